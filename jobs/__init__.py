@@ -1,0 +1,1 @@
+"""One image from its specification to committed artifacts. Imports `pgcn`; never Ray."""

@@ -1,0 +1,152 @@
+"""The columns of every Parquet object that a run writes. A name here is the name everywhere.
+
+Images are `struct<bytes, path>` holding a PNG, which Hugging Face `datasets` and DuckDB read as they are.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+MANIFEST = pa.schema(
+    [
+        ("image_id", pa.string()),  # unique in a run: the path below the folder that was asked for
+        ("uri", pa.string()),  # where the image came from; local paths only below the folder's own name
+        ("job_id", pa.string()),
+        ("sha256", pa.string()),  # of the file's bytes; null where it could not be read
+        ("size_bytes", pa.int64()),
+        ("version", pa.string()),  # the storage's own word for "unchanged": etag, or time of modification
+        ("format", pa.string()),  # PNG, JPEG, …
+        ("width", pa.int32()),  # pixels as the picture is seen, after EXIF orientation
+        ("height", pa.int32()),
+        ("seed", pa.int64()),
+        ("settings", pa.string()),  # JSON of every setting of this image's training
+        ("note", pa.string()),  # how the picture was turned into RGB, where it was not RGB already
+        ("problem", pa.string()),  # why the image is refused; null where it is not
+    ]
+)
+
+METRICS = pa.schema(
+    [
+        ("job_id", pa.string()),
+        ("scale", pa.int16()),  # 0 is the coarsest; -1 for figures of the whole model
+        ("iteration", pa.int32()),
+        ("name", pa.string()),
+        ("value", pa.float64()),
+    ]
+)
+
+# kind: "sample" (what the model is asked for, at the finest scale), "stage" (one sample on its way, at each
+# scale), "observed" (the image's own pyramid), "recovered" (the recovery chain's end at each scale).
+SAMPLES = pa.schema(
+    [
+        ("job_id", pa.string()),
+        ("attempt", pa.string()),
+        ("kind", pa.string()),
+        ("index", pa.int32()),
+        ("scale", pa.int16()),
+        ("size", pa.string()),  # as asked for: "1x1", "2x1", "320x200"
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("seed", pa.int64()),
+        ("image", IMAGE),
+    ]
+)
+
+RESULTS = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("uri", pa.string()),
+        ("job_id", pa.string()),
+        ("attempt", pa.string()),
+        ("preset", pa.string()),
+        ("seed", pa.int64()),  # of the attempt that succeeded
+        ("width", pa.int32()),  # of the finest scale
+        ("height", pa.int32()),
+        ("scales", pa.int16()),
+        ("iterations", pa.int32()),  # over all scales
+        ("parameters", pa.int64()),  # over all scales
+        ("samples", pa.int32()),
+        ("patch_swd", pa.float64()),  # sliced Wasserstein distance of patches, mean over samples: lower is nearer
+        ("copy", pa.float64()),  # share of a sample that continues one shifted piece of the image, in [0, 1]
+        ("diversity", pa.float64()),  # mean pixel std over samples / std of the image
+        ("recovery_error", pa.float64()),  # squared, summed over channels, mean over pixels, in [-1, 1] units
+        ("warning", pa.string()),  # what a person should look at; null where nothing
+        ("note", pa.string()),  # how the picture was turned into RGB
+        ("wall_s", pa.float64()),  # of the attempt that committed, storage included
+        ("train_s", pa.float64()),  # seconds of training over all attempts that its checkpoints come from
+        ("resumes", pa.int32()),  # how often training went on from a checkpoint
+        ("peak_memory_mb", pa.float64()),  # of the worker process, host memory
+        ("device", pa.string()),
+        ("algorithm", pa.string()),
+        ("pgcn_version", pa.string()),
+        ("torch_version", pa.string()),
+        ("settings", pa.string()),  # JSON of every setting
+        ("committed_at", pa.string()),  # ISO 8601, UTC
+    ]
+)
+
+FAILURES = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("uri", pa.string()),
+        ("job_id", pa.string()),
+        ("attempt", pa.string()),
+        ("failure", pa.string()),  # a class of `jobs.failures.FailureClass`
+        ("final", pa.bool_()),  # no further attempt follows, unless asked for with --retry
+        ("message", pa.string()),
+        ("traceback", pa.string()),
+        ("fingerprint", pa.string()),
+        ("where", pa.string()),  # node and process
+        ("failed_at", pa.string()),
+    ]
+)
+
+ATTEMPTS = pa.schema(
+    [
+        ("job_id", pa.string()),
+        ("attempt", pa.string()),
+        ("state", pa.string()),  # "committed" or "failed"
+        ("failure", pa.string()),
+        ("message", pa.string()),
+        ("wall_s", pa.float64()),
+        ("ended_at", pa.string()),
+    ]
+)
+
+TABLES: dict[str, pa.Schema] = {
+    "manifest": MANIFEST,
+    "attempts": ATTEMPTS,
+    "results": RESULTS,
+    # A sample's picture belongs to a job; the table adds the image it was made from.
+    "samples": pa.schema([pa.field("image_id", pa.string()), *SAMPLES]),
+    "metrics": METRICS,
+    "failures": FAILURES,
+}
+
+
+def table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows as a table of exactly `schema`: missing keys become null, unknown keys are a mistake (KeyError)."""
+    listed = list(rows)
+    unknown = {key for row in listed for key in row} - set(schema.names)
+    if unknown:
+        raise KeyError(f"columns not in the schema: {sorted(unknown)}")
+    return pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in listed], schema=schema)
+
+
+def parquet_bytes(data: pa.Table) -> bytes:
+    """A whole Parquet object, built in memory: storage only ever sees complete ones."""
+    sink = io.BytesIO()
+    pq.write_table(data, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def read_parquet(data: bytes) -> pa.Table:
+    """The table in one Parquet object's bytes."""
+    return pq.read_table(io.BytesIO(data))
