@@ -11,6 +11,11 @@ import traceback as tb
 from dataclasses import dataclass
 from enum import StrEnum
 
+import torch
+
+from pgcn.settings import SettingsError
+from pgcn.train import DivergenceError
+
 
 class FailureClass(StrEnum):
     """Why an attempt failed; see `POLICY` for what follows."""
@@ -75,6 +80,26 @@ class StoreError(JobError):
     """The storage did not do what was asked, after its own retries."""
 
     failure = FailureClass.STORE
+
+
+def classify(error: BaseException) -> FailureClass:
+    """The class of whatever one job's code raised."""
+    match error:
+        case JobError():
+            return error.failure
+        case SettingsError():
+            return FailureClass.CONFIG
+        case DivergenceError():
+            return FailureClass.NUMERIC
+        case torch.OutOfMemoryError():
+            return FailureClass.GPU_OOM
+        case MemoryError():
+            return FailureClass.HOST_OOM
+        case torch.AcceleratorError():
+            # The process's CUDA context is gone with it: another worker may well succeed.
+            return FailureClass.WORKER_LOST
+        case _:
+            return FailureClass.BUG
 
 
 def fingerprint(error: BaseException) -> str:

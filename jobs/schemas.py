@@ -73,7 +73,10 @@ RESULTS = pa.schema(
         ("iterations", pa.int32()),  # over all scales
         ("parameters", pa.int64()),  # over all scales
         ("samples", pa.int32()),
-        ("patch_swd", pa.float64()),  # sliced Wasserstein distance of patches, mean over samples: lower is nearer
+        (
+            "patch_swd",
+            pa.float64(),
+        ),  # sliced Wasserstein distance of patches, mean over samples: lower is nearer
         ("copy", pa.float64()),  # share of a sample that continues one shifted piece of the image, in [0, 1]
         ("diversity", pa.float64()),  # mean pixel std over samples / std of the image
         ("recovery_error", pa.float64()),  # squared, summed over channels, mean over pixels, in [-1, 1] units

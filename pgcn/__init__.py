@@ -1,0 +1,26 @@
+"""Learning from one image: a pyramid of energy functions over its patches. Tensors in, tensors out.
+
+>>> import torch, pgcn
+>>> image = torch.rand(1, 3, 20, 24) * 2 - 1
+>>> tiny = pgcn.make_settings("draft", {"max_size": 24, "min_size": 12, "scales": 2, "iterations": 2})
+>>> pyramid = pgcn.fit(image, settings=tiny)
+>>> pyramid.sample(2, size=(20, 48)).shape
+torch.Size([2, 3, 20, 48])
+"""
+
+from pgcn.model import ALGORITHM, Pyramid, fit
+from pgcn.settings import PRESETS, Settings, SettingsError, make_settings
+from pgcn.train import DivergenceError, Progress, Trainer
+
+__all__ = [
+    "ALGORITHM",
+    "PRESETS",
+    "DivergenceError",
+    "Progress",
+    "Pyramid",
+    "Settings",
+    "SettingsError",
+    "Trainer",
+    "fit",
+    "make_settings",
+]

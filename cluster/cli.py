@@ -1,0 +1,286 @@
+"""The command line. Each command says what went wrong in a sentence, and never in a traceback."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from cluster.snapshot import summary, view
+from cluster.status import Status, final_failures, find_image, require_run
+from cluster.status import status as read_status
+from cluster.stopping import Limits, StopSignal
+from jobs.commit import committed
+from jobs.failures import JobError
+from jobs.manifest import read_manifest
+from jobs.store import Store
+from pgcn.settings import SettingsError
+
+app = typer.Typer(
+    name="pgcn",
+    help="One generative model per image, for a folder or bucket of images.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+console = Console(soft_wrap=True)
+
+EXAMPLE_QUERY = "SELECT image_id, patch_swd, copy, wall_s FROM results ORDER BY patch_swd"
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URL, as it was given to --out.")]
+Setting = Annotated[list[str], typer.Option("--set", metavar="NAME=VALUE", help="Any setting; repeatable.")]
+
+
+@app.command()
+def run(
+    images: Annotated[
+        list[str],
+        typer.Argument(metavar="IMAGES…", help="Files, folders, globs, URLs, or a CSV or Parquet with a uri column."),
+    ],
+    out: Annotated[str | None, typer.Option(metavar="RUN", help="Where results go: a folder or any URL.")] = None,
+    preset: Annotated[str | None, typer.Option(help="draft (64 px), small (128) or paper (250).")] = None,
+    set_: Setting = [],  # noqa: B006 - typer copies it
+    config: Annotated[Path | None, typer.Option(help="A YAML file of options and settings.")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Samples of each size.")] = None,
+    size: Annotated[
+        list[str] | None, typer.Option(metavar="WxH", help="320x200 px, or 2x1 times the image; repeatable.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of training and sampling.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take the first N images.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    gpus_per_job: Annotated[float | None, typer.Option(help="1, or a share 1/n of a GPU.")] = None,
+    cpus_per_job: Annotated[float | None, typer.Option(help="CPU cores, and threads, for a job.")] = None,
+    ray_address: Annotated[str | None, typer.Option(help="A Ray cluster; else RAY_ADDRESS, else a local Ray.")] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Try failed images again.")] = False,
+    max_pixels: Annotated[int | None, typer.Option(min=1, help="Refuse larger images.")] = None,
+    checkpoint_seconds: Annotated[float | None, typer.Option(min=0.1, help="Between restart points.")] = None,
+    jobs_per_worker: Annotated[
+        int | None, typer.Option(min=1, help="A worker process is replaced after so many.")
+    ] = None,
+    job_timeout: Annotated[float, typer.Option(min=1, help="Seconds for one image.")] = Limits.job_s,
+    silence_timeout: Annotated[float, typer.Option(min=1, help="Seconds without a sign of life.")] = Limits.silence_s,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and write nothing.")] = False,
+) -> None:
+    """Train one model per image, draw samples, and build tables and a gallery.
+
+    The same command again does only what is missing. Exit codes: 0 all done, 2 bad command or settings,
+    3 some images failed, 4 stopped by trouble that is everywhere, 130 interrupted.
+    """
+    # Ray and torch take seconds to import: only the commands that use them pay for that.
+    from cluster.dry_run import dry_run as show_plan
+    from cluster.launch import run as launch
+    from cluster.options import make_request
+
+    given: dict[str, Any] = {
+        "out": out,
+        "preset": preset,
+        "samples": samples,
+        "sizes": tuple(size) if size else None,
+        "seed": seed,
+        "limit": limit,
+        "device": device,
+        "gpus_per_job": gpus_per_job,
+        "cpus_per_job": cpus_per_job,
+        "ray_address": ray_address,
+        "retry": retry or None,
+        "max_pixels": max_pixels,
+        "checkpoint_seconds": checkpoint_seconds,
+        "jobs_per_worker": jobs_per_worker,
+    }
+    limits = Limits(silence_s=silence_timeout, job_s=job_timeout)
+    request = make_request(images, given, set_, config, {"limits": limits})
+    if dry_run:
+        show_plan(request, console)
+        return
+    code = launch(request, console, StopSignal())
+    _after(request.out)
+    raise typer.Exit(int(code))
+
+
+def _after(out: str) -> None:
+    """Where the results are, and what to do with them."""
+    store = Store(out)
+    console.print(f"Gallery: {out.rstrip('/')}/gallery/index.html", highlight=False, markup=False)
+    results = store.parquet("tables/results")
+    if results is None or results.count_rows() == 0:
+        return
+    rows = results.head(10, columns=["image_id", "width", "height", "patch_swd", "copy", "diversity", "wall_s"])
+    table = Table(box=None, header_style="bold", title=None)
+    for name in ("image", "size", "patch-SWD", "copy", "diversity", "seconds"):
+        table.add_column(name, justify="left" if name == "image" else "right")
+    for row in rows.to_pylist():
+        figures = [f"{row[k]:.3f}" if row[k] is not None else "–" for k in ("patch_swd", "copy", "diversity")]
+        table.add_row(escape(row["image_id"]), f"{row['width']}x{row['height']}", *figures, f"{row['wall_s']:.0f}")
+    console.print(table)
+    name = rows.column("image_id")[0].as_py()
+    pgcn = "pgcn" if shutil.which("pgcn") else sys.argv[0]
+    console.print(
+        f"Next:\n  {pgcn} sample {out} {name} --size 2x1 -n 4 --out samples\n"
+        f'  {pgcn} query {out} "{EXAMPLE_QUERY}"\n'
+        f"  {pgcn} status {out}",
+        highlight=False,
+        markup=False,
+    )
+
+
+@app.command()
+def status(
+    run: Run,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, once.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Stay, and show it live until the run ends.")] = False,
+) -> None:
+    """Say how a run stands, from its bucket alone: also while it goes on elsewhere."""
+    store = Store(run)
+    current = read_status(store)
+    if as_json:
+        print(json.dumps(current.model_dump(mode="json"), indent=1))
+        return
+    if not watch:
+        _print_status(current)
+        return
+    import time
+
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while current.progress is not None:
+            live.update(view(current.progress), refresh=True)
+            time.sleep(5)
+            current = read_status(store)
+    _print_status(current)
+
+
+def _print_status(current: Status) -> None:
+    console.print(
+        f"{current.run}: {current.state}, preset {current.preset}, begun {current.created_at}",
+        highlight=False,
+        markup=False,
+    )
+    parts = [f"{current.images} images", f"{current.done} done", f"{current.failed} failed", f"{current.waiting} left"]
+    console.print(", ".join(parts), highlight=False)
+    for name, count in current.failures.items():
+        console.print(f"  {name}: {count}", highlight=False)
+    if current.progress:
+        console.print(summary(current.progress), highlight=False)
+        console.print(view(current.progress))
+
+
+@app.command()
+def failures(
+    run: Run, as_json: Annotated[bool, typer.Option("--json", help="As JSON, with tracebacks.")] = False
+) -> None:
+    """List the images that failed or were refused, and why."""
+    store = Store(run)
+    require_run(store)
+    entries = sorted(read_manifest(store).values(), key=lambda entry: entry.image_id)
+    failed = final_failures(store, entries, committed(store))
+    found = [(entry, failed[entry.job_id]) for entry in entries if entry.job_id in failed]
+    if as_json:
+        print(json.dumps([{"image_id": e.image_id, **f.model_dump(mode="json")} for e, f in found], indent=1))
+        return
+    if not found:
+        console.print("No image has failed.")
+        return
+    table = Table("image", "class", "why", box=None, header_style="bold")
+    for entry, failure in found:
+        table.add_row(escape(entry.image_id), str(failure.failure), escape(failure.message))
+    console.print(table)
+    console.print("`pgcn run` with the same options and --retry tries them again.", highlight=False)
+
+
+@app.command()
+def sample(
+    run: Run,
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="An image_id, a job id, or a part only one has.")],
+    size: Annotated[list[str] | None, typer.Option(metavar="WxH", help="320x200 px, or 2x1; repeatable.")] = None,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, max=10_000, help="Samples of each size.")] = 4,
+    seed: Annotated[int, typer.Option(help="Sample i is that of seed + i.")] = 0,
+    start_scale: Annotated[int, typer.Option(min=0, help="Begin finer: nearer to the image, less diverse.")] = 0,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the PNG files go.")] = Path("samples"),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Draw new samples from a trained model: any size and aspect ratio, no training."""
+    from cluster.draw import draw_samples
+
+    store = Store(run)
+    require_run(store)
+    entry = find_image(store, image)
+    for path in draw_samples(store, entry, size or ["1x1"], count, seed, start_scale, out, device):
+        print(path)
+
+
+@app.command()
+def gather(run: Run) -> None:
+    """Build the run's tables from its records; at any moment, also while it goes on."""
+    from cluster.gather import gather as build
+
+    store = Store(run)
+    require_run(store)
+    found = build(store)
+    for name, rows in found.rows.items():
+        console.print(f"{name}: {rows} rows", highlight=False)
+    for problem in found.problems:
+        console.print(f"Left out: {problem}.", highlight=False, markup=False)
+    if found.problems:
+        raise typer.Exit(3)
+
+
+@app.command()
+def gallery(run: Run) -> None:
+    """Build the run's gallery from its tables."""
+    from cluster.gallery import build_gallery
+    from cluster.gather import gather as build_tables
+
+    store = Store(run)
+    require_run(store)
+    if store.parquet("tables/results") is None:
+        build_tables(store)
+    print(build_gallery(store))
+
+
+@app.command()
+def query(
+    run: Run,
+    sql: Annotated[str, typer.Argument(metavar="SQL", help='As "SELECT image_id, patch_swd FROM results".')],
+    format_: Annotated[str, typer.Option("--format", help="table, csv, json or parquet.")] = "table",
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write here instead of printing.")] = None,
+) -> None:
+    """Ask the run's tables with SQL: manifest, attempts, results, samples, metrics, failures."""
+    from cluster.query import query as ask
+    from cluster.query import render
+
+    data = render(ask(Store(run), sql), format_, console)
+    if data is None:
+        return
+    if out is not None:
+        out.write_bytes(data)
+    else:
+        sys.stdout.buffer.write(data)
+
+
+def main() -> None:
+    """The `pgcn` command."""
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except (JobError, SettingsError) as error:
+        _say(str(error))
+        sys.exit(2)
+    except typer.TyperException as error:
+        _say(str(error))
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
+        _say("Interrupted.")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+def _say(text: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(text, style="red", highlight=False, markup=False)

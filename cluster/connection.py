@@ -1,0 +1,44 @@
+"""The Ray cluster that a command works on: joined, or started on this machine."""
+
+from __future__ import annotations
+
+import os
+
+import ray
+import torch
+
+from jobs.failures import ConfigError
+
+
+class Cluster:
+    """The Ray cluster of a command, joined or started when it is first needed."""
+
+    def __init__(self, address: str | None) -> None:
+        # `ray job submit` sets RAY_ADDRESS for the driver it starts.
+        self.address = address or os.environ.get("RAY_ADDRESS")
+
+    def join(self) -> None:
+        """Connect, or start a local Ray. Raises `ConfigError` where neither works."""
+        if ray.is_initialized():
+            return
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        try:
+            local = {} if self.address else {"include_dashboard": False}
+            ray.init(address=self.address or "local", log_to_driver=False, logging_level="ERROR", **local)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            first = str(error).strip().splitlines()[0]
+            where = f"Ray at {self.address} does not answer" if self.address else "A local Ray could not be started"
+            raise ConfigError(f"{where}: {first}") from None
+
+    def has_gpu(self) -> bool:
+        """Whether jobs can run on GPUs; a local Ray has those of this machine."""
+        if self.address is None:
+            return torch.cuda.is_available()
+        self.join()
+        return bool(ray.cluster_resources().get("GPU", 0) >= 1)
+
+    def leave(self) -> None:
+        """Disconnect, and end a Ray that was started here."""
+        if ray.is_initialized():
+            ray.shutdown()

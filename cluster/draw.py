@@ -1,0 +1,73 @@
+"""New samples from a committed model: nothing is trained, and the run is only read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from cluster.gather import ahead
+from jobs.commit import Commit, read_artifact, read_commit
+from jobs.failures import ConfigError
+from jobs.images import encode_png, to_rgb
+from jobs.manifest import Entry
+from jobs.spec import resolve_size
+from jobs.store import Store
+from pgcn.model import BATCH, Pyramid
+
+
+def load_pyramid(store: Store, entry: Entry) -> Pyramid:
+    """An image's trained pyramid. Raises `ConfigError` where it is not done yet, or damaged."""
+    commit = read_commit(store, entry.job_id)
+    if commit is None:
+        raise ConfigError(f"{entry.image_id} has no trained model in {store.url} yet. `pgcn status {store.url}` tells.")
+    try:
+        return Pyramid.from_files(weight_files(store, commit))
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(f"The model of {entry.image_id} cannot be read: {error}.") from None
+
+
+def weight_files(store: Store, commit: Commit) -> dict[str, bytes]:
+    """The safetensors objects that a commit names, each checked against its hash."""
+    named = [a for a in commit.artifacts if a.path.endswith(".safetensors")]
+    data = ahead(lambda artifact: read_artifact(store, artifact), named)
+    return {artifact.path.rsplit("/", 1)[-1]: one for artifact, one in zip(named, data, strict=True)}
+
+
+def draw_samples(
+    store: Store,
+    entry: Entry,
+    sizes: list[str],
+    count: int,
+    seed: int,
+    start_scale: int,
+    out: Path,
+    device: str,
+) -> Iterator[Path]:
+    """Write `count` samples of each size as PNG files into `out`, and yield their paths as they come.
+
+    Files are named after the image, size and seed. Raises `ConfigError` for what cannot be drawn.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"The device {device!r} is not one of auto, cpu, cuda.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("There is no GPU here for --device cuda.")
+    use = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    pyramid = load_pyramid(store, entry).to(use)
+    if start_scale >= len(pyramid.nets):
+        raise ConfigError(f"--start-scale is 0 to {len(pyramid.nets) - 1} for {entry.image_id}, not {start_scale}.")
+    resolved = {size: resolve_size(size, pyramid.sizes[-1]) for size in sizes}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"The folder {out} cannot be made: {error.strerror}.") from None
+    # The image_id is somebody's file name, and may hold folders: only its last part, without its ending.
+    stem = Path(entry.image_id).stem or entry.job_id
+    for size, pixels in resolved.items():
+        for at in range(0, count, BATCH):
+            some = min(BATCH, count - at)
+            for index, image in enumerate(pyramid.sample(some, pixels, seed=seed + at, start_scale=start_scale)):
+                path = out / f"{stem}-{size}-seed{seed + at + index}.png"
+                path.write_bytes(encode_png(to_rgb(image)))
+                yield path

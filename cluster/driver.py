@@ -1,0 +1,122 @@
+"""The dispatch loop: jobs from the queue to workers, outcomes to the bucket. All state is in the bucket.
+
+The loop never blocks for longer than a tick, so that a stop, a silent worker or a lost one is seen at once.
+"""
+
+from __future__ import annotations
+
+import time
+
+from cluster.fleet import Fleet, Member
+from cluster.progress import Tracker
+from cluster.queue import Job, Queue
+from cluster.stopping import Limits, StopSignal
+from cluster.worker import Outcome
+from jobs.commit import Failure, now, write_failure
+from jobs.failures import FailureClass, StoreError
+from jobs.store import Store
+
+TICK_S = 0.5
+WATCH_S = 1.0
+
+
+class Driver:
+    """Drives one run's queue to its end."""
+
+    def __init__(self, queue: Queue, fleet: Fleet, store: Store, tracker: Tracker, limits: Limits) -> None:
+        self._queue = queue
+        self._fleet = fleet
+        self._store = store
+        self._tracker = tracker
+        self._limits = limits
+
+    def drive(self, stop: StopSignal) -> None:
+        """Until every job is committed or failed, the queue is stopped, or `stop` is set.
+
+        Raises `StoreError` where a failure could not be kept: the run cannot tell its story then, and stops.
+        """
+        watched = 0.0
+        try:
+            while not stop and self._queue.stopped is None:
+                self._hand_out()
+                if not any(member.lease for member in self._fleet.members) and not len(self._queue):
+                    return
+                for member in self._fleet.wait(TICK_S):
+                    self._take(member)
+                if time.monotonic() - watched > WATCH_S:
+                    watched = time.monotonic()
+                    self._watch()
+        finally:
+            self._stop_workers()
+
+    def _hand_out(self) -> None:
+        now = time.monotonic()
+        for need in self._queue.needs(now):
+            while (member := self._fleet.idle(need)) is not None:
+                job = self._queue.next(now, need)
+                if job is None:
+                    break
+                self._fleet.lease(member, job)
+                self._tracker.began(job)
+            if need in self._queue.needs(now):
+                self._fleet.release_others(need)
+
+    def _take(self, member: Member) -> None:
+        assert member.lease is not None
+        job = member.lease.job
+        self._settle(job, self._fleet.collect(member))
+
+    def _settle(self, job: Job, outcome: Outcome) -> None:
+        if outcome.state == "committed":
+            self._queue.succeeded()
+            self._tracker.committed(job, outcome)
+        elif outcome.state == "stopped":
+            self._queue.put_back(job)
+            self._tracker.returned(job)
+        else:
+            self._fail(job, outcome)
+
+    def _fail(self, job: Job, outcome: Outcome) -> None:
+        failure = outcome.failure or FailureClass.BUG
+        reason = outcome.fingerprint or outcome.message
+        final = self._queue.failed(job, failure, reason, outcome.message, time.monotonic())
+        write_failure(
+            self._store,
+            Failure(
+                job_id=job.spec.job_id,
+                attempt=outcome.attempt,
+                failure=failure,
+                final=final,
+                message=outcome.message,
+                traceback=outcome.traceback,
+                fingerprint=outcome.fingerprint,
+                where=outcome.where,
+                wall_s=outcome.wall_s,
+                failed_at=now(),
+            ),
+        )
+        self._tracker.failed(job, outcome, final=final)
+
+    def _watch(self) -> None:
+        self._fleet.watch()
+        limits = self._limits
+        for member, reason in self._fleet.overdue(
+            silence_s=limits.silence_s, limit_s=limits.job_s, startup_s=limits.startup_s
+        ):
+            assert member.lease is not None
+            job = member.lease.job
+            self._settle(job, self._fleet.give_up(member, reason))
+        self._tracker.tick([member.lease for member in self._fleet.members if member.lease], self._queue)
+
+    def _stop_workers(self) -> None:
+        """Let busy workers write their restart points, for at most the grace, and end all of them."""
+        self._fleet.stop_all()
+        until = time.monotonic() + self._limits.grace_s
+        while any(member.lease for member in self._fleet.members) and time.monotonic() < until:
+            for member in self._fleet.wait(TICK_S):
+                try:
+                    self._take(member)
+                except StoreError:
+                    continue  # the first one is on its way up already, or the next command finds out
+        for member in list(self._fleet.members):
+            self._fleet.end(member)

@@ -1,0 +1,64 @@
+"""`pgcn run --dry-run`: what would run, what is done, what is refused and why, and how long it may take."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cluster.connection import Cluster
+from cluster.plan import Plan
+from cluster.request import Prepared, Request, make_plan, prepare
+from cluster.snapshot import duration
+from pgcn.cost import measured_rate
+from pgcn.pyramid import scale_sizes
+from pgcn.settings import Settings
+
+SHOWN = 20
+
+
+def dry_run(request: Request, console: Console) -> None:
+    """Show the plan of a request. Writes nothing and starts no Ray. Raises `JobError` as the run would."""
+    cluster = Cluster(request.ray_address)
+    try:
+        prepared = prepare(request, cluster)
+        prepared.check_belongs()
+        plan = make_plan(prepared, None, retry=request.retry)
+    finally:
+        cluster.leave()
+    for sentence in prepared.said:
+        console.print(sentence, highlight=False)
+    table = Table("image", "size", "trained at", "scales", "what follows", box=None, header_style="bold")
+    for entry in plan.entries[:SHOWN]:
+        settings = Settings.model_validate_json(entry.settings)
+        sizes = scale_sizes(entry.height, entry.width, settings) if entry.height and entry.width else []
+        table.add_row(
+            escape(entry.image_id),
+            f"{entry.width}x{entry.height}" if sizes else "",
+            f"{sizes[-1][1]}x{sizes[-1][0]}" if sizes else "",
+            str(len(sizes) or ""),
+            escape(plan.fate(entry)),
+        )
+    console.print(table)
+    if len(plan.entries) > SHOWN:
+        console.print(f"… and {len(plan.entries) - SHOWN} more images", highlight=False)
+    console.print(plan.summary(), highlight=False, markup=False)
+    if plan.jobs:
+        console.print(_estimate(prepared, plan), highlight=False)
+
+
+def _estimate(prepared: Prepared, plan: Plan) -> str:
+    """Time for all jobs, from the speed of this machine in a second of work like theirs."""
+    work = sum(job.work for job in plan.jobs.values())
+    largest = max(plan.jobs.values(), key=lambda job: job.work)
+    entry = next(e for e in plan.entries if e.job_id == largest.spec.job_id)
+    assert entry.height is not None
+    assert entry.width is not None
+    size = scale_sizes(entry.height, entry.width, largest.spec.settings)[-1]
+    threads = max(1, int(prepared.need.cpus))
+    rate = measured_rate(size, largest.spec.settings, prepared.device, threads)
+    workers = "one job on a GPU" if prepared.device == "cuda" else f"one job on {threads} core{'s' * (threads > 1)}"
+    return (
+        f"About {duration(work / rate)} of training in all, {duration(largest.work / rate)} for the largest image, "
+        f"at the speed of {workers} of this machine; divide by the jobs that run side by side."
+    )

@@ -1,0 +1,198 @@
+"""The workers of a run: as many as the cluster holds and the queue needs, each with at most one job.
+
+Ray's own restarts and retries are off: a job that is lost comes back to the queue, which decides.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, OutOfMemoryError, RayActorError, RayError
+
+from cluster.queue import Job, Need
+from cluster.worker import Outcome, Pulse, Worker
+from jobs.commit import new_attempt
+from jobs.failures import FailureClass
+from jobs.run import Conditions
+from jobs.store import Store
+
+
+@dataclass
+class Lease:
+    """A job in a worker's hands. Times are of the driver's monotonic clock."""
+
+    job: Job
+    attempt: str
+    began_at: float
+    running_since: float | None = None
+    pulse: Pulse | None = None
+
+
+@dataclass
+class Member:
+    """One worker, what it holds of the cluster, and its present lease."""
+
+    actor: Any
+    need: Need
+    jobs_done: int = 0
+    lease: Lease | None = None
+    result: Any = None
+    asked: Any = None
+    log: list[str] = field(default_factory=list)
+
+
+class Fleet:
+    """Starts, watches, recycles and ends workers."""
+
+    def __init__(self, store: Store, conditions: Conditions, *, jobs_per_worker: int) -> None:
+        self._arguments = (store, conditions)
+        self._jobs_per_worker = jobs_per_worker
+        self.members: list[Member] = []
+
+    def capacity(self, need: Need) -> int:
+        """How many workers of this need the cluster as it now is could hold together."""
+        total = ray.cluster_resources()
+        limits = [total.get("CPU", 0.0) / need.cpus] if need.cpus else []
+        if need.gpus:
+            limits.append(total.get("GPU", 0.0) / need.gpus)
+        if need.memory:
+            limits.append(total.get("memory", 0.0) / need.memory)
+        return int(min(limits) + 1e-6) if limits else 1
+
+    def idle(self, need: Need) -> Member | None:
+        """A worker of this need without a job, started now if the cluster has room for one."""
+        for member in self.members:
+            if member.need == need and member.lease is None:
+                return member
+        if self._room(need):
+            return self._start(need)
+        return None
+
+    def _room(self, need: Need) -> bool:
+        total = ray.cluster_resources()
+        cpus = need.cpus + sum(member.need.cpus for member in self.members)
+        gpus = need.gpus + sum(member.need.gpus for member in self.members)
+        memory = (need.memory or 0) + sum(member.need.memory or 0 for member in self.members)
+        return bool(
+            cpus <= total.get("CPU", 0.0) + 1e-6
+            and gpus <= total.get("GPU", 0.0) + 1e-6
+            and memory <= total.get("memory", 0.0)
+        )
+
+    def _start(self, need: Need) -> Member:
+        options: dict[str, Any] = {"num_cpus": need.cpus, "num_gpus": need.gpus}
+        if need.memory:
+            options["memory"] = need.memory
+        actor = (
+            ray.remote(concurrency_groups={"watch": 1})(Worker)
+            .options(max_restarts=0, max_task_retries=0, **options)
+            .remote(*self._arguments, max(1, int(need.cpus)), need.gpus)
+        )
+        member = Member(actor, need)
+        self.members.append(member)
+        return member
+
+    def release_others(self, need: Need) -> None:
+        """End idle workers of other needs, so that one of this need finds room."""
+        for member in [m for m in self.members if m.lease is None and m.need != need]:
+            self.end(member)
+
+    def lease(self, member: Member, job: Job) -> None:
+        """Give a job to an idle worker."""
+        attempt = new_attempt()
+        member.lease = Lease(job, attempt, time.monotonic())
+        member.result = member.actor.train.remote(job.spec, attempt)
+
+    def wait(self, seconds: float) -> list[Member]:
+        """Workers whose job has ended, after at most `seconds`."""
+        by_result = {member.result: member for member in self.members if member.lease}
+        if not by_result:
+            time.sleep(seconds)
+            return []
+        ended, _ = ray.wait(list(by_result), num_returns=1, timeout=seconds)
+        return [by_result[result] for result in ended]
+
+    def collect(self, member: Member) -> Outcome:
+        """How a worker's job ended; a worker that is spoiled, spent or dead is gone after this."""
+        assert member.lease is not None
+        try:
+            outcome: Outcome = ray.get(member.result)
+        except (RayError, OSError) as error:
+            outcome = lost(member.lease, error)
+        member.lease, member.result = None, None
+        member.jobs_done += 1
+        if outcome.spoiled or member.jobs_done >= self._jobs_per_worker:
+            self.end(member)
+        return outcome
+
+    def watch(self) -> None:
+        """Ask every busy worker for its pulse, and take the answers that have come."""
+        asked = {member.asked: member for member in self.members if member.asked is not None}
+        answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=0) if asked else ([], [])
+        for answer in answered:
+            member = asked[answer]
+            member.asked = None
+            try:
+                pulse: Pulse = ray.get(answer)
+            except RayError:
+                continue  # its job's own result tells what happened
+            if member.lease and pulse.job_id == member.lease.job.spec.job_id:
+                member.lease.pulse = pulse
+                member.lease.running_since = member.lease.running_since or time.monotonic()
+        for member in self.members:
+            if member.lease and member.asked is None:
+                member.asked = member.actor.pulse.remote()
+
+    def overdue(self, *, silence_s: float, limit_s: float, startup_s: float) -> list[tuple[Member, str]]:
+        """Workers to give up on, and why: silent for too long, too long at one job, or never started."""
+        found = []
+        now = time.monotonic()
+        for member in self.members:
+            lease = member.lease
+            if lease is None:
+                continue
+            if lease.running_since is None:
+                if now - lease.began_at > startup_s:
+                    found.append((member, f"The worker did not start within {startup_s:.0f} s."))
+            elif lease.pulse and lease.pulse.silent_s > silence_s:
+                found.append((member, f"Training gave no sign of life for {lease.pulse.silent_s:.0f} s."))
+            elif now - lease.running_since > limit_s:
+                found.append((member, f"Training took longer than the limit of {limit_s:.0f} s."))
+        return found
+
+    def give_up(self, member: Member, reason: str) -> Outcome:
+        """Kill a worker and take its job as timed out."""
+        assert member.lease is not None
+        attempt, wall_s = member.lease.attempt, time.monotonic() - member.lease.began_at
+        self.end(member)
+        return Outcome(attempt, "failed", round(wall_s, 3), "", FailureClass.TIMEOUT, reason, spoiled=True)
+
+    def stop_all(self) -> None:
+        """Ask every busy worker to write its restart point and hand its job back."""
+        for member in self.members:
+            if member.lease:
+                member.actor.stop.remote()
+
+    def end(self, member: Member) -> None:
+        """End a worker."""
+        ray.kill(member.actor, no_restart=True)
+        self.members.remove(member)
+
+
+def lost(lease: Lease, error: Exception) -> Outcome:
+    """What a worker's death means for its job."""
+    text = str(error)
+    if isinstance(error, ActorDiedError) and getattr(error, "preempted", False):
+        failure, message = FailureClass.PREEMPTED, "The machine was taken back."
+    elif isinstance(error, OutOfMemoryError) or re.search(r"low on memory|out.of.memory|OOM", text, re.IGNORECASE):
+        failure, message = FailureClass.HOST_OOM, "The worker was killed because its machine ran out of memory."
+    elif isinstance(error, RayActorError) and re.search(r"__init__|creation task", text):
+        failure, message = FailureClass.BUG, f"The worker could not start: {text.strip().splitlines()[-1]}"
+    else:
+        failure, message = FailureClass.WORKER_LOST, "The worker died in the middle of its job."
+    wall_s = round(time.monotonic() - lease.began_at, 3)
+    return Outcome(lease.attempt, "failed", wall_s, "", failure, message, text, spoiled=True)

@@ -1,0 +1,5 @@
+"""The static gallery of a run: pages a person can open from a disk or a bucket, without a server."""
+
+from cluster.gallery.build import build_gallery
+
+__all__ = ["build_gallery"]

@@ -1,0 +1,98 @@
+"""One attempt as its page shows it: read from the artifacts that its commit names."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from cluster.gallery.album import Album, Shown, album
+from cluster.gallery.curves import Chart, Metric, charts_by_scale
+from cluster.gallery.facts import Fact
+from cluster.gallery.figures import number, size
+from jobs.schemas import read_parquet
+from jobs.store import Store
+
+log = logging.getLogger(__name__)
+
+
+class Scale(NamedTuple):
+    """One scale of the pyramid: the same picture seen several ways, and how the training went."""
+
+    scale: int
+    iterations: int
+    pictures: list[Shown]
+    charts: list[Chart]
+
+
+class Artifact(NamedTuple):
+    """One object of the attempt: its name, and its bytes for a person."""
+
+    name: str
+    size: str
+
+
+class Attempt(NamedTuple):
+    """Everything of one attempt that its page shows. `problem` says what could not be read, if anything."""
+
+    album: Album
+    scales: list[Scale]
+    figures: list[Fact]
+    artifacts: list[Artifact]
+    problem: str
+
+
+def read_attempt(store: Store, job_id: str, attempt: str) -> Attempt:
+    """Read one attempt. Artifacts that are missing or damaged leave gaps and a sentence, never an exception.
+
+    Raises what the store raises when it cannot be used.
+    """
+    folder = f"attempts/{job_id}/{attempt}/"
+    problems: list[str] = []
+    pictures = _album(store, folder + "samples.parquet", problems)
+    metrics = [
+        Metric(row["scale"], row["iteration"], row["name"], row["value"])
+        for row in _rows(store, folder + "metrics.parquet", problems)
+        if None not in (row["scale"], row["iteration"], row["name"])
+    ]
+    artifacts = [Artifact(path.removeprefix(folder), size(n)) for path, n in store.list(folder).items()]
+    return Attempt(pictures, _scales(pictures.scales, metrics), _whole_model(metrics), artifacts, " ".join(problems))
+
+
+def _album(store: Store, path: str, problems: list[str]) -> Album:
+    rows = _rows(store, path, problems)
+    try:
+        return album(rows)
+    except (OSError, TypeError) as error:
+        log.warning("The gallery could not read the pictures in %s: %s", path, error)
+        problems.append(f"The pictures in {path} could not be read.")
+        return Album()
+
+
+def _rows(store: Store, path: str, problems: list[str]) -> list[dict[str, Any]]:
+    try:
+        rows: list[dict[str, Any]] = read_parquet(store.get(path)).to_pylist()
+    except FileNotFoundError:
+        problems.append(f"{path} is missing.")
+    except (OSError, pa.ArrowException):
+        problems.append(f"{path} could not be read: it is not a whole Parquet file.")
+    else:
+        return rows
+    return []
+
+
+def _scales(pictures: Mapping[int, list[Shown]], metrics: Sequence[Metric]) -> list[Scale]:
+    charts = charts_by_scale(metrics)
+    iterations = {m.scale: m.iteration for m in sorted(metrics, key=lambda m: m.iteration)}
+    return [
+        Scale(scale, iterations.get(scale, 0), pictures.get(scale, []), charts.get(scale, []))
+        for scale in sorted({*pictures, *charts})
+    ]
+
+
+def _whole_model(metrics: Sequence[Metric]) -> list[Fact]:
+    """The last value of every figure of the whole model."""
+    last = {m.name: m for m in sorted(metrics, key=lambda m: m.iteration) if m.scale == -1}
+    return [Fact(name, number(metric.value)) for name, metric in sorted(last.items())]

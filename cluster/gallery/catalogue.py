@@ -1,0 +1,170 @@
+"""What a run holds, read from its tables: the images that are done, those that failed, those that wait."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from cluster.gallery.figures import natural_order
+from jobs.failures import FailureClass
+from jobs.schemas import FAILURES, MANIFEST, RESULTS
+from jobs.store import Store
+
+log = logging.getLogger(__name__)
+
+JOB_ID = re.compile(r"[0-9a-f]{8,64}")
+ATTEMPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+
+
+class Entry(NamedTuple):
+    """One finished image of the index: its name and the place of its job in `Catalogue.jobs`."""
+
+    image_id: str
+    job: int
+
+
+class Failed(NamedTuple):
+    """One image without a result, and why."""
+
+    image_id: str
+    failure: str
+    message: str
+    failed_at: str | None
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """A run at one moment. Everything is in an order that depends on nothing but the tables' content.
+
+    `entries` are sorted by name; `jobs` are rows of the results, each job once, in the order of the entries.
+    Two entries name the same job where two files hold the same bytes.
+    """
+
+    run: Mapping[str, Any]
+    jobs: pa.Table
+    entries: list[Entry]
+    failed: list[Failed]
+    waiting: int
+
+    def job(self, place: int) -> dict[str, Any]:
+        """One row of the results."""
+        row: dict[str, Any] = self.jobs.slice(place, 1).to_pylist()[0]
+        return row
+
+    def names(self) -> list[list[str]]:
+        """For every job, the images it stands for."""
+        named: list[list[str]] = [[] for _ in range(self.jobs.num_rows)]
+        for entry in self.entries:
+            named[entry.job].append(entry.image_id)
+        return named
+
+
+def read_catalogue(store: Store) -> Catalogue:
+    """Read `run.json` and the tables `manifest`, `results` and `failures`; any of them may be missing."""
+    results = _latest_results(_read(store, "results", RESULTS.names))
+    asked = _read(store, "manifest", ["image_id", "job_id", "problem"])
+    failures = _read(store, "failures", [n for n in FAILURES.names if n not in ("uri", "traceback")])
+
+    place = {job_id: i for i, job_id in enumerate(results["job_id"].to_pylist())}
+    pairs = zip(results["image_id"].to_pylist(), place, strict=True)
+    wanted = {(row["image_id"], row["job_id"]): row["problem"] for row in _rows(asked)}
+    done = {pair for pair in {*pairs, *wanted} if pair[1] in place}
+    ordered = sorted(done, key=lambda pair: (natural_order(pair[0]), pair[1]))
+    jobs = list(dict.fromkeys(place[job_id] for _, job_id in ordered))
+    new_place = {old: new for new, old in enumerate(jobs)}
+    entries = [Entry(image_id, new_place[place[job_id]]) for image_id, job_id in ordered]
+
+    finished = {image_id for image_id, _ in done}
+    failed = _failed(wanted, _final(failures), finished)
+    waiting = len({image_id for image_id, _ in wanted} - finished - {f.image_id for f in failed})
+    return Catalogue(_run_record(store), results.take(pa.array(jobs, pa.int64())), entries, failed, waiting)
+
+
+def _read(store: Store, name: str, columns: list[str]) -> pa.Table:
+    dataset = store.parquet(f"tables/{name}")
+    if dataset is None:
+        schema = {"results": RESULTS, "manifest": MANIFEST, "failures": FAILURES}[name]
+        return pa.schema([schema.field(column) for column in columns]).empty_table()
+    return dataset.to_table(columns=columns)
+
+
+def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """The rows one after another: only one batch of them is ever Python objects."""
+    for batch in table.to_batches(max_chunksize=1024):
+        yield from batch.to_pylist()
+
+
+def _latest_results(results: pa.Table) -> pa.Table:
+    """Each job's latest commit. Rows whose ids could lead out of the gallery's folder are left out."""
+    latest: dict[str, tuple[str, str, int]] = {}
+    keys = results.select(["job_id", "attempt", "committed_at", "image_id"])
+    for i, row in enumerate(_rows(keys)):
+        job_id, attempt, image_id = row["job_id"] or "", row["attempt"] or "", row["image_id"]
+        if image_id is None or not JOB_ID.fullmatch(job_id) or not ATTEMPT.fullmatch(attempt):
+            log.warning("The gallery leaves out a result with the ids %r and %r.", job_id, attempt)
+            continue
+        candidate = (row["committed_at"] or "", attempt, i)
+        latest[job_id] = max(candidate, latest.get(job_id, candidate))
+    kept = [latest[job_id][2] for job_id in sorted(latest)]
+    return results.take(pa.array(kept, pa.int64()))
+
+
+def _final(failures: pa.Table) -> dict[str, Failed]:
+    """The latest final failure of every job, by job_id; by image_id where it failed before it had one."""
+    final: dict[str, Failed] = {}
+    for row in sorted(_rows(failures), key=lambda row: (row["failed_at"] or "", row["attempt"] or "")):
+        key = row["job_id"] or row["image_id"]
+        if row["final"] and key:
+            name, message = row["image_id"] or key, row["message"] or ""
+            final[key] = Failed(name, row["failure"] or "", message, row["failed_at"])
+    return final
+
+
+def _failed(
+    wanted: Mapping[tuple[str, str | None], str | None], final: Mapping[str, Failed], finished: set[str]
+) -> list[Failed]:
+    """Every image without a result that no attempt is left for: refused by the manifest, or failed for good.
+
+    What the manifest asks for decides. A failure that the manifest does not name is only shown where the image
+    is in no row of it: the file may have been mended since, and is another job now.
+    """
+    asked = {image_id for image_id, _ in wanted}
+    failed = {f.image_id: f for f in final.values() if f.image_id not in asked | finished}
+    for (image_id, job_id), problem in wanted.items():
+        known = final.get(job_id or image_id)
+        if image_id in finished:
+            continue
+        if known is not None:
+            failed[image_id] = known._replace(image_id=image_id)
+        elif problem:
+            failed[image_id] = Failed(image_id, FailureClass.INPUT, problem, None)
+    place: dict[str, int] = {name: i for i, name in enumerate(FailureClass)}
+    return sorted(
+        failed.values(),
+        key=lambda f: (place.get(f.failure, len(place)), f.failure, natural_order(f.image_id)),
+    )
+
+
+def _run_record(store: Store) -> Mapping[str, Any]:
+    try:
+        record = json.loads(store.get("run.json"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def preset_of(catalogue: Catalogue) -> str:
+    """The presets that made the finished images, or the one that the run asks for; "" where neither says."""
+    used: Iterable[str | None] = catalogue.jobs["preset"].unique().to_pylist()
+    named = sorted({preset for preset in used if preset})
+    if named:
+        return ", ".join(named)
+    settings = catalogue.run.get("settings")
+    asked = catalogue.run.get("preset") or (settings.get("preset") if isinstance(settings, dict) else None)
+    return asked if isinstance(asked, str) else ""

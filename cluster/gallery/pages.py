@@ -1,0 +1,189 @@
+"""From views to HTML: the templates, the pager, and the policy that keeps pages from loading anything else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple, TypeVar
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from cluster.gallery import figures
+from cluster.gallery.catalogue import Failed
+from cluster.gallery.failure_help import HELP, UNKNOWN, Help
+
+T = TypeVar("T")
+
+IMAGES_A_PAGE = 60
+FAILURES_A_PAGE = 200
+
+
+class Card(NamedTuple):
+    """One finished image of the index; the order of the fields is the order in `rows.js`."""
+
+    image_id: str
+    job_id: str
+    patch_swd: float | None
+    copy: float | None
+    diversity: float | None
+    train_s: float | None
+    committed_at: str
+    warning: str
+    width: int  # of the thumbnail; 0 where there is none
+    height: int
+
+
+class Totals(NamedTuple):
+    """The counts of a run."""
+
+    done: int
+    failed: int
+    waiting: int
+
+    @property
+    def asked(self) -> int:
+        """All images of the run."""
+        return sum(self)
+
+
+class Pager(NamedTuple):
+    """Where a page stands among its like: file names of its neighbours, and (number, file name) to jump to.
+
+    A None among the jumps is a gap.
+    """
+
+    number: int
+    last: int
+    previous: str | None
+    next: str | None
+    jumps: list[tuple[int, str] | None]
+
+
+class FailureGroup(NamedTuple):
+    """The failures of one class on one page; `total` counts them on all pages."""
+
+    failure: str
+    help: Help
+    total: int
+    failed: list[Failed]
+
+
+def index_name(number: int) -> str:
+    """The file of the index's page, counted from 1."""
+    return "index.html" if number == 1 else f"page-{number}.html"
+
+
+def failures_name(number: int) -> str:
+    """The file of the failures' page, counted from 1."""
+    return "failures.html" if number == 1 else f"failures-{number}.html"
+
+
+class Pages:
+    """Renders the pages of one run's gallery. The same input gives the same bytes."""
+
+    def __init__(self, title: str, preset: str, totals: Totals) -> None:
+        """`title` names the run on every page."""
+        self._env = Environment(
+            loader=PackageLoader("cluster"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        for rule in (figures.number, figures.share, figures.duration, figures.when, figures.visible, figures.sentence):
+            self._env.filters[rule.__name__] = rule
+        style, script = self._source("gallery.css"), self._source("gallery.js")
+        self._env.globals |= {
+            "style": style,
+            "script": script,
+            "policy_of_pictures": _policy(f"img-src data:; style-src {_hash(style)}"),
+            # From a disk a page's own folder is "file:", which 'self' does not cover in every browser.
+            "policy_of_index": _policy(
+                f"img-src 'self' file: data:; style-src {_hash(style)}; script-src 'self' file: {_hash(script)}"
+            ),
+            "title": title,
+            "preset": preset,
+            "totals": totals,
+            # What the script copies and fills for an image that is not on the page.
+            "blank": Card("{name}", "", None, None, None, None, "", "", 1, 1),
+        }
+
+    def index(self, cards: Sequence[Card]) -> Iterator[tuple[str, bytes]]:
+        """The pages of the index; one page where there is no image yet."""
+        pages = _split(cards, IMAGES_A_PAGE)
+        for number, page in enumerate(pages, 1):
+            pager = _pager(number, len(pages), index_name)
+            yield index_name(number), self._render("index.html", cards=page, pager=pager)
+
+    def failures(self, failed: Sequence[Failed]) -> Iterator[tuple[str, bytes]]:
+        """The pages of the failures, grouped by class; one page where nothing failed."""
+        pages = _split(failed, FAILURES_A_PAGE)
+        totals = {name: len(list(group)) for name, group in groupby(failed, key=lambda f: f.failure)}
+        page_of: dict[str, str] = {}
+        for number, page in enumerate(pages, 1):
+            for failure in page:
+                page_of.setdefault(failure.failure, failures_name(number))
+        summary = [(name, total, page_of[name]) for name, total in totals.items()]
+        for number, page in enumerate(pages, 1):
+            groups = [
+                FailureGroup(name, HELP.get(name, UNKNOWN), totals[name], list(group))
+                for name, group in groupby(page, key=lambda f: f.failure)
+            ]
+            pager = _pager(number, len(pages), failures_name)
+            html = self._render("failures.html", groups=groups, summary=summary, pager=pager)
+            yield failures_name(number), html
+
+    def job(self, **view: Any) -> bytes:
+        """The page of one job."""
+        return self._render("job.html", **view)
+
+    def _render(self, template: str, **view: Any) -> bytes:
+        return self._env.get_template(template).render(**view).encode()
+
+    def _source(self, name: str) -> Markup:
+        assert self._env.loader is not None
+        # Our own file, which goes into the page as it is.
+        return Markup(self._env.loader.get_source(self._env, name)[0])  # noqa: S704
+
+
+def rows_script(cards: Iterable[Card]) -> bytes:
+    """All images as a script: a page opened from a disk may load a script, but may not fetch data."""
+    lines = (
+        json.dumps([figures.rounded(f, 4) if isinstance(f, float) else f for f in card], separators=(",", ":"))
+        for card in cards
+    )
+    # ASCII alone, and no "<": the text stays data wherever a browser may come to read it.
+    text = ",\n".join(lines).replace("<", "\\u003c")
+    return f'"use strict";\nself.galleryRows([\n{text}\n]);\n'.encode("ascii")
+
+
+def _policy(allowed: str) -> str:
+    return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
+
+
+def _hash(source: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
+
+
+def _split(items: Sequence[T], length: int) -> list[Sequence[T]]:
+    return [items[start : start + length] for start in range(0, max(1, len(items)), length)]
+
+
+def _pager(number: int, last: int, name: Callable[[int], str]) -> Pager:
+    near = {n for n in (1, *range(number - 2, number + 3), last) if 1 <= n <= last}
+    jumps: list[tuple[int, str] | None] = []
+    for n in sorted(near):
+        if jumps and n - 1 not in near:
+            jumps.append(None)
+        jumps.append((n, name(n)))
+    return Pager(
+        number,
+        last,
+        name(number - 1) if number > 1 else None,
+        name(number + 1) if number < last else None,
+        jumps,
+    )

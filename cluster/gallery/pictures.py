@@ -1,0 +1,77 @@
+"""Pictures for the gallery: PNG from the tables in, small WebP out."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import NamedTuple
+
+from PIL import Image
+
+THUMB_HEIGHT = 200
+THUMB_WIDTH = 480
+GAP = 0.04  # of the height: small thumbnails are shown as large as the others
+# Below this longest side a lossless picture is small, and every pixel of it is looked at enlarged.
+LOSSLESS_SIDE = 64
+QUALITY = 90
+
+
+class Picture(NamedTuple):
+    """One picture ready for a page: `source` is a data URI, sizes are its own pixels."""
+
+    source: str
+    width: int
+    height: int
+
+    def shown(self, factor: float) -> tuple[int, int]:
+        """Width and height on the page, in CSS pixels, at so many times its own size."""
+        return max(1, round(self.width * factor)), max(1, round(self.height * factor))
+
+    def fitted(self, side: int) -> tuple[int, int]:
+        """Width and height on the page with the longest side at `side` CSS pixels."""
+        return self.shown(side / max(self.width, self.height))
+
+
+def picture(png: bytes) -> Picture:
+    """A stored PNG as a data URI: lossless where it is small, close to lossless where it is not.
+
+    Raises OSError (PIL.UnidentifiedImageError) for bytes that are no picture.
+    """
+    image = _opened(png)
+    data = _webp(image, lossless=max(image.size) <= LOSSLESS_SIDE)
+    return Picture("data:image/webp;base64," + base64.b64encode(data).decode(), *image.size)
+
+
+def thumbnail(original: bytes | None, sample: bytes | None) -> tuple[bytes, int, int]:
+    """The original on the left and a sample on the right, equally high: WebP bytes, width and height.
+
+    Both keep their aspect ratio and the space between them is transparent. The result is at most THUMB_WIDTH ×
+    THUMB_HEIGHT pixels and never enlarged. Raises ValueError where there is neither picture.
+    """
+    images = [_opened(png) for png in (original, sample) if png is not None]
+    if not images:
+        raise ValueError("a thumbnail needs the original or a sample")
+    widths = sum(image.width / image.height for image in images) + GAP * (len(images) - 1)  # in heights
+    height = max(1, min(THUMB_HEIGHT, max(image.height for image in images), int(THUMB_WIDTH / widths)))
+    gap = max(1, round(GAP * height))
+    fitted = [
+        image.resize((max(1, round(image.width * height / image.height)), height), Image.Resampling.LANCZOS)
+        for image in images
+    ]
+    sheet = Image.new("RGBA", (sum(image.width for image in fitted) + gap * (len(images) - 1), height))
+    left = 0
+    for image in fitted:
+        sheet.paste(image, (left, 0))
+        left += image.width + gap
+    return _webp(sheet, lossless=height <= LOSSLESS_SIDE), *sheet.size
+
+
+def _opened(png: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(png)) as image:
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _webp(image: Image.Image, *, lossless: bool) -> bytes:
+    sink = io.BytesIO()
+    image.save(sink, "WEBP", lossless=lossless, quality=QUALITY, method=4)
+    return sink.getvalue()

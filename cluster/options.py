@@ -1,0 +1,96 @@
+"""Options as people write them: key=value pairs and YAML files, made into a request."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cluster.request import Request
+from jobs.failures import ConfigError
+from pgcn.settings import Settings
+
+RUN_OPTIONS = {f.name for f in fields(Request)} - {"images", "overrides", "limits"}
+
+
+def parse_pairs(pairs: list[str]) -> dict[str, str]:
+    """`["a=1", "b=2"]` as a mapping. Raises `ConfigError` for what is not a pair."""
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            raise ConfigError(f"--set takes NAME=VALUE, as in --set iterations=500, not {pair!r}.")
+        found[name.strip()] = value.strip()
+    return found
+
+
+def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A YAML file's run options and settings, as two mappings.
+
+    Names are those of the command line with `_` for `-` (`cpus_per_job: 2`) and those of the settings
+    (`iterations: 500`), side by side. Raises `ConfigError` for a file that cannot be read as that.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"The config file {path} cannot be read: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The config file {path} is not YAML: {str(error).splitlines()[0]}.") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"The config file {path} holds no names with values, as `iterations: 500` would be.")
+    options, settings = {}, {}
+    for name, value in content.items():
+        if name in RUN_OPTIONS:
+            options[name] = value
+        elif name in Settings.model_fields:
+            settings[name] = value
+        else:
+            close = difflib.get_close_matches(str(name), [*RUN_OPTIONS, *Settings.model_fields], n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ConfigError(f"The config file {path} sets {name!r}, which is no option or setting.{hint}")
+    if isinstance(options.get("sizes"), list):
+        options["sizes"] = tuple(str(size) for size in options["sizes"])
+    return options, settings
+
+
+def make_request(
+    images: list[str], given: dict[str, Any], pairs: list[str], config: Path | None, fixed: dict[str, Any]
+) -> Request:
+    """The request of a command line: `given` wins over the config file where it is not None.
+
+    `fixed` has no place in a config file. Raises `ConfigError` for options that cannot be.
+    """
+    options, settings = read_config(config) if config else ({}, {})
+    options |= {name: value for name, value in given.items() if value is not None}
+    if not options.get("out"):
+        raise ConfigError("Say where results go with --out: a folder, or a URL as s3://bucket/run.")
+    _check_types(options)
+    return Request(images=images, overrides={**settings, **parse_pairs(pairs)}, **options, **fixed)
+
+
+def _check_types(options: dict[str, Any]) -> None:
+    """A config file's values can be of any type: the command line's are checked by its parser."""
+    kinds: dict[str, tuple[type, ...]] = {
+        "out": (str,),
+        "preset": (str,),
+        "samples": (int,),
+        "sizes": (tuple,),
+        "seed": (int,),
+        "limit": (int,),
+        "device": (str,),
+        "gpus_per_job": (int, float),
+        "cpus_per_job": (int, float),
+        "ray_address": (str,),
+        "retry": (bool,),
+        "max_pixels": (int,),
+        "checkpoint_seconds": (int, float),
+        "jobs_per_worker": (int,),
+    }
+    for name, value in options.items():
+        if not isinstance(value, kinds[name]) or (isinstance(value, bool) and bool not in kinds[name]):
+            raise ConfigError(f"The option {name} cannot be {value!r}.")
+        if isinstance(value, int | float) and name not in ("seed", "retry") and value <= 0:
+            raise ConfigError(f"The option {name} is above 0, not {value}.")

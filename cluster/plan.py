@@ -1,0 +1,154 @@
+"""Planning: what a command asks for, what of it is done or refused, and what is left to do."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from jobs.sources import Source
+
+from cluster.queue import Job, Need
+from cluster.status import final_failures
+from jobs.commit import Failure, committed, new_attempt, now, write_failure
+from jobs.failures import ConfigError, FailureClass
+from jobs.manifest import Ask, Entry, plan_source
+from jobs.store import Store
+from pgcn.cost import training_operations
+from pgcn.pyramid import scale_sizes
+from pgcn.settings import Settings, SettingsError
+
+CHUNK = 16
+"""Images that one task looks at."""
+
+Item = tuple[Source, Entry | None]
+Look = Callable[[list[Item], Ask, Mapping[str, Any] | None], list[Entry]]
+
+
+@dataclass
+class Plan:
+    """A command's images, sorted into what follows; all but `entries` by job, each once."""
+
+    entries: list[Entry] = field(default_factory=list)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)  # job id -> why; not tried again without --retry
+    refused: dict[str, Entry] = field(default_factory=dict)
+    unrecorded: list[Entry] = field(default_factory=list)  # refused, and no failure in the bucket says so yet
+
+    def fate(self, entry: Entry) -> str:
+        """What follows for one image, in words."""
+        job = entry.job_id
+        if job in self.refused:
+            return f"refused: {entry.problem}"
+        if job in self.done:
+            return "done"
+        if job in self.failed:
+            return f"failed before: {self.failed[job]}"
+        first = self.jobs[job].image_id
+        return "to train" if first == entry.image_id else f"the same bytes as {first}"
+
+    def summary(self) -> str:
+        """One line: how many images, and what is done, to do, refused and failed before."""
+        jobs = len(self.jobs) + len(self.done) + len(self.failed) + len(self.refused)
+        parts = [f"{len(self.entries)} images"]
+        if jobs < len(self.entries):
+            parts.append(f"{len(self.entries) - jobs} the same as another")
+        parts.append(f"{len(self.jobs)} to train" if self.jobs else "nothing left to train")
+        if self.done:
+            parts.append(f"{len(self.done)} done before")
+        if self.refused:
+            parts.append(f"{len(self.refused)} refused")
+        if self.failed:
+            parts.append(f"{len(self.failed)} failed before (--retry tries them again)")
+        return ", ".join(parts) + "."
+
+
+def look_at(items: list[Item], ask: Ask, options: Mapping[str, Any] | None) -> list[Entry]:
+    """Manifest rows of some images; `known` rows spare reading what storage says is unchanged."""
+    return [plan_source(source, ask, options, known) for source, known in items]
+
+
+def with_threads(items: list[Item], ask: Ask, options: Mapping[str, Any] | None) -> list[Entry]:
+    """Look at all images from this process."""
+    with ThreadPoolExecutor(8) as pool:
+        chunks = pool.map(lambda chunk: look_at(chunk, ask, options), _chunks(items))
+        return [entry for chunk in chunks for entry in chunk]
+
+
+def with_ray(items: list[Item], ask: Ask, options: Mapping[str, Any] | None) -> list[Entry]:
+    """Look at all images in tasks of the cluster, so that reading and hashing cost the driver nothing."""
+    task = ray.remote(num_cpus=1, max_retries=3)(look_at)
+    chunks = list(_chunks(items))
+    entries: list[list[Entry]] = [[] for _ in chunks]
+    waiting: dict[Any, int] = {}
+    limit = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    todo = deque(enumerate(chunks))
+    while todo or waiting:
+        while todo and len(waiting) < limit:
+            index, chunk = todo.popleft()
+            waiting[task.remote(chunk, ask, options)] = index
+        (ready, *_), _ = ray.wait(list(waiting), num_returns=1)
+        entries[waiting.pop(ready)] = ray.get(ready)
+    return [entry for chunk in entries for entry in chunk]
+
+
+def _chunks(items: list[Item]) -> Iterator[list[Item]]:
+    for at in range(0, len(items), CHUNK):
+        yield items[at : at + CHUNK]
+
+
+def check_overrides(sources: Iterable[Source], ask: Ask) -> None:
+    """Raises `ConfigError` for a manifest row whose settings cannot be, before anything runs."""
+    for source in sources:
+        try:
+            ask.settings(source)
+        except SettingsError as error:
+            raise ConfigError(f"The manifest's row for {source.image_id} cannot run. {error}") from None
+
+
+def sort_out(store: Store, sources: list[Source], entries: list[Entry], ask: Ask, need: Need, *, retry: bool) -> Plan:
+    """What is done, refused, failed before, and left, of `entries`, which belong to `sources` one by one."""
+    done = committed(store)
+    failed = final_failures(store, entries, done)
+    plan = Plan(entries=entries)
+    for source, entry in zip(sources, entries, strict=True):
+        job = entry.job_id
+        if entry.problem is not None:
+            plan.refused[job] = entry
+        elif job in done:
+            plan.done.add(job)
+        elif job in failed and not retry:
+            plan.failed[job] = failed[job].message
+        elif job not in plan.jobs:
+            plan.jobs[job] = Job(entry.spec(source.location, ask), entry.image_id, work_of(entry), need)
+    plan.unrecorded = [
+        entry for job, entry in plan.refused.items() if job not in failed or failed[job].message != entry.problem
+    ]
+    return plan
+
+
+def work_of(entry: Entry) -> float:
+    """Operations of training an image."""
+    assert entry.height is not None
+    assert entry.width is not None
+    settings = Settings.model_validate_json(entry.settings)
+    return training_operations(scale_sizes(entry.height, entry.width, settings), settings)
+
+
+def record_refusals(store: Store, plan: Plan) -> None:
+    """Write an INPUT failure for each refused image that has none that says so yet."""
+    for entry in plan.unrecorded:
+        assert entry.problem is not None
+        failure = Failure(
+            job_id=entry.job_id,
+            attempt=new_attempt(),
+            failure=FailureClass.INPUT,
+            final=True,
+            message=entry.problem,
+            failed_at=now(),
+        )
+        write_failure(store, failure)

@@ -1,0 +1,135 @@
+"""How far a run is: counted here, shown on a display, and kept in the bucket for `pgcn status`."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+from cluster.display import Display
+from cluster.fleet import Lease
+from cluster.queue import Job, Queue
+from cluster.snapshot import PROGRESS, Lane, Snapshot
+from cluster.worker import Outcome
+from jobs.commit import now
+from jobs.failures import StoreError
+from jobs.store import Store
+
+KEEP_EVERY_S = 10.0
+WINDOW_S = 300.0
+
+
+class Tracker:
+    """Counts what happens to the jobs of one run.
+
+    `done` and `failed` are jobs settled before; `images` counts jobs, each once.
+    """
+
+    def __init__(self, store: Store, display: Display, jobs: list[Job], done: int, failed: int) -> None:
+        self._store = store
+        self._display = display
+        self._images = len(jobs) + done + failed
+        self._done = done
+        self._failed = failed
+        self._work = sum(job.work for job in jobs)
+        self._finished_work = 0.0
+        self._finished_before = done + failed
+        self._history: deque[tuple[float, float]] = deque([(time.monotonic(), 0.0)])
+        self._kept_at = 0.0
+
+    def began(self, job: Job) -> None:
+        """A job was given to a worker."""
+        self._display.line(f"training {job.image_id}")
+
+    def committed(self, job: Job, outcome: Outcome) -> None:
+        """A job is done."""
+        self._done += 1
+        self._finished_work += job.work
+        figures = outcome.figures or {}
+        measures = ", ".join(
+            f"{name} {figures[key]:.3f}"
+            for name, key in (("patch-SWD", "patch_swd"), ("copy", "copy"), ("diversity", "diversity"))
+            if figures.get(key) is not None
+        )
+        caution = f"; look at it: {figures['warning']}" if figures.get("warning") else ""
+        self._display.line(f"done {job.image_id} in {outcome.wall_s:.0f} s: {measures}{caution}")
+
+    def returned(self, job: Job) -> None:
+        """A job was handed back with its restart point."""
+        self._display.line(f"stopped {job.image_id}; it goes on from here when the command runs again")
+
+    def failed(self, job: Job, outcome: Outcome, *, final: bool) -> None:
+        """An attempt failed."""
+        if final:
+            self._failed += 1
+            self._finished_work += job.work
+        follows = "failed" if final else "will try again"
+        self._display.line(f"{follows} {job.image_id} ({outcome.failure}): {outcome.message}")
+
+    def tick(self, leases: list[Lease], queue: Queue) -> None:
+        """Show how things are, and keep it in the bucket now and then."""
+        snapshot = self._snapshot("running", leases, waiting=len(queue))
+        self._display.show(snapshot)
+        if time.monotonic() - self._kept_at > KEEP_EVERY_S:
+            self._kept_at = time.monotonic()
+            self._keep(snapshot)
+
+    def end(self) -> None:
+        """The run's last word."""
+        left = self._images - self._done - self._failed
+        self._keep(self._snapshot("ended", [], waiting=left))
+        self._display.close()
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Jobs done, failed and left."""
+        return self._done, self._failed, self._images - self._done - self._failed
+
+    def _keep(self, snapshot: Snapshot) -> None:
+        try:
+            self._store.put(PROGRESS, snapshot.model_dump_json().encode())
+        except StoreError:
+            # Progress is a courtesy: what matters is kept by the workers, and fails loudly there.
+            self._display.line("could not write progress.json; `pgcn status` is behind")
+
+    def _snapshot(self, state: str, leases: list[Lease], waiting: int) -> Snapshot:
+        lanes, under_way = [], 0.0
+        for lease in leases:
+            progress = lease.pulse.progress if lease.pulse else None
+            if progress is None:
+                continue
+            under_way += lease.job.work * progress.done
+            assert lease.pulse is not None
+            lanes.append(
+                Lane(
+                    image_id=lease.job.image_id,
+                    scale=progress.scale,
+                    scales=progress.scales,
+                    iteration=progress.iteration,
+                    iterations=progress.iterations,
+                    rate=lease.pulse.rate,
+                    done=progress.done,
+                )
+            )
+        work = self._finished_work + under_way
+        return Snapshot(
+            state=state,
+            updated_at=now(),
+            images=self._images,
+            done=self._done,
+            failed=self._failed,
+            waiting=waiting,
+            lanes=tuple(lanes),
+            share=min(1.0, work / self._work) if self._work else 1.0,
+            eta_s=self._eta(work),
+        )
+
+    def _eta(self, work: float) -> float | None:
+        """Seconds left at the pace of the last minutes; None for the first ten seconds of work."""
+        moment = time.monotonic()
+        self._history.append((moment, work))
+        while len(self._history) > 2 and moment - self._history[0][0] > WINDOW_S:
+            self._history.popleft()
+        since, then = self._history[0]
+        if moment - since < 10 or work <= then:
+            return None
+        return (self._work - work) * (moment - since) / (work - then)

@@ -1,0 +1,153 @@
+"""What a command asks for, and every choice that follows from it before an image is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobs.sources import Source, find_sources
+
+from cluster.connection import Cluster
+from cluster.plan import Item, Plan, check_overrides, look_at, sort_out, with_ray, with_threads
+from cluster.queue import Need
+from cluster.stopping import Limits
+from jobs.failures import ConfigError
+from jobs.identity import RunIdentity, check_same, read_identity
+from jobs.manifest import Ask, Entry, read_manifest, unchanged
+from jobs.spec import SamplePlan
+from jobs.store import Store
+from pgcn.settings import Settings, make_settings
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command asks for. None: as the run has it, or the default."""
+
+    images: list[str]
+    out: str
+    preset: str | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    samples: int | None = None
+    sizes: tuple[str, ...] | None = None
+    seed: int | None = None
+    limit: int | None = None
+    device: str = "auto"
+    gpus_per_job: float = 1.0
+    cpus_per_job: float = 1.0
+    ray_address: str | None = None
+    retry: bool = False
+    max_pixels: int = 64_000_000
+    checkpoint_seconds: float = 60.0
+    jobs_per_worker: int = 100
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request with every choice made, and why, as sentences."""
+
+    store: Store
+    identity: RunIdentity
+    ask: Ask
+    sources: list[Source]
+    known: dict[str, Entry]
+    device: str
+    need: Need
+    said: list[str]
+
+    def check_belongs(self) -> None:
+        """Raises `ConfigError` where the folder holds another run."""
+        standing = read_identity(self.store)
+        if standing is not None:
+            check_same(self.store, standing, self.identity)
+
+
+def prepare(request: Request, cluster: Cluster) -> Prepared:
+    """Make every choice that needs no image. Writes nothing. Raises `JobError` or `pgcn.SettingsError`."""
+    store = Store(request.out)
+    standing = read_identity(store)
+    said: list[str] = []
+    device = _device(request.device, cluster)
+    preset = request.preset
+    if preset is None and standing is not None:
+        preset = standing.preset
+        said.append(f"Preset {preset}, as this run was begun with.")
+    if preset is None:
+        preset = "paper" if device == "cuda" else "draft"
+        why = "there is a GPU" if device == "cuda" else "there is no GPU, and `paper` would take hours on a CPU"
+        said.append(f"Preset {preset}, since {why}. Choose with --preset.")
+    default = standing.samples if standing is not None else SamplePlan()
+    plan = SamplePlan(count=request.samples or default.count, sizes=request.sizes or default.sizes)
+    seed = request.seed if request.seed is not None else (standing.seed if standing is not None else 0)
+    if standing is not None and request.preset is None and not request.overrides:
+        settings, overrides = standing.settings, _beside(standing.settings, preset)
+    else:
+        settings, overrides = make_settings(preset, request.overrides), dict(request.overrides)
+    ask = Ask(preset, overrides, seed, plan, request.max_pixels)
+    sources = find_sources(request.images, setting_names=Settings.model_fields)[: request.limit]
+    check_overrides(sources, ask)
+    return Prepared(
+        store=store,
+        identity=RunIdentity.begin(preset, settings, seed, plan),
+        ask=ask,
+        sources=sources,
+        known=read_manifest(store) if standing is not None else {},
+        device=device,
+        need=_need(request, device),
+        said=said,
+    )
+
+
+def _beside(settings: Settings, preset: str) -> dict[str, Any]:
+    """The settings in which a run is not its preset."""
+    plain = make_settings(preset).model_dump()
+    return {name: value for name, value in settings.model_dump().items() if plain[name] != value}
+
+
+def _device(wanted: str, cluster: Cluster) -> str:
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"The device {wanted!r} is not one of auto, cpu, cuda.")
+    if wanted == "cpu":
+        return "cpu"
+    if cluster.has_gpu():
+        return "cuda"
+    if wanted == "cuda":
+        raise ConfigError("There is no GPU here for --device cuda. Use --device cpu, or a cluster with --ray-address.")
+    return "cpu"
+
+
+def _need(request: Request, device: str) -> Need:
+    if request.cpus_per_job <= 0:
+        raise ConfigError(f"--cpus-per-job is above 0, not {request.cpus_per_job:g}.")
+    if device == "cpu":
+        return Need(cpus=request.cpus_per_job)
+    share = request.gpus_per_job
+    if not 0 < share <= 1 or abs(round(1 / share) - 1 / share) > 0.01:
+        raise ConfigError(f"--gpus-per-job is 1, or a share 1/n of one GPU as 0.5 or 0.25, not {share:g}.")
+    return Need(cpus=request.cpus_per_job, gpus=share)
+
+
+def make_plan(prepared: Prepared, cluster: Cluster | None, *, retry: bool) -> Plan:
+    """Look at the images, on the cluster or (None) from this process, and sort out what follows."""
+    old: list[Item] = []
+    new: list[Item] = []
+    for source in prepared.sources:
+        entry = prepared.known.get(source.image_id)
+        unread = entry is None or not unchanged(source, entry)
+        (new if unread else old).append((source, None if unread else entry))
+    found = look_at(old, prepared.ask, None)
+    if new and cluster is not None:
+        cluster.join()
+        found += with_ray(new, prepared.ask, None)
+    elif new:
+        found += with_threads(new, prepared.ask, None)
+    entries = {entry.image_id: entry for entry in found}
+    return sort_out(
+        prepared.store,
+        prepared.sources,
+        [entries[source.image_id] for source in prepared.sources],
+        prepared.ask,
+        prepared.need,
+        retry=retry,
+    )

@@ -1,0 +1,99 @@
+"""What an attempt leaves: pictures and figures as rows, and the one row that sums it up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from torch import Tensor
+
+from jobs.images import encode_png, to_rgb
+from jobs.spec import JobSpec, resolve_size
+from pgcn.metrics import copy_share, diversity, patch_swd
+from pgcn.model import Pyramid
+from pgcn.train import recovery_error
+
+MEASURED = 8
+"""Samples that are measured: the mean over these says as much as over all."""
+
+Row = dict[str, Any]
+
+
+class Pictures:
+    """Rows of `schemas.SAMPLES` for one attempt, and what the measures need of them."""
+
+    def __init__(self, spec: JobSpec, attempt: str) -> None:
+        self.rows: list[Row] = []
+        self._common = {"job_id": spec.job_id, "attempt": attempt}
+
+    def add(
+        self, kind: str, images: Iterable[Tensor], scale: int, *, size: str = "1x1", seed: int | None = None
+    ) -> None:
+        """Add images `(3, H, W)` of one kind; `seed` is the first one's, and counts up."""
+        for index, image in enumerate(images):
+            height, width = image.shape[-2:]
+            self.rows.append(
+                self._common
+                | {"kind": kind, "index": index, "scale": scale, "size": size, "width": width, "height": height}
+                | {"seed": None if seed is None else seed + index}
+                | {"image": {"bytes": encode_png(to_rgb(image)), "path": f"{kind}-{scale}-{size}-{index}.png"}}
+            )
+
+
+def draw(pyramid: Pyramid, observed: list[Tensor], spec: JobSpec, attempt: str) -> tuple[list[Row], dict[str, float]]:
+    """All pictures of an attempt, and the measures of its samples at the trained size.
+
+    Measures are `patch_swd`, `copy`, `diversity` (see `pgcn.metrics`) and `recovery_error`, against the
+    image at the finest scale; a measure that cannot be taken is left out.
+    """
+    pictures = Pictures(spec, attempt)
+    finest = len(pyramid.sizes) - 1
+    recovered = pyramid.recover()
+    for scale, (image, again, stage) in enumerate(
+        zip(observed, recovered, pyramid.stages(1, seed=spec.seed), strict=True)
+    ):
+        pictures.add("observed", image, scale)
+        pictures.add("recovered", again, scale)
+        pictures.add("stage", stage, scale, seed=spec.seed)
+
+    at_trained_size: Tensor | None = None
+    for size in spec.plan.sizes:
+        samples = pyramid.sample(spec.plan.count, resolve_size(size, pyramid.sizes[-1]), seed=spec.seed)
+        pictures.add("sample", samples, finest, size=size, seed=spec.seed)
+        if samples.shape[-2:] == observed[-1].shape[-2:]:
+            at_trained_size = samples
+    if at_trained_size is None:
+        at_trained_size = pyramid.sample(min(MEASURED, spec.plan.count), seed=spec.seed)
+    return pictures.rows, measure(at_trained_size[:MEASURED], recovered[-1], observed[-1])
+
+
+def measure(samples: Tensor, recovered: Tensor, image: Tensor) -> dict[str, float]:
+    """Figures of samples `(n, 3, H, W)` and the recovered image against `image`, both `(1, 3, H, W)`."""
+    figures = {
+        "patch_swd": _mean(patch_swd(x[None], image) for x in samples),
+        "copy": _mean(copy_share(x[None], image) for x in samples),
+        "diversity": diversity(samples, image),
+        "recovery_error": recovery_error(recovered, image),
+        "contrast": float(samples.std() / image.std().clamp_min(1e-6)),
+    }
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+
+def _mean(values: Iterator[float]) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed)
+
+
+def warning(figures: dict[str, float], image: Tensor) -> str | None:
+    """What a person should look at before using this model; None where the figures say nothing of the kind."""
+    if float(image.std()) < 0.02:
+        return "the image is nearly one colour: there is little to learn"
+    found = []
+    if figures["contrast"] < 0.2:
+        found.append("samples are nearly one colour")
+    if figures["copy"] > 0.9:
+        found.append("samples are nearly copies of the image")
+    if figures.get("diversity", 1.0) < 0.02:
+        found.append("samples are nearly all the same")
+    return "; ".join(found) or None

@@ -1,0 +1,134 @@
+"""The commit: the one fact that a job is done.
+
+An attempt writes its artifacts under its own name, once, and then one small object, `commits/<job>.json`, that
+names the attempt, the size and sha256 of each artifact, and the result. Readers follow commits alone, so an
+attempt that dies anywhere before leaves nothing that is believed. Two attempts of one job may both reach the
+end: both are right, and the commit names one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from jobs.failures import FailureClass
+from jobs.store import Store
+
+
+class Artifact(BaseModel):
+    """One object of an attempt: `path` is below the run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    size: int
+    sha256: str
+
+
+class Commit(BaseModel):
+    """What `commits/<job>.json` holds. `result` has columns of `schemas.RESULTS`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str
+    attempt: str
+    artifacts: tuple[Artifact, ...]
+    result: dict[str, Any]
+
+
+class Failure(BaseModel):
+    """What `failures/<job>/<attempt>.json` holds. `final`: no attempt follows unless it is asked for."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str
+    attempt: str
+    failure: FailureClass
+    final: bool
+    message: str
+    traceback: str = ""
+    fingerprint: str = ""
+    where: str = ""
+    wall_s: float | None = None
+    failed_at: str
+
+
+def now() -> str:
+    """This moment, ISO 8601, UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def new_attempt() -> str:
+    """A name for an attempt: sorts by time, and is its own on any machine."""
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+
+
+def publish(store: Store, job_id: str, attempt: str, files: Mapping[str, bytes], result: Mapping[str, Any]) -> Commit:
+    """Write an attempt's artifacts, then commit it; returns the commit that stands, which may be another's."""
+    artifacts = []
+    for name, data in files.items():
+        path = f"attempts/{job_id}/{attempt}/{name}"
+        store.put(path, data)
+        artifacts.append(Artifact(path=path, size=len(data), sha256=hashlib.sha256(data).hexdigest()))
+    commit = Commit(job_id=job_id, attempt=attempt, artifacts=tuple(artifacts), result=dict(result))
+    if store.create(_path(job_id), commit.model_dump_json(indent=1).encode()):
+        return commit
+    standing = read_commit(store, job_id)
+    if standing is None:
+        # What stands there is no commit, so nobody reads it: ours takes its place.
+        store.put(_path(job_id), commit.model_dump_json(indent=1).encode())
+        return commit
+    return standing
+
+
+def _path(job_id: str) -> str:
+    return f"commits/{job_id}.json"
+
+
+def read_commit(store: Store, job_id: str) -> Commit | None:
+    """The job's commit, or None where there is none that can be read as one."""
+    try:
+        commit = Commit.model_validate_json(store.get(_path(job_id)))
+    except (FileNotFoundError, ValidationError):
+        return None
+    return commit if commit.job_id == job_id else None
+
+
+def committed(store: Store) -> set[str]:
+    """Jobs that have a commit, by one listing."""
+    return {
+        path.removeprefix("commits/").removesuffix(".json")
+        for path, size in store.list("commits").items()
+        if path.endswith(".json") and size > 0
+    }
+
+
+def read_artifact(store: Store, artifact: Artifact) -> bytes:
+    """An artifact's bytes. Raises `ValueError` where they are not those that were committed."""
+    data = store.get(artifact.path)
+    if len(data) != artifact.size or hashlib.sha256(data).hexdigest() != artifact.sha256:
+        raise ValueError(f"{artifact.path} is not what its commit says: it was damaged or changed after the commit")
+    return data
+
+
+def write_failure(store: Store, failure: Failure) -> None:
+    """Keep one attempt's failure."""
+    store.put(f"failures/{failure.job_id}/{failure.attempt}.json", failure.model_dump_json(indent=1).encode())
+
+
+def read_failures(store: Store) -> dict[str, list[Failure]]:
+    """All failures that can be read, by job, in the order of their attempts."""
+    failures: dict[str, list[Failure]] = {}
+    for path in sorted(store.list("failures")):
+        try:
+            failure = Failure.model_validate_json(store.get(path))
+        except (ValidationError, json.JSONDecodeError):
+            continue
+        failures.setdefault(failure.job_id, []).append(failure)
+    return failures

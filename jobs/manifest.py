@@ -1,0 +1,132 @@
+"""The manifest: which images were asked for, what they are, and which job each one is.
+
+Parts are only ever added. A later part's row for an `image_id` replaces an earlier one, so that a file that
+was mended, added or asked for with another seed is seen as it is now.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from jobs import schemas
+from jobs.failures import InputError
+from jobs.images import decode
+from jobs.sources import Source, read_source
+from jobs.spec import JobSpec, SamplePlan, job_id
+from jobs.store import Store
+from pgcn.settings import Settings, make_settings
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the manifest: columns of `schemas.MANIFEST`."""
+
+    image_id: str
+    uri: str
+    job_id: str
+    sha256: str | None
+    size_bytes: int | None
+    version: str | None
+    format: str | None
+    width: int | None
+    height: int | None
+    seed: int
+    settings: str
+    note: str | None
+    problem: str | None
+
+    def spec(self, location: str, ask: Ask) -> JobSpec:
+        """The job that trains this image. Only for entries without a problem."""
+        assert self.sha256 is not None
+        return JobSpec(
+            job_id=self.job_id,
+            sha256=self.sha256,
+            location=location,
+            uri=self.uri,
+            preset=ask.preset,
+            settings=Settings.model_validate_json(self.settings),
+            seed=self.seed,
+            plan=ask.plan,
+        )
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a whole run asks of each image, where its manifest row says nothing else."""
+
+    preset: str
+    overrides: Mapping[str, Any]
+    seed: int
+    plan: SamplePlan
+    max_pixels: int
+
+    def settings(self, source: Source) -> Settings:
+        """The settings of one image. Raises `pgcn.SettingsError`."""
+        return make_settings(self.preset, {**self.overrides, **source.overrides})
+
+
+def plan_source(source: Source, ask: Ask, options: Mapping[str, Any] | None, known: Entry | None) -> Entry:
+    """Look at one image, and say which job it is, or why it is refused. Raises `StoreError` alone.
+
+    An image that storage says is unchanged since `known` is not read again.
+    """
+    settings = ask.settings(source)
+    seed = ask.seed if source.seed is None else source.seed
+    facts: dict[str, Any] = dict.fromkeys(("sha256", "format", "width", "height", "note"))
+    facts |= {"size_bytes": source.size_bytes, "problem": source.problem}
+    if known and unchanged(source, known):
+        facts = {name: getattr(known, name) for name in facts}
+    elif source.problem is None:
+        facts |= _look(source, ask.max_pixels, options)
+    # What could not be read has no bytes to be named by; its name only has to be its own.
+    image = facts["sha256"] or hashlib.sha256(f"unreadable {source.uri}".encode()).hexdigest()
+    return Entry(
+        image_id=source.image_id,
+        uri=source.uri,
+        job_id=job_id(image, settings, seed, ask.plan),
+        version=source.version,
+        seed=seed,
+        settings=settings.model_dump_json(),
+        **facts,
+    )
+
+
+def unchanged(source: Source, known: Entry) -> bool:
+    """Whether storage says that the image is still the one in the manifest, so that it need not be read."""
+    return source.version is not None and (known.uri, known.version, known.size_bytes) == (source.uri, source.version, source.size_bytes)
+
+
+def _look(source: Source, max_pixels: int, options: Mapping[str, Any] | None) -> dict[str, Any]:
+    try:
+        data = read_source(source.location, source.uri, options)
+    except InputError as error:
+        return {"problem": str(error)}
+    facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
+    try:
+        picture = decode(data, source.uri, max_pixels=max_pixels)
+    except InputError as error:
+        return facts | {"problem": str(error)}
+    height, width = picture.rgb.shape[:2]
+    return facts | {"format": picture.format, "width": width, "height": height, "note": picture.note}
+
+
+def read_manifest(store: Store) -> dict[str, Entry]:
+    """The manifest as it stands, by `image_id`."""
+    entries: dict[str, Entry] = {}
+    for path in sorted(store.list("manifest")):
+        for row in schemas.read_parquet(store.get(path)).to_pylist():
+            entries[row["image_id"]] = Entry(**row)
+    return entries
+
+
+def add_to_manifest(store: Store, entries: Iterable[Entry], known: Mapping[str, Entry]) -> None:
+    """Write one part with the entries that `known` does not have as they are; none where there are none."""
+    new = [asdict(entry) for entry in entries if known.get(entry.image_id) != entry]
+    if new:
+        data = schemas.parquet_bytes(schemas.table(new, schemas.MANIFEST))
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        store.put(f"manifest/part-{stamp}-{hashlib.sha256(data).hexdigest()[:8]}.parquet", data)

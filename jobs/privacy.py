@@ -1,0 +1,24 @@
+"""What never leaves the machine: home folders and credentials are taken out of text before it is kept."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+_SECRET_NAMES = re.compile(r"SECRET|TOKEN|PASSWORD|ACCESS_KEY|CREDENTIAL|ACCOUNT_KEY", re.IGNORECASE)
+_USERINFO = re.compile(r"(?<=://)[^/\s@]+:[^/\s@]+@")
+
+
+def scrub(text: str) -> str:
+    """`text` without home paths, values of secret environment variables, or passwords in URLs."""
+    for name, value in os.environ.items():
+        if _SECRET_NAMES.search(name) and len(value) >= 6:
+            text = text.replace(value, "***")
+    text = _USERINFO.sub("***@", text)
+    # The installation first: it often lies below home.
+    for folder, short in ((sys.prefix, "<venv>"), (str(Path(__file__).parents[1]), "<pgcn>"), (str(Path.home()), "~")):
+        if len(folder) > 1:
+            text = text.replace(folder, short)
+    return text

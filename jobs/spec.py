@@ -1,0 +1,97 @@
+"""What is to be done for one image, and the identity that follows from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from jobs.failures import ConfigError
+from pgcn.model import ALGORITHM
+from pgcn.pyramid import Size
+from pgcn.settings import Settings
+
+FACTOR_BELOW = 12
+"""A size with both numbers below this is in factors of the image's; from here on it is in pixels."""
+
+MAX_SIDE = 8192
+
+
+def resolve_size(text: str, trained: Size) -> Size:
+    """Height and width, px, that a size asks for: "2x1" is twice as wide as `trained`, "320x200" is itself.
+
+    Sizes are written width x height. Raises `ConfigError` for anything else, and for a mix of the two.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*[x×]\s*(\d+(?:\.\d+)?)\s*", text, re.IGNORECASE)
+    if not match:
+        raise ConfigError(f"The size {text!r} is not of the form WIDTHxHEIGHT: 320x200 (px) or 2x1 (times the image).")
+    width, height = float(match[1]), float(match[2])
+    if (width < FACTOR_BELOW) != (height < FACTOR_BELOW):
+        raise ConfigError(
+            f"The size {text!r} mixes a factor with pixels: numbers below {FACTOR_BELOW} are factors of the image's "
+            f"size, others are pixels. Write both in the same way."
+        )
+    if width < FACTOR_BELOW:
+        height, width = height * trained[0], width * trained[1]
+    size = round(height), round(width)
+    if min(size) < 1 or max(size) > MAX_SIDE:
+        raise ConfigError(f"The size {text!r} is {size[1]}x{size[0]} px here; each side must be 1 to {MAX_SIDE} px.")
+    return size
+
+
+def _size_text(text: object) -> str:
+    resolve_size(str(text), (64, 64))
+    return re.sub(r"\s", "", str(text)).lower().replace("×", "x")
+
+
+class SamplePlan(BaseModel):
+    """Which samples a job draws: `count` of each of `sizes`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    count: int = Field(4, ge=1, le=10_000)
+    sizes: tuple[Annotated[str, BeforeValidator(_size_text)], ...] = ("1x1", "2x1")
+
+
+class JobSpec(BaseModel):
+    """One image's training: what decides the result, and where the image is.
+
+    `location` is what a worker opens and never leaves the machine's memory; `uri` is what artifacts say.
+    `preset` is the name that the settings began with: a label, no part of the identity.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    job_id: str
+    sha256: str
+    location: str
+    uri: str
+    preset: str
+    settings: Settings
+    seed: int
+    plan: SamplePlan
+
+
+def job_id(sha256: str, settings: Settings, seed: int, plan: SamplePlan) -> str:
+    """The job's name: 20 hex digits of what decides its result.
+
+    The image's bytes, every setting, the seed, the samples and the algorithm's version; not paths, order,
+    machine or device. The same job has the same name anywhere.
+    """
+    decides = {
+        "algorithm": ALGORITHM,
+        "image": sha256,
+        "settings": settings.model_dump(mode="json"),
+        "seed": seed,
+        "samples": plan.model_dump(mode="json"),
+    }
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def second_try(spec: JobSpec) -> JobSpec:
+    """The spec for another attempt after a NUMERIC failure: a new seed and half the step; the same job."""
+    settings = spec.settings.model_copy(update={"step_size": spec.settings.step_size / 2})
+    return spec.model_copy(update={"settings": settings, "seed": spec.seed + 1_000_003})

@@ -1,0 +1,51 @@
+"""Short-run Langevin dynamics: a few steps of noisy gradient ascent on f."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Draw = Callable[[Tensor], Tensor]
+"""Standard normal noise ε of the shape of its argument."""
+
+
+def normal(generator: torch.Generator) -> Draw:
+    """ε from one generator, on its own device."""
+
+    def draw(x: Tensor) -> Tensor:
+        return torch.randn(x.shape, generator=generator, device=generator.device).to(x)
+
+    return draw
+
+
+def normal_each(generators: list[torch.Generator]) -> Draw:
+    """ε with one generator for each image of the batch: an image's noise does not depend on its neighbours."""
+
+    def draw(x: Tensor) -> Tensor:
+        each = [torch.randn(x.shape[1:], generator=g, device=g.device) for g in generators]
+        return torch.stack(each).to(x)
+
+    return draw
+
+
+def langevin(
+    x: Tensor, f: Callable[[Tensor], Tensor], *, steps: int, step_size: float, noise_std: float, draw: Draw
+) -> Tensor:
+    """Run `steps` of x ← clamp(x + ½·step_size·∇ₓΣf(x) + noise_std·ε, -1, 1), and return the end, detached.
+
+    `x` is any batch of states in [-1, 1]; `f` maps it to energies that are summed. With `noise_std` =
+    √step_size this is Langevin dynamics, whose law approaches p ∝ exp f as the step goes to zero; the
+    published code uses less noise, and none at last. No noise is drawn where `noise_std` is 0.
+    """
+    x = x.detach()
+    for _ in range(steps):
+        x.requires_grad_()
+        (gradient,) = torch.autograd.grad(f(x).sum(), x)
+        with torch.no_grad():
+            x = x + 0.5 * step_size * gradient
+            if noise_std > 0:
+                x = x + noise_std * draw(x)
+            x = x.clamp(-1, 1)
+    return x.detach()

@@ -1,0 +1,104 @@
+"""Measures of a sample against the image it was learned from. Fidelity and copying belong side by side.
+
+Fidelity alone is won by returning the image; `copy_share` says how much of a sample is just that.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pgcn.pyramid import resize
+
+PATCH = 7
+PROJECTIONS = 256
+QUANTILES = 512
+
+
+def patches(image: Tensor) -> Tensor:
+    """All 7x7 patches of `image` `(1, 3, H, W)`, as rows: `((H - 6)·(W - 6), 147)`. H and W are at least 7."""
+    return F.unfold(image, PATCH)[0].T
+
+
+def sliced_wasserstein(a: Tensor, b: Tensor) -> float:
+    """Sliced 1-Wasserstein distance between two sets of points, `(n, d)` and `(m, d)`.
+
+    Mean over fixed random unit directions of ∫₀¹ |F⁻¹_a(q) - F⁻¹_b(q)| dq, taken at 512 quantiles, so that
+    sets of different size have equal weight (Rabin et al., 2011).
+    """
+    generator = torch.Generator().manual_seed(0)
+    directions = F.normalize(torch.randn(a.shape[1], PROJECTIONS, generator=generator), dim=0).to(a)
+    return float((_quantiles(a @ directions) - _quantiles(b @ directions)).abs().mean())
+
+
+def _quantiles(values: Tensor) -> Tensor:
+    """Values at 512 evenly spaced quantiles of each column, interpolated: `(n, k)` to `(512, k)`."""
+    ordered = values.sort(dim=0).values.T.unsqueeze(1)
+    return F.interpolate(ordered, size=QUANTILES, mode="linear", align_corners=True).squeeze(1).T
+
+
+def patch_swd(a: Tensor, b: Tensor) -> float:
+    """Patch-SWD of two images `(1, 3, H, W)`, which may differ in size: the mean of `patch_swd_levels`."""
+    levels = patch_swd_levels(a, b)
+    return sum(levels) / len(levels)
+
+
+def patch_swd_levels(a: Tensor, b: Tensor) -> list[float]:
+    """Sliced Wasserstein distance of the 7x7 patches, finest level first.
+
+    Levels halve both images until a further halving would leave a short side under 14 pixels (two patches).
+    """
+    distances = [sliced_wasserstein(patches(_at_least_a_patch(a)), patches(_at_least_a_patch(b)))]
+    while min(*a.shape[-2:], *b.shape[-2:]) >= 4 * PATCH:
+        a, b = (resize(x, (x.shape[-2] // 2, x.shape[-1] // 2)) for x in (a, b))
+        distances.append(sliced_wasserstein(patches(a), patches(b)))
+    return distances
+
+
+def _at_least_a_patch(x: Tensor) -> Tensor:
+    h, w = x.shape[-2:]
+    return resize(x, (max(h, PATCH), max(w, PATCH)))
+
+
+def diversity(samples: Tensor, image: Tensor) -> float:
+    """Mean over pixels of the std over samples `(n, 3, H, W)`, divided by the std of the image's pixels.
+
+    0 where all samples are one picture (SinGAN, Shaham et al., 2019). Needs two samples: NaN for one.
+    """
+    if len(samples) < 2:
+        return float("nan")
+    return float(samples.std(0).mean() / image.std().clamp_min(1e-6))
+
+
+COPY_SIDE = 64
+"""Longest side at which copying is measured, px: the search is exact, and so quadratic in pixels."""
+
+
+def copy_share(sample: Tensor, image: Tensor) -> float:
+    """How much of `sample` is one shifted piece of `image`, in [0, 1]; both `(1, 3, H, W)`.
+
+    Each 7x7 patch of the sample finds its nearest patch of the image; a pair of neighbouring patches whose
+    nearest ones are neighbours in the same way continues a piece. The share of such pairs. The image itself
+    and its crops give 1, unrelated noise about 0. Measured with the longest side at most 64 pixels.
+    """
+    factor = min(1.0, COPY_SIDE / max(*sample.shape[-2:], *image.shape[-2:]))
+    sample, image = (
+        _at_least_a_patch(resize(x, (round(x.shape[-2] * factor), round(x.shape[-1] * factor))))
+        for x in (sample, image)
+    )
+    offsets = nearest_offsets(sample, image)
+    agree = [(offsets[1:] == offsets[:-1]).all(-1), (offsets[:, 1:] == offsets[:, :-1]).all(-1)]
+    pairs = sum(x.numel() for x in agree)
+    return float(sum(x.sum() for x in agree) / pairs) if pairs else 1.0
+
+
+def nearest_offsets(sample: Tensor, image: Tensor, chunk: int = 1024) -> Tensor:
+    """Where the nearest patch is, relative to here: `(H - 6, W - 6, 2)` rows and columns. Exact, in chunks."""
+    queries, keys = patches(sample), patches(image)
+    nearest = torch.cat([torch.cdist(part, keys).argmin(1) for part in queries.split(chunk)])
+    height, width = (side - PATCH + 1 for side in sample.shape[-2:])
+    columns = image.shape[-1] - PATCH + 1
+    where = torch.stack([nearest // columns, nearest % columns], -1).reshape(height, width, 2)
+    here = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"), -1)
+    return where - here.to(where)

@@ -1,0 +1,90 @@
+"""Sampling: a chain at each scale, each starting from the upsampled end of the one before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from pgcn.energy import Weights, crop, energy, pad
+from pgcn.langevin import Draw, langevin
+from pgcn.pyramid import Size, resize
+from pgcn.settings import Settings
+
+
+def chain(start: Tensor, weights: Weights, settings: Settings, *, steps: int, noise_std: float, draw: Draw) -> Tensor:
+    """One chain at one scale, on padded images: `(N, 3, H, W)` in, `(N, 3, H + 10, W + 10)` out.
+
+    The border starts at zero and moves with the chain; `crop` takes it off.
+    """
+    return langevin(
+        pad(start),
+        lambda x: energy(x, weights, settings.precision),
+        steps=steps,
+        step_size=settings.step_size,
+        noise_std=noise_std,
+        draw=draw,
+    )
+
+
+def noise_start(size: Size, generators: Sequence[torch.Generator]) -> Tensor:
+    """U(-1, 1) of one gray channel, copied to three: `(len(generators), 3, *size)`, one generator an image."""
+    gray = [torch.rand(1, *size, generator=g, device=g.device) * 2 - 1 for g in generators]
+    return torch.stack(gray).expand(-1, 3, -1, -1)
+
+
+def ascend(
+    start: Tensor,
+    nets: Sequence[Weights],
+    sizes: Sequence[Size],
+    settings: Settings,
+    draw: Draw,
+    first: int = 0,
+) -> Iterator[Tensor]:
+    """The ends of the chains at scales `first`, `first` + 1, … as far as `nets` go, each `(N, 3, *sizes[s])`.
+
+    `start` is brought to the size of scale `first` and is where its chain begins.
+    """
+    x = start
+    for scale in range(first, len(nets)):
+        end = chain(
+            resize(x, sizes[scale]),
+            nets[scale],
+            settings,
+            steps=settings.steps_at(scale),
+            noise_std=settings.frozen_sigma(),
+            draw=draw,
+        )
+        x = crop(end)
+        yield x
+
+
+def recover_start(observed: Tensor) -> Tensor:
+    """Where the recovery chain of scale 0 begins: the image at three quarters of its size, and back."""
+    h, w = observed.shape[-2:]
+    return resize(resize(observed, (max(1, round(0.75 * h)), max(1, round(0.75 * w)))), (h, w))
+
+
+def recover(observed: Tensor, nets: Sequence[Weights], sizes: Sequence[Size], settings: Settings) -> Iterator[Tensor]:
+    """The ends of the recovery chains, scale by scale: the image again, from its coarsest scale `observed`.
+
+    A function of the nets alone: there is no noise in it.
+    """
+    x = recover_start(observed)
+    for scale, weights in enumerate(nets):
+        end = chain(
+            resize(x, sizes[scale]),
+            weights,
+            settings,
+            steps=settings.recovery_steps,
+            noise_std=0.0,
+            draw=torch.zeros_like,
+        )
+        x = crop(end)
+        yield x
+
+
+def seeded(seed: int, count: int) -> list[torch.Generator]:
+    """Generators for samples `seed`, `seed` + 1, …: each sample is reproducible on its own."""
+    return [torch.Generator().manual_seed(seed + index) for index in range(count)]

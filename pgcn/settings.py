@@ -1,0 +1,150 @@
+"""Settings of one training, and the presets, which are three instances of it.
+
+Values come from the published code of PatchGenCN (Zheng, Xie, Li, CVPR 2021) where nothing else is said.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+
+class SettingsError(ValueError):
+    """A setting does not exist or has a value it cannot have; the text is a sentence for a person."""
+
+
+class Settings(BaseModel):
+    """Everything that changes what is learned from one image. Frozen; the defaults are the `paper` preset.
+
+    Pixels are of the image after it is brought to `max_size`; tensors are in [-1, 1].
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # The pyramid
+    max_size: int = Field(250, ge=12, le=4096, description="longest side of the finest scale, px; never upsampled")
+    min_size: int = Field(25, ge=8, le=512, description="short side of scale 0, the coarsest, px")
+    scales: int = Field(8, ge=1, le=32, description="number of scales, geometric in size; equal sizes merge")
+
+    # The energy
+    width: Literal["by_size", "narrow", "wide"] = Field(
+        "by_size",
+        description="64-32-32-32-1 (narrow), 128-64-64-64-1 (wide), or narrow below 64 px, longest side",
+    )
+    warm_start: bool = Field(False, description="each net starts from the trained coarser one where widths agree")
+
+    # Langevin dynamics: x ← clamp(x + ½·step_size·∇ₓΣf + σε, -1, 1)
+    langevin_steps: int = Field(30, ge=1, le=10_000, description="K, steps of a chain at scales above 0")
+    langevin_steps_init: int = Field(60, ge=1, le=10_000, description="K at scale 0, which starts from noise")
+    step_size: float = Field(0.01, gt=0, le=10, description="δ²")
+    noise: Literal["annealed", "langevin"] = Field(
+        "annealed",
+        description="σ = noise_std·max(0, 1 - it/noise_iterations), published; or σ = √step_size, the equation",
+    )
+    noise_std: float = Field(0.01, ge=0, le=1, description="σ of the first iteration, for annealed noise")
+    noise_iterations: int = Field(
+        1000, ge=1, description="iterations until σ is zero at the finest scale; grows with iteration_growth"
+    )
+    chains: int = Field(1, ge=1, le=256, description="chains for each update")
+    pool_size: int = Field(
+        0,
+        ge=0,
+        le=65_536,
+        description="starts kept for scales above 0, each drawn once; 0: new ones for each update",
+    )
+
+    # The recovery chain, which holds the image itself as a mode
+    recovery_steps: int = Field(30, ge=1, le=10_000, description="steps of the recovery chain, without noise")
+    recovery_every: int = Field(1, ge=1, description="updates between two recovery chains")
+    recovery_weight: float = Field(0.1, ge=0, le=100, description="weight of the recovery term in the loss")
+
+    # The updates
+    iterations: int = Field(4000, ge=1, le=1_000_000, description="updates at the finest scale")
+    iteration_growth: float = Field(1.0, ge=1, le=10, description="factor of updates for each coarser scale")
+    learning_rate: float = Field(4e-4, gt=0, le=1, description="of Adam, β = (0.5, 0.999), at the first update")
+    final_learning_rate: float = Field(5e-5, ge=0, le=1, description="reached linearly after 80 % of the updates")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the convolutions; chains, weights and sums stay float32"
+    )
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> Settings:
+        if self.min_size > self.max_size:
+            raise ValueError(f"min_size ({self.min_size}) is larger than max_size ({self.max_size})")
+        return self
+
+    def iterations_at(self, scale: int, scales: int) -> int:
+        """Updates at `scale` of a pyramid with `scales` scales."""
+        return round(self.iterations * self.iteration_growth ** (scales - 1 - scale))
+
+    def steps_at(self, scale: int) -> int:
+        """K, the steps of a chain at `scale`."""
+        return self.langevin_steps_init if scale == 0 else self.langevin_steps
+
+    def sigma(self, iteration: int, scale: int, scales: int) -> float:
+        """σ of the Langevin noise in update `iteration` of `scale`."""
+        if self.noise == "langevin":
+            return float(self.step_size**0.5)
+        until = self.noise_iterations * self.iteration_growth ** (scales - 1 - scale)
+        return self.noise_std * max(0.0, 1.0 - iteration / until)
+
+    def frozen_sigma(self) -> float:
+        """σ in coarser scales, already trained, and in sampling: where annealed noise has ended."""
+        return float(self.step_size**0.5) if self.noise == "langevin" else 0.0
+
+    def learning_rate_at(self, iteration: int, iterations: int) -> float:
+        """Linear from `learning_rate` to `final_learning_rate` over 80 % of `iterations`, then constant."""
+        share = min(1.0, iteration / max(1.0, 0.8 * iterations))
+        return self.learning_rate + share * (self.final_learning_rate - self.learning_rate)
+
+    def is_wide(self, longest_side: int) -> bool:
+        """Whether a scale of this longest side has the wide net."""
+        return self.width == "wide" or (self.width == "by_size" and longest_side >= 64)
+
+
+_small_budget = Settings(
+    max_size=64,
+    scales=4,
+    width="narrow",
+    warm_start=True,
+    langevin_steps=10,
+    langevin_steps_init=20,
+    noise_iterations=50,
+    pool_size=64,
+    recovery_every=4,
+    iterations=200,
+    iteration_growth=2.5,
+)
+
+PRESETS: dict[str, Settings] = {
+    "draft": _small_budget,
+    "small": _small_budget.model_copy(update={"max_size": 128, "scales": 6, "iteration_growth": 1.8}),
+    "paper": Settings(),
+}
+"""`draft` and `small` trade the published constants for what small budgets need; `paper` is the published ones."""
+
+
+def make_settings(preset: str, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """A preset with some settings replaced. Text values are read as the setting's own type.
+
+    Raises `SettingsError` for an unknown preset or setting, or a value out of range.
+    """
+    if preset not in PRESETS:
+        raise SettingsError(f"There is no preset {preset!r}. Choose one of {', '.join(PRESETS)}.")
+    overrides = dict(overrides or {})
+    for name in overrides:
+        if name not in Settings.model_fields:
+            close = difflib.get_close_matches(name, Settings.model_fields, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else f" Choose from {', '.join(Settings.model_fields)}."
+            raise SettingsError(f"There is no setting {name!r}.{hint}")
+    try:
+        return Settings.model_validate({**PRESETS[preset].model_dump(), **overrides})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        if not name:
+            raise SettingsError(f"These settings do not fit: {first['msg'].removeprefix('Value error, ')}.") from None
+        raise SettingsError(f"The setting {name} cannot be {first['input']!r}: {first['msg'].lower()}.") from None

@@ -1,0 +1,216 @@
+"""The gallery in a real browser, opened from the disk as a person does who was sent it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from cluster.gallery import build_gallery
+from jobs.store import Store
+from tests.cluster.fake_run import HOSTILE, TWINS, job_of, write_run
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no chromium or google-chrome on the PATH")
+
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--enable-logging=stderr",
+    "--virtual-time-budget=4000",
+]
+
+
+class Card(NamedTuple):
+    """One card of the index as the browser shows it."""
+
+    name: str
+    figures: list[str]
+    warning: str
+    alt: str
+
+
+class Shown(HTMLParser):
+    """The cards that are on the screen: those that no `hidden` takes off it."""
+
+    VOID = frozenset({"img", "input", "meta", "link", "br"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.cards: list[Card] = []
+        self.found = ""
+        self.title = ""
+        self._path: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in self.VOID:
+            self._path.append((tag, dict(attrs)))
+        if self._hidden():
+            return
+        if tag == "li" and dict(attrs).get("class") == "card":
+            self.cards.append(Card("", [], "", ""))
+        elif tag == "img" and self.cards:
+            self.cards[-1] = self.cards[-1]._replace(alt=dict(attrs)["alt"] or "")
+        elif tag == "dd":
+            self.cards[-1].figures.append("")
+
+    def handle_endtag(self, tag):
+        while self._path and self._path.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data):
+        if not self._path:
+            return
+        tag, attrs = self._path[-1]
+        if attrs.get("id") == "found":
+            self.found += data
+        elif tag == "title":
+            self.title += data
+        if self._hidden() or not self.cards:
+            return
+        if attrs.get("class") == "name":
+            self.cards[-1] = self.cards[-1]._replace(name=self.cards[-1].name + data)
+        elif attrs.get("class") == "warning":
+            self.cards[-1] = self.cards[-1]._replace(warning=data)
+        elif tag == "dd":
+            self.cards[-1].figures[-1] += data
+
+    def names(self) -> list[str]:
+        return [card.name for card in self.cards]
+
+    def _hidden(self) -> bool:
+        return any("hidden" in attrs or tag == "template" for tag, attrs in self._path)
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory) -> Path:
+    store = Store(str(tmp_path_factory.mktemp("browser") / "run"))
+    write_run(store, whole=4)
+    build_gallery(store)
+    return Path(store.url) / "gallery"
+
+
+@pytest.fixture
+def browse(tmp_path):
+    """Open a page (a path, with a hash if wanted) and return its DOM; anything the browser complains of fails."""
+
+    def open_page(page: str, *flags: str) -> str:
+        assert BROWSER is not None
+        command = [BROWSER, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", *flags, "--dump-dom", f"file://{page}"]
+        done = subprocess.run(command, capture_output=True, timeout=90, check=True)
+        complaints = re.findall(r"^.*CONSOLE.*$", done.stderr.decode(errors="replace"), re.M)
+        assert not complaints, complaints
+        return done.stdout.decode()
+
+    return open_page
+
+
+def test_the_first_page_shows_sixty_cards_and_the_tools(gallery, browse):
+    dom = browse(f"{gallery}/index.html")
+    shown = Shown(dom)
+    assert len(shown.cards) == 60
+    assert 'id="tools" role="search">' in dom, "the script ran and unhid the tools"
+    assert "rows.js" not in dom, "rows are loaded only when they are wanted"
+
+
+def test_search_finds_images_of_every_page_by_any_part_of_a_name(gallery, browse):
+    shown = Shown(browse(f"{gallery}/page-2.html#q=FLOWER-11"))
+    assert shown.names() == ["flowers/flower-11.png", *(f"flowers/flower-{n}.png" for n in range(110, 119))]
+    assert shown.found == "10 of 130 images"
+    assert Shown(browse(f"{gallery}/index.html#q=second+twins")).names() == [TWINS[1]]
+    assert Shown(browse(f"{gallery}/index.html#q=no-such-image")).found == "0 of 130 images"
+
+
+def test_a_found_card_is_the_card_of_the_page(gallery, browse):
+    """Python and the script write the same card: names, figures, warnings and alternative texts."""
+    pages = [Shown(browse(f"{gallery}/{name}.html")).cards for name in ("index", "page-2", "page-3")]
+    static = {card.name: card for page in pages for card in page}
+    found = [
+        card
+        for word in ("#q=1", "#warning=1", "#reverse=1")
+        for card in Shown(browse(f"{gallery}/index.html{word}")).cards
+    ]
+    assert len(found) > 100
+    assert {card.name for card in found if card.warning}
+    for card in found:
+        assert card == static[card.name]
+
+
+@pytest.mark.parametrize("sort", ["patch_swd", "copy", "diversity", "time", "newest"])
+def test_sorting_is_over_all_images(gallery, browse, sort):
+    column = {"patch_swd": 2, "copy": 3, "diversity": 4, "time": 5, "newest": 6}[sort]
+    text = (gallery / "rows.js").read_text()
+    rows = __import__("json").loads(text[text.index("([") + 1 : text.rindex("])") + 1])
+    highest_first = sort in ("diversity", "newest")
+    have = [row for row in rows if row[column] is not None]
+    lack = [row for row in rows if row[column] is None]
+    for hash_, turned in ((f"#sort={sort}", False), (f"#sort={sort}&reverse=1", True)):
+        # Equal values keep the order of the names; missing ones come last, whichever way.
+        expected = sorted(have, key=lambda row: row[column], reverse=highest_first != turned) + lack
+        names = Shown(browse(f"{gallery}/index.html{hash_}")).names()
+        assert len(names) == 60
+        assert names == [_visible(row[0]) for row in expected[:60]]
+
+
+def test_hostile_names_run_nothing(gallery, browse):
+    shown = Shown(browse(f"{gallery}/index.html#q=.&sort=newest"))
+    assert shown.title == "run"
+    for word, name in (("onerror", HOSTILE[2]), ("document.title", None), ("two", HOSTILE[4]), ("%24%26", HOSTILE[6])):
+        shown = Shown(browse(f"{gallery}/index.html#q={word}"))
+        assert shown.title == "run"
+        assert shown.cards and (name is None or shown.names() == [_visible(name)])
+    assert shown.cards[0].alt == f"{HOSTILE[6]}: the original on the left, a sample on the right"
+    for name in HOSTILE[:4]:
+        page = Shown(browse(f"{gallery}/jobs/{job_of(name)}.html"))
+        assert page.title == f"{name} · run"
+
+
+def test_a_hostile_hash_is_only_a_search(gallery, browse):
+    shown = Shown(browse(f"{gallery}/index.html#q=<img src=x onerror=alert(1)>&sort=constructor&__proto__=1"))
+    assert shown.names() == [] and shown.found == "0 of 130 images"
+
+
+def test_missing_rows_are_said(gallery, browse, tmp_path):
+    shutil.copy(gallery / "index.html", tmp_path / "index.html")
+    with pytest.raises(AssertionError, match=r"rows\.js|ERR_FILE_NOT_FOUND") as complaint:
+        browse(f"{tmp_path}/index.html#q=a")
+    assert "rows.js" in str(complaint.value) or "ERR_FILE_NOT_FOUND" in str(complaint.value)
+
+
+@pytest.mark.parametrize("width", [320, 390, 1400])
+def test_no_page_scrolls_sideways(gallery, browse, tmp_path, width):
+    """Measured by a script, which the pages' own policy would not let in: a copy without the policy."""
+    pages = ["index.html", "failures.html", f"jobs/{job_of(HOSTILE[0])}.html", f"jobs/{job_of(HOSTILE[8])}.html"]
+    for page in pages:
+        html = (gallery / page).read_text()
+        probe = (
+            "<script>addEventListener('load', () => { const e = document.documentElement;"
+            "e.dataset.widths = e.scrollWidth + ' of ' + innerWidth })</script>"
+        )
+        copy = tmp_path / "copy" / page
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        without_policy = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html)
+        copy.write_text(without_policy.replace("</body>", f"{probe}</body>").replace("thumbs/", f"{gallery}/thumbs/"))
+        dom = browse(str(copy), f"--window-size={width},900")
+        measured = re.search(r'data-widths="(\d+) of (\d+)"', dom)
+        assert measured, page
+        assert int(measured[2]) == width
+        assert int(measured[1]) <= width, page
+
+
+def _visible(name: str) -> str:
+    return name.replace("\n", "↵").replace("\t", "⇥")

@@ -1,0 +1,125 @@
+"""What follows a failure: the policy, as arithmetic."""
+
+import pytest
+
+from cluster.queue import BREAKER, DOUBLED_FROM, Job, Need, Queue
+from jobs.failures import POLICY, FailureClass
+from jobs.spec import JobSpec, SamplePlan
+from pgcn.settings import PRESETS
+
+NEED = Need(cpus=1)
+
+
+def job(name="a", need=NEED):
+    spec = JobSpec(
+        job_id=name,
+        sha256="0" * 64,
+        location=name,
+        uri=name,
+        preset="draft",
+        settings=PRESETS["draft"],
+        seed=1,
+        plan=SamplePlan(),
+    )
+    return Job(spec, name, 1.0, need)
+
+
+def fail(queue, one, failure, reason="", now=0.0):
+    return queue.failed(one, failure, reason, "it broke", now)
+
+
+@pytest.mark.parametrize("failure", [c for c in FailureClass if c is not FailureClass.CONFIG])
+def test_each_class_is_tried_again_as_often_as_its_policy_says(failure):
+    queue = Queue([job()])
+    retries = POLICY[failure].retries
+    for attempt in range(20 if retries is None else retries):
+        one = queue.next(now=1e9, need=next(iter(queue.needs(1e9))))
+        assert not fail(queue, one, failure), attempt
+    one = queue.next(now=1e9, need=next(iter(queue.needs(1e9))))
+    assert fail(queue, one, failure) == (retries is not None)
+    assert len(queue) == (1 if retries is None else 0)
+
+
+def test_the_table_of_the_design():
+    counts = {str(c): POLICY[c].retries for c in FailureClass}
+    assert counts == {
+        "INPUT": 0, "CONFIG": 0, "NUMERIC": 1, "GPU_OOM": 1, "HOST_OOM": 1, "PREEMPTED": None,
+        "WORKER_LOST": 3, "TIMEOUT": 1, "STORE": 5, "BUG": 1,
+    }  # fmt: skip
+
+
+def test_a_numeric_failure_comes_back_with_a_new_seed_and_half_the_step_and_the_same_name():
+    queue = Queue([job()])
+    one = queue.next(0, NEED)
+    before = one.spec
+    fail(queue, one, FailureClass.NUMERIC)
+    after = queue.next(0, NEED).spec
+    assert after.settings.step_size == before.settings.step_size / 2
+    assert after.seed != before.seed
+    assert after.job_id == before.job_id
+
+
+def test_memory_failures_come_back_with_more():
+    queue = Queue([job("a", Need(cpus=1, gpus=0.25)), job("b")])
+    fail(queue, queue.next(0, Need(cpus=1, gpus=0.25)), FailureClass.GPU_OOM)
+    fail(queue, queue.next(0, NEED), FailureClass.HOST_OOM)
+    assert queue.needs(0) == {Need(cpus=1, gpus=1.0), Need(cpus=1, memory=2 * DOUBLED_FROM)}
+
+
+def test_store_failures_wait_longer_each_time():
+    queue = Queue([job()])
+    fail(queue, queue.next(0, NEED), FailureClass.STORE, now=100)
+    assert queue.next(101, NEED) is None
+    assert not queue.needs(101)
+    again = queue.next(102, NEED)
+    fail(queue, again, FailureClass.STORE, now=102)
+    assert queue.next(105, NEED) is None
+    assert queue.next(106, NEED) is again
+
+
+def test_the_same_bug_on_the_first_images_stops_the_run():
+    queue = Queue([job(str(i)) for i in range(10)])
+    for i in range(BREAKER):
+        assert queue.stopped is None, i
+        fail(queue, queue.next(0, NEED), FailureClass.BUG, reason="abc")
+    assert "same reason" in queue.stopped
+    assert "it broke" in queue.stopped
+
+
+def test_different_bugs_or_a_success_between_do_not_stop_it():
+    queue = Queue([job(str(i)) for i in range(20)])
+    for i in range(6):
+        fail(queue, queue.next(0, NEED), FailureClass.BUG, reason=f"bug {i}")
+    for i in range(6):
+        fail(queue, queue.next(0, NEED), FailureClass.BUG, reason="abc")
+        if i % 2:
+            queue.succeeded()
+    assert queue.stopped is None
+
+
+def test_one_image_that_fails_twice_is_one_image():
+    queue = Queue([job()])
+    for _ in range(2):
+        fail(queue, queue.next(0, NEED), FailureClass.BUG, reason="abc")
+    assert queue.stopped is None
+
+
+def test_bad_settings_stop_the_run_at_once():
+    queue = Queue([job("a"), job("b")])
+    fail(queue, queue.next(0, NEED), FailureClass.CONFIG)
+    assert queue.stopped == "it broke"
+    assert queue.stopped_by_settings
+
+
+def test_bad_images_never_stop_a_run():
+    queue = Queue([job(str(i)) for i in range(50)])
+    for _ in range(50):
+        assert fail(queue, queue.next(0, NEED), FailureClass.INPUT, reason="same")
+    assert queue.stopped is None
+
+
+def test_a_job_that_was_handed_back_is_next():
+    queue = Queue([job("a"), job("b")])
+    one = queue.next(0, NEED)
+    queue.put_back(one)
+    assert queue.next(0, NEED) is one

@@ -1,0 +1,42 @@
+"""Fixtures for all tests: real servers, started once in a session, when a test first asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.servers import S3Server, juicefs_server, moto_server
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with moto_server(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def juicefs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with juicefs_server(tmp_path_factory.mktemp("juicefs")) as server:
+        yield server
+
+
+@pytest.fixture
+def reach(monkeypatch: pytest.MonkeyPatch) -> Callable[[S3Server], str]:
+    """Point the environment at a server for one test, and give a fresh URL on it."""
+
+    def point(server: S3Server) -> str:
+        for name, value in server.env.items():
+            monkeypatch.setenv(name, value)
+        return server.url
+
+    return point
+
+
+@pytest.fixture(params=["local", "moto", "juicefs"])
+def place(request: pytest.FixtureRequest) -> str:
+    """A fresh, empty place for a run: a folder that does not exist yet, or a prefix on each server."""
+    if request.param == "local":
+        return str(request.getfixturevalue("tmp_path") / "run")
+    server: S3Server = request.getfixturevalue(request.param)
+    return request.getfixturevalue("reach")(server)

@@ -1,0 +1,119 @@
+"""Commits, failures and restart points: what readers believe, and what they do not."""
+
+import hashlib
+import json
+
+import pytest
+import torch
+
+from jobs.checkpoints import last_checkpoint, remove_checkpoints, write_checkpoint
+from jobs.commit import Failure, committed, publish, read_artifact, read_commit, read_failures, write_failure
+from jobs.failures import FailureClass
+from jobs.store import Store
+
+JOB = "0123456789abcdef0123"
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(str(tmp_path / "run"))
+
+
+def test_a_commit_names_every_artifact_with_its_size_and_hash(store):
+    commit = publish(store, JOB, "a1", {"log.txt": b"hello", "samples.parquet": b"rows"}, {"patch_swd": 0.5})
+    assert read_commit(store, JOB) == commit
+    assert committed(store) == {JOB}
+    log = commit.artifacts[0]
+    assert (log.path, log.size, log.sha256) == (
+        f"attempts/{JOB}/a1/log.txt",
+        5,
+        hashlib.sha256(b"hello").hexdigest(),
+    )
+    assert read_artifact(store, log) == b"hello"
+
+
+def test_of_two_attempts_the_first_commit_stands(store):
+    first = publish(store, JOB, "a1", {"log.txt": b"one"}, {})
+    assert publish(store, JOB, "a2", {"log.txt": b"two"}, {}) == first
+    assert read_commit(store, JOB).attempt == "a1"
+
+
+def test_an_attempt_that_dies_before_its_commit_is_not_believed(store, monkeypatch):
+    def die(path, data):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "create", die)
+    with pytest.raises(KeyboardInterrupt):
+        publish(store, JOB, "a1", {"log.txt": b"one"}, {})
+    assert committed(store) == set()
+    assert read_commit(store, JOB) is None
+    assert publish(Store(store.url), JOB, "a2", {"log.txt": b"two"}, {}).attempt == "a2"
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b'{"job_id": "another"}', b"[]"])
+def test_what_is_no_commit_is_none_and_is_replaced(store, data):
+    store.put(f"commits/{JOB}.json", data)
+    assert read_commit(store, JOB) is None
+    assert publish(store, JOB, "a1", {"log.txt": b"one"}, {}).attempt == "a1"
+    assert read_commit(store, JOB).attempt == "a1"
+
+
+def test_a_commit_of_another_job_is_not_this_ones(store):
+    publish(store, JOB, "a1", {}, {})
+    other = "f" * 20
+    store.put(f"commits/{other}.json", store.get(f"commits/{JOB}.json"))
+    assert read_commit(store, other) is None
+
+
+@pytest.mark.parametrize("data", [b"hell", b"hallo"])
+def test_an_artifact_that_changed_is_refused(store, data):
+    commit = publish(store, JOB, "a1", {"log.txt": b"hello"}, {})
+    store.put(commit.artifacts[0].path, data)
+    with pytest.raises(ValueError, match="not what its commit says"):
+        read_artifact(store, commit.artifacts[0])
+
+
+def test_failures_are_kept_by_attempt_and_a_broken_record_is_passed_over(store):
+    for attempt, final in (("a1", False), ("a2", True)):
+        write_failure(
+            store,
+            Failure(
+                job_id=JOB,
+                attempt=attempt,
+                failure=FailureClass.NUMERIC,
+                final=final,
+                message="it diverged",
+                failed_at="2026-01-01T00:00:00Z",
+            ),
+        )
+    store.put(f"failures/{JOB}/a3.json", b'{"job_id": ')
+    (both,) = read_failures(store).values()
+    assert [(f.attempt, f.final) for f in both] == [("a1", False), ("a2", True)]
+    assert json.loads(store.get(f"failures/{JOB}/a2.json"))["failure"] == "NUMERIC"
+
+
+def state(value):
+    return {"w": torch.full((3,), float(value))}, {"iteration": str(value)}
+
+
+def test_the_last_restart_point_is_the_one_that_counts_and_two_are_kept(store):
+    assert last_checkpoint(store, JOB) is None
+    for value in range(12):
+        write_checkpoint(store, JOB, state(value))
+    tensors, where = last_checkpoint(store, JOB)
+    assert tensors["w"].tolist() == [11.0] * 3
+    assert where == {"iteration": "11"}
+    assert len(store.list(f"checkpoints/{JOB}")) == 2
+    remove_checkpoints(store, JOB)
+    assert store.list("checkpoints") == {}
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-5], lambda data: b"", lambda data: data[:-1] + b"\xff"])
+def test_a_damaged_restart_point_is_passed_over_for_the_one_before(store, damage):
+    write_checkpoint(store, JOB, state(1))
+    write_checkpoint(store, JOB, state(2))
+    newest = max(store.list(f"checkpoints/{JOB}"))
+    store.put(newest, damage(store.get(newest)))
+    assert last_checkpoint(store, JOB)[1] == {"iteration": "1"}
+    write_checkpoint(store, JOB, state(3))
+    assert last_checkpoint(store, JOB)[1] == {"iteration": "3"}

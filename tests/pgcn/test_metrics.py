@@ -1,0 +1,102 @@
+"""Measures on made cases, and against slow plain implementations."""
+
+import math
+
+import pytest
+import torch
+
+from pgcn.metrics import (
+    copy_share,
+    diversity,
+    nearest_offsets,
+    patch_swd,
+    patch_swd_levels,
+    patches,
+    sliced_wasserstein,
+)
+
+
+@pytest.fixture
+def image():
+    """A smooth random picture with structure at several sizes."""
+    generator = torch.Generator().manual_seed(0)
+    layers = [
+        torch.nn.functional.interpolate(
+            torch.rand(1, 3, side, side, generator=generator), size=(48, 48), mode="bicubic", align_corners=False
+        )
+        for side in (3, 9, 48)
+    ]
+    picture = 0.5 * layers[0] + 0.3 * layers[1] + 0.2 * layers[2]
+    return ((picture - picture.mean()) * 3).clamp(-1, 1)
+
+
+def shuffled(image):
+    """The image with its 8x8 tiles in another order."""
+    tiles = image.unfold(2, 8, 8).unfold(3, 8, 8).reshape(3, 36, 8, 8)
+    order = torch.randperm(36, generator=torch.Generator().manual_seed(1))
+    return tiles[:, order].reshape(1, 3, 6, 6, 8, 8).permute(0, 1, 2, 4, 3, 5).reshape(1, 3, 48, 48)
+
+
+def noise():
+    return torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(2)) * 2 - 1
+
+
+def test_sliced_wasserstein_of_shifted_points_is_the_shift():
+    """W1 of a set and itself moved by v, along unit directions d, is |v·d|: its mean over directions is known."""
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randn(500, 147, generator=generator)
+    move = torch.zeros(147)
+    move[0] = 1.0
+    expected = math.sqrt(2 / (math.pi * 147))  # mean |d₀| of a unit vector, for many dimensions
+    assert sliced_wasserstein(points, points + move) == pytest.approx(expected, rel=0.1)
+    assert sliced_wasserstein(points, points) == 0
+
+
+def test_sets_of_different_size_have_equal_weight():
+    points = torch.randn(300, 10, generator=torch.Generator().manual_seed(0))
+    assert sliced_wasserstein(points, points.repeat(3, 1)) < 0.02 * float(points.std())
+
+
+def test_patches_are_the_images_own():
+    picture = torch.arange(3 * 9 * 8).float().reshape(1, 3, 9, 8)
+    rows = patches(picture)
+    assert rows.shape == (3 * 2, 147)
+    assert torch.equal(rows[3].reshape(3, 7, 7), picture[0, :, 1:8, 1:8])
+
+
+def test_patch_swd_orders_made_cases(image):
+    same, tiles, far = (patch_swd(x, image) for x in (image, shuffled(image), noise()))
+    assert same == 0
+    assert same < tiles < far
+    assert len(patch_swd_levels(image, image)) == 2
+
+
+def test_patch_swd_takes_other_sizes(image):
+    assert patch_swd(torch.cat([image, image], 3), image) < 0.25 * patch_swd(noise(), image)
+    assert math.isfinite(patch_swd(image[..., :5, :20], image))
+
+
+def test_copy_share_orders_made_cases(image):
+    same = copy_share(image, image)
+    crop = copy_share(image[..., 5:40, 3:37], image)
+    tiles = copy_share(shuffled(image), image)
+    assert same == crop == 1
+    assert 0.02 < tiles < 0.7
+    assert copy_share(noise(), image) < tiles
+
+
+def test_nearest_offsets_against_a_slow_search(image):
+    sample = shuffled(image)[..., :12, :14]
+    found = nearest_offsets(sample, image, chunk=7)
+    keys = patches(image)
+    for row, column in [(0, 0), (3, 5), (5, 7)]:
+        query = sample[0, :, row : row + 7, column : column + 7].reshape(-1)
+        best = min(range(len(keys)), key=lambda i, q=query: float((keys[i] - q).square().sum()))
+        assert found[row, column].tolist() == [best // 42 - row, best % 42 - column]
+
+
+def test_diversity(image):
+    assert diversity(image.repeat(4, 1, 1, 1), image) == 0
+    spread = torch.cat([image.roll(shift, 3) for shift in range(0, 48, 6)])
+    assert 0.5 < diversity(spread, image) < 1.5
+    assert math.isnan(diversity(image, image))

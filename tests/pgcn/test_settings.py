@@ -1,0 +1,67 @@
+"""Settings: presets are the documented constants, and mistakes get a sentence."""
+
+import pytest
+
+from pgcn.settings import PRESETS, Settings, SettingsError, make_settings
+
+
+def test_paper_is_the_published_constants():
+    paper = PRESETS["paper"]
+    assert (paper.max_size, paper.min_size, paper.scales, paper.width) == (250, 25, 8, "by_size")
+    assert (paper.steps_at(0), paper.steps_at(1), paper.recovery_steps) == (60, 30, 30)
+    assert (paper.step_size, paper.noise, paper.noise_std, paper.noise_iterations) == (0.01, "annealed", 0.01, 1000)
+    assert (paper.recovery_weight, paper.recovery_every, paper.chains, paper.pool_size) == (0.1, 1, 1, 0)
+    assert not paper.warm_start
+    assert [paper.iterations_at(scale, 8) for scale in range(8)] == [4000] * 8
+
+
+def test_the_learning_rate_falls_linearly_over_four_fifths():
+    paper = PRESETS["paper"]
+    rates = {0: 4e-4, 1600: 2.25e-4, 3200: 5e-5, 3999: 5e-5}
+    assert {it: paper.learning_rate_at(it, 4000) for it in rates} == pytest.approx(rates)
+
+
+def test_widths_by_size():
+    paper = PRESETS["paper"]
+    assert [paper.is_wide(side) for side in (63, 64, 250)] == [False, True, True]
+    assert not PRESETS["draft"].is_wide(250)
+
+
+def test_iterations_grow_towards_the_coarse_scales():
+    settings = make_settings("draft", {"iterations": 200, "iteration_growth": 2.5})
+    assert [settings.iterations_at(scale, 4) for scale in range(4)] == [3125, 1250, 500, 200]
+    assert settings.sigma(3125 // 4, 0, 4) == pytest.approx(0, abs=1e-5)
+    assert settings.sigma(0, 0, 4) == settings.noise_std
+
+
+def test_text_is_read_as_the_settings_own_type():
+    settings = make_settings("draft", {"max_size": "48", "step_size": "0.02", "warm_start": "false"})
+    assert (settings.max_size, settings.step_size, settings.warm_start) == (48, 0.02, False)
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides", "words"),
+    [
+        ("papers", {}, ["papers", "draft, small, paper"]),
+        ("draft", {"langevin_step": 3}, ["langevin_step", "Did you mean 'langevin_steps'"]),
+        ("draft", {"max_size": "large"}, ["max_size", "large", "integer"]),
+        ("draft", {"step_size": -1}, ["step_size", "-1", "greater than 0"]),
+        ("draft", {"max_size": 20, "min_size": 30}, ["min_size (30)", "max_size (20)"]),
+    ],
+)
+def test_mistakes_get_a_sentence(preset, overrides, words):
+    with pytest.raises(SettingsError) as caught:
+        make_settings(preset, overrides)
+    text = str(caught.value)
+    assert all(word in text for word in words), text
+    assert text.endswith((".", "?"))
+    assert "\n" not in text
+
+
+def test_settings_do_not_change():
+    with pytest.raises(Exception, match="frozen"):
+        PRESETS["draft"].max_size = 3
+
+
+def test_every_setting_says_what_it_is():
+    assert all(field.description for field in Settings.model_fields.values())

@@ -1,0 +1,145 @@
+"""Training on real pictures, small: it learns, it stops where it fails, and it goes on to the bit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import pgcn
+from pgcn.energy import EnergyNet
+from pgcn.metrics import patch_swd
+from pgcn.pyramid import resize
+from pgcn.train import DivergenceError, Trainer
+
+PICTURE = sorted((Path(__file__).parents[2] / "examples" / "images").glob("*.*g"))[0]
+TINY = {"max_size": 20, "min_size": 12, "scales": 2, "iterations": 6, "iteration_growth": 1.5, "noise_iterations": 4}
+
+
+@pytest.fixture(scope="module")
+def photograph():
+    rgb = np.array(Image.open(PICTURE).convert("RGB").resize((36, 28), Image.Resampling.BICUBIC))
+    return torch.from_numpy(rgb).permute(2, 0, 1)[None].float() / 127.5 - 1
+
+
+def tiny(preset="draft", **more):
+    return pgcn.make_settings(preset, {**TINY, **more})
+
+
+def same_files(a, b):
+    return a.to_files() == b.to_files()
+
+
+def test_a_real_training_halves_the_patch_swd(photograph):
+    settings = pgcn.make_settings(
+        "draft", {"max_size": 32, "min_size": 16, "scales": 3, "iterations": 40, "noise_iterations": 10}
+    )
+    trainer = Trainer(photograph, settings, seed=0)
+    target = trainer.observed[-1]
+    untrained_nets = [EnergyNet(wide=False, generator=torch.Generator().manual_seed(s)) for s in range(3)]
+    untrained = pgcn.Pyramid(
+        settings, 0, trainer.sizes, [net.weights().detach() for net in untrained_nets], trainer.observed[0]
+    )
+    trained = pgcn.fit(photograph, settings=settings)
+
+    def distance(pyramid):
+        return float(np.mean([patch_swd(x[None], target) for x in pyramid.sample(4)]))
+
+    before, after = distance(untrained), distance(trained)
+    print(f"\npatch-SWD of samples to the photograph: {before:.3f} untrained, {after:.3f} trained")
+    assert after < before / 2
+    for here, noisy in zip(trained.energy(photograph), trained.energy(torch.rand(1, 3, 28, 36) * 2 - 1), strict=True):
+        assert here.mean() > noisy.mean(), "the observed image has the higher energy f than noise"
+
+
+@pytest.mark.parametrize("settings", [tiny(), tiny("paper", recovery_every=2), tiny(pool_size=0, chains=2)])
+def test_interrupted_and_resumed_at_any_update_is_the_same_to_the_bit(photograph, settings):
+    whole = Trainer(photograph, settings, seed=3)
+    states = [whole.state()]
+    for _ in whole.updates():
+        states.append(whole.state())
+    expected = pgcn.Pyramid.trained(whole)
+    for tensors, where in [*states[:: max(1, len(states) // 6)], states[-1]]:
+        again = Trainer(photograph, settings, seed=3)
+        again.restore(tensors, where)
+        for _ in again.updates():
+            pass
+        resumed = pgcn.Pyramid.trained(again)
+        assert same_files(resumed, expected)
+        assert torch.equal(resumed.sample(2, seed=1), expected.sample(2, seed=1))
+
+
+def test_a_taken_state_does_not_move_with_training(photograph):
+    trainer = Trainer(photograph, tiny())
+    trainer.update()
+    tensors, _ = trainer.state()
+    before = {name: value.clone() for name, value in tensors.items()}
+    for _ in range(5):
+        trainer.update()
+    assert all(torch.equal(before[name], tensors[name]) for name in before)
+
+
+def test_a_state_of_another_training_is_refused(photograph):
+    tensors, where = Trainer(photograph, tiny(), seed=1).state()
+    with pytest.raises(ValueError, match="other settings, seed or sizes"):
+        Trainer(photograph, tiny(), seed=2).restore(tensors, where)
+
+
+def test_seeds_decide(photograph):
+    settings = tiny()
+    assert same_files(pgcn.fit(photograph, settings=settings, seed=1), pgcn.fit(photograph, settings=settings, seed=1))
+    assert not same_files(
+        pgcn.fit(photograph, settings=settings, seed=1), pgcn.fit(photograph, settings=settings, seed=2)
+    )
+
+
+def test_progress_counts_every_update_and_ends_at_one(photograph):
+    seen = []
+    pgcn.fit(photograph, settings=tiny(), on_progress=seen.append)
+    assert [(p.scale, p.iteration) for p in seen] == [(0, i) for i in range(1, 10)] + [(1, i) for i in range(1, 7)]
+    done = [p.done for p in seen]
+    assert done == sorted(done)
+    assert done[-1] == 1.0
+    assert {"loss", "recovery_error", "energy_observed"} <= seen[-1].figures.keys()
+
+
+def test_divergence_stops_the_training(photograph):
+    with pytest.raises(DivergenceError, match=r"scale 0, iteration \d+"):
+        pgcn.fit(photograph, settings=tiny(learning_rate=1.0, step_size=10.0, iterations=60))
+
+
+def test_warm_start_begins_from_the_coarser_net(photograph):
+    def first_net_of_scale_1(warm):
+        trainer = Trainer(photograph, tiny(warm_start=warm))
+        while trainer.scale == 0:
+            trainer.update()
+        return trainer.net.kernels[0], trainer.nets[0].kernels[0]
+
+    new, old = first_net_of_scale_1(True)
+    assert torch.equal(new, old)
+    new, old = first_net_of_scale_1(False)
+    assert not torch.equal(new, old)
+
+
+def test_starts_are_used_once_without_a_pool_and_kept_with_one(photograph):
+    def starts(pool_size):
+        trainer = Trainer(photograph, tiny(pool_size=pool_size))
+        while trainer.scale == 0:
+            trainer.update()
+        drawn = torch.cat([trainer._draw_starts(1) for _ in range(40)])
+        return len(torch.unique(drawn.flatten(1), dim=0))
+
+    assert starts(0) == 40
+    assert starts(4) == 4
+
+
+def test_constant_image_trains():
+    pyramid = pgcn.fit(torch.zeros(1, 3, 16, 16), settings=tiny())
+    assert torch.isfinite(pyramid.sample(1)).all()
+
+
+def test_resizes_never_upsample(photograph):
+    trainer = Trainer(photograph, pgcn.make_settings("draft", {"max_size": 999}))
+    assert trainer.sizes[-1] == (28, 36)
+    assert torch.equal(trainer.observed[-1], resize(photograph, (28, 36)))
