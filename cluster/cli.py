@@ -273,7 +273,7 @@ def main() -> None:
         _say(str(error))
         sys.exit(2)
     except typer.TyperException as error:
-        _say(str(error))
+        _say(f"{error.format_message()} `pgcn --help` tells what there is.")
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         _say("Interrupted.")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -30,6 +30,11 @@ class Lease:
     began_at: float
     running_since: float | None = None
     pulse: Pulse | None = None
+    pulse_at: float = 0.0
+
+    def silent_s(self, now: float) -> float:
+        """Since the last sign of life: what the worker said, and how long ago it said it."""
+        return self.pulse.silent_s + now - self.pulse_at if self.pulse else 0.0
 
 
 @dataclass
@@ -42,7 +47,6 @@ class Member:
     lease: Lease | None = None
     result: Any = None
     asked: Any = None
-    log: list[str] = field(default_factory=list)
 
 
 class Fleet:
@@ -141,7 +145,7 @@ class Fleet:
             except RayError:
                 continue  # its job's own result tells what happened
             if member.lease and pulse.job_id == member.lease.job.spec.job_id:
-                member.lease.pulse = pulse
+                member.lease.pulse, member.lease.pulse_at = pulse, time.monotonic()
                 member.lease.running_since = member.lease.running_since or time.monotonic()
         for member in self.members:
             if member.lease and member.asked is None:
@@ -158,8 +162,8 @@ class Fleet:
             if lease.running_since is None:
                 if now - lease.began_at > startup_s:
                     found.append((member, f"The worker did not start within {startup_s:.0f} s."))
-            elif lease.pulse and lease.pulse.silent_s > silence_s:
-                found.append((member, f"Training gave no sign of life for {lease.pulse.silent_s:.0f} s."))
+            elif lease.silent_s(now) > silence_s:
+                found.append((member, f"Training gave no sign of life for {lease.silent_s(now):.0f} s."))
             elif now - lease.running_since > limit_s:
                 found.append((member, f"Training took longer than the limit of {limit_s:.0f} s."))
         return found

@@ -38,7 +38,7 @@ def query(store: Store, sql: str) -> pa.Table:
         # The tables are all there is to ask about: no files of this machine, no network.
         connection.execute("SET enable_external_access = false; SET lock_configuration = true")
         try:
-            return connection.execute(sql).to_arrow_table()
+            return connection.sql(sql).to_arrow_table()
         except duckdb.Error as error:
             lines = str(error).strip().splitlines()
             raise ConfigError(f"The query cannot be answered: {' '.join(line.strip() for line in lines[:2])}") from None

@@ -97,7 +97,11 @@ def plan_source(source: Source, ask: Ask, options: Mapping[str, Any] | None, kno
 
 def unchanged(source: Source, known: Entry) -> bool:
     """Whether storage says that the image is still the one in the manifest, so that it need not be read."""
-    return source.version is not None and (known.uri, known.version, known.size_bytes) == (source.uri, source.version, source.size_bytes)
+    return source.version is not None and (known.uri, known.version, known.size_bytes) == (
+        source.uri,
+        source.version,
+        source.size_bytes,
+    )
 
 
 def _look(source: Source, max_pixels: int, options: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def run_job(
         "width": pyramid.sizes[-1][1],
         "height": pyramid.sizes[-1][0],
         "scales": len(pyramid.sizes),
-        "iterations": sum(spec.settings.iterations_at(s, len(pyramid.sizes)) for s in range(len(pyramid.sizes))),
+        "iterations": sum(spec.settings.iterations_at(s) for s in range(len(pyramid.sizes))),
         "parameters": pyramid.parameters,
         "samples": sum(row["kind"] == "sample" for row in rows),
         "warning": caution,

@@ -58,7 +58,7 @@ _BROKEN_OFF = (
     ResponseParserError,  # a proxy's page instead of S3's XML
 )
 
-_FORBIDDEN = "access is forbidden: these credentials do not permit it"
+_FORBIDDEN = "access is forbidden: check the credentials and what they permit"
 _OTHER_REGION = "the bucket is in another region: set AWS_DEFAULT_REGION to its own"
 _BAD_TOKEN = "the credentials are no longer valid: get new ones (AWS_SESSION_TOKEN)"  # noqa: S105
 _BY_CODE = {
@@ -116,7 +116,7 @@ def explain(error: BaseException, url: str) -> str:
 
     Nothing of the error's own text is used, only its kind.
     """
-    return f"Cannot use {public_url(url)}: {_reason(error)}."
+    return f"Cannot use {public_url(url)}: {_reason(error, url)}."
 
 
 def may_pass(error: BaseException) -> bool:
@@ -139,7 +139,7 @@ def error_code(error: BaseException) -> str | None:
     return None
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, url: str) -> str:
     code = error_code(error)
     if code is not None:
         if code in _BY_CODE:
@@ -153,7 +153,8 @@ def _reason(error: BaseException) -> str:
         return "the name of the bucket or object is not valid: correct it"
     if isinstance(error, _BROKEN_OFF):
         return "the connection broke off: try again later"
-    server, address = _server(error)
+    server = _server(error)
+    address = "its address (AWS_ENDPOINT_URL)" if url.startswith("s3") else "its address"
     if isinstance(error, (boto.SSLError, aiohttp.ClientSSLError)):
         return f"{server} has no valid certificate: check {address}, https or http"
     if isinstance(error, _TIMEOUTS):
@@ -167,13 +168,13 @@ def _reason(error: BaseException) -> str:
     return f"the storage failed with {type(error).__name__}"
 
 
-def _server(error: BaseException) -> tuple[str, str]:
-    """What did not answer, and what to check: botocore tells the address, which has no secret but its userinfo."""
+def _server(error: BaseException) -> str:
+    """The server with its address, where botocore tells it; without user name and path."""
     endpoint = urlsplit(str(getattr(error, "kwargs", {}).get("endpoint_url") or ""))
     if endpoint.hostname is None:
-        return "the server", "the address"
+        return "its server"
     port = f":{endpoint.port}" if endpoint.port else ""
-    return f"the storage at {endpoint.scheme}://{endpoint.hostname}{port}", "the address (AWS_ENDPOINT_URL)"
+    return f"the storage at {endpoint.scheme}://{endpoint.hostname}{port}"
 
 
 def _status(error: BaseException) -> int | None:

@@ -26,6 +26,9 @@ __all__ = ["Store", "explain", "public_url"]
 T = TypeVar("T")
 
 _SINGLE_PUT_LIMIT = 5 * 2**30  # S3's own, in bytes
+# Limits of one put: how long a server may take, and the slowest line that it is sent over, in bytes a second.
+PUT_TIMEOUT_S = 30.0
+SLOWEST_UPLOAD = 128 * 2**10
 _DELETES_AT_ONCE = 8
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
@@ -52,7 +55,7 @@ class Store:
         self.options = dict(options or {})
         # A relative folder means the one seen from here, also where another process unpickles this store.
         self._location = str(local_path(url)) if is_local(url) else url
-        self._opened: tuple[int, _Folder] | None = None
+        self._opened: dict[int, _Folder] = {}
 
     def put(self, path: str, data: bytes) -> None:
         """Write one object whole, in place of any other: whatever fails, no reader sees a part of it."""
@@ -128,7 +131,7 @@ class Store:
         return self._patiently(lambda folder: folder.parquet(files)) if files else None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": None}
+        return {**self.__dict__, "_opened": {}}
 
     def __repr__(self) -> str:
         return f"Store({self.url!r})"
@@ -137,10 +140,15 @@ class Store:
         return patiently(lambda: call(self._folder()), self.url)
 
     def _folder(self) -> _Folder:
-        """The open folder of this process: a connection does not survive a fork."""
-        if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = (os.getpid(), self._open())
-        return self._opened[1]
+        """The open folder of this process: a connection does not survive a fork.
+
+        What was open before the fork is kept, unused: closing it here would unhook the parent's connections
+        from the epoll that both processes share, and the parent's next request would wait in vain.
+        """
+        process = os.getpid()
+        if process not in self._opened:
+            self._opened[process] = self._open()
+        return self._opened[process]
 
     def _open(self) -> _Folder:
         if is_local(self._location):
@@ -238,17 +246,15 @@ class _RemoteFolder:
     def __init__(self, fs: AbstractFileSystem, root: str) -> None:
         self._fs = fs
         self._root = root.rstrip("/")
-        # s3fs splits an object of 100 MB into many requests, unless told otherwise.
-        self._whole = {"chunksize": _SINGLE_PUT_LIMIT} if "s3" in fs.protocol else {}
 
     def put(self, path: str, data: bytes) -> None:
-        self._fs.pipe_file(self._full(path), data, **self._whole)
+        self._pipe(path, data)
 
     def create(self, path: str, data: bytes) -> bool:
         if self.exists(path):  # the one test that every server honours, though not at one moment with the put
             return False
         try:
-            self._fs.pipe_file(self._full(path), data, mode="create", **self._whole)
+            self._pipe(path, data, mode="create")
         except FileExistsError:
             return False
         return True
@@ -289,6 +295,14 @@ class _RemoteFolder:
     def parquet(self, files: Sequence[str]) -> ds.Dataset:
         source = PyFileSystem(FSSpecHandler(self._fs))
         return ds.dataset([self._full(file) for file in files], filesystem=source)
+
+    def _pipe(self, path: str, data: bytes, **how: Any) -> None:
+        if self._fs.async_impl:
+            # Nothing else limits the sending: a silent server may never say "100 Continue", nor read the bytes.
+            how["timeout"] = PUT_TIMEOUT_S + len(data) / SLOWEST_UPLOAD
+        if "s3" in self._fs.protocol:
+            how["chunksize"] = _SINGLE_PUT_LIMIT  # s3fs would send 100 MB and more in many requests
+        self._fs.pipe_file(self._full(path), data, **how)
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}" if path else self._root

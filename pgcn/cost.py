@@ -29,7 +29,7 @@ def scale_operations(scale: int, sizes: list[Size], settings: Settings) -> float
     def step(at: int) -> float:
         return 2 * energy_operations(sizes[at], wide=settings.is_wide(max(sizes[at])))
 
-    iterations = settings.iterations_at(scale, len(sizes))
+    iterations = settings.iterations_at(scale)
     chains = settings.chains * settings.steps_at(scale) + settings.recovery_steps / settings.recovery_every
     update = 1.5 * (settings.chains + 2)
     starts = settings.pool_size or iterations * settings.chains

@@ -129,8 +129,7 @@ class Pyramid:
         image = check_image(image).to(self.observed.device)
         with torch.no_grad():
             return [
-                energy(pad(resize(image, size)), net, self.settings.precision)[0, 0]
-                for size, net in zip(self.sizes, self.nets, strict=True)
+                energy(pad(resize(image, size)), net)[0, 0] for size, net in zip(self.sizes, self.nets, strict=True)
             ]
 
     def to(self, device: str | torch.device) -> Pyramid:

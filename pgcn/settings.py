@@ -67,7 +67,7 @@ class Settings(BaseModel):
     learning_rate: float = Field(4e-4, gt=0, le=1, description="of Adam, β = (0.5, 0.999), at the first update")
     final_learning_rate: float = Field(5e-5, ge=0, le=1, description="reached linearly after 80 % of the updates")
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of the convolutions; chains, weights and sums stay float32"
+        "float32", description="of the convolutions inside chains; states, updates and measures are float32"
     )
 
     @model_validator(mode="after")
@@ -76,19 +76,19 @@ class Settings(BaseModel):
             raise ValueError(f"min_size ({self.min_size}) is larger than max_size ({self.max_size})")
         return self
 
-    def iterations_at(self, scale: int, scales: int) -> int:
-        """Updates at `scale` of a pyramid with `scales` scales."""
-        return round(self.iterations * self.iteration_growth ** (scales - 1 - scale))
+    def iterations_at(self, scale: int) -> int:
+        """Updates at `scale`. A pyramid with fewer scales than `scales` lacks the fine ones, with few updates."""
+        return round(self.iterations * self.iteration_growth ** (self.scales - 1 - scale))
 
     def steps_at(self, scale: int) -> int:
         """K, the steps of a chain at `scale`."""
         return self.langevin_steps_init if scale == 0 else self.langevin_steps
 
-    def sigma(self, iteration: int, scale: int, scales: int) -> float:
+    def sigma(self, iteration: int, scale: int) -> float:
         """σ of the Langevin noise in update `iteration` of `scale`."""
         if self.noise == "langevin":
             return float(self.step_size**0.5)
-        until = self.noise_iterations * self.iteration_growth ** (scales - 1 - scale)
+        until = self.noise_iterations * self.iteration_growth ** (self.scales - 1 - scale)
         return self.noise_std * max(0.0, 1.0 - iteration / until)
 
     def frozen_sigma(self) -> float:

@@ -124,7 +124,7 @@ class Trainer:
     @property
     def iterations(self) -> int:
         """Updates of the present scale."""
-        return self.settings.iterations_at(self.scale, len(self.sizes))
+        return self.settings.iterations_at(self.scale)
 
     def updates(self) -> Iterator[Progress]:
         """Make updates until the finest scale is trained, telling after each where things are.
@@ -149,7 +149,7 @@ class Trainer:
             fixed,
             settings,
             steps=settings.steps_at(scale),
-            noise_std=settings.sigma(self.iteration, scale, len(self.sizes)),
+            noise_std=settings.sigma(self.iteration, scale),
             draw=normal(self.generator),
         )
         recovering = self.iteration % settings.recovery_every == 0
@@ -163,7 +163,7 @@ class Trainer:
                 draw=torch.zeros_like,
             )
 
-        f = energy(torch.cat([synthesized, self.recovered, pad(observed)]), weights, settings.precision)
+        f = energy(torch.cat([synthesized, self.recovered, pad(observed)]), weights)
         f_synthesized, f_recovered, f_observed = (part.mean() for part in f.split([settings.chains, 1, 1]))
         loss = f_synthesized - f_observed
         if recovering:

@@ -11,7 +11,7 @@ from cluster.gallery.built import Built, built_bytes, digest, read_built
 from cluster.gallery.catalogue import Catalogue, preset_of, read_catalogue
 from cluster.gallery.commands import commands, run_argument
 from cluster.gallery.facts import circumstances, quality, settings
-from cluster.gallery.figures import sentence, visible
+from cluster.gallery.figures import rounded, sentence, visible
 from cluster.gallery.pages import Card, Pages, Totals, rows_script
 from jobs.store import Store
 
@@ -115,10 +115,10 @@ def _cards(catalogue: Catalogue, built: list[_Job]) -> list[Card]:
             Card(
                 image_id,
                 row["job_id"],
-                row["patch_swd"],
-                row["copy"],
-                row["diversity"],
-                row["train_s"],
+                rounded(row["patch_swd"]),
+                rounded(row["copy"]),
+                rounded(row["diversity"]),
+                rounded(row["train_s"]),
                 row["committed_at"] or "",
                 sentence(row["warning"]),
                 thumb.width,

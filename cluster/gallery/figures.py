@@ -17,10 +17,10 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def rounded(value: float | None, digits: int = 3) -> float | None:
-    """The value to so many significant digits; None where there is no finite value."""
+def rounded(value: float | None) -> float | None:
+    """The value to three significant digits; None where there is no finite value."""
     value = finite(value)
-    return None if value is None else float(f"{value:.{digits}g}")
+    return None if value is None else float(f"{value:.3g}")
 
 
 def number(value: float | None) -> str:

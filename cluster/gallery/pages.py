@@ -23,7 +23,10 @@ FAILURES_A_PAGE = 200
 
 
 class Card(NamedTuple):
-    """One finished image of the index; the order of the fields is the order in `rows.js`."""
+    """One finished image of the index; the order of the fields is the order in `rows.js`.
+
+    Figures come rounded, so that the pages and the script show and sort the same.
+    """
 
     image_id: str
     job_id: str
@@ -152,10 +155,7 @@ class Pages:
 
 def rows_script(cards: Iterable[Card]) -> bytes:
     """All images as a script: a page opened from a disk may load a script, but may not fetch data."""
-    lines = (
-        json.dumps([figures.rounded(f, 4) if isinstance(f, float) else f for f in card], separators=(",", ":"))
-        for card in cards
-    )
+    lines = (json.dumps(card, separators=(",", ":")) for card in cards)
     # ASCII alone, and no "<": the text stays data wherever a browser may come to read it.
     text = ",\n".join(lines).replace("<", "\\u003c")
     return f'"use strict";\nself.galleryRows([\n{text}\n]);\n'.encode("ascii")

@@ -57,10 +57,10 @@ def test_without_noise_nothing_is_drawn_and_the_end_is_a_function_of_the_start()
 def test_noise_rules():
     paper = make_settings("paper")
     for iteration, sigma in [(0, 0.01), (500, 0.005), (1000, 0.0), (3999, 0.0)]:
-        assert paper.sigma(iteration, scale=3, scales=8) == pytest.approx(sigma)
+        assert paper.sigma(iteration, scale=3) == pytest.approx(sigma)
     assert paper.frozen_sigma() == 0.0
     equation = make_settings("paper", {"noise": "langevin"})
-    assert equation.sigma(0, 0, 8) == equation.sigma(3999, 7, 8) == equation.frozen_sigma() == pytest.approx(0.1)
+    assert equation.sigma(0, 0) == equation.sigma(3999, 7) == equation.frozen_sigma() == pytest.approx(0.1)
 
 
 def test_an_images_noise_does_not_depend_on_its_neighbours():

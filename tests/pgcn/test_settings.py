@@ -12,7 +12,7 @@ def test_paper_is_the_published_constants():
     assert (paper.step_size, paper.noise, paper.noise_std, paper.noise_iterations) == (0.01, "annealed", 0.01, 1000)
     assert (paper.recovery_weight, paper.recovery_every, paper.chains, paper.pool_size) == (0.1, 1, 1, 0)
     assert not paper.warm_start
-    assert [paper.iterations_at(scale, 8) for scale in range(8)] == [4000] * 8
+    assert [paper.iterations_at(scale) for scale in range(8)] == [4000] * 8
 
 
 def test_the_learning_rate_falls_linearly_over_four_fifths():
@@ -29,9 +29,9 @@ def test_widths_by_size():
 
 def test_iterations_grow_towards_the_coarse_scales():
     settings = make_settings("draft", {"iterations": 200, "iteration_growth": 2.5})
-    assert [settings.iterations_at(scale, 4) for scale in range(4)] == [3125, 1250, 500, 200]
-    assert settings.sigma(3125 // 4, 0, 4) == pytest.approx(0, abs=1e-5)
-    assert settings.sigma(0, 0, 4) == settings.noise_std
+    assert [settings.iterations_at(scale) for scale in range(4)] == [3125, 1250, 500, 200]
+    assert settings.sigma(3125 // 4, 0) == pytest.approx(0, abs=1e-5)
+    assert settings.sigma(0, 0) == settings.noise_std
 
 
 def test_text_is_read_as_the_settings_own_type():

@@ -1,0 +1,124 @@
+"""A list of images as a table: a CSV or Parquet file with one row for each image to learn from.
+
+Columns: `uri` (needed), `image_id`, `seed`, and any setting by its name. Other columns are the user's own, and
+are left alone, unless one looks like a misspelt setting.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.failures import ConfigError
+
+SUFFIXES = (".csv", ".parquet")
+MAX_SEED = 2**63 - 1
+
+_OWN_COLUMNS = ("uri", "image_id", "seed")
+_NEAR_MISS = 0.8  # of difflib's ratio: "iteratons" is "iterations", "label" is nothing of ours
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: `number` counts from 1 below the header; what was left empty is None or missing."""
+
+    number: int
+    uri: str
+    image_id: str | None
+    seed: int | None
+    overrides: Mapping[str, Any]  # a CSV's values are text
+
+
+def read_image_list(data: bytes, name: str, setting_names: Collection[str]) -> list[Row]:
+    """The rows of the CSV or Parquet file with these bytes; `name` ends as the file's name does.
+
+    Raises `ConfigError`, with the row's number where there is one, for a file that cannot be parsed or has no
+    rows, a missing `uri`, a seed that is no whole number in 0…2⁶³-1, and a column that is nearly a setting's name.
+    """
+    columns, records = _parquet(data, name) if name.lower().endswith(".parquet") else _csv(data, name)
+    _check_columns(columns, name, setting_names)
+    settings = [column for column in columns if column in setting_names]
+    rows = [_row(number, record, name, settings) for number, record in enumerate(records, start=1)]
+    if not rows:
+        raise ConfigError(f"{name} has no rows: add one for each image.")
+    return rows
+
+
+def _csv(data: bytes, name: str) -> tuple[Sequence[str], Iterator[Mapping[str, Any]]]:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{name} is not UTF-8 text: save it as CSV in UTF-8.") from None
+    lines = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        return list(lines.fieldnames or ()), iter(_even(list(lines), name))
+    except csv.Error as error:
+        raise ConfigError(f"{name} is not a CSV file: {error} (line {lines.line_num}).") from None
+
+
+def _even(records: Sequence[dict[str, Any]], name: str) -> Iterable[Mapping[str, Any]]:
+    """The records, if none has more fields than the header: a comma in a name would shift the columns."""
+    for number, record in enumerate(records, start=1):
+        if None in record:
+            raise ConfigError(f"{name}, row {number} has more fields than the header: quote fields with a comma.")
+    return records
+
+
+def _parquet(data: bytes, name: str) -> tuple[Sequence[str], Iterator[Mapping[str, Any]]]:
+    try:
+        table = pq.read_table(io.BytesIO(data))
+    except (pa.ArrowException, OSError):
+        raise ConfigError(f"{name} is not a Parquet file: write it again.") from None
+    return table.column_names, iter(table.to_pylist())
+
+
+def _check_columns(columns: Sequence[str], name: str, setting_names: Collection[str]) -> None:
+    known = [*_OWN_COLUMNS, *setting_names]
+    for column in columns:
+        if columns.count(column) > 1:
+            raise ConfigError(f"{name} has the column {column!r} twice: remove one.")
+        if column in known:
+            continue
+        near = difflib.get_close_matches(column.strip().lower(), known, n=1, cutoff=_NEAR_MISS)
+        if near:
+            raise ConfigError(f"{name} has a column {column!r}, which looks like {near[0]!r}: correct or rename it.")
+    if "uri" not in columns:
+        raise ConfigError(f"{name} has no column 'uri' with the images' names; its columns: {', '.join(columns)}.")
+
+
+def _row(number: int, record: Mapping[str, Any], name: str, settings: Iterable[str]) -> Row:
+    filled = {column: value for column, value in record.items() if not _is_empty(value)}
+    if "uri" not in filled:
+        raise ConfigError(f"{name}, row {number} has no 'uri': name an image, or remove the row.")
+    image_id = filled.get("image_id")
+    return Row(
+        number=number,
+        uri=str(filled["uri"]).strip(),
+        image_id=None if image_id is None else str(image_id).strip(),
+        seed=_seed(filled["seed"], f"{name}, row {number}") if "seed" in filled else None,
+        overrides={setting: filled[setting] for setting in settings if setting in filled},
+    )
+
+
+def _is_empty(value: Any) -> bool:
+    """Null, blank text, or the NaN that pandas writes for nothing."""
+    return value is None or (isinstance(value, str) and not value.strip()) or (value != value)
+
+
+def _seed(value: Any, where: str) -> int:
+    try:
+        seed = int(value)
+        exact = not isinstance(value, bool) and (isinstance(value, str) or math.isclose(seed, value, rel_tol=0))
+    except (ValueError, TypeError, OverflowError):
+        exact = False
+    if not exact or not 0 <= seed <= MAX_SEED:
+        raise ConfigError(f"{where}: the seed {value!r} is not a whole number from 0 to {MAX_SEED}.")
+    return seed

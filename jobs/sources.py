@@ -1,0 +1,363 @@
+"""What was asked for, as a list: each image once, with its name, and where its bytes are."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import posixpath
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import aiohttp
+from fsspec import AbstractFileSystem
+from fsspec.utils import glob_translate
+from PIL import Image
+
+from jobs.failures import ConfigError, InputError
+from jobs.image_list import SUFFIXES, Row, read_image_list
+from jobs.images import NOT_PIXELS
+from jobs.storage_errors import error_code, may_pass, patiently
+from jobs.urls import driver_problem, filesystem, is_local, is_web, local_path, public_url
+
+MAX_BYTES = 512 * 2**20
+MAX_LIST_BYTES = 2 * 2**30
+
+_MAGIC = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image that was asked for. Two of them never share an `image_id`."""
+
+    image_id: str  # the path below the folder asked for, with "/" and extension; of a single file, its name
+    uri: str  # for artifacts: a public URL, or a local path that begins at the name of the folder asked for
+    location: str  # private, what a worker opens: an absolute path, or the full URL
+    size_bytes: int | None = None
+    version: str | None = None  # the storage's word for "unchanged": ETag, or time of modification in ns
+    seed: int | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)  # settings of this image alone
+    problem: str | None = None  # a sentence, where it is known already that it cannot be read
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A source whose `image_id` may not be unique yet; `given` where the user chose it."""
+
+    source: Source
+    given: bool = False
+    listed: bool = False  # from a row of an image list: it may have settings of its own
+
+
+def find_sources(
+    images: Sequence[str], *, setting_names: Collection[str], options: Mapping[str, Any] | None = None
+) -> list[Source]:
+    """Every image that `images` name, sorted by `image_id`, each location once.
+
+    Each of `images` is a file, a folder or bucket prefix (searched at any depth for files whose extension says
+    image; hidden ones are passed over, links to folders not followed), a pattern (`**` too), or a CSV or Parquet
+    list (`jobs.image_list`) whose relative `uri`s begin at its own folder. One listing for each folder; no
+    image is opened. A single file is taken whatever its name.
+
+    Two images of one name keep it apart by "-" and six hexadecimal digits, the same at every run. An image that
+    is in a list and also in a folder is taken from the list. The same image in several rows with different
+    seeds or settings is several sources.
+
+    A single file that is not there has a `problem`; alone, it is an error. Raises `ConfigError` for an argument
+    that names nothing and for a list that is wrong, `StoreError` where the storage does not work.
+    """
+    if not images:
+        raise ConfigError("No images were named: give files, folders, buckets or a list of images.")
+    found = [each for name in images for each in _expand(name, setting_names, options)]
+    if len(images) == 1 and len(found) == 1 and not found[0].listed and found[0].source.problem:
+        raise ConfigError(found[0].source.problem)
+    return _with_unique_ids(_once_each(found))
+
+
+def read_source(location: str, uri: str, options: Mapping[str, Any] | None = None, max_bytes: int = MAX_BYTES) -> bytes:
+    """The whole file at `location`; messages call it `uri`.
+
+    Raises `InputError` where this file cannot be read, now or later: missing, forbidden, a folder, empty, larger
+    than `max_bytes`. Raises `StoreError` where the storage failed for longer than a few seconds, or knows
+    no such credentials.
+    """
+    try:
+        data = patiently(lambda: _read(location, options, max_bytes), uri)
+    except _Unreadable as error:
+        raise InputError(f"{uri} cannot be read: {error}.") from None
+    if not data:
+        raise InputError(f"{uri} cannot be read: it is empty (0 bytes).")
+    if len(data) > max_bytes:
+        raise InputError(f"{uri} cannot be read: it is larger than {max_bytes} bytes.")
+    return data
+
+
+class _Unreadable(Exception):
+    """Why this one file cannot be read, whenever it is tried."""
+
+
+def _read(location: str, options: Mapping[str, Any] | None, max_bytes: int) -> bytes:
+    """The bytes, at most one more than `max_bytes`; what cannot pass becomes `_Unreadable`."""
+    try:
+        if is_local(location):
+            with local_path(location).open("rb") as file:
+                return file.read(max_bytes + 1)
+        if problem := driver_problem(location):
+            raise _Unreadable(problem.rstrip("."))
+        fs, path = filesystem(location, options)
+        # A range, so that a file far too large is not taken into memory; its answers also say why it refuses.
+        return bytes(fs.cat_file(path, start=0, end=max_bytes + 1))
+    except (OSError, aiohttp.ClientResponseError) as error:
+        if error_code(error) in {"InvalidRange", "416"}:  # there is no first byte
+            return b""
+        if reason := _why_unreadable(error):
+            raise _Unreadable(reason) from None
+        raise
+
+
+def _why_unreadable(error: BaseException) -> str | None:
+    """Why this file, and not the storage, is at fault; None where it is the storage or the credentials."""
+    if isinstance(error, IsADirectoryError):
+        return "it is a folder"
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return "the bucket does not exist" if error_code(error) == "NoSuchBucket" else "it does not exist"
+    if isinstance(error, PermissionError) and error_code(error) in {None, "AccessDenied", "403"}:
+        return "access is forbidden"
+    if isinstance(error, aiohttp.ClientResponseError) and not may_pass(error):
+        return f"its server refuses it (HTTP {error.status})"
+    return None
+
+
+def _expand(name: str, setting_names: Collection[str], options: Mapping[str, Any] | None) -> Iterator[_Found]:
+    """What one argument names, as it is found."""
+    if _is_list(name):
+        yield from _from_list(name, setting_names, options)
+    elif is_local(name):
+        yield from _local(name)
+    elif is_web(name) or "::" in name:
+        yield _Found(_one_remote(name))  # cannot be listed
+    else:
+        yield from _remote(name, options)
+
+
+# Local files and folders
+
+
+def _local(name: str) -> Iterator[_Found]:
+    path = local_path(name)
+    if path.is_dir():
+        yield from _some(_walk(path), f"The folder {name} has no images.")
+    elif not path.exists() and _MAGIC.search(name):
+        yield from _some(_matches(path), f"The pattern {name} matches no image.")
+    elif path.exists() or path.suffix:
+        yield _Found(_local_source(path, path.name, path.name))
+    else:
+        raise ConfigError(f"There is no file or folder {name}: correct its name.")
+
+
+def _walk(root: Path) -> Iterator[_Found]:
+    unreadable: list[str] = []
+    for folder, below, names in os.walk(root, onerror=lambda error: unreadable.append(str(error.filename))):
+        below[:] = [each for each in below if not each.startswith(".")]
+        for name in names:
+            if _looks_like_image(name):
+                path = Path(folder, name)
+                yield _Found(_below(root, path))
+    for place in unreadable:
+        source = _below(root, Path(place))
+        yield _Found(replace(source, problem=f"{source.uri} cannot be read: the folder is closed to this user."))
+
+
+def _matches(pattern: Path) -> Iterator[_Found]:
+    parts = pattern.parts
+    fixed = next(index for index, part in enumerate(parts) if _MAGIC.search(part))
+    root = Path(*parts[:fixed])
+    for name in glob.iglob(str(pattern), recursive=True):
+        path = Path(name)
+        if _looks_like_image(path.name) and path.is_file():
+            yield _Found(_below(root, path))
+
+
+def _below(root: Path, path: Path) -> Source:
+    relative = path.relative_to(root).as_posix()
+    return _local_source(path, relative, f"{root.name}/{relative}".lstrip("/"))
+
+
+def _local_source(path: Path, image_id: str, uri: str) -> Source:
+    try:
+        status = path.stat()
+    except OSError:
+        problem = f"{uri} cannot be read: it does not exist, or a folder above it is closed to this user."
+        return Source(image_id, uri, str(path), problem=problem)
+    return Source(image_id, uri, str(path), size_bytes=status.st_size, version=str(status.st_mtime_ns))
+
+
+# Remote objects and prefixes
+
+
+def _remote(name: str, options: Mapping[str, Any] | None) -> Iterator[_Found]:
+    base, pattern = _split_pattern(name)
+    fs, root = filesystem(base, options)
+    root = root.rstrip("/")
+    infos = patiently(lambda: _find(fs, root), name)
+    shown = public_url(name)
+    if pattern is None and list(infos) == [root]:
+        yield _Found(_one_remote(name, infos[root]))
+    elif pattern is None and not infos and PurePosixPath(root).suffix:
+        yield _Found(replace(_one_remote(name), problem=f"{shown} cannot be read: it does not exist."))
+    else:
+        inside = {path.removeprefix(f"{root}/"): info for path, info in infos.items()}
+        found = (
+            _Found(_listed(base.rstrip("/"), relative, info))
+            for relative, info in inside.items()
+            if _is_shown(relative) and (pattern is None or pattern.fullmatch(relative))
+        )
+        yield from _some(found, f"There are no images at {shown}: correct it, or put some there.")
+
+
+def _find(fs: AbstractFileSystem, root: str) -> dict[str, Mapping[str, Any]]:
+    """Every object at or below `root`, by one listing."""
+    try:
+        return dict(fs.find(root, detail=True))
+    except FileNotFoundError as error:
+        if error_code(error) == "NoSuchBucket":
+            raise
+        return {}
+
+
+def _split_pattern(name: str) -> tuple[str, re.Pattern[str] | None]:
+    """A URL with a pattern as the folder above the pattern, and the pattern for paths below that folder."""
+    scheme, mark, rest = name.partition("://")
+    parts = rest.split("/")
+    for index, part in enumerate(parts):
+        if _MAGIC.search(part):
+            return f"{scheme}{mark}{'/'.join(parts[:index])}", re.compile(glob_translate("/".join(parts[index:])))
+    return name, None
+
+
+def _listed(base: str, relative: str, info: Mapping[str, Any]) -> Source:
+    # The public URL is made from the folder's: an object's own name may have "?" in it.
+    return Source(
+        relative,
+        f"{public_url(base)}/{relative}",
+        f"{base}/{relative}",
+        size_bytes=info.get("size"),
+        version=_version(info),
+    )
+
+
+def _one_remote(name: str, info: Mapping[str, Any] | None = None) -> Source:
+    uri = public_url(name)
+    info = info or {}
+    image_id = uri.split("::")[0].rstrip("/").rpartition("/")[2]
+    return Source(image_id, uri, name, size_bytes=info.get("size"), version=_version(info))
+
+
+def _version(info: Mapping[str, Any]) -> str | None:
+    version = info.get("ETag") or info.get("mtime") or info.get("LastModified")
+    return None if version is None else str(version).strip('"')
+
+
+def _is_shown(relative: str) -> bool:
+    *folders, name = relative.split("/")
+    return _looks_like_image(name) and not any(folder.startswith(".") for folder in folders)
+
+
+# Lists of images
+
+
+def _is_list(name: str) -> bool:
+    return public_url(name).lower().endswith(SUFFIXES) and not (is_local(name) and local_path(name).is_dir())
+
+
+def _from_list(name: str, setting_names: Collection[str], options: Mapping[str, Any] | None) -> Iterator[_Found]:
+    shown = public_url(name)
+    try:
+        data = read_source(name, shown, options, MAX_LIST_BYTES)
+    except InputError as error:
+        raise ConfigError(str(error)) from None
+    folder = str(local_path(name).parent) if is_local(name) else name.partition("?")[0].rpartition("/")[0]
+    for row in read_image_list(data, shown, setting_names):
+        source = replace(_row_source(row, folder), seed=row.seed, overrides=row.overrides)
+        if row.image_id is not None:
+            source = replace(source, image_id=row.image_id)
+        yield _Found(source, given=row.image_id is not None, listed=True)
+
+
+def _row_source(row: Row, folder: str) -> Source:
+    """The image that a row names; `folder` is where its list lies, a path or a URL."""
+    if not is_local(row.uri):
+        return replace(_one_remote(row.uri), problem=driver_problem(row.uri))
+    if not is_local(folder):
+        relative = posixpath.normpath(row.uri)
+        if relative.startswith(("/", "..")):
+            source = Source(PurePosixPath(relative).name, row.uri, row.uri)
+            return replace(source, problem=f"{source.image_id} cannot be read: it is outside {public_url(folder)}.")
+        return _listed(folder, relative, {})
+    path = local_path(os.path.join(folder, Path(row.uri.removeprefix("file://")).expanduser()))
+    if path.is_relative_to(folder):
+        return _below(Path(folder), path)
+    return _local_source(path, path.name, path.name)
+
+
+# One list of all
+
+
+def _some(found: Iterable[_Found], otherwise: str) -> Iterator[_Found]:
+    """What was found, or a `ConfigError` where that is nothing."""
+    nothing = True
+    for each in found:
+        nothing = False
+        yield each
+    if nothing:
+        raise ConfigError(otherwise)
+
+
+def _once_each(found: Iterable[_Found]) -> list[_Found]:
+    """Each location once; in a list's rows, each location with each seed and settings once."""
+    by_location: dict[str, list[_Found]] = {}
+    for each in found:
+        by_location.setdefault(each.source.location, []).append(each)
+    kept: list[_Found] = []
+    for same in by_location.values():
+        rows = {(_fingerprint(each.source), each.source.image_id): each for each in same if each.listed}
+        # Of several folders, one inside the other, the outer one's longer path tells more.
+        kept += rows.values() or [max(same, key=lambda each: (len(each.source.image_id), each.source.image_id))]
+    return kept
+
+
+def _with_unique_ids(found: Iterable[_Found]) -> list[Source]:
+    """The sources sorted by `image_id`, made unique. Ids that the user chose stay as they are."""
+    sources: dict[str, Source] = {}
+    for each in sorted(found, key=lambda each: (not each.given, each.source.image_id, _fingerprint(each.source))):
+        source = each.source
+        if source.image_id in sources:
+            if each.given:
+                raise ConfigError(f"The image_id {source.image_id!r} is given to two images: choose another for one.")
+            digest = hashlib.sha256(_fingerprint(source).encode()).hexdigest()
+            source = replace(source, image_id=f"{source.image_id}-{digest[:6]}")
+        sources[source.image_id] = source
+    return [sources[image_id] for image_id in sorted(sources)]
+
+
+def _fingerprint(source: Source) -> str:
+    """The location; with the seed and settings of a row that has some."""
+    if source.seed is None and not source.overrides:
+        return source.location
+    return json.dumps([source.location, source.seed, dict(source.overrides)], sort_keys=True, default=str)
+
+
+def _looks_like_image(name: str) -> bool:
+    return not name.startswith(".") and PurePosixPath(name).suffix.lower() in _image_suffixes()
+
+
+@cache
+def _image_suffixes() -> frozenset[str]:
+    """Of the formats of pixels that Pillow reads."""
+    registered = Image.registered_extensions()
+    return frozenset(suffix for suffix, kind in registered.items() if kind in Image.OPEN and kind not in NOT_PIXELS)

@@ -1,0 +1,123 @@
+"""Running `pgcn` as its users do: a process of its own, its own local Ray, its own folder of pictures."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+from PIL import Image
+
+from jobs.store import Store
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "images").glob("*.jpg"))
+
+TINY = {
+    "max_size": 20,
+    "min_size": 12,
+    "scales": 2,
+    "iterations": 4,
+    "iteration_growth": 1.5,
+    "langevin_steps": 2,
+    "langevin_steps_init": 3,
+    "recovery_steps": 2,
+    "noise_iterations": 2,
+    "pool_size": 4,
+}
+"""Settings of a real training that takes a second."""
+
+
+def options(**changed):
+    """`--set` options of a tiny training, and one small sample of each image."""
+    pairs = [part for name, value in {**TINY, **changed}.items() for part in ("--set", f"{name}={value}")]
+    return ["--preset", "draft", "--device", "cpu", "--samples", "1", "--size", "1x1", *pairs]
+
+
+def start(*arguments, env=None, cwd=None):
+    """A `pgcn` process, its output in one pipe."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "cluster.cli", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1", **(env or {})},
+    )
+
+
+def pgcn(*arguments, env=None, cwd=None, timeout=240):
+    """Run `pgcn` to its end: exit code and output."""
+    process = start(*arguments, env=env, cwd=cwd)
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, _ = process.communicate()
+        raise AssertionError(f"pgcn {' '.join(map(str, arguments))} took longer than {timeout} s:\n{output}") from None
+    return process.returncode, output
+
+
+def photograph(index, side=28):
+    """JPEG-free bytes of a small crop of a bundled photograph: another one for every index."""
+    image = Image.open(EXAMPLES[index % len(EXAMPLES)]).convert("RGB")
+    shift = 7 * (index // len(EXAMPLES))
+    return image.crop((shift, shift, shift + 120, shift + 100)).resize((side, round(side * 5 / 6)))
+
+
+def write_photographs(folder, count):
+    """Small real photographs as PNG files, all different."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        photograph(index).save(folder / f"photo-{index:02d}.png")
+    return folder
+
+
+def png_bytes(image):
+    """A picture as PNG."""
+    sink = io.BytesIO()
+    image.save(sink, "PNG")
+    return sink.getvalue()
+
+
+def write_bad_pictures(folder):
+    """Four files that no training can use, each for another reason."""
+    whole = png_bytes(Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)))
+    (folder / "bad-empty.png").write_bytes(b"")
+    (folder / "bad-small.png").write_bytes(png_bytes(Image.new("RGB", (8, 8))))
+    (folder / "bad-text.jpg").write_bytes(b"this is not a picture\n" * 10)
+    (folder / "bad-truncated.png").write_bytes(whole[: len(whole) // 2])
+
+
+def wait_for(condition, timeout=90, process=None, every=0.05):
+    """Wait until `condition` gives something; returns it. Fails when it takes too long, or the process ends."""
+    until = time.monotonic() + timeout
+    while time.monotonic() < until:
+        found = condition()
+        if found:
+            return found
+        if process is not None and process.poll() is not None:
+            raise AssertionError(f"the process ended with {process.returncode}:\n{process.stdout.read()}")
+        time.sleep(every)
+    raise AssertionError("waited too long")
+
+
+def workers(process):
+    """Ray worker processes that train, below a `pgcn` process."""
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        try:
+            if "Worker.train" in " ".join(child.cmdline()) or "Worker.train" in child.name():
+                found.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def checkpoints(run):
+    """Restart points that a run has now."""
+    return Store(str(run)).list("checkpoints")

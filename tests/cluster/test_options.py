@@ -1,0 +1,56 @@
+"""Options as people write them."""
+
+import pytest
+
+from cluster.options import make_request, parse_pairs, read_config
+from jobs.failures import ConfigError
+
+
+def request(given=None, pairs=(), config=None):
+    return make_request(["images"], {"out": "run", **(given or {})}, list(pairs), config, {})
+
+
+def test_pairs():
+    assert parse_pairs(["a=1", "b = x=y "]) == {"a": "1", "b": "x=y"}
+
+
+@pytest.mark.parametrize("pair", ["a", "=1", ""])
+def test_what_is_no_pair_is_said(pair):
+    with pytest.raises(ConfigError, match="NAME=VALUE"):
+        parse_pairs([pair])
+
+
+def test_the_command_line_wins_over_the_file_which_wins_over_the_preset(tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text("preset: small\nsamples: 9\nsizes: [1x1, 320x200]\niterations: 50\nstep_size: 0.02\n")
+    asked = request({"samples": 3}, ["iterations=60"], config)
+    assert (asked.preset, asked.samples, asked.sizes) == ("small", 3, ("1x1", "320x200"))
+    assert asked.overrides == {"iterations": "60", "step_size": 0.02}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("iteration: 5", "Did you mean 'iterations'"),
+        ("- 1\n- 2", "no names with values"),
+        ("a: [", "is not YAML"),
+        ("samples: many", "samples cannot be 'many'"),
+        ("samples: 0", "samples is above 0"),
+        ("cpus_per_job: true", "cpus_per_job cannot be True"),
+    ],
+)
+def test_mistakes_in_a_file_are_said(tmp_path, text, words):
+    config = tmp_path / "run.yaml"
+    config.write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        request(config=config)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.yaml cannot be read: No such file"):
+        read_config(tmp_path / "none.yaml")
+
+
+def test_results_have_to_go_somewhere():
+    with pytest.raises(ConfigError, match="--out"):
+        make_request(["images"], {"out": None}, [], None, {})

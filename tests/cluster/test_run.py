@@ -1,0 +1,387 @@
+"""The main job, whole: real processes, real Ray, real kills, a local folder."""
+
+import json
+import re
+import signal
+
+import psutil
+import pytest
+from tests.cluster.running import (
+    TINY,
+    checkpoints,
+    options,
+    pgcn,
+    photograph,
+    start,
+    wait_for,
+    workers,
+    write_bad_pictures,
+    write_photographs,
+)
+
+from cluster.query import query
+from jobs.commit import committed, read_commit, read_failures
+from jobs.manifest import read_manifest
+from jobs.store import Store
+
+LONG = {"iterations": 400, "langevin_steps": 10, "langevin_steps_init": 10}
+"""Long enough, some tens of seconds, to be struck in the middle."""
+
+
+def artifacts(run, suffix=".safetensors"):
+    """Hashes of what commits name, by image and file."""
+    store = Store(str(run))
+    found = {}
+    for entry in read_manifest(store).values():
+        commit = read_commit(store, entry.job_id)
+        for artifact in commit.artifacts:
+            if artifact.path.endswith(suffix):
+                found[entry.image_id, artifact.path.rsplit("/", 1)[-1]] = artifact.sha256
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder of twelve pictures of which four are bad, and the run over it."""
+    root = tmp_path_factory.mktemp("finished")
+    images = write_photographs(root / "images" / "birds", 7)
+    write_bad_pictures(images)
+    (images / "photo-00-copy.png").write_bytes((images / "photo-00.png").read_bytes())
+    code, output = pgcn("run", root / "images", "--out", root / "run", *options(), "--size", "2x1")
+    return root / "images", root / "run", code, output
+
+
+def test_good_images_are_done_and_bad_ones_have_their_reason(finished):
+    _, run, code, output = finished
+    assert code == 3, output
+    store = Store(str(run))
+    assert len(read_manifest(store)) == 12
+    assert len(committed(store)) == 7, "eight good images, two of the same bytes"
+    messages = {f.message for fs in read_failures(store).values() for f in fs}
+    assert len(messages) == 4
+    assert all(m.endswith(".") and "Traceback" not in m for m in messages)
+    assert "Traceback" not in output
+    assert "7 done, 4 failed" in output
+
+
+def test_the_tables_say_the_same(finished):
+    _, run, _, _ = finished
+    store = Store(str(run))
+
+    def ask(sql):
+        return query(store, sql).to_pylist()
+
+    assert ask("SELECT count(*) AS n FROM manifest") == [{"n": 12}]
+    rows = ask("SELECT image_id, job_id, patch_swd, copy, wall_s, settings FROM results ORDER BY image_id")
+    assert [row["image_id"] for row in rows][:2] == ["birds/photo-00-copy.png", "birds/photo-00.png"]
+    assert len(rows) == 8
+    assert rows[0]["job_id"] == rows[1]["job_id"]
+    assert all(0 < row["patch_swd"] < 2 and 0 <= row["copy"] <= 1 and row["wall_s"] > 0 for row in rows)
+    assert json.loads(rows[0]["settings"])["max_size"] == TINY["max_size"]
+    sizes = ask("SELECT size, width, height FROM samples WHERE kind = 'sample' AND image_id = 'birds/photo-01.png'")
+    assert {(r["size"], r["width"], r["height"]) for r in sizes} == {("1x1", 20, 16), ("2x1", 40, 16)}
+    assert ask("SELECT failure, count(*) AS n FROM failures GROUP BY ALL") == [{"failure": "INPUT", "n": 4}]
+    curves = ask("SELECT DISTINCT name FROM metrics WHERE scale = 0")
+    assert {"loss", "recovery_error", "energy_observed"} <= {row["name"] for row in curves}
+    assert ask("SELECT count(*) AS n FROM attempts WHERE state = 'committed'") == [{"n": 7}]
+
+
+def test_restart_points_are_gone_and_the_gallery_is_there(finished):
+    _, run, _, _ = finished
+    assert checkpoints(run) == {}
+    page = (run / "gallery" / "index.html").read_text()
+    assert "photo-03" in page
+
+
+def test_the_same_command_again_does_nothing_and_starts_no_ray(finished):
+    images, run, _, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in (run / "commits").iterdir()}
+    process = start("run", images, "--out", run, *options(), "--size", "2x1")
+    seen = set()
+    while process.poll() is None:
+        try:
+            seen |= {child.name() for child in psutil.Process(process.pid).children(recursive=True)}
+        except psutil.NoSuchProcess:
+            break
+    output = process.stdout.read()
+    assert process.wait() == 3, output
+    assert "nothing left to train, 7 done before, 4 refused" in output
+    assert not {name for name in seen if "ray" in name.lower() or "gcs" in name.lower()}
+    assert {path: path.stat().st_mtime_ns for path in (run / "commits").iterdir()} == before
+    assert len(list((run / "manifest").iterdir())) == 1
+
+
+def test_two_gathers_write_the_same_bytes(finished):
+    _, run, _, _ = finished
+
+    def contents():
+        return {
+            p.relative_to(run): p.read_bytes()
+            for d in ("tables", "gallery")
+            for p in (run / d).rglob("*")
+            if p.is_file()
+        }
+
+    before = contents()
+    for path in (run / "tables").rglob("*.parquet"):
+        path.unlink()
+    assert pgcn("gather", run)[0] == 0
+    assert pgcn("gallery", run)[0] == 0
+    assert contents() == before
+
+
+def test_another_run_is_refused_with_the_difference(finished):
+    images, run, _, _ = finished
+    code, output = pgcn("run", images, "--out", run, *options(iterations=5), "--size", "2x1")
+    assert code == 2
+    assert "iterations: 4, not 5" in output
+    assert "Traceback" not in output
+
+
+def test_a_run_goes_on_by_its_own_settings_when_none_are_given(finished, tmp_path):
+    images, run, _, _ = finished
+    code, output = pgcn("run", images, "--out", run)
+    assert code == 3, output
+    assert "as this run was begun with" in output
+    assert "nothing left to train" in output
+
+
+def test_status_failures_and_query_on_the_command_line(finished):
+    _, run, _, _ = finished
+    code, output = pgcn("status", run, "--json")
+    state = json.loads(output)
+    assert (code, state["state"], state["images"], state["done"], state["failed"]) == (0, "complete", 12, 8, 4)
+    assert state["failures"] == {"INPUT": 4}
+    _, output = pgcn("failures", run)
+    assert "bad-small.png" in output
+    assert "8x8" in output
+    code, output = pgcn("query", run, "SELECT image_id, patch_swd, wall_s FROM results", "--format", "csv")
+    assert code == 0
+    assert len(output.strip().splitlines()) == 9
+    code, output = pgcn("query", run, "SELECT nothing FROM results")
+    assert code == 2
+    assert "nothing" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT * FROM read_csv('/etc/passwd')", "COPY results TO 'stolen.csv'", "INSTALL httpfs"]
+)
+def test_a_query_reaches_only_the_tables(finished, sql):
+    _, run, _, _ = finished
+    code, output = pgcn("query", run, sql)
+    assert code == 2
+    assert "root:" not in output
+
+
+def test_new_samples_at_any_size(finished, tmp_path):
+    _, run, _, _ = finished
+    sizes = ["--size", "2x1", "--size", "1x2", "--size", "50x30"]
+    code, output = pgcn("sample", run, "photo-03", *sizes, "-n", "2", "--seed", "9", "--out", tmp_path / "new")
+    assert code == 0, output
+    from PIL import Image
+
+    found = {p.name: Image.open(p).size for p in (tmp_path / "new").iterdir()}
+    assert found == {
+        "photo-03-2x1-seed9.png": (40, 17), "photo-03-2x1-seed10.png": (40, 17),
+        "photo-03-1x2-seed9.png": (20, 34), "photo-03-1x2-seed10.png": (20, 34),
+        "photo-03-50x30-seed9.png": (50, 30), "photo-03-50x30-seed10.png": (50, 30),
+    } or {size for size in found.values()} == {(40, 16), (20, 32), (50, 30)}  # fmt: skip
+    code, output = pgcn("sample", run, "photo-0", "--out", tmp_path)
+    assert code == 2
+    assert "images of" in output
+    assert pgcn("sample", run, "photo-03", "--start-scale", "7", "--out", tmp_path)[0] == 2
+
+
+def test_no_home_path_and_no_machine_path_in_any_artifact(finished):
+    images, run, _, _ = finished
+    needles = [str(images.parent).encode(), str(run.parent).encode()]
+    wrong = [p for p in run.rglob("*") if p.is_file() and any(n in p.read_bytes() for n in needles)]
+    assert not wrong
+
+
+def test_a_dry_run_says_what_would_happen_and_writes_nothing(tmp_path):
+    images = write_photographs(tmp_path / "images", 2)
+    write_bad_pictures(images)
+    code, output = pgcn("run", images, "--out", tmp_path / "run", *options(), "--dry-run")
+    assert code == 0, output
+    assert "6 images, 2 to train, 4 refused" in output
+    assert "bad-text.jpg" in output
+    assert re.search(r"About \d+ s of training in all", output)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_manifest_overrides_settings_and_seeds_for_its_images(tmp_path):
+    write_photographs(tmp_path / "images", 2)
+    manifest = tmp_path / "images" / "manifest.csv"
+    manifest.write_text("uri,image_id,seed,iterations\nphoto-00.png,first,7,5\nphoto-01.png,second,,\n")
+    code, output = pgcn("run", manifest, "--out", tmp_path / "run", *options())
+    assert code == 0, output
+    store = Store(str(tmp_path / "run"))
+    rows = {r["image_id"]: r for r in query(store, "SELECT image_id, seed, settings FROM results").to_pylist()}
+    assert (rows["first"]["seed"], json.loads(rows["first"]["settings"])["iterations"]) == (7, 5)
+    assert (rows["second"]["seed"], json.loads(rows["second"]["settings"])["iterations"]) == (0, 4)
+    manifest.write_text("uri,iterations\nphoto-00.png,-5\n")
+    code, output = pgcn("run", manifest, "--out", tmp_path / "other", *options())
+    assert code == 2
+    assert "photo-00.png" in output
+    assert "iterations" in output
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_mended_image_runs_and_its_old_failure_is_gone(tmp_path):
+    images = write_photographs(tmp_path / "images", 1)
+    (images / "late.png").write_bytes(b"")
+    assert pgcn("run", images, "--out", tmp_path / "run", *options())[0] == 3
+    photograph(9).save(images / "late.png")
+    code, output = pgcn("run", images, "--out", tmp_path / "run", *options())
+    assert code == 0, output
+    assert "1 to train, 1 done before" in output
+    assert query(Store(str(tmp_path / "run")), "SELECT * FROM failures").num_rows == 0
+
+
+def test_a_diverging_training_is_tried_twice_and_never_a_result(tmp_path):
+    images = write_photographs(tmp_path / "images", 1)
+    wild = options(learning_rate=1.0, step_size=10.0, iterations=60)
+    code, output = pgcn("run", images, "--out", tmp_path / "run", *wild)
+    assert code == 3, output
+    store = Store(str(tmp_path / "run"))
+    (failures,) = read_failures(store).values()
+    assert [(f.failure, f.final) for f in failures] == [("NUMERIC", False), ("NUMERIC", True)]
+    assert not committed(store)
+    code, output = pgcn("run", images, "--out", tmp_path / "run", *wild)
+    assert code == 3
+    assert "1 failed before (--retry tries them again)" in output
+    assert len(read_failures(store)[failures[0].job_id]) == 2
+    assert pgcn("run", images, "--out", tmp_path / "run", *wild, "--retry")[0] == 3
+    assert len(read_failures(store)[failures[0].job_id]) == 4
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """What a run leaves that nobody disturbs."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    images = write_photographs(root / "images", 3)
+    code, output = pgcn("run", images, "--out", root / "run", *options(**LONG))
+    assert code == 0, output
+    return images, root / "run"
+
+
+STRUCK = [*options(**LONG), "--checkpoint-seconds", "0.2"]
+
+
+def strike(images, run, act):
+    """Begin a run, `act` on it when it has restart points, and return its exit code and output."""
+    process = start("run", images, "--out", run, *STRUCK)
+    wait_for(lambda: len(checkpoints(run)) >= 2, process=process)
+    act(process)
+    output, _ = process.communicate(timeout=120)
+    return process.returncode, output
+
+
+def test_a_killed_worker_costs_only_the_time_since_its_last_restart_point(undisturbed, tmp_path):
+    images, expected = undisturbed
+
+    def kill(process):
+        wait_for(lambda: workers(process), process=process)[0].kill()
+
+    code, output = strike(images, tmp_path / "run", kill)
+    assert code == 0, output
+    assert "WORKER_LOST" in output
+    store = Store(str(tmp_path / "run"))
+    rows = query(store, "SELECT resumes FROM results WHERE resumes > 0").to_pylist()
+    assert [row["resumes"] for row in rows] == [1]
+    assert artifacts(tmp_path / "run") == artifacts(expected), "resumed models are the same to the bit"
+    (failures,) = read_failures(store).values()
+    assert [(f.failure, f.final) for f in failures] == [("WORKER_LOST", False)]
+
+
+def test_a_killed_driver_is_gone_on_with_by_the_same_command(undisturbed, tmp_path):
+    images, expected = undisturbed
+    code, _ = strike(images, tmp_path / "run", lambda process: process.kill())
+    assert code == -signal.SIGKILL
+    assert pgcn("status", tmp_path / "run")[0] == 0
+    code, output = pgcn("run", images, "--out", tmp_path / "run", *STRUCK)
+    assert code == 0, output
+    assert artifacts(tmp_path / "run") == artifacts(expected)
+    resumed = query(Store(str(tmp_path / "run")), "SELECT sum(resumes) AS n FROM results").to_pylist()
+    assert resumed[0]["n"] >= 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_hands_its_jobs_back_and_is_finished_by_the_same_command(undisturbed, tmp_path, number):
+    images, expected = undisturbed
+    code, output = strike(images, tmp_path / "run", lambda process: process.send_signal(number))
+    assert code == 130, output
+    assert "The same command goes on" in output
+    assert checkpoints(tmp_path / "run")
+    assert not read_failures(Store(str(tmp_path / "run"))), "an interruption is nobody's failure"
+    state = json.loads(pgcn("status", tmp_path / "run", "--json")[1])
+    assert state["state"] == "incomplete"
+    code, output = pgcn("run", images, "--out", tmp_path / "run", *STRUCK)
+    assert code == 0, output
+    assert artifacts(tmp_path / "run") == artifacts(expected)
+
+
+def test_a_worker_that_stops_answering_is_replaced(undisturbed, tmp_path):
+    images, expected = undisturbed
+    process = start("run", images, "--out", tmp_path / "run", *STRUCK, "--silence-timeout", "8")
+    wait_for(lambda: len(checkpoints(tmp_path / "run")) >= 2, process=process)
+    wait_for(lambda: workers(process), process=process)[0].suspend()
+    output, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, output
+    assert "TIMEOUT" in output
+    assert artifacts(tmp_path / "run") == artifacts(expected)
+
+
+def test_the_same_bug_on_every_image_stops_the_run(tmp_path):
+    """The bug is planted in worker processes alone, as a fault of this code would be."""
+    plant = tmp_path / "plant"
+    plant.mkdir()
+    (plant / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if any('default_worker' in a for a in sys.orig_argv):\n"
+        "    import jobs.run\n"
+        "    def broken(*a, **k):\n"
+        "        raise RuntimeError('planted')\n"
+        "    jobs.run.draw = broken\n"
+    )
+    images = write_photographs(tmp_path / "images", 8)
+    code, output = pgcn("run", images, "--out", tmp_path / "run", *options(), env={"PYTHONPATH": str(plant)})
+    assert code == 4, output
+    assert "same reason: RuntimeError: planted" in output
+    store = Store(str(tmp_path / "run"))
+    assert not committed(store)
+    assert len(read_failures(store)) < 8
+    code, output = pgcn("run", images, "--out", tmp_path / "run", *options(), "--retry")
+    assert code == 0, output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "nowhere.png", "--out", "run"], "nowhere.png"),
+        (["run", "."], "--out"),
+        (["run", ".", "--out", "run", "--preset", "paperr"], "paperr"),
+        (["run", ".", "--out", "run", "--set", "iteration=4"], "Did you mean 'iterations'"),
+        (["run", ".", "--out", "run", "--device", "tpu"], "tpu"),
+        (["run", ".", "--out", "run", "--device", "cuda"], "no GPU"),
+        (["run", ".", "--out", "run", "--size", "2x300"], "2x300"),
+        (["run", ".", "--out", "run", "--samples", "many"], "many"),
+        (["run", ".", "--out", "run", "--ray-address", "127.0.0.1:1"], "127.0.0.1:1"),
+        (["status", "."], "no run"),
+        (["query", ".", "SELECT 1"], "no run"),
+        (["frobnicate"], "frobnicate"),
+    ],
+)
+def test_mistakes_get_a_sentence_and_exit_2(tmp_path, arguments, words):
+    write_photographs(tmp_path, 1)
+    if "--device" in arguments and "cuda" in arguments:
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("this machine has a GPU, so --device cuda is no mistake")
+    code, output = pgcn(*arguments, cwd=tmp_path, env={"RAY_ADDRESS": ""})
+    assert code == 2, output
+    assert words in output
+    assert "Traceback" not in output
