@@ -121,6 +121,8 @@ def _after(out: str) -> None:
         figures = [f"{row[k]:.3f}" if row[k] is not None else "–" for k in ("patch_swd", "copy", "diversity")]
         table.add_row(escape(row["image_id"]), f"{row['width']}x{row['height']}", *figures, f"{row['wall_s']:.0f}")
     console.print(table)
+    if results.count_rows() > rows.num_rows:
+        console.print(f"… and {results.count_rows() - rows.num_rows} more", highlight=False)
     name = rows.column("image_id")[0].as_py()
     pgcn = "pgcn" if shutil.which("pgcn") else sys.argv[0]
     console.print(

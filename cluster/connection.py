@@ -7,6 +7,7 @@ import os
 import ray
 import torch
 
+from cluster.queue import Need
 from jobs.failures import ConfigError
 
 
@@ -30,6 +31,17 @@ class Cluster:
             first = str(error).strip().splitlines()[0]
             where = f"Ray at {self.address} does not answer" if self.address else "A local Ray could not be started"
             raise ConfigError(f"{where}: {first}") from None
+
+    def check_room(self, need: Need) -> None:
+        """Raises `ConfigError` where this machine, which will not grow, cannot hold one job."""
+        if self.address is not None:
+            return
+        have = ray.cluster_resources()
+        for name, wanted, option in (("CPU", need.cpus, "--cpus-per-job"), ("GPU", need.gpus, "--gpus-per-job")):
+            if wanted > have.get(name, 0.0):
+                raise ConfigError(
+                    f"{option} {wanted:g} is more than this machine has: {have.get(name, 0.0):g} {name}s."
+                )
 
     def has_gpu(self) -> bool:
         """Whether jobs can run on GPUs; a local Ray has those of this machine."""

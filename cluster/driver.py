@@ -100,12 +100,12 @@ class Driver:
     def _watch(self) -> None:
         self._fleet.watch()
         limits = self._limits
-        for member, reason in self._fleet.overdue(
+        for member, failure, reason in self._fleet.overdue(
             silence_s=limits.silence_s, limit_s=limits.job_s, startup_s=limits.startup_s
         ):
             assert member.lease is not None
             job = member.lease.job
-            self._settle(job, self._fleet.give_up(member, reason))
+            self._settle(job, self._fleet.give_up(member, failure, reason))
         self._tracker.tick([member.lease for member in self._fleet.members if member.lease], self._queue)
 
     def _stop_workers(self) -> None:

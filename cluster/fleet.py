@@ -57,40 +57,29 @@ class Fleet:
         self._jobs_per_worker = jobs_per_worker
         self.members: list[Member] = []
 
-    def capacity(self, need: Need) -> int:
-        """How many workers of this need the cluster as it now is could hold together."""
-        total = ray.cluster_resources()
-        limits = [total.get("CPU", 0.0) / need.cpus] if need.cpus else []
-        if need.gpus:
-            limits.append(total.get("GPU", 0.0) / need.gpus)
-        if need.memory:
-            limits.append(total.get("memory", 0.0) / need.memory)
-        return int(min(limits) + 1e-6) if limits else 1
-
     def idle(self, need: Need) -> Member | None:
-        """A worker of this need without a job, started now if the cluster has room for one."""
+        """A worker of this need without a job, started now if the cluster has room for one.
+
+        The first is started without room, too: a cluster that grows has to see that somebody waits.
+        """
         for member in self.members:
             if member.need == need and member.lease is None:
                 return member
-        if self._room(need):
-            return self._start(need)
-        return None
+        return self._start(need) if not self.members or self._room(need) else None
 
     def _room(self, need: Need) -> bool:
         total = ray.cluster_resources()
-        cpus = need.cpus + sum(member.need.cpus for member in self.members)
-        gpus = need.gpus + sum(member.need.gpus for member in self.members)
-        memory = (need.memory or 0) + sum(member.need.memory or 0 for member in self.members)
+        needs = [need, *(member.need for member in self.members)]
         return bool(
-            cpus <= total.get("CPU", 0.0) + 1e-6
-            and gpus <= total.get("GPU", 0.0) + 1e-6
-            and memory <= total.get("memory", 0.0)
+            sum(each.cpus for each in needs) <= total.get("CPU", 0.0) + 1e-6
+            and sum(each.gpus for each in needs) <= total.get("GPU", 0.0) + 1e-6
+            and sum(_memory(each) for each in needs) <= total.get("memory", 0.0)
         )
 
     def _start(self, need: Need) -> Member:
         options: dict[str, Any] = {"num_cpus": need.cpus, "num_gpus": need.gpus}
         if need.memory:
-            options["memory"] = need.memory
+            options["memory"] = _memory(need)
         actor = (
             ray.remote(concurrency_groups={"watch": 1})(Worker)
             .options(max_restarts=0, max_task_retries=0, **options)
@@ -151,7 +140,7 @@ class Fleet:
             if member.lease and member.asked is None:
                 member.asked = member.actor.pulse.remote()
 
-    def overdue(self, *, silence_s: float, limit_s: float, startup_s: float) -> list[tuple[Member, str]]:
+    def overdue(self, *, silence_s: float, limit_s: float, startup_s: float) -> list[tuple[Member, FailureClass, str]]:
         """Workers to give up on, and why: silent for too long, too long at one job, or never started."""
         found = []
         now = time.monotonic()
@@ -161,19 +150,21 @@ class Fleet:
                 continue
             if lease.running_since is None:
                 if now - lease.began_at > startup_s:
-                    found.append((member, f"The worker did not start within {startup_s:.0f} s."))
+                    found.append((member, FailureClass.PREEMPTED, f"No worker could start within {startup_s:.0f} s."))
             elif lease.silent_s(now) > silence_s:
-                found.append((member, f"Training gave no sign of life for {lease.silent_s(now):.0f} s."))
+                reason = f"Training gave no sign of life for {lease.silent_s(now):.0f} s."
+                found.append((member, FailureClass.TIMEOUT, reason))
             elif now - lease.running_since > limit_s:
-                found.append((member, f"Training took longer than the limit of {limit_s:.0f} s."))
+                reason = f"Training took longer than the limit of {limit_s:.0f} s."
+                found.append((member, FailureClass.TIMEOUT, reason))
         return found
 
-    def give_up(self, member: Member, reason: str) -> Outcome:
-        """Kill a worker and take its job as timed out."""
+    def give_up(self, member: Member, failure: FailureClass, reason: str) -> Outcome:
+        """Kill a worker and take its job as failed."""
         assert member.lease is not None
         attempt, wall_s = member.lease.attempt, time.monotonic() - member.lease.began_at
         self.end(member)
-        return Outcome(attempt, "failed", round(wall_s, 3), "", FailureClass.TIMEOUT, reason, spoiled=True)
+        return Outcome(attempt, "failed", round(wall_s, 3), "", failure, reason, spoiled=True)
 
     def stop_all(self) -> None:
         """Ask every busy worker to write its restart point and hand its job back."""
@@ -185,6 +176,12 @@ class Fleet:
         """End a worker."""
         ray.kill(member.actor, no_restart=True)
         self.members.remove(member)
+
+
+def _memory(need: Need) -> int:
+    """Bytes to ask of Ray: never more than the largest machine has, which would wait for ever."""
+    largest = max((node["Resources"].get("memory", 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
+    return int(min(need.memory or 0, largest))
 
 
 def lost(lease: Lease, error: Exception) -> Outcome:

@@ -106,6 +106,17 @@ def gather(store: Store) -> Gathered:
     return found
 
 
+def is_current(store: Store) -> bool:
+    """Whether tables and gallery already show every image and every commit: by their counts."""
+    tables = {name: store.parquet(f"tables/{name}") for name in ("manifest", "results")}
+    if any(table is None for table in tables.values()) or not store.exists("gallery/index.html"):
+        return False
+    entries = read_manifest(store).values()
+    done = committed(store)
+    expected = {"manifest": len(entries), "results": sum(entry.job_id in done for entry in entries)}
+    return all(table.count_rows() == expected[name] for name, table in tables.items() if table is not None)
+
+
 def _read_job(store: Store, job: str) -> tuple[Commit | None, tuple[pa.Table, pa.Table] | None]:
     """A job's commit, and the samples and metrics it names; None for what is missing or damaged."""
     commit = read_commit(store, job)

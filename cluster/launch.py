@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from ray.exceptions import RayError
 from rich.console import Console
 
 from cluster.connection import Cluster
@@ -11,7 +12,7 @@ from cluster.display import display_for
 from cluster.driver import Driver
 from cluster.fleet import Fleet
 from cluster.gallery import build_gallery
-from cluster.gather import gather
+from cluster.gather import gather, is_current
 from cluster.plan import record_refusals
 from cluster.progress import Tracker
 from cluster.queue import Queue
@@ -65,15 +66,18 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
     try:
         if plan.jobs:
             cluster.join()
+            cluster.check_room(prepared.need)
             conditions = Conditions(prepared.device, request.checkpoint_seconds, request.max_pixels)
             fleet = Fleet(store, conditions, jobs_per_worker=request.jobs_per_worker)
             Driver(queue, fleet, store, tracker, request.limits).drive(stop)
     except StoreError as error:
         trouble = str(error)
+    except (RayError, ConnectionError) as error:
+        trouble = f"The Ray cluster is gone: {str(error).strip().splitlines()[0]}"
     finally:
         tracker.end()
-    if trouble is None:
-        trouble = _finish(store, console)
+    if plan.jobs or plan.unrecorded or not is_current(store):
+        trouble = trouble or _finish(store, console)
     return _verdict(queue, tracker, trouble, console, stop)
 
 

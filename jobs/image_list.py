@@ -41,7 +41,8 @@ def read_image_list(data: bytes, name: str, setting_names: Collection[str]) -> l
     """The rows of the CSV or Parquet file with these bytes; `name` ends as the file's name does.
 
     Raises `ConfigError`, with the row's number where there is one, for a file that cannot be parsed or has no
-    rows, a missing `uri`, a seed that is no whole number in 0…2⁶³-1, and a column that is nearly a setting's name.
+    rows, a missing `uri`, a seed that is no whole number in 0…2⁶³-1, an `image_id` used twice, and a column
+    that is nearly a setting's name.
     """
     columns, records = _parquet(data, name) if name.lower().endswith(".parquet") else _csv(data, name)
     _check_columns(columns, name, setting_names)
@@ -49,6 +50,7 @@ def read_image_list(data: bytes, name: str, setting_names: Collection[str]) -> l
     rows = [_row(number, record, name, settings) for number, record in enumerate(records, start=1)]
     if not rows:
         raise ConfigError(f"{name} has no rows: add one for each image.")
+    _check_ids(rows, name)
     return rows
 
 
@@ -92,6 +94,15 @@ def _check_columns(columns: Sequence[str], name: str, setting_names: Collection[
             raise ConfigError(f"{name} has a column {column!r}, which looks like {near[0]!r}: correct or rename it.")
     if "uri" not in columns:
         raise ConfigError(f"{name} has no column 'uri' with the images' names; its columns: {', '.join(columns)}.")
+
+
+def _check_ids(rows: Iterable[Row], name: str) -> None:
+    first: dict[str, int] = {}
+    for row in rows:
+        if row.image_id is not None and first.setdefault(row.image_id, row.number) != row.number:
+            raise ConfigError(
+                f"{name}, row {row.number} has the image_id {row.image_id!r} of row {first[row.image_id]}: change one."
+            )
 
 
 def _row(number: int, record: Mapping[str, Any], name: str, settings: Iterable[str]) -> Row:

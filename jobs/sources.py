@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import aiohttp
 from fsspec import AbstractFileSystem
 from fsspec.utils import glob_translate
 from PIL import Image
@@ -22,10 +21,12 @@ from PIL import Image
 from jobs.failures import ConfigError, InputError
 from jobs.image_list import SUFFIXES, Row, read_image_list
 from jobs.images import NOT_PIXELS
-from jobs.storage_errors import error_code, may_pass, patiently
+from jobs.source_bytes import read_source
+from jobs.storage_errors import error_code, patiently
 from jobs.urls import driver_problem, filesystem, is_local, is_web, local_path, public_url
 
-MAX_BYTES = 512 * 2**20
+__all__ = ["Source", "find_sources", "read_source"]
+
 MAX_LIST_BYTES = 2 * 2**30
 
 _MAGIC = re.compile(r"[*?\[]")
@@ -79,60 +80,6 @@ def find_sources(
     return _with_unique_ids(_once_each(found))
 
 
-def read_source(location: str, uri: str, options: Mapping[str, Any] | None = None, max_bytes: int = MAX_BYTES) -> bytes:
-    """The whole file at `location`; messages call it `uri`.
-
-    Raises `InputError` where this file cannot be read, now or later: missing, forbidden, a folder, empty, larger
-    than `max_bytes`. Raises `StoreError` where the storage failed for longer than a few seconds, or knows
-    no such credentials.
-    """
-    try:
-        data = patiently(lambda: _read(location, options, max_bytes), uri)
-    except _Unreadable as error:
-        raise InputError(f"{uri} cannot be read: {error}.") from None
-    if not data:
-        raise InputError(f"{uri} cannot be read: it is empty (0 bytes).")
-    if len(data) > max_bytes:
-        raise InputError(f"{uri} cannot be read: it is larger than {max_bytes} bytes.")
-    return data
-
-
-class _Unreadable(Exception):
-    """Why this one file cannot be read, whenever it is tried."""
-
-
-def _read(location: str, options: Mapping[str, Any] | None, max_bytes: int) -> bytes:
-    """The bytes, at most one more than `max_bytes`; what cannot pass becomes `_Unreadable`."""
-    try:
-        if is_local(location):
-            with local_path(location).open("rb") as file:
-                return file.read(max_bytes + 1)
-        if problem := driver_problem(location):
-            raise _Unreadable(problem.rstrip("."))
-        fs, path = filesystem(location, options)
-        # A range, so that a file far too large is not taken into memory; its answers also say why it refuses.
-        return bytes(fs.cat_file(path, start=0, end=max_bytes + 1))
-    except (OSError, aiohttp.ClientResponseError) as error:
-        if error_code(error) in {"InvalidRange", "416"}:  # there is no first byte
-            return b""
-        if reason := _why_unreadable(error):
-            raise _Unreadable(reason) from None
-        raise
-
-
-def _why_unreadable(error: BaseException) -> str | None:
-    """Why this file, and not the storage, is at fault; None where it is the storage or the credentials."""
-    if isinstance(error, IsADirectoryError):
-        return "it is a folder"
-    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        return "the bucket does not exist" if error_code(error) == "NoSuchBucket" else "it does not exist"
-    if isinstance(error, PermissionError) and error_code(error) in {None, "AccessDenied", "403"}:
-        return "access is forbidden"
-    if isinstance(error, aiohttp.ClientResponseError) and not may_pass(error):
-        return f"its server refuses it (HTTP {error.status})"
-    return None
-
-
 def _expand(name: str, setting_names: Collection[str], options: Mapping[str, Any] | None) -> Iterator[_Found]:
     """What one argument names, as it is found."""
     if _is_list(name):
@@ -161,16 +108,18 @@ def _local(name: str) -> Iterator[_Found]:
 
 
 def _walk(root: Path) -> Iterator[_Found]:
-    unreadable: list[str] = []
-    for folder, below, names in os.walk(root, onerror=lambda error: unreadable.append(str(error.filename))):
+    closed: list[Path] = []
+    for folder, below, names in os.walk(root, onerror=lambda error: closed.append(Path(error.filename))):
         below[:] = [each for each in below if not each.startswith(".")]
         for name in names:
             if _looks_like_image(name):
                 path = Path(folder, name)
                 yield _Found(_below(root, path))
-    for place in unreadable:
-        source = _below(root, Path(place))
-        yield _Found(replace(source, problem=f"{source.uri} cannot be read: the folder is closed to this user."))
+    if root in closed:
+        raise ConfigError(f"The folder {root.name} cannot be read: it is closed to this user.")
+    for place in closed:
+        source = _below(root, place)
+        yield _Found(replace(source, problem=f"{source.uri} cannot be read: it is a folder closed to this user."))
 
 
 def _matches(pattern: Path) -> Iterator[_Found]:
@@ -236,6 +185,8 @@ def _split_pattern(name: str) -> tuple[str, re.Pattern[str] | None]:
     parts = rest.split("/")
     for index, part in enumerate(parts):
         if _MAGIC.search(part):
+            if index == 0:
+                raise ConfigError(f"The pattern {public_url(name)} must name the bucket.")
             return f"{scheme}{mark}{'/'.join(parts[:index])}", re.compile(glob_translate("/".join(parts[index:])))
     return name, None
 
@@ -299,7 +250,7 @@ def _row_source(row: Row, folder: str) -> Source:
             source = Source(PurePosixPath(relative).name, row.uri, row.uri)
             return replace(source, problem=f"{source.image_id} cannot be read: it is outside {public_url(folder)}.")
         return _listed(folder, relative, {})
-    path = local_path(os.path.join(folder, Path(row.uri.removeprefix("file://")).expanduser()))
+    path = local_path(str(Path(folder) / Path(row.uri.removeprefix("file://")).expanduser()))
     if path.is_relative_to(folder):
         return _below(Path(folder), path)
     return _local_source(path, path.name, path.name)
@@ -340,7 +291,8 @@ def _with_unique_ids(found: Iterable[_Found]) -> list[Source]:
             if each.given:
                 raise ConfigError(f"The image_id {source.image_id!r} is given to two images: choose another for one.")
             digest = hashlib.sha256(_fingerprint(source).encode()).hexdigest()
-            source = replace(source, image_id=f"{source.image_id}-{digest[:6]}")
+            names = (f"{source.image_id}-{digest[:length]}" for length in (6, 64))
+            source = replace(source, image_id=next(name for name in names if name not in sources))
         sources[source.image_id] = source
     return [sources[image_id] for image_id in sorted(sources)]
 

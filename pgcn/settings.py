@@ -114,6 +114,8 @@ _small_budget = Settings(
     langevin_steps_init=20,
     noise_iterations=50,
     pool_size=64,
+    # As many steps as synthesis has: a net trained on short chains runs away from the image on longer ones.
+    recovery_steps=10,
     recovery_every=4,
     iterations=200,
     iteration_growth=2.5,

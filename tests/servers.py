@@ -151,6 +151,8 @@ def _with_bucket(server: S3Server) -> S3Server:
     while True:
         try:
             client.create_bucket(Bucket=server.bucket)
+        except (client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
+            return server  # the same disk was served before
         except (BotoCoreError, ClientError):
             if time.monotonic() > deadline:
                 raise

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import NamedTuple
 
 from cluster.gallery.attempt import read_attempt
-from cluster.gallery.built import PATH as BUILT
-from cluster.gallery.built import Built, built_bytes, digest, read_built
+from cluster.gallery.built import BUILT, Built, built_bytes, digest, read_built
 from cluster.gallery.catalogue import Catalogue, preset_of, read_catalogue
 from cluster.gallery.commands import commands, run_argument
 from cluster.gallery.facts import circumstances, quality, settings
@@ -41,11 +41,11 @@ def build_gallery(store: Store, title: str | None = None) -> str:
 
     written = {path for job in built for path in job.paths}
     record = {job.job_id: job.built for job in built if job.whole}
-    front = {**dict(pages.failures(catalogue.failed)), "rows.js": rows_script(cards), **dict(pages.index(cards))}
-    for path, data in front.items():
+    records = [("rows.js", rows_script(cards)), (BUILT, built_bytes(record))]
+    for path, data in chain(pages.failures(catalogue.failed), records, pages.index(cards)):
         store.put(f"gallery/{path}", data)
-    store.put(BUILT, built_bytes(record))
-    store.delete(sorted(there - written - {f"gallery/{path}" for path in front} - {BUILT}))
+        written.add(f"gallery/{path}")
+    store.delete(sorted(there - written))
     return f"{store.url.rstrip('/')}/gallery/index.html"
 
 

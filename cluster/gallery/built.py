@@ -12,7 +12,7 @@ import PIL
 
 from jobs.store import Store
 
-PATH = "gallery/built.json"
+BUILT = "built.json"
 
 
 class Built(NamedTuple):
@@ -26,7 +26,7 @@ class Built(NamedTuple):
 def read_built(store: Store) -> dict[str, Built]:
     """What the last build wrote, by job_id. Nothing, where there was none or its record cannot be read."""
     try:
-        record = json.loads(store.get(PATH))
+        record = json.loads(store.get(f"gallery/{BUILT}"))
         return {job_id: Built(str(d), int(w), int(h)) for job_id, (d, w, h) in record.items()}
     except (FileNotFoundError, ValueError, TypeError, AttributeError):
         return {}

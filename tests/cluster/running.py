@@ -41,7 +41,7 @@ def options(**changed):
 def start(*arguments, env=None, cwd=None):
     """A `pgcn` process, its output in one pipe."""
     return subprocess.Popen(
-        [sys.executable, "-m", "cluster.cli", *map(str, arguments)],
+        [str(Path(sys.executable).parent / "pgcn"), *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -6,6 +6,11 @@ import signal
 
 import psutil
 import pytest
+
+from cluster.query import query
+from jobs.commit import committed, read_commit, read_failures
+from jobs.manifest import read_manifest
+from jobs.store import Store
 from tests.cluster.running import (
     TINY,
     checkpoints,
@@ -19,13 +24,8 @@ from tests.cluster.running import (
     write_photographs,
 )
 
-from cluster.query import query
-from jobs.commit import committed, read_commit, read_failures
-from jobs.manifest import read_manifest
-from jobs.store import Store
-
-LONG = {"iterations": 400, "langevin_steps": 10, "langevin_steps_init": 10}
-"""Long enough, some tens of seconds, to be struck in the middle."""
+LONG = {"iterations": 150, "langevin_steps": 10, "langevin_steps_init": 10}
+"""Long enough, some seconds an image, to be struck in the middle."""
 
 
 def artifacts(run, suffix=".safetensors"):

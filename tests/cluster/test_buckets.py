@@ -1,0 +1,117 @@
+"""The main job with a bucket as input and as output, on real S3 servers; and what happens when they fail."""
+
+import io
+import signal
+import time
+
+import pytest
+from PIL import Image
+
+from cluster.query import query
+from jobs.commit import committed
+from jobs.store import Store
+from tests.cluster.running import checkpoints, options, pgcn, photograph, png_bytes, start, wait_for
+from tests.servers import SECRET, juicefs_server
+
+LONG = {"iterations": 150, "langevin_steps": 10, "langevin_steps_init": 10}
+
+
+@pytest.fixture(params=["moto", "juicefs"])
+def server(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def images(server, reach):
+    """Four pictures in a bucket, one of them bad, below two prefixes."""
+    url = reach(server)
+    store = Store(url)
+    for index in range(3):
+        store.put(f"a/photo-{index}.png", png_bytes(photograph(index)))
+    store.put("b/empty.png", b"")
+    return url
+
+
+def test_a_bucket_of_images_in_and_a_bucket_of_results_out(server, images):
+    run = server.url
+    code, output = pgcn("run", images, "--out", run, *options(), env=server.env)
+    assert code == 3, output
+    store = Store(run)
+    assert len(committed(store)) == 3
+    rows = query(store, "SELECT image_id, uri FROM results ORDER BY image_id").to_pylist()
+    assert rows[0] == {"image_id": "a/photo-0.png", "uri": f"{images}/a/photo-0.png"}
+    (picture,) = query(store, "SELECT image FROM samples WHERE kind = 'sample' LIMIT 1").to_pylist()
+    assert Image.open(io.BytesIO(picture["image"]["bytes"])).size == (20, 17)
+    assert b"photo-1" in store.get("gallery/index.html")
+    code, output = pgcn("run", images, "--out", run, *options(), env=server.env)
+    assert code == 3
+    assert "nothing left to train, 3 done before, 1 refused" in output
+    code, output = pgcn("query", run, "SELECT count(*) AS n FROM results", "--format", "csv", env=server.env)
+    assert (code, output.split()[-1]) == (0, "3")
+    assert pgcn("status", run, env=server.env)[0] == 0
+    secrets = [path for path in store.list() if SECRET.encode() in store.get(path)]
+    assert not secrets
+
+
+def test_a_killed_driver_is_gone_on_with_from_the_bucket(server, images):
+    run = server.url
+    arguments = ["run", f"{images}/a", "--out", run, *options(**LONG), "--checkpoint-seconds", "0.2"]
+    process = start(*arguments, env=server.env)
+    wait_for(lambda: len(checkpoints(run)) >= 2, process=process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    code, output = pgcn(*arguments, env=server.env)
+    assert code == 0, output
+    assert len(committed(Store(run))) == 3
+    assert query(Store(run), "SELECT sum(resumes) AS n FROM results").to_pylist()[0]["n"] >= 1
+    assert checkpoints(run) == {}
+
+
+@pytest.mark.parametrize(
+    ("environment", "url", "words"),
+    [
+        ({"AWS_SECRET_ACCESS_KEY": "planted-wrong-secret"}, None, ["key", "s3://"]),
+        ({}, "s3://no-such-bucket-here/run", ["no-such-bucket-here", "bucket"]),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, None, ["answer", "s3://"]),
+    ],
+)
+def test_storage_that_cannot_be_used_is_one_sentence(juicefs, tmp_path, environment, url, words):
+    photograph(0).save(tmp_path / "photo.png")
+    began = time.monotonic()
+    code, output = pgcn("run", tmp_path, "--out", url or juicefs.url, *options(), env={**juicefs.env, **environment})
+    assert code == 2, output
+    assert all(word in output for word in words), output
+    assert "Traceback" not in output
+    assert "planted-wrong-secret" not in output
+    assert time.monotonic() - began < 100
+
+
+def test_a_server_that_stops_answering_loses_nothing(tmp_path):
+    """Gone in the middle of a run, and back again with its disk: the same command finishes."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for index in range(3):
+        photograph(index).save(images / f"photo-{index}.png")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with juicefs_server(disk) as server:
+        run = server.url
+        arguments = ["run", images, "--out", run, *options(**LONG), "--checkpoint-seconds", "0.2"]
+        process = start(*arguments, env=server.env)
+        wait_for(lambda: len(keys(server, run, "checkpoints")) >= 2, process=process)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 4, output
+    assert "Traceback" not in output
+    assert "The same command goes on" in output
+    with juicefs_server(disk) as server:
+        assert len(keys(server, run, "checkpoints")) >= 2
+        code, output = pgcn(*arguments, env=server.env)
+        assert code == 0, output
+        assert len(keys(server, run, "commits")) == 3
+
+
+def keys(server, run, folder):
+    """Objects of one folder of a run, asked of the server itself."""
+    prefix = run.removeprefix(f"s3://{server.bucket}/")
+    found = server.client().list_objects_v2(Bucket=server.bucket, Prefix=f"{prefix}/{folder}/")
+    return [item["Key"] for item in found.get("Contents", [])]
