@@ -12,9 +12,10 @@ from typing import Any
 
 import ray
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayActorError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.queue import Job, Need
-from cluster.worker import Outcome, Pulse, Worker
+from cluster.worker import Outcome, Pulse, Worker, slay
 from jobs.commit import new_attempt
 from jobs.failures import FailureClass
 from jobs.run import Conditions
@@ -160,8 +161,14 @@ class Fleet:
         return found
 
     def give_up(self, member: Member, failure: FailureClass, reason: str) -> Outcome:
-        """Kill a worker and take its job as failed."""
+        """Kill a worker and take its job as failed.
+
+        Ray asks a process to end, which one that hangs may never hear: a task on its machine kills it for sure.
+        """
         assert member.lease is not None
+        if pulse := member.lease.pulse:
+            there = NodeAffinitySchedulingStrategy(pulse.node, soft=False)
+            ray.remote(num_cpus=0, max_retries=0)(slay).options(scheduling_strategy=there).remote(pulse.pid)
         attempt, wall_s = member.lease.attempt, time.monotonic() - member.lease.began_at
         self.end(member)
         return Outcome(attempt, "failed", round(wall_s, 3), "", failure, reason, spoiled=True)
@@ -189,11 +196,12 @@ def lost(lease: Lease, error: Exception) -> Outcome:
     text = str(error)
     if isinstance(error, ActorDiedError) and getattr(error, "preempted", False):
         failure, message = FailureClass.PREEMPTED, "The machine was taken back."
-    elif isinstance(error, OutOfMemoryError) or re.search(r"low on memory|out.of.memory|OOM", text, re.IGNORECASE):
+    elif isinstance(error, OutOfMemoryError) or "low on memory" in text:
         failure, message = FailureClass.HOST_OOM, "The worker was killed because its machine ran out of memory."
     elif isinstance(error, RayActorError) and re.search(r"__init__|creation task", text):
         failure, message = FailureClass.BUG, f"The worker could not start: {text.strip().splitlines()[-1]}"
     else:
+        # Ray's text for any lost process mentions the kernel's OOM killer as one guess of several.
         failure, message = FailureClass.WORKER_LOST, "The worker died in the middle of its job."
     wall_s = round(time.monotonic() - lease.began_at, 3)
     return Outcome(lease.attempt, "failed", wall_s, "", failure, message, text, spoiled=True)

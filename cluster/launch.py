@@ -69,7 +69,8 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
             cluster.check_room(prepared.need)
             conditions = Conditions(prepared.device, request.checkpoint_seconds, request.max_pixels)
             fleet = Fleet(store, conditions, jobs_per_worker=request.jobs_per_worker)
-            Driver(queue, fleet, store, tracker, request.limits).drive(stop)
+            with stop.listening():
+                Driver(queue, fleet, store, tracker, request.limits).drive(stop)
     except StoreError as error:
         trouble = str(error)
     except (RayError, ConnectionError) as error:

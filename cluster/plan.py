@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from jobs.sources import Source
 
 from cluster.queue import Job, Need
 from cluster.status import final_failures
 from jobs.commit import Failure, committed, new_attempt, now, write_failure
 from jobs.failures import ConfigError, FailureClass
 from jobs.manifest import Ask, Entry, plan_source
+from jobs.sources import Source
 from jobs.store import Store
 from pgcn.cost import training_operations
 from pgcn.pyramid import scale_sizes

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobs.sources import Source, find_sources
-
 from cluster.connection import Cluster
 from cluster.plan import Item, Plan, check_overrides, look_at, sort_out, with_ray, with_threads
 from cluster.queue import Need
@@ -15,8 +13,10 @@ from cluster.stopping import Limits
 from jobs.failures import ConfigError
 from jobs.identity import RunIdentity, check_same, read_identity
 from jobs.manifest import Ask, Entry, read_manifest, unchanged
+from jobs.sources import Source, find_sources
 from jobs.spec import SamplePlan
 from jobs.store import Store
+from jobs.urls import is_local, local_path
 from pgcn.settings import Settings, make_settings
 
 
@@ -85,7 +85,8 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
     else:
         settings, overrides = make_settings(preset, request.overrides), dict(request.overrides)
     ask = Ask(preset, overrides, seed, plan, request.max_pixels)
-    sources = find_sources(request.images, setting_names=Settings.model_fields)[: request.limit]
+    found = find_sources(request.images, setting_names=Settings.model_fields)
+    sources = [source for source in found if not _inside(source.location, request.out)][: request.limit]
     check_overrides(sources, ask)
     return Prepared(
         store=store,
@@ -97,6 +98,12 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
         need=_need(request, device),
         said=said,
     )
+
+
+def _inside(location: str, out: str) -> bool:
+    """Whether an image lies in the run's own folder: its gallery's thumbnails are not asked for."""
+    folder = str(local_path(out)) if is_local(out) else out
+    return location.startswith(folder.rstrip("/") + "/")
 
 
 def _beside(settings: Settings, preset: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class Limits:
 
 
 class StopSignal:
-    """Set by Ctrl-C or SIGTERM; a second one ends the process at once, as signals do."""
+    """Set by Ctrl-C or SIGTERM; a second one ends the process at once."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -34,18 +34,18 @@ class StopSignal:
         self._event.set()
 
     @contextmanager
-    def listening(self) -> Iterator[StopSignal]:
-        """Take over SIGINT and SIGTERM inside this context."""
+    def listening(self) -> Iterator[None]:
+        """Take over SIGINT and SIGTERM inside this context. Ray takes them for itself when it starts: listen again."""
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
         def handle(number: int, frame: FrameType | None) -> None:
             self.set()
-            signal.signal(number, before[signal.Signals(number)])
+            signal.signal(number, signal.SIG_DFL)
 
         for number in before:
             signal.signal(number, handle)
         try:
-            yield self
+            yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

@@ -5,7 +5,9 @@ The driver keeps all decisions: a worker tries a job once, tells how it ended, a
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import threading
 import time
@@ -46,10 +48,18 @@ class Outcome:
 class Pulse:
     """Where a worker is. `silent_s` is the time since its last sign of life, `rate` in updates a second."""
 
+    pid: int
+    node: str
     job_id: str | None
     silent_s: float
     progress: Progress | None
     rate: float
+
+
+def slay(pid: int) -> None:
+    """End a process of this machine that does not answer: for a task on its node."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 class Worker:
@@ -113,18 +123,18 @@ class Worker:
         made = (self._progress.iteration - first) if self._progress else 0
         elapsed = time.monotonic() - since
         return Pulse(
-            self._job, time.monotonic() - self._alive_at, self._progress, made / elapsed if elapsed > 0 else 0.0
+            os.getpid(),
+            ray.get_runtime_context().get_node_id(),
+            self._job,
+            time.monotonic() - self._alive_at,
+            self._progress,
+            made / elapsed if elapsed > 0 else 0.0,
         )
 
     @ray.method(concurrency_group="watch")
     def stop(self) -> None:
         """Ask the job under way to write its restart point and end."""
         self._stop.set()
-
-    @ray.method(concurrency_group="watch")
-    def pid(self) -> int:
-        """The process, for those who watch it from outside."""
-        return os.getpid()
 
     def _live(self) -> None:
         self._alive_at = time.monotonic()

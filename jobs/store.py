@@ -142,8 +142,8 @@ class Store:
     def _folder(self) -> _Folder:
         """The open folder of this process: a connection does not survive a fork.
 
-        What was open before the fork is kept, unused: closing it here would unhook the parent's connections
-        from the epoll that both processes share, and the parent's next request would wait in vain.
+        What was open before the fork is kept, unused. Dropped, it closes itself, with sockets and an event loop that
+        are the parent's too: the parent's next request then often waits until its timeout.
         """
         process = os.getpid()
         if process not in self._opened:

@@ -229,6 +229,15 @@ def test_a_manifest_overrides_settings_and_seeds_for_its_images(tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_a_run_inside_the_folder_of_images_does_not_take_its_own_pictures(tmp_path):
+    write_photographs(tmp_path, 1)
+    for words in ("1 images, 1 to train", "1 images, nothing left to train"):
+        code, output = pgcn("run", ".", "--out", "run", *options(), cwd=tmp_path)
+        assert code == 0, output
+        assert words in output
+        assert list((tmp_path / "run" / "gallery" / "thumbs").iterdir())
+
+
 def test_a_mended_image_runs_and_its_old_failure_is_gone(tmp_path):
     images = write_photographs(tmp_path / "images", 1)
     (images / "late.png").write_bytes(b"")

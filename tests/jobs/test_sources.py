@@ -7,6 +7,7 @@ import http.server
 import os
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -305,8 +306,7 @@ def test_web_pages_that_fail_never_show_the_query(
     (source,) = find(f"{web}/{page}?X-Amz-Signature={SECRET}")
     with pytest.raises(kind, match=why) as caught:
         read_source(source.location, source.uri)
-    assert SECRET not in str(caught.value)
-    assert caught.value.__suppress_context__
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
 def test_many_files_share_one_connection(reach: Callable[[S3Server], str], moto: S3Server) -> None:

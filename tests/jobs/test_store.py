@@ -254,15 +254,18 @@ def test_pickle_has_no_connection_and_works(store: Store) -> None:
     assert (copy.url, copy.options, copy.get("a")) == (store.url, store.options, b"1")
 
 
-def test_a_store_works_after_a_fork(store: Store) -> None:
-    store.put("a", b"1")
-    process = multiprocessing.get_context("fork").Process(target=_put_in_child, args=(store,))
-    process.start()
-    process.join(60)
-    assert process.exitcode == 0
-    start = time.monotonic()
-    assert store.get("child") == b"1"
-    assert time.monotonic() - start < 10  # the parent's connection still works: no timeout had to pass
+def test_a_store_works_after_a_fork_on_both_sides(place: str) -> None:
+    """Several times, for what goes wrong does so by chance: a child that closes the parent's connections."""
+    for turn in range(4):
+        store = Store(f"{place}/{turn}")
+        store.put("a", b"1")
+        process = multiprocessing.get_context("fork").Process(target=_put_in_child, args=(store,))
+        process.start()
+        process.join(60)
+        assert process.exitcode == 0
+        start = time.monotonic()
+        assert store.get("child") == b"1"
+        assert time.monotonic() - start < 10  # no timeout had to pass first
 
 
 def _put_in_child(store: Store) -> None:
