@@ -111,7 +111,7 @@ def workers(process):
     found = []
     for child in psutil.Process(process.pid).children(recursive=True):
         try:
-            if "Worker.train" in " ".join(child.cmdline()) or "Worker.train" in child.name():
+            if child.name().startswith("ray::Worker"):
                 found.append(child)
         except psutil.NoSuchProcess:
             continue
@@ -119,5 +119,5 @@ def workers(process):
 
 
 def checkpoints(run):
-    """Restart points that a run has now."""
-    return Store(str(run)).list("checkpoints")
+    """Jobs that have restart points now."""
+    return {path.split("/")[1] for path in Store(str(run)).list("checkpoints")}

@@ -13,7 +13,7 @@ from jobs.store import Store
 from tests.cluster.running import checkpoints, options, pgcn, photograph, png_bytes, start, wait_for
 from tests.servers import SECRET, juicefs_server
 
-LONG = {"iterations": 150, "langevin_steps": 10, "langevin_steps_init": 10}
+LONG = {"iterations": 80, "langevin_steps": 10, "langevin_steps_init": 10}
 
 
 @pytest.fixture(params=["moto", "juicefs"])
@@ -64,7 +64,7 @@ def test_a_killed_driver_is_gone_on_with_from_the_bucket(server, images):
     assert code == 0, output
     assert len(committed(Store(run))) == 3
     assert query(Store(run), "SELECT sum(resumes) AS n FROM results").to_pylist()[0]["n"] >= 1
-    assert checkpoints(run) == {}
+    assert not checkpoints(run)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from tests.cluster.running import (
     write_photographs,
 )
 
-LONG = {"iterations": 150, "langevin_steps": 10, "langevin_steps_init": 10}
+LONG = {"iterations": 80, "langevin_steps": 10, "langevin_steps_init": 10}
 """Long enough, some seconds an image, to be struck in the middle."""
 
 
@@ -88,7 +88,7 @@ def test_the_tables_say_the_same(finished):
 
 def test_restart_points_are_gone_and_the_gallery_is_there(finished):
     _, run, _, _ = finished
-    assert checkpoints(run) == {}
+    assert not checkpoints(run)
     page = (run / "gallery" / "index.html").read_text()
     assert "photo-03" in page
 
