@@ -31,21 +31,18 @@ def normal_each(generators: list[torch.Generator]) -> Draw:
 
 
 def langevin(
-    x: Tensor, f: Callable[[Tensor], Tensor], *, steps: int, step_size: float, noise_std: float, draw: Draw
+    x: Tensor, gradient: Callable[[Tensor], Tensor], *, steps: int, step_size: float, noise_std: float, draw: Draw
 ) -> Tensor:
     """Run `steps` of x ← clamp(x + ½·step_size·∇ₓΣf(x) + noise_std·ε, -1, 1), and return the end, detached.
 
-    `x` is any batch of states in [-1, 1]; `f` maps it to energies that are summed. With `noise_std` =
+    `x` is any batch of states in [-1, 1]; `gradient` maps it to ∇ₓΣf(x). With `noise_std` =
     √step_size this is Langevin dynamics, whose law approaches p ∝ exp f as the step goes to zero; the
     published code uses less noise, and none at last. No noise is drawn where `noise_std` is 0.
     """
-    x = x.detach()
-    for _ in range(steps):
-        x.requires_grad_()
-        (gradient,) = torch.autograd.grad(f(x).sum(), x)
-        with torch.no_grad():
-            x = x + 0.5 * step_size * gradient
+    with torch.no_grad():
+        for _ in range(steps):
+            x = x + 0.5 * step_size * gradient(x)
             if noise_std > 0:
                 x = x + noise_std * draw(x)
             x = x.clamp(-1, 1)
-    return x.detach()
+    return x

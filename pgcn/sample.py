@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from pgcn.energy import Weights, crop, energy, pad
+from pgcn.energy import Weights, crop, energy_gradient, pad
 from pgcn.langevin import Draw, langevin
 from pgcn.pyramid import Size, resize
 from pgcn.settings import Settings
@@ -20,7 +20,7 @@ def chain(start: Tensor, weights: Weights, settings: Settings, *, steps: int, no
     """
     return langevin(
         pad(start),
-        lambda x: energy(x, weights, settings.precision),
+        energy_gradient(weights, settings.precision),
         steps=steps,
         step_size=settings.step_size,
         noise_std=noise_std,
