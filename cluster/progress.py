@@ -35,6 +35,7 @@ class Tracker:
         self._finished_before = done + failed
         self._history: deque[tuple[float, float]] = deque([(time.monotonic(), 0.0)])
         self._kept_at = 0.0
+        self._said_previews = False
 
     def began(self, job: Job) -> None:
         """A job was given to a worker."""
@@ -69,6 +70,9 @@ class Tracker:
         """Show how things are, and keep it in the bucket now and then."""
         snapshot = self._snapshot("running", leases, waiting=len(queue))
         self._display.show(snapshot)
+        if not self._said_previews and any(lane.scale > 0 for lane in snapshot.lanes):
+            self._said_previews = True
+            self._display.line(f"first looks at images in training: {self._store.url}/previews")
         if time.monotonic() - self._kept_at > KEEP_EVERY_S:
             self._kept_at = time.monotonic()
             self._keep(snapshot)

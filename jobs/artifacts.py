@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from jobs.images import encode_png, to_rgb
@@ -66,6 +67,17 @@ def draw(pyramid: Pyramid, observed: list[Tensor], spec: JobSpec, attempt: str) 
     if at_trained_size is None:
         at_trained_size = pyramid.sample(min(MEASURED, spec.plan.count), seed=spec.seed)
     return pictures.rows, measure(at_trained_size[:MEASURED], recovered[-1], observed[-1])
+
+
+def preview_path(job_id: str) -> str:
+    """Where a job in training shows how it goes: one picture, until the commit."""
+    return f"previews/{job_id}.png"
+
+
+def preview(pyramid: Pyramid, seed: int) -> bytes:
+    """A PNG of four samples side by side, from the scales that are trained so far."""
+    samples = pyramid.sample(4, seed=seed)
+    return encode_png(to_rgb(torch.cat(list(samples), dim=-1)))
 
 
 def measure(samples: Tensor, recovered: Tensor, image: Tensor) -> dict[str, float]:

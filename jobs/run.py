@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from jobs import schemas
-from jobs.artifacts import Row, draw, warning
+from jobs.artifacts import Row, draw, preview, preview_path, warning
 from jobs.checkpoints import last_checkpoint, remove_checkpoints, write_checkpoint
 from jobs.commit import Commit, now, publish
 from jobs.failures import InputError
@@ -156,6 +156,7 @@ def run_job(
     on_alive()
     commit = publish(store, spec.job_id, attempt, files, result)
     remove_checkpoints(store, spec.job_id)
+    store.delete([preview_path(spec.job_id)])
     return commit
 
 
@@ -216,6 +217,8 @@ def _train(
         if progress.scale_finished:
             figures = ", ".join(f"{name} {value:.4g}" for name, value in progress.figures.items())
             log(f"scale {progress.scale} of {progress.scales} trained, {progress.iterations} updates: {figures}")
+            if not trainer.finished:
+                store.put(preview_path(spec.job_id), preview(Pyramid.trained(trainer), spec.seed))
         if progress.scale_finished or time.monotonic() - saved > conditions.checkpoint_seconds:
             save()
 

@@ -89,6 +89,7 @@ def test_the_tables_say_the_same(finished):
 def test_restart_points_are_gone_and_the_gallery_is_there(finished):
     _, run, _, _ = finished
     assert not checkpoints(run)
+    assert not Store(str(run)).list("previews")
     page = (run / "gallery" / "index.html").read_text()
     assert "photo-03" in page
 
@@ -280,9 +281,10 @@ STRUCK = [*options(**LONG), "--checkpoint-seconds", "0.2"]
 
 
 def strike(images, run, act):
-    """Begin a run, `act` on it when it has restart points, and return its exit code and output."""
+    """Begin a run, `act` on it when two images have restart points and first looks; its exit code and output."""
     process = start("run", images, "--out", run, *STRUCK)
     wait_for(lambda: len(checkpoints(run)) >= 2, process=process)
+    wait_for(lambda: Store(str(run)).list("previews"), process=process)
     act(process)
     output, _ = process.communicate(timeout=120)
     return process.returncode, output
