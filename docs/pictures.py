@@ -40,7 +40,7 @@ def main(run: str, out: Path) -> None:
         for image in row:
             sheet.paste(image, (left, line * (HEIGHT + GAP)))
             left += image.width + GAP
-    sheet.save(out, optimize=True)
+    sheet.quantize(256).save(out, optimize=True)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ A reader sees an object whole or not at all. Everything here is safe to repeat, 
 from __future__ import annotations
 
 import errno
+import mimetypes
 import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -302,6 +303,8 @@ class _RemoteFolder:
             how["timeout"] = PUT_TIMEOUT_S + len(data) / SLOWEST_UPLOAD
         if "s3" in self._fs.protocol:
             how["chunksize"] = _SINGLE_PUT_LIMIT  # s3fs would send 100 MB and more in many requests
+            # A browser shows a page, and saves what has no type: a gallery is looked at from its bucket.
+            how["ContentType"] = mimetypes.guess_type(path)[0] or "application/octet-stream"
         self._fs.pipe_file(self._full(path), data, **how)
 
     def _full(self, path: str) -> str:

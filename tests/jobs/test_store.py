@@ -537,3 +537,22 @@ def test_a_key_in_the_url_is_refused_without_showing_it() -> None:
 def test_public_url(url: str, public: str) -> None:
     assert public_url(url) == public
     assert Store(url).url == public
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("gallery/index.html", "text/html"),
+        ("gallery/rows.js", "text/javascript"),
+        ("thumbs/a.webp", "image/webp"),
+        ("a.safetensors", "application/octet-stream"),
+    ],
+)
+@pytest.mark.parametrize("name", ["moto", "juicefs"])
+def test_a_bucket_serves_an_object_as_what_it_is(request, reach, name, path, kind):
+    server = request.getfixturevalue(name)
+    url = reach(server)
+    Store(url).put(path, b"data")
+    key = f"{url.removeprefix(f's3://{server.bucket}/')}/{path}"
+    served = server.client().head_object(Bucket=server.bucket, Key=key)["ContentType"]
+    assert served.partition(";")[0] == kind, "juicefs adds a charset"
