@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 
 import ray
 import torch
@@ -22,6 +23,8 @@ class Cluster:
         """Connect, or start a local Ray. Raises `ConfigError` where neither works."""
         if ray.is_initialized():
             return
+        if self.address is not None:
+            _check_address(self.address)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         try:
@@ -54,3 +57,19 @@ class Cluster:
         """Disconnect, and end a Ray that was started here."""
         if ray.is_initialized():
             ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Raises `ConfigError` for an address that cannot be: Ray itself would try it for many minutes."""
+    if "://" in address:
+        raise ConfigError(
+            f"The address {address} is not HOST:PORT of a Ray cluster that this machine is part of. From outside, send "
+            f"the command as a job: ray job submit --address http://HOST:8265 -- pgcn run …"
+        )
+    host, colon, port = address.rpartition(":")
+    if not colon:
+        return  # "auto", "local"
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError):
+        raise ConfigError(f"No Ray answers at {address}: correct --ray-address or RAY_ADDRESS.") from None

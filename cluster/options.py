@@ -93,4 +93,4 @@ def _check_types(options: dict[str, Any]) -> None:
         if not isinstance(value, kinds[name]) or (isinstance(value, bool) and bool not in kinds[name]):
             raise ConfigError(f"The option {name} cannot be {value!r}.")
         if isinstance(value, int | float) and name not in ("seed", "retry") and value <= 0:
-            raise ConfigError(f"The option {name} is above 0, not {value}.")
+            raise ConfigError(f"The option {name} must be above 0, not {value}.")

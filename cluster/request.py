@@ -126,7 +126,7 @@ def _device(wanted: str, cluster: Cluster) -> str:
 
 def _need(request: Request, device: str) -> Need:
     if request.cpus_per_job <= 0:
-        raise ConfigError(f"--cpus-per-job is above 0, not {request.cpus_per_job:g}.")
+        raise ConfigError(f"--cpus-per-job must be above 0, not {request.cpus_per_job:g}.")
     if device == "cpu":
         return Need(cpus=request.cpus_per_job)
     share = request.gpus_per_job

@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import psutil
 from PIL import Image
 
+from cluster.cli import main
 from jobs.store import Store
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "images").glob("*.jpg"))
@@ -60,6 +62,21 @@ def pgcn(*arguments, env=None, cwd=None, timeout=240):
         output, _ = process.communicate()
         raise AssertionError(f"pgcn {' '.join(map(str, arguments))} took longer than {timeout} s:\n{output}") from None
     return process.returncode, output
+
+
+def ask(*arguments):
+    """Run a `pgcn` command that needs no Ray in this process, which has paid for the imports: code and output."""
+    output = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+    before, code = sys.argv, 0
+    sys.argv = ["pgcn", *map(str, arguments)]
+    try:
+        with redirect_stdout(output), redirect_stderr(output):
+            main()
+    except SystemExit as ended:
+        code = ended.code or 0
+    finally:
+        sys.argv = before
+    return code, output.buffer.getvalue().decode()
 
 
 def photograph(index, side=28):

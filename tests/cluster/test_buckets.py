@@ -41,7 +41,7 @@ def test_a_bucket_of_images_in_and_a_bucket_of_results_out(server, images):
     rows = query(store, "SELECT image_id, uri FROM results ORDER BY image_id").to_pylist()
     assert rows[0] == {"image_id": "a/photo-0.png", "uri": f"{images}/a/photo-0.png"}
     (picture,) = query(store, "SELECT image FROM samples WHERE kind = 'sample' LIMIT 1").to_pylist()
-    assert Image.open(io.BytesIO(picture["image"]["bytes"])).size == (20, 17)
+    assert Image.open(io.BytesIO(picture["image"]["bytes"])).size == (20, 16)
     assert b"photo-1" in store.get("gallery/index.html")
     code, output = pgcn("run", images, "--out", run, *options(), env=server.env)
     assert code == 3

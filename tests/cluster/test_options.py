@@ -35,7 +35,7 @@ def test_the_command_line_wins_over_the_file_which_wins_over_the_preset(tmp_path
         ("- 1\n- 2", "no names with values"),
         ("a: [", "is not YAML"),
         ("samples: many", "samples cannot be 'many'"),
-        ("samples: 0", "samples is above 0"),
+        ("samples: 0", "samples must be above 0"),
         ("cpus_per_job: true", "cpus_per_job cannot be True"),
     ],
 )
