@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -19,8 +20,9 @@ from cluster.status import Status, final_failures, find_image, require_run
 from cluster.status import status as read_status
 from cluster.stopping import Limits, StopSignal
 from jobs.commit import committed
-from jobs.failures import JobError
+from jobs.failures import ConfigError, JobError
 from jobs.manifest import read_manifest
+from jobs.spec import MAX_SEED
 from jobs.store import Store
 from pgcn.settings import SettingsError
 
@@ -54,7 +56,7 @@ def run(
     size: Annotated[
         list[str] | None, typer.Option(metavar="WxH", help="320x200 px, or 2x1 times the image; repeatable.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of training and sampling.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Of training and sampling.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Take the first N images.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     gpus_per_job: Annotated[float | None, typer.Option(help="1, or a share 1/n of a GPU.")] = None,
@@ -102,7 +104,8 @@ def run(
         show_plan(request, console)
         return
     code = launch(request, console, StopSignal())
-    _after(request.out)
+    if code in (0, 3):
+        _after(request.out)
     raise typer.Exit(int(code))
 
 
@@ -126,9 +129,9 @@ def _after(out: str) -> None:
     name = rows.column("image_id")[0].as_py()
     pgcn = "pgcn" if shutil.which("pgcn") else sys.argv[0]
     console.print(
-        f"Next:\n  {pgcn} sample {out} {name} --size 2x1 -n 4 --out samples\n"
-        f'  {pgcn} query {out} "{EXAMPLE_QUERY}"\n'
-        f"  {pgcn} status {out}",
+        f"Next:\n  {pgcn} sample {shlex.quote(out)} {shlex.quote(name)} --size 2x1 -n 4 --out samples\n"
+        f'  {pgcn} query {shlex.quote(out)} "{EXAMPLE_QUERY}"\n'
+        f"  {pgcn} status {shlex.quote(out)}",
         highlight=False,
         markup=False,
     )
@@ -190,7 +193,7 @@ def failures(
     if not found:
         console.print("No image has failed.")
         return
-    table = Table("image", "class", "why", box=None, header_style="bold")
+    table = Table("image", "failure", "why", box=None, header_style="bold")
     for entry, failure in found:
         table.add_row(escape(entry.image_id), str(failure.failure), escape(failure.message))
     console.print(table)
@@ -203,7 +206,7 @@ def sample(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="An image_id, a job id, or a part only one has.")],
     size: Annotated[list[str] | None, typer.Option(metavar="WxH", help="320x200 px, or 2x1; repeatable.")] = None,
     count: Annotated[int, typer.Option("-n", "--count", min=1, max=10_000, help="Samples of each size.")] = 4,
-    seed: Annotated[int, typer.Option(help="Sample i is that of seed + i.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sample i is that of seed + i.")] = 0,
     start_scale: Annotated[int, typer.Option(min=0, help="Begin finer: nearer to the image, less diverse.")] = 0,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the PNG files go.")] = Path("samples"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -239,10 +242,11 @@ def gallery(run: Run) -> None:
     """Build the run's gallery from its tables."""
     from cluster.gallery import build_gallery
     from cluster.gather import gather as build_tables
+    from cluster.gather import is_current
 
     store = Store(run)
     require_run(store)
-    if store.parquet("tables/results") is None:
+    if not is_current(store):
         build_tables(store)
     print(build_gallery(store))
 
@@ -262,7 +266,10 @@ def query(
     if data is None:
         return
     if out is not None:
-        out.write_bytes(data)
+        try:
+            out.write_bytes(data)
+        except OSError as error:
+            raise ConfigError(f"The file {out} cannot be written: {error.strerror}.") from None
     else:
         sys.stdout.buffer.write(data)
 

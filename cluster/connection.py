@@ -17,7 +17,7 @@ class Cluster:
 
     def __init__(self, address: str | None) -> None:
         # `ray job submit` sets RAY_ADDRESS for the driver it starts.
-        self.address = address or os.environ.get("RAY_ADDRESS")
+        self.address = address or os.environ.get("RAY_ADDRESS") or None
 
     def join(self) -> None:
         """Connect, or start a local Ray. Raises `ConfigError` where neither works."""

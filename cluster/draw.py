@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import torch
 
-from cluster.gather import ahead
+from jobs.ahead import ahead
 from jobs.commit import Commit, read_artifact, read_commit
 from jobs.failures import ConfigError
 from jobs.images import encode_png, to_rgb
 from jobs.manifest import Entry
 from jobs.spec import resolve_size
 from jobs.store import Store
-from pgcn.model import BATCH, Pyramid
+from pgcn.model import Pyramid
 
 
 def load_pyramid(store: Store, entry: Entry) -> Pyramid:
@@ -62,12 +63,15 @@ def draw_samples(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"The folder {out} cannot be made: {error.strerror}.") from None
-    # The image_id is somebody's file name, and may hold folders: only its last part, without its ending.
-    stem = Path(entry.image_id).stem or entry.job_id
+    # The image_id is somebody's file name, and may hold folders and anything else.
+    stem = re.sub(r"[^\w.-]+", "_", str(PurePosixPath(entry.image_id).with_suffix(""))).strip("._") or entry.job_id
+    start = f"-from{start_scale}" if start_scale else ""
     for size, pixels in resolved.items():
-        for at in range(0, count, BATCH):
-            some = min(BATCH, count - at)
-            for index, image in enumerate(pyramid.sample(some, pixels, seed=seed + at, start_scale=start_scale)):
-                path = out / f"{stem}-{size}-seed{seed + at + index}.png"
+        batches = pyramid.batches(count, pixels, seed=seed, start_scale=start_scale)
+        for index, image in enumerate(image for stages in batches for image in stages[-1]):
+            path = out / f"{stem}-{size}{start}-seed{seed + index}.png"
+            try:
                 path.write_bytes(encode_png(to_rgb(image)))
-                yield path
+            except OSError as error:
+                raise ConfigError(f"The file {path} cannot be written: {error.strerror}.") from None
+            yield path

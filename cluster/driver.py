@@ -50,16 +50,15 @@ class Driver:
             self._stop_workers()
 
     def _hand_out(self) -> None:
-        now = time.monotonic()
-        for need in self._queue.needs(now):
-            while (member := self._fleet.idle(need)) is not None:
-                job = self._queue.next(now, need)
-                if job is None:
+        for need in self._queue.needs(time.monotonic()):
+            while need in self._queue.needs(time.monotonic()):
+                member = self._fleet.idle(need)
+                if member is None:
+                    self._fleet.release_others(need)
                     break
+                job = self._queue.next(need)
                 self._fleet.lease(member, job)
                 self._tracker.began(job)
-            if need in self._queue.needs(now):
-                self._fleet.release_others(need)
 
     def _take(self, member: Member) -> None:
         assert member.lease is not None
@@ -106,6 +105,8 @@ class Driver:
             assert member.lease is not None
             job = member.lease.job
             self._settle(job, self._fleet.give_up(member, failure, reason))
+            if not self._fleet.ever_started:
+                self._queue.stop(f"{reason} The cluster has no room for one job's needs, or cannot start workers.")
         self._tracker.tick([member.lease for member in self._fleet.members if member.lease], self._queue)
 
     def _stop_workers(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -56,6 +57,8 @@ def _estimate(prepared: Prepared, plan: Plan) -> str:
     assert entry.width is not None
     size = scale_sizes(entry.height, entry.width, largest.spec.settings)[-1]
     threads = max(1, int(prepared.need.cpus))
+    if prepared.device == "cuda" and not torch.cuda.is_available():
+        return "No estimate of the time: jobs would run on GPUs, and this machine, where it is measured, has none."
     rate = measured_rate(size, largest.spec.settings, prepared.device, threads)
     workers = "one job on a GPU" if prepared.device == "cuda" else f"one job on {threads} core{'s' * (threads > 1)}"
     return (

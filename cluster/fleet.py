@@ -57,6 +57,7 @@ class Fleet:
         self._arguments = (store, conditions)
         self._jobs_per_worker = jobs_per_worker
         self.members: list[Member] = []
+        self.ever_started = False
 
     def idle(self, need: Need) -> Member | None:
         """A worker of this need without a job, started now if the cluster has room for one.
@@ -137,6 +138,7 @@ class Fleet:
             if member.lease and pulse.job_id == member.lease.job.spec.job_id:
                 member.lease.pulse, member.lease.pulse_at = pulse, time.monotonic()
                 member.lease.running_since = member.lease.running_since or time.monotonic()
+                self.ever_started = True
         for member in self.members:
             if member.lease and member.asked is None:
                 member.asked = member.actor.pulse.remote()
@@ -187,8 +189,10 @@ class Fleet:
 
 def _memory(need: Need) -> int:
     """Bytes to ask of Ray: never more than the largest machine has, which would wait for ever."""
+    if need.memory is None:
+        return 0
     largest = max((node["Resources"].get("memory", 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
-    return int(min(need.memory or 0, largest))
+    return int(min(need.memory, largest))
 
 
 def lost(lease: Lease, error: Exception) -> Outcome:

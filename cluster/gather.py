@@ -6,26 +6,24 @@ records write the same bytes, and a table can be deleted and built again.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import hashlib
+import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 
 from jobs import schemas
+from jobs.ahead import ahead
 from jobs.commit import Commit, Failure, committed, read_artifact, read_commit, read_failures
 from jobs.manifest import Entry, read_manifest
 from jobs.store import Store
 
 PART_BYTES = 64 * 1024**2
 PART_ROWS = 100_000
-AHEAD = 16
-"""Objects read at a time: storage answers slowly, and many at once."""
-
-T = TypeVar("T")
-R = TypeVar("R")
+ROWS_TOGETHER = 1000
+BUILT = "tables/built.json"
 
 
 class PartWriter:
@@ -35,34 +33,44 @@ class PartWriter:
         self._store = store
         self._name = name
         self._schema = schemas.TABLES[name]
-        self._pending: list[pa.Table] = []
+        self._rows: list[dict[str, Any]] = []
+        self._tables: list[pa.Table] = []
+        self._pending = (0, 0)  # rows and bytes of `_tables`
         self._written: list[str] = []
         self.rows = 0
 
     def add(self, data: pa.Table) -> None:
         """Add rows; a part is written when enough have come."""
-        self._pending.append(data)
+        self._tables.append(data)
+        self._pending = self._pending[0] + data.num_rows, self._pending[1] + data.nbytes
         self.rows += data.num_rows
-        if sum(t.nbytes for t in self._pending) >= PART_BYTES or sum(t.num_rows for t in self._pending) >= PART_ROWS:
+        if self._pending[0] >= PART_ROWS or self._pending[1] >= PART_BYTES:
             self._write()
 
     def add_rows(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Add rows given as mappings."""
-        self.add(schemas.table(rows, self._schema))
+        """Add rows given as mappings, kept together until they make a table worth having."""
+        self._rows += rows
+        if len(self._rows) >= ROWS_TOGETHER:
+            self._make_table()
 
     def finish(self) -> None:
         """Write what is left (an empty part where there is nothing: the columns are there), remove what is stale."""
-        if self._pending or not self._written:
+        self._make_table()
+        if self._pending[0] or not self._written:
             self._write()
         existing = self._store.list(f"tables/{self._name}")
         self._store.delete([path for path in existing if path not in self._written])
 
+    def _make_table(self) -> None:
+        rows, self._rows = self._rows, []
+        self.add(schemas.table(rows, self._schema))
+
     def _write(self) -> None:
-        data = pa.concat_tables([self._schema.empty_table(), *self._pending])
+        data = pa.concat_tables([self._schema.empty_table(), *self._tables])
         path = f"tables/{self._name}/part-{len(self._written):05d}.parquet"
         self._store.put(path, schemas.parquet_bytes(data))
         self._written.append(path)
-        self._pending = []
+        self._tables, self._pending = [], (0, 0)
 
 
 @dataclass
@@ -74,7 +82,7 @@ class Gathered:
 
 
 def gather(store: Store) -> Gathered:
-    """Build all tables. Holds the manifest, and otherwise one part and a few jobs in memory.
+    """Build all tables. Holds the manifest and the failures, and otherwise one part and a few jobs in memory.
 
     A damaged record is left out and named in `problems`; its job counts as not done.
     """
@@ -83,8 +91,8 @@ def gather(store: Store) -> Gathered:
     by_job: dict[str, list[Entry]] = {}
     for entry in entries:
         by_job.setdefault(entry.job_id, []).append(entry)
-    failures = read_failures(store)
     done = committed(store)
+    failures = read_failures(store, by_job)
     writers = {name: PartWriter(store, name) for name in schemas.TABLES}
 
     writers["manifest"].add_rows(asdict(entry) for entry in entries)
@@ -107,14 +115,22 @@ def gather(store: Store) -> Gathered:
 
 
 def is_current(store: Store) -> bool:
-    """Whether tables and gallery already show every image and every commit: by their counts."""
-    tables = {name: store.parquet(f"tables/{name}") for name in ("manifest", "results")}
-    if any(table is None for table in tables.values()) or not store.exists("gallery/index.html"):
+    """Whether tables and gallery were built from the records as they are now."""
+    try:
+        return store.get(BUILT) == records_now(store)
+    except FileNotFoundError:
         return False
-    entries = read_manifest(store).values()
-    done = committed(store)
-    expected = {"manifest": len(entries), "results": sum(entry.job_id in done for entry in entries)}
-    return all(table.count_rows() == expected[name] for name, table in tables.items() if table is not None)
+
+
+def mark_current(store: Store, records: bytes) -> None:
+    """Say that tables and gallery show these `records`."""
+    store.put(BUILT, records)
+
+
+def records_now(store: Store) -> bytes:
+    """What tables are built from, as a fingerprint: names and sizes of every manifest part, commit and failure."""
+    listed = {folder: store.list(folder) for folder in ("manifest", "commits", "failures")}
+    return json.dumps({"records": hashlib.sha256(json.dumps(listed).encode()).hexdigest()}).encode()
 
 
 def _read_job(store: Store, job: str) -> tuple[Commit | None, tuple[pa.Table, pa.Table] | None]:
@@ -168,15 +184,3 @@ def _attempt_row(failure: Failure) -> dict[str, Any]:
 def _failure_rows(failure: Failure, images: list[Entry]) -> list[dict[str, Any]]:
     row = failure.model_dump(mode="json", exclude={"wall_s"})
     return [{**row, "image_id": entry.image_id, "uri": entry.uri} for entry in images]
-
-
-def ahead(call: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """`call` of each item, in order, with a few under way at a time: like `map`, for slow storage."""
-    with ThreadPoolExecutor(AHEAD) as pool:
-        waiting: deque[Future[R]] = deque()
-        for item in items:
-            waiting.append(pool.submit(call, item))
-            if len(waiting) >= AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

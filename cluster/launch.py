@@ -12,12 +12,13 @@ from cluster.display import display_for
 from cluster.driver import Driver
 from cluster.fleet import Fleet
 from cluster.gallery import build_gallery
-from cluster.gather import gather, is_current
+from cluster.gather import gather, is_current, mark_current, records_now
 from cluster.plan import record_refusals
 from cluster.progress import Tracker
 from cluster.queue import Queue
-from cluster.request import Request, make_plan, prepare
+from cluster.request import Prepared, Request, make_plan, prepare
 from cluster.stopping import StopSignal
+from jobs.commit import committed
 from jobs.failures import StoreError
 from jobs.identity import open_run
 from jobs.manifest import add_to_manifest
@@ -39,8 +40,7 @@ def run(request: Request, console: Console, stop: StopSignal) -> Exit:
     """Do what a request asks for; says on the way what happens. Raises `JobError` before anything is begun."""
     cluster = Cluster(request.ray_address)
     try:
-        with stop.listening():
-            return _run(request, cluster, console, stop)
+        return _run(request, cluster, console, stop)
     finally:
         cluster.leave()
 
@@ -54,54 +54,76 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
     open_run(store, prepared.identity)
     if len(prepared.sources) > 1000:
         console.print(f"Looking at {len(prepared.sources)} images …", highlight=False)
-    plan = make_plan(prepared, cluster, retry=request.retry)
-    add_to_manifest(store, plan.entries, prepared.known)
-    record_refusals(store, plan)
-    failed_before = len(plan.failed) + len(plan.refused)
-    console.print(plan.summary(), highlight=False, markup=False)
-
-    queue = Queue(plan.jobs.values())
-    tracker = Tracker(store, display_for(console), list(plan.jobs.values()), len(plan.done), failed_before)
-    trouble: str | None = None
     try:
+        plan = make_plan(prepared, cluster, retry=request.retry)
         if plan.jobs:
             cluster.join()
             cluster.check_room(prepared.need)
-            conditions = Conditions(prepared.device, request.checkpoint_seconds, request.max_pixels)
-            fleet = Fleet(store, conditions, jobs_per_worker=request.jobs_per_worker)
-            with stop.listening():
-                Driver(queue, fleet, store, tracker, request.limits).drive(stop)
-    except StoreError as error:
-        trouble = str(error)
-    except (RayError, ConnectionError) as error:
-        trouble = f"The Ray cluster is gone: {str(error).strip().splitlines()[0]}"
-    finally:
-        tracker.end()
-    if plan.jobs or plan.unrecorded or not is_current(store):
-        trouble = trouble or _finish(store, console)
-    return _verdict(queue, tracker, trouble, console, stop)
+    except RayError as error:
+        return _stopped(console, f"The images could not be looked at on the cluster: {_first_line(error)}")
+    add_to_manifest(store, plan.entries, prepared.known)
+    record_refusals(store, plan)
+    console.print(plan.summary(), highlight=False, markup=False)
 
-
-def _finish(store: Store, console: Console) -> str | None:
-    """Build tables and gallery; returns a sentence where the storage does not let us."""
-    try:
-        found = gather(store)
-        build_gallery(store)
-    except StoreError as error:
-        return str(error)
-    for problem in found.problems:
-        console.print(f"Left out of the tables: {problem}.", highlight=False, markup=False)
-    return None
-
-
-def _verdict(queue: Queue, tracker: Tracker, trouble: str | None, console: Console, stop: StopSignal) -> Exit:
+    jobs = list(plan.jobs.values())
+    tracker = Tracker(store, display_for(console), jobs, len(plan.done), len(plan.failed) + len(plan.refused))
+    queue = Queue(jobs)
+    trouble = _train(prepared, request, queue, tracker, stop) if jobs else None
+    tracker.end()
+    trouble = trouble or queue.stopped
+    if trouble is None:
+        trouble = _finish(store, console)
+    if trouble is None and plan.jobs.keys() & tracker.committed_jobs - committed(store):
+        trouble = (
+            f"Workers say they are done, but {store.url} does not have it: use a bucket, or a folder that all share."
+        )
     done, failed, left = tracker.counts
-    if queue.stopped is not None or trouble is not None:
-        console.print(f"The run stopped. {queue.stopped or trouble}", highlight=False, markup=False)
+    if trouble is not None:
+        code = _stopped(console, trouble)
         console.print(f"{done} done, {failed} failed, {left} left. The same command goes on.", highlight=False)
-        return Exit.BAD_COMMAND if queue.stopped_by_settings else Exit.STOPPED
+        return Exit.BAD_COMMAND if queue.stopped_by_settings else code
     if stop and left:
         console.print(f"Interrupted: {done} done, {failed} failed, {left} left. The same command goes on.")
         return Exit.INTERRUPTED
     console.print(f"{done} done, {failed} failed." if failed else f"All {done} done.", highlight=False)
     return Exit.SOME_FAILED if failed else Exit.DONE
+
+
+def _train(prepared: Prepared, request: Request, queue: Queue, tracker: Tracker, stop: StopSignal) -> str | None:
+    """Drive the queue; returns a sentence where the storage or the cluster does not let us."""
+    conditions = Conditions(prepared.device, request.checkpoint_seconds, request.max_pixels)
+    fleet = Fleet(prepared.store, conditions, jobs_per_worker=request.jobs_per_worker)
+    try:
+        with stop.listening():
+            Driver(queue, fleet, prepared.store, tracker, request.limits).drive(stop)
+    except StoreError as error:
+        return str(error)
+    except (RayError, ConnectionError) as error:
+        return f"The Ray cluster is gone: {_first_line(error)}"
+    return None
+
+
+def _finish(store: Store, console: Console) -> str | None:
+    """Build tables and gallery where they are not current; returns a sentence for what is not as it should be."""
+    try:
+        if is_current(store):
+            return None
+        records = records_now(store)
+        found = gather(store)
+        build_gallery(store)
+        if found.problems:
+            listed = "; ".join(found.problems[:5])
+            return f"Some results are damaged, and left out of the tables: {listed}. --retry trains them again."
+        mark_current(store, records)
+    except StoreError as error:
+        return str(error)
+    return None
+
+
+def _stopped(console: Console, trouble: str) -> Exit:
+    console.print(f"The run stopped. {trouble}", highlight=False, markup=False)
+    return Exit.STOPPED
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -13,7 +13,12 @@ from cluster.request import Request
 from jobs.failures import ConfigError
 from pgcn.settings import Settings
 
-RUN_OPTIONS = {f.name for f in fields(Request)} - {"images", "overrides", "limits"}
+# By the command line's name: the field's, but for --size, which is given again for each.
+RUN_OPTIONS = {
+    "size" if f.name == "sizes" else f.name: f.name
+    for f in fields(Request)
+    if f.name not in ("images", "overrides", "limits")
+}
 
 
 def parse_pairs(pairs: list[str]) -> dict[str, str]:
@@ -44,15 +49,16 @@ def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     options, settings = {}, {}
     for name, value in content.items():
         if name in RUN_OPTIONS:
-            options[name] = value
+            options[RUN_OPTIONS[name]] = value
         elif name in Settings.model_fields:
             settings[name] = value
         else:
             close = difflib.get_close_matches(str(name), [*RUN_OPTIONS, *Settings.model_fields], n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ConfigError(f"The config file {path} sets {name!r}, which is no option or setting.{hint}")
-    if isinstance(options.get("sizes"), list):
-        options["sizes"] = tuple(str(size) for size in options["sizes"])
+    if "sizes" in options:
+        sizes = options["sizes"] if isinstance(options["sizes"], list) else [options["sizes"]]
+        options["sizes"] = tuple(str(size) for size in sizes)
     return options, settings
 
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
+from ray.exceptions import RayTaskError
 
 from cluster.queue import Job, Need
-from cluster.status import final_failures
-from jobs.commit import Failure, committed, new_attempt, now, write_failure
-from jobs.failures import ConfigError, FailureClass
+from jobs.commit import Failure, committed, damaged, new_attempt, now, read_failures, withdraw, write_failure
+from jobs.failures import ConfigError, FailureClass, JobError
 from jobs.manifest import Ask, Entry, plan_source
 from jobs.sources import Source
+from jobs.spec import reseeded
 from jobs.store import Store
 from pgcn.cost import training_operations
 from pgcn.pyramid import scale_sizes
@@ -92,7 +93,12 @@ def with_ray(items: list[Item], ask: Ask, options: Mapping[str, Any] | None) -> 
             index, chunk = todo.popleft()
             waiting[task.remote(chunk, ask, options)] = index
         (ready, *_), _ = ray.wait(list(waiting), num_returns=1)
-        entries[waiting.pop(ready)] = ray.get(ready)
+        try:
+            entries[waiting.pop(ready)] = ray.get(ready)
+        except RayTaskError as error:
+            if isinstance(error.cause, JobError):
+                raise error.cause from None  # Ray's own text of it is a traceback
+            raise
     return [entry for chunk in entries for entry in chunk]
 
 
@@ -113,7 +119,12 @@ def check_overrides(sources: Iterable[Source], ask: Ask) -> None:
 def sort_out(store: Store, sources: list[Source], entries: list[Entry], ask: Ask, need: Need, *, retry: bool) -> Plan:
     """What is done, refused, failed before, and left, of `entries`, which belong to `sources` one by one."""
     done = committed(store)
-    failed = final_failures(store, entries, done)
+    if retry:
+        broken = damaged(store, done & {entry.job_id for entry in entries})
+        withdraw(store, broken)
+        done -= broken
+    before = read_failures(store, {entry.job_id for entry in entries} - done)
+    failed = {job: failures[-1] for job, failures in before.items() if failures[-1].final}
     plan = Plan(entries=entries)
     for source, entry in zip(sources, entries, strict=True):
         job = entry.job_id
@@ -124,7 +135,13 @@ def sort_out(store: Store, sources: list[Source], entries: list[Entry], ask: Ask
         elif job in failed and not retry:
             plan.failed[job] = failed[job].message
         elif job not in plan.jobs:
-            plan.jobs[job] = Job(entry.spec(source.location, ask), entry.image_id, work_of(entry), need)
+            spec = entry.spec(source.location, ask)
+            for failure in before.get(job, []):
+                # The same seed and step would diverge in the same way.
+                spec = reseeded(spec) if failure.failure is FailureClass.NUMERIC else spec
+            plan.jobs[job] = Job(spec, entry.image_id, work_of(entry), need)
+    # Those that failed before come last: they must not keep the others from their turn.
+    plan.jobs = dict(sorted(plan.jobs.items(), key=lambda item: item[0] in before))
     plan.unrecorded = [
         entry for job, entry in plan.refused.items() if job not in failed or failed[job].message != entry.problem
     ]

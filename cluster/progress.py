@@ -32,10 +32,13 @@ class Tracker:
         self._failed = failed
         self._work = sum(job.work for job in jobs)
         self._finished_work = 0.0
+        self._found_work = 0.0  # done before this run began: restart points
+        self._seen: set[str] = set()
         self._finished_before = done + failed
         self._history: deque[tuple[float, float]] = deque([(time.monotonic(), 0.0)])
         self._kept_at = 0.0
         self._said_previews = False
+        self.committed_jobs: set[str] = set()
 
     def began(self, job: Job) -> None:
         """A job was given to a worker."""
@@ -44,6 +47,7 @@ class Tracker:
     def committed(self, job: Job, outcome: Outcome) -> None:
         """A job is done."""
         self._done += 1
+        self.committed_jobs.add(job.spec.job_id)
         self._finished_work += job.work
         figures = outcome.figures or {}
         measures = ", ".join(
@@ -103,6 +107,10 @@ class Tracker:
                 continue
             under_way += lease.job.work * progress.done
             assert lease.pulse is not None
+            if lease.attempt not in self._seen:
+                self._seen.add(lease.attempt)
+                # A first sight of far more than a few seconds of work: the job went on from a restart point.
+                self._found_work += lease.job.work * progress.done if progress.done > 0.1 else 0.0
             lanes.append(
                 Lane(
                     image_id=lease.job.image_id,
@@ -130,10 +138,11 @@ class Tracker:
     def _eta(self, work: float) -> float | None:
         """Seconds left at the pace of the last minutes; None for the first ten seconds of work."""
         moment = time.monotonic()
-        self._history.append((moment, work))
+        made = work - self._found_work
+        self._history.append((moment, made))
         while len(self._history) > 2 and moment - self._history[0][0] > WINDOW_S:
             self._history.popleft()
         since, then = self._history[0]
-        if moment - since < 10 or work <= then:
+        if moment - since < 10 or made <= then:
             return None
-        return (self._work - work) * (moment - since) / (work - then)
+        return (self._work - work) * (moment - since) / (made - then)

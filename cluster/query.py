@@ -38,7 +38,14 @@ def query(store: Store, sql: str) -> pa.Table:
         # The tables are all there is to ask about: no files of this machine, no network.
         connection.execute("SET enable_external_access = false; SET lock_configuration = true")
         try:
-            return connection.sql(sql).to_arrow_table()
+            answer = connection.sql(sql)
+            if answer is None:
+                raise ConfigError("This SQL asks nothing: begin with SELECT.")
+            return answer.to_arrow_table()
+        except (pa.ArrowException, OSError) as error:
+            raise ConfigError(
+                f"The tables of {store.url} cannot be read ({error}): build them anew with `pgcn gather {store.url}`."
+            ) from None
         except duckdb.Error as error:
             lines = str(error).strip().splitlines()
             raise ConfigError(f"The query cannot be answered: {' '.join(line.strip() for line in lines[:2])}") from None

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from jobs.failures import POLICY, FailureClass
-from jobs.spec import JobSpec, second_try
+from jobs.spec import JobSpec, reseeded
 
 BREAKER = 3
 """So many jobs, one after another, that end for the same reason stop the run."""
@@ -41,42 +41,45 @@ class Job:
 class Queue:
     """Jobs that wait, and the policy of `jobs.failures` applied to those that come back.
 
-    `stopped` becomes a sentence when going on makes no sense: settings that cannot work, or the same bug or the
-    same storage trouble on job after job with no success between.
+    `stopped` becomes a sentence when going on makes no sense: settings that cannot work, the same bug on the
+    first jobs with nothing yet done, or storage that ends job after job for good.
     """
 
     def __init__(self, jobs: Iterable[Job]) -> None:
-        self._waiting = deque(jobs)
+        self._ready: dict[Need, deque[Job]] = {}
+        self._delayed: list[Job] = []
         self._streak: tuple[str, set[str]] = ("", set())
+        self._any_done = False
         self.stopped: str | None = None
         self.stopped_by_settings = False
+        for job in jobs:
+            self._ready.setdefault(job.need, deque()).append(job)
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._delayed) + sum(len(jobs) for jobs in self._ready.values())
 
-    @property
-    def work(self) -> float:
-        """Operations that wait."""
-        return sum(job.work for job in self._waiting)
-
-    def needs(self, now: float) -> set[Need]:
+    def needs(self, now: float) -> list[Need]:
         """What jobs that could start now would hold."""
-        return {job.need for job in self._waiting if job.ready_at <= now}
+        for job in [job for job in self._delayed if job.ready_at <= now]:
+            self._delayed.remove(job)
+            self._ready.setdefault(job.need, deque()).append(job)
+        return [need for need, jobs in self._ready.items() if jobs]
 
-    def next(self, now: float, need: Need) -> Job | None:
-        """The first job that wants just this worker and may start now."""
-        for index, job in enumerate(self._waiting):
-            if job.need == need and job.ready_at <= now:
-                del self._waiting[index]
-                return job
-        return None
+    def next(self, need: Need) -> Job:
+        """The first job that wants just this worker; there must be one, as `needs` says."""
+        return self._ready[need].popleft()
 
     def put_back(self, job: Job) -> None:
         """A job that could not be tried: it is next."""
-        self._waiting.appendleft(job)
+        self._ready.setdefault(job.need, deque()).appendleft(job)
+
+    def stop(self, reason: str) -> None:
+        """Nothing more can be done, for a reason that is not a job's."""
+        self.stopped = reason
 
     def succeeded(self) -> None:
         """A job was committed: whatever went wrong before is not everywhere."""
+        self._any_done = True
         self._streak = ("", set())
 
     def failed(self, job: Job, failure: FailureClass, reason: str, message: str, now: float) -> bool:
@@ -90,17 +93,17 @@ class Queue:
         if not final:
             match policy.remedy:
                 case "reseed":
-                    job.spec = second_try(job.spec)
+                    job.spec = reseeded(job.spec)
                 case "whole_gpu":
                     job.need = replace(job.need, gpus=1.0)
                 case "double_memory":
                     job.need = replace(job.need, memory=2 * (job.need.memory or DOUBLED_FROM))
                 case "backoff":
                     job.ready_at = now + 2.0 ** job.tries[failure]
-            self._waiting.append(job)
+            self._delayed.append(job)
         if failure is FailureClass.CONFIG:
             self.stopped, self.stopped_by_settings = message, True
-        elif failure in (FailureClass.BUG, FailureClass.STORE):
+        elif (failure is FailureClass.BUG and not self._any_done) or (failure is FailureClass.STORE and final):
             self._count(job, f"{failure} {reason}", message)
         return final
 

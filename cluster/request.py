@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import Any
 
 from cluster.connection import Cluster
@@ -75,7 +77,8 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
         said.append(f"Preset {preset}, as this run was begun with.")
     if preset is None:
         preset = "paper" if device == "cuda" else "draft"
-        why = "there is a GPU" if device == "cuda" else "there is no GPU, and `paper` would take hours on a CPU"
+        slow = "and `paper` would take hours on a CPU"
+        why = "there is a GPU" if device == "cuda" else f"no GPU is used, {slow}"
         said.append(f"Preset {preset}, since {why}. Choose with --preset.")
     default = standing.samples if standing is not None else SamplePlan()
     plan = SamplePlan(count=request.samples or default.count, sizes=request.sizes or default.sizes)
@@ -86,18 +89,29 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
         settings, overrides = make_settings(preset, request.overrides), dict(request.overrides)
     ask = Ask(preset, overrides, seed, plan, request.max_pixels)
     found = find_sources(request.images, setting_names=Settings.model_fields)
-    sources = [source for source in found if not _inside(source.location, request.out)][: request.limit]
+    known = read_manifest(store) if standing is not None else {}
+    sources = [_apart(source, known) for source in found if not _inside(source.location, request.out)][: request.limit]
     check_overrides(sources, ask)
     return Prepared(
         store=store,
         identity=RunIdentity.begin(preset, settings, seed, plan),
         ask=ask,
         sources=sources,
-        known=read_manifest(store) if standing is not None else {},
+        known=known,
         device=device,
         need=_need(request, device),
         said=said,
     )
+
+
+def _apart(source: Source, known: Mapping[str, Entry]) -> Source:
+    """The source, under another name where an earlier command gave its name to an image from elsewhere."""
+    other = known.get(source.image_id)
+    if other is None or other.uri == source.uri:
+        return source
+    mark = hashlib.sha256(source.location.encode()).hexdigest()[:6]
+    path = PurePosixPath(source.image_id)
+    return replace(source, image_id=str(path.with_name(f"{path.stem}-{mark}{path.suffix}")))
 
 
 def _inside(location: str, out: str) -> bool:

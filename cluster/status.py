@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime
-from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -70,7 +69,7 @@ def status(store: Store) -> Status:
 def final_failures(store: Store, entries: list[Entry], done: set[str]) -> dict[str, Failure]:
     """The last failure of each job of the manifest that is not done and will not be tried again by itself."""
     asked = {entry.job_id for entry in entries} - done
-    last = {job: failures[-1] for job, failures in read_failures(store).items() if job in asked}
+    last = {job: failures[-1] for job, failures in read_failures(store, asked).items()}
     return {job: failure for job, failure in last.items() if failure.final}
 
 
@@ -100,8 +99,3 @@ def find_image(store: Store, wanted: str) -> Entry:
         )
     listed = ", ".join(entry.image_id for entry in near[:5])
     raise ConfigError(f"{len(near)} images of {store.url} fit {wanted!r}: {listed}{' …' if len(near) > 5 else ''}.")
-
-
-def as_json(value: Status) -> dict[str, Any]:
-    """For `--json`."""
-    return value.model_dump(mode="json")

@@ -22,7 +22,7 @@ import torch
 from jobs.commit import read_commit
 from jobs.failures import FailureClass, JobError, classify, fingerprint
 from jobs.privacy import scrub
-from jobs.run import Conditions, Stopped, run_job
+from jobs.run import Conditions, Stopped, clean_up, run_job
 from jobs.spec import JobSpec
 from jobs.store import Store
 from pgcn.train import Progress
@@ -90,15 +90,19 @@ class Worker:
 
         try:
             # Another driver on this run, or an attempt that was thought lost, may have been here already.
-            commit = read_commit(self._store, spec.job_id) or run_job(
-                spec,
-                self._store,
-                attempt,
-                self._conditions,
-                on_progress=self._note,
-                on_alive=self._live,
-                should_stop=self._stop.is_set,
-            )
+            commit = read_commit(self._store, spec.job_id)
+            if commit is not None:
+                clean_up(self._store, spec.job_id)
+            else:
+                commit = run_job(
+                    spec,
+                    self._store,
+                    attempt,
+                    self._conditions,
+                    on_progress=self._note,
+                    on_alive=self._live,
+                    should_stop=self._stop.is_set,
+                )
             return ended("committed", figures=commit.result)
         except Stopped:
             return ended("stopped")
@@ -111,7 +115,7 @@ class Worker:
                 message=scrub(str(error) if expected else f"{type(error).__name__}: {error}"),
                 traceback="" if expected else scrub(traceback.format_exc()),
                 fingerprint=fingerprint(error),
-                spoiled=isinstance(error, torch.AcceleratorError | MemoryError),
+                spoiled=isinstance(error, torch.AcceleratorError) or failure is FailureClass.HOST_OOM,
             )
         finally:
             self._job = None

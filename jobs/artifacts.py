@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -29,21 +29,32 @@ class Pictures:
         self._common = {"job_id": spec.job_id, "attempt": attempt}
 
     def add(
-        self, kind: str, images: Iterable[Tensor], scale: int, *, size: str = "1x1", seed: int | None = None
+        self,
+        kind: str,
+        images: Iterable[Tensor],
+        scale: int,
+        *,
+        size: str = "1x1",
+        seed: int | None = None,
+        first: int = 0,
     ) -> None:
-        """Add images `(3, H, W)` of one kind; `seed` is the first one's, and counts up."""
-        for index, image in enumerate(images):
+        """Add images `(3, H, W)` of one kind; `seed` and the index `first` are the first one's, and count up."""
+        for index, image in enumerate(images, first):
             height, width = image.shape[-2:]
             self.rows.append(
                 self._common
                 | {"kind": kind, "index": index, "scale": scale, "size": size, "width": width, "height": height}
-                | {"seed": None if seed is None else seed + index}
+                | {"seed": None if seed is None else seed + index - first}
                 | {"image": {"bytes": encode_png(to_rgb(image)), "path": f"{kind}-{scale}-{size}-{index}.png"}}
             )
 
 
-def draw(pyramid: Pyramid, observed: list[Tensor], spec: JobSpec, attempt: str) -> tuple[list[Row], dict[str, float]]:
+def draw(
+    pyramid: Pyramid, observed: list[Tensor], spec: JobSpec, attempt: str, on_alive: Callable[[], None]
+) -> tuple[list[Row], dict[str, float]]:
     """All pictures of an attempt, and the measures of its samples at the trained size.
+
+    `on_alive` is called after every few samples.
 
     Measures are `patch_swd`, `copy`, `diversity` (see `pgcn.metrics`) and `recovery_error`, against the
     image at the finest scale; a measure that cannot be taken is left out.
@@ -58,15 +69,14 @@ def draw(pyramid: Pyramid, observed: list[Tensor], spec: JobSpec, attempt: str) 
         pictures.add("recovered", again, scale)
         pictures.add("stage", stage, scale, seed=spec.seed)
 
-    at_trained_size: Tensor | None = None
     for size in spec.plan.sizes:
-        samples = pyramid.sample(spec.plan.count, resolve_size(size, pyramid.sizes[-1]), seed=spec.seed)
-        pictures.add("sample", samples, finest, size=size, seed=spec.seed)
-        if samples.shape[-2:] == observed[-1].shape[-2:]:
-            at_trained_size = samples
-    if at_trained_size is None:
-        at_trained_size = pyramid.sample(min(MEASURED, spec.plan.count), seed=spec.seed)
-    return pictures.rows, measure(at_trained_size[:MEASURED], recovered[-1], observed[-1])
+        seed = spec.seed
+        for stages in pyramid.batches(spec.plan.count, resolve_size(size, pyramid.sizes[-1]), seed=seed):
+            pictures.add("sample", stages[-1], finest, size=size, seed=seed, first=seed - spec.seed)
+            seed += len(stages[-1])
+            on_alive()
+    samples = pyramid.sample(min(MEASURED, spec.plan.count), seed=spec.seed)
+    return pictures.rows, measure(samples, recovered[-1], observed[-1])
 
 
 def preview_path(job_id: str) -> str:

@@ -9,15 +9,16 @@ end: both are right, and the commit names one.
 from __future__ import annotations
 
 import hashlib
-import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from jobs.ahead import ahead
 from jobs.failures import FailureClass
+from jobs.privacy import scrub
 from jobs.store import Store
 
 
@@ -118,17 +119,42 @@ def read_artifact(store: Store, artifact: Artifact) -> bytes:
 
 
 def write_failure(store: Store, failure: Failure) -> None:
-    """Keep one attempt's failure."""
+    """Keep one attempt's failure, without secrets or home paths."""
+    failure = failure.model_copy(
+        update={"message": scrub(failure.message), "traceback": scrub(failure.traceback), "where": scrub(failure.where)}
+    )
     store.put(f"failures/{failure.job_id}/{failure.attempt}.json", failure.model_dump_json(indent=1).encode())
 
 
-def read_failures(store: Store) -> dict[str, list[Failure]]:
-    """All failures that can be read, by job, in the order of their attempts."""
+def read_failures(store: Store, jobs: Collection[str] | None = None) -> dict[str, list[Failure]]:
+    """Failures that can be read, of all jobs or some, by job, in the order of their attempts."""
+    paths = [path for path in sorted(store.list("failures")) if jobs is None or path.split("/")[1] in jobs]
     failures: dict[str, list[Failure]] = {}
-    for path in sorted(store.list("failures")):
-        try:
-            failure = Failure.model_validate_json(store.get(path))
-        except (ValidationError, json.JSONDecodeError):
-            continue
-        failures.setdefault(failure.job_id, []).append(failure)
+    for failure in ahead(lambda path: _read_failure(store, path), paths):
+        if failure is not None:
+            failures.setdefault(failure.job_id, []).append(failure)
     return failures
+
+
+def _read_failure(store: Store, path: str) -> Failure | None:
+    try:
+        return Failure.model_validate_json(store.get(path))
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def damaged(store: Store, jobs: Collection[str]) -> set[str]:
+    """Those of `jobs` whose commit cannot be read, or names artifacts that are gone or of another size."""
+    sizes = store.list("attempts")
+
+    def whole(job: str) -> bool:
+        commit = read_commit(store, job)
+        return commit is not None and all(sizes.get(a.path) == a.size for a in commit.artifacts)
+
+    listed = list(jobs)
+    return {job for job, good in zip(listed, ahead(whole, listed), strict=True) if not good}
+
+
+def withdraw(store: Store, jobs: Collection[str]) -> None:
+    """Remove the commits of damaged jobs, so that they run again."""
+    store.delete([_path(job) for job in jobs])

@@ -95,6 +95,8 @@ def classify(error: BaseException) -> FailureClass:
             return FailureClass.GPU_OOM
         case MemoryError():
             return FailureClass.HOST_OOM
+        case RuntimeError() if "DefaultCPUAllocator" in str(error):
+            return FailureClass.HOST_OOM  # torch's own way to say MemoryError
         case torch.AcceleratorError():
             # The process's CUDA context is gone with it: another worker may well succeed.
             return FailureClass.WORKER_LOST

@@ -106,11 +106,14 @@ def check_same(store: Store, standing: RunIdentity, asked: RunIdentity) -> None:
 
 
 def _revision() -> str | None:
-    """The commit of the checkout that this code runs from, if it does."""
+    """The commit of the checkout that this code runs from, if it does; not that of a repository around it."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
     try:
         git = subprocess.run(
             ["git", "rev-parse", "HEAD"],  # noqa: S607 - wherever git is
-            cwd=Path(__file__).parent,
+            cwd=root,
             capture_output=True,
             text=True,
             timeout=5,

@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.failures import ConfigError
+from jobs.spec import MAX_SEED
 
 SUFFIXES = (".csv", ".parquet")
-MAX_SEED = 2**63 - 1
 
 _OWN_COLUMNS = ("uri", "image_id", "seed")
 _NEAR_MISS = 0.8  # of difflib's ratio: "iteratons" is "iterations", "label" is nothing of ours
@@ -41,7 +41,7 @@ def read_image_list(data: bytes, name: str, setting_names: Collection[str]) -> l
     """The rows of the CSV or Parquet file with these bytes; `name` ends as the file's name does.
 
     Raises `ConfigError`, with the row's number where there is one, for a file that cannot be parsed or has no
-    rows, a missing `uri`, a seed that is no whole number in 0…2⁶³-1, an `image_id` used twice, and a column
+    rows, a missing `uri`, a seed that is no whole number in 0…2⁵³, an `image_id` used twice, and a column
     that is nearly a setting's name.
     """
     columns, records = _parquet(data, name) if name.lower().endswith(".parquet") else _csv(data, name)

@@ -17,6 +17,7 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from jobs import schemas
 from jobs.artifacts import Row, draw, preview, preview_path, warning
@@ -107,14 +108,13 @@ def run_job(
     picture = _read(spec, conditions)
     log(f"{picture.format}, {picture.rgb.shape[1]}x{picture.rgb.shape[0]} px; {picture.note or 'plain RGB'}")
 
-    trainer = Trainer(to_tensor(picture.rgb), spec.settings, spec.seed, conditions.device)
+    trainer, history = _begin(to_tensor(picture.rgb), store, spec, conditions, log)
     trainer.on_alive = on_alive
-    history = _resume(trainer, store, spec, log)
     _train(trainer, history, store, spec, conditions, log, on_progress, should_stop)
     pyramid = Pyramid.trained(trainer)
 
     on_alive()
-    rows, figures = draw(pyramid, trainer.observed, spec, attempt)
+    rows, figures = draw(pyramid, trainer.observed, spec, attempt, on_alive)
     caution = warning(figures, trainer.observed[-1])
     log(f"drew {sum(row['kind'] == 'sample' for row in rows)} samples; {figures}; warning: {caution}")
     metrics = [{"job_id": spec.job_id, **row} for row in history.curves]
@@ -155,9 +155,14 @@ def run_job(
     }
     on_alive()
     commit = publish(store, spec.job_id, attempt, files, result)
-    remove_checkpoints(store, spec.job_id)
-    store.delete([preview_path(spec.job_id)])
+    clean_up(store, spec.job_id)
     return commit
+
+
+def clean_up(store: Store, job_id: str) -> None:
+    """Remove what a committed job needs no more: restart points and the first look."""
+    remove_checkpoints(store, job_id)
+    store.delete([preview_path(job_id)])
 
 
 def _read(spec: JobSpec, conditions: Conditions) -> Any:
@@ -169,19 +174,20 @@ def _read(spec: JobSpec, conditions: Conditions) -> Any:
     return decode(data, spec.uri, max_pixels=conditions.max_pixels)
 
 
-def _resume(trainer: Trainer, store: Store, spec: JobSpec, log: Log) -> History:
-    """Put the trainer where the last whole restart point was, if there is one of this very training."""
+def _begin(image: Tensor, store: Store, spec: JobSpec, conditions: Conditions, log: Log) -> tuple[Trainer, History]:
+    """A trainer where the last whole restart point was, if there is one of this very training, or a new one."""
     state = last_checkpoint(store, spec.job_id)
     if state is not None:
         try:
+            trainer = Trainer(image, spec.settings, spec.seed, conditions.device)
             history = History.taken_from(state[1])
             trainer.restore(*state)
         except (ValueError, KeyError):
             log("a restart point of another training is there (an earlier try with another seed): starting anew")
         else:
             log(f"going on from a restart point at scale {trainer.scale}, iteration {trainer.iteration}")
-            return history
-    return History(train_s=0.0, resumes=0, curves=[])
+            return trainer, history
+    return Trainer(image, spec.settings, spec.seed, conditions.device), History(train_s=0.0, resumes=0, curves=[])
 
 
 def _train(

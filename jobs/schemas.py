@@ -82,7 +82,7 @@ RESULTS = pa.schema(
         ("recovery_error", pa.float64()),  # squared, summed over channels, mean over pixels, in [-1, 1] units
         ("warning", pa.string()),  # what a person should look at; null where nothing
         ("note", pa.string()),  # how the picture was turned into RGB
-        ("wall_s", pa.float64()),  # of the attempt that committed, storage included
+        ("wall_s", pa.float64()),  # of the attempt that committed: reading, training, drawing
         ("train_s", pa.float64()),  # seconds of training over all attempts that its checkpoints come from
         ("resumes", pa.int32()),  # how often training went on from a checkpoint
         ("peak_memory_mb", pa.float64()),  # of the worker process, host memory

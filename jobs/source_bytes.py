@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import pickle
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -66,14 +66,14 @@ def _shared(location: str, options: Mapping[str, Any] | None) -> tuple[AbstractF
     scheme, mark, rest = location.partition("://")
     host = f"{scheme}{mark}{rest.partition('/')[0]}"
     credentials = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
-    fs = _opened(host, pickle.dumps(dict(options or {})), credentials, os.getpid())
+    fs = _opened(host, json.dumps(dict(options or {}), sort_keys=True), credentials, os.getpid())
     return fs, str(fs._strip_protocol(location))
 
 
 @lru_cache(maxsize=16)
-def _opened(host: str, options: bytes, credentials: tuple[tuple[str, str], ...], process: int) -> AbstractFileSystem:
+def _opened(host: str, options: str, credentials: tuple[tuple[str, str], ...], process: int) -> AbstractFileSystem:
     """The last two only tell one connection from another: it ends with its credentials, and at a fork."""
-    return filesystem(host, pickle.loads(options))[0]  # noqa: S301 (our own bytes, from the line that called)
+    return filesystem(host, json.loads(options))[0]
 
 
 def _why_unreadable(error: BaseException) -> str | None:

@@ -19,6 +19,9 @@ FACTOR_BELOW = 12
 
 MAX_SIDE = 8192
 
+MAX_SEED = 2**53
+"""Seeds are exact in JSON and SQL up to here, and leave room for the samples that count up from them."""
+
 
 def resolve_size(text: str, trained: Size) -> Size:
     """Height and width, px, that a size asks for: "2x1" is twice as wide as `trained`, "320x200" is itself.
@@ -71,7 +74,7 @@ class JobSpec(BaseModel):
     uri: str
     preset: str
     settings: Settings
-    seed: int
+    seed: int = Field(ge=0, le=MAX_SEED)
     plan: SamplePlan
 
 
@@ -91,7 +94,7 @@ def job_id(sha256: str, settings: Settings, seed: int, plan: SamplePlan) -> str:
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def second_try(spec: JobSpec) -> JobSpec:
+def reseeded(spec: JobSpec) -> JobSpec:
     """The spec for another attempt after a NUMERIC failure: a new seed and half the step; the same job."""
     settings = spec.settings.model_copy(update={"step_size": spec.settings.step_size / 2})
-    return spec.model_copy(update={"settings": settings, "seed": spec.seed + 1_000_003})
+    return spec.model_copy(update={"settings": settings, "seed": (spec.seed + 1_000_003) % MAX_SEED})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +15,14 @@ from pgcn.files import read_header, read_tensors, to_bytes
 from pgcn.langevin import normal_each
 from pgcn.pyramid import Size, check_image, resize, sizes_for
 from pgcn.sample import ascend, noise_start, recover, seeded
-from pgcn.settings import PRESETS, Settings
+from pgcn.settings import Settings, make_settings
 from pgcn.train import Progress, Trainer
 
 ALGORITHM = "patchgencn-1"
 """Changes when the same image, settings and seed give another result."""
 
-BATCH = 16
-"""Samples that share a chain: bounds memory, and does not change any sample but by rounding."""
+BATCH, BATCH_PIXELS = 16, 2**20
+"""Samples that share a chain, and their pixels together: bounds memory, changes no sample but by rounding."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class Pyramid:
 
         Raises `ValueError` for a size or scale that cannot be.
         """
-        stages = self.stages(n, size, seed=seed, start_scale=start_scale, start=start)
-        return stages[-1]
+        batches = self.batches(n, size, seed=seed, start_scale=start_scale, start=start)
+        return torch.cat([stages[-1] for stages in batches])
 
     def stages(
         self,
@@ -82,6 +82,19 @@ class Pyramid:
         start: Tensor | None = None,
     ) -> list[Tensor]:
         """As `sample`, with the ends of the chains at every scale from `start_scale` on."""
+        batches = self.batches(n, size, seed=seed, start_scale=start_scale, start=start)
+        return [torch.cat(parts) for parts in zip(*batches, strict=True)]
+
+    def batches(
+        self,
+        n: int,
+        size: Size | None = None,
+        *,
+        seed: int = 0,
+        start_scale: int = 0,
+        start: Tensor | None = None,
+    ) -> Iterator[list[Tensor]]:
+        """As `stages`, a few samples at a time, in order: for many samples, or large ones, in bounded memory."""
         if n < 1:
             raise ValueError(f"the number of samples is 1 or more, not {n}")
         if not 0 <= start_scale < len(self.nets):
@@ -90,22 +103,21 @@ class Pyramid:
         if min(output) < 1:
             raise ValueError(f"a size has at least one pixel a side, not {output[0]}x{output[1]}")
         sizes = sizes_for(output, self.sizes)
-        batches = [
-            self._batch(list(range(at, min(at + BATCH, n))), sizes, seed, start_scale, start)
-            for at in range(0, n, BATCH)
-        ]
-        return [torch.cat(parts) for parts in zip(*batches, strict=True)]
+        together = max(1, min(BATCH, BATCH_PIXELS // (output[0] * output[1])))
+        return (
+            self._batch(seeded(seed + at, min(together, n - at)), sizes, start_scale, start)
+            for at in range(0, n, together)
+        )
 
     def _batch(
-        self, indices: list[int], sizes: list[Size], seed: int, start_scale: int, start: Tensor | None
+        self, generators: list[torch.Generator], sizes: list[Size], start_scale: int, start: Tensor | None
     ) -> list[Tensor]:
         device = self.observed.device
-        generators = seeded(seed + indices[0], len(indices))
         if start_scale == 0 and start is None:
             begin = noise_start(sizes[0], generators).to(device)
         else:
             begin = check_image(start).to(device) if start is not None else self._below(start_scale)
-            begin = begin.expand(len(indices), -1, -1, -1)
+            begin = begin.expand(len(generators), -1, -1, -1)
             # Chains from one start would end as one picture: a little noise tells them apart.
             noise = normal_each(generators)(resize(begin, sizes[start_scale]))
             begin = (resize(begin, sizes[start_scale]) + 0.1 * noise).clamp(-1, 1)
@@ -214,9 +226,9 @@ def fit(
     """Train a pyramid on one image `(1, 3, H, W)` in [-1, 1].
 
     `settings` wins over `preset`. `on_progress` is called after every update. Raises `ValueError` for a bad
-    image, `DivergenceError` where training fails.
+    image or an unknown preset, `DivergenceError` where training fails.
     """
-    trainer = Trainer(image, settings or PRESETS[preset], seed, device)
+    trainer = Trainer(image, settings or make_settings(preset), seed, device)
     for progress in trainer.updates():
         if on_progress:
             on_progress(progress)

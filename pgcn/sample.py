@@ -66,6 +66,11 @@ def recover_start(observed: Tensor) -> Tensor:
     return resize(resize(observed, (max(1, round(0.75 * h)), max(1, round(0.75 * w)))), (h, w))
 
 
+def recovery_chain(start: Tensor, weights: Weights, settings: Settings) -> Tensor:
+    """The recovery chain at one scale: no noise, so a function of its start and the net alone."""
+    return chain(start, weights, settings, steps=settings.recovery_steps, noise_std=0.0, draw=torch.zeros_like)
+
+
 def recover(observed: Tensor, nets: Sequence[Weights], sizes: Sequence[Size], settings: Settings) -> Iterator[Tensor]:
     """The ends of the recovery chains, scale by scale: the image again, from its coarsest scale `observed`.
 
@@ -73,15 +78,7 @@ def recover(observed: Tensor, nets: Sequence[Weights], sizes: Sequence[Size], se
     """
     x = recover_start(observed)
     for scale, weights in enumerate(nets):
-        end = chain(
-            resize(x, sizes[scale]),
-            weights,
-            settings,
-            steps=settings.recovery_steps,
-            noise_std=0.0,
-            draw=torch.zeros_like,
-        )
-        x = crop(end)
+        x = crop(recovery_chain(resize(x, sizes[scale]), weights, settings))
         yield x
 
 

@@ -12,7 +12,6 @@ back, and the updates that follow are the same to the bit on the same machine.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +23,7 @@ from pgcn.cost import scale_operations
 from pgcn.energy import EnergyNet, Weights, crop, energy, pad
 from pgcn.langevin import normal
 from pgcn.pyramid import check_image, image_pyramid, resize, scale_sizes
-from pgcn.sample import ascend, chain, noise_start, recover_start
+from pgcn.sample import ascend, chain, noise_start, recover_start, recovery_chain
 from pgcn.settings import Settings
 
 DIVERGED = 2.0
@@ -93,7 +92,7 @@ class Trainer:
         self.starts = self.observed[self.scale].new_empty((0, *self.observed[self.scale].shape[1:]))
         self.next_start = 0
         self.recovery_start = self._recovery_start()
-        self.recovered = pad(self.recovery_start)
+        self.recovery_error = recovery_error(self.recovery_start, self.observed[self.scale])
 
     def _new_net(self) -> EnergyNet:
         net = EnergyNet(wide=self.settings.is_wide(max(self.sizes[self.scale])), generator=self.generator)
@@ -104,14 +103,7 @@ class Trainer:
     def _recovery_start(self) -> Tensor:
         if self.scale == 0:
             return recover_start(self.observed[0])
-        below = chain(
-            self.recovery_start,
-            self.frozen[-1],
-            self.settings,
-            steps=self.settings.recovery_steps,
-            noise_std=0.0,
-            draw=torch.zeros_like,
-        )
+        below = recovery_chain(self.recovery_start, self.frozen[-1], self.settings)
         return resize(crop(below), self.sizes[self.scale])
 
     # One update.
@@ -152,22 +144,18 @@ class Trainer:
             noise_std=settings.sigma(self.iteration, scale),
             draw=normal(self.generator),
         )
-        recovering = self.iteration % settings.recovery_every == 0
-        if recovering:
-            self.recovered = chain(
-                self.recovery_start,
-                fixed,
-                settings,
-                steps=settings.recovery_steps,
-                noise_std=0.0,
-                draw=torch.zeros_like,
-            )
+        images = [pad(observed), synthesized]
+        if self.iteration % settings.recovery_every == 0:
+            recovered = recovery_chain(self.recovery_start, fixed, settings)
+            images.append(recovered)
+            self._check(crop(recovered))
 
-        f = energy(torch.cat([synthesized, self.recovered, pad(observed)]), weights)
-        f_synthesized, f_recovered, f_observed = (part.mean() for part in f.split([settings.chains, 1, 1]))
+        f_observed, f_synthesized, *f_recovered = (
+            part.mean() for part in energy(torch.cat(images), weights).split([len(x) for x in images])
+        )
         loss = f_synthesized - f_observed
-        if recovering:
-            loss = loss + settings.recovery_weight * (f_recovered - f_observed)
+        for f in f_recovered:
+            loss = loss + settings.recovery_weight * (f - f_observed)
 
         rate = settings.learning_rate_at(self.iteration, iterations)
         for group in self.optimizer.param_groups:
@@ -179,31 +167,30 @@ class Trainer:
         self.iteration += 1
         figures: dict[str, float] = {}
         if self.iteration % max(1, iterations // RECORDS) == 0 or self.iteration == iterations:
-            figures = self._figures(loss, f_synthesized, f_observed, synthesized, rate)
+            figures = {
+                "loss": float(loss.detach()),
+                "energy_synthesized": float(f_synthesized.detach()),
+                "energy_observed": float(f_observed.detach()),
+                "recovery_error": self.recovery_error,
+                "synthesized_std": float(crop(synthesized).std()),
+                "learning_rate": rate,
+            }
         progress = Progress(scale, len(self.sizes), self.iteration, iterations, self.done, figures)
         if self.iteration == iterations:
             self._end_scale()
         return progress
 
-    def _figures(
-        self, loss: Tensor, f_synthesized: Tensor, f_observed: Tensor, synthesized: Tensor, rate: float
-    ) -> dict[str, float]:
-        """The update's figures; raises `DivergenceError` where they say that training has failed."""
-        error = recovery_error(crop(self.recovered), self.observed[self.scale])
-        figures = {
-            "loss": float(loss.detach()),
-            "energy_synthesized": float(f_synthesized.detach()),
-            "energy_observed": float(f_observed.detach()),
-            "recovery_error": error,
-            "synthesized_std": float(crop(synthesized).std()),
-            "learning_rate": rate,
-        }
-        where = f"scale {self.scale}, iteration {self.iteration}"
-        if not all(math.isfinite(value) for value in figures.values()):
-            raise DivergenceError(f"Training gave a value that is not a number ({where}).")
-        if error > DIVERGED:
-            raise DivergenceError(f"Training diverged ({where}): recovery error {error:.2f}, above {DIVERGED}.")
-        return figures
+    def _check(self, recovered: Tensor) -> None:
+        """Raises `DivergenceError` where the recovered image is far from the observed one, or no image at all.
+
+        Weights that are not finite show here too, at the next recovery.
+        """
+        self.recovery_error = recovery_error(recovered, self.observed[self.scale])
+        if not self.recovery_error <= DIVERGED:
+            raise DivergenceError(
+                f"Training diverged (scale {self.scale}, iteration {self.iteration}): the recovery error is "
+                f"{self.recovery_error:.3g}, above {DIVERGED}."
+            )
 
     def _end_scale(self) -> None:
         """Freeze this scale's net, and begin the next."""
@@ -271,11 +258,7 @@ class Trainer:
         for scale, net in enumerate([*self.nets, self.net] if not self.finished else self.nets):
             tensors |= {f"net.{scale}.{name}": value for name, value in net.state_dict().items()}
         if not self.finished:
-            tensors |= {
-                "starts": self.starts,
-                "recovery_start": self.recovery_start,
-                "recovered": self.recovered,
-            }
+            tensors |= {"starts": self.starts, "recovery_start": self.recovery_start}
             for index, slots in self.optimizer.state_dict()["state"].items():
                 tensors |= {f"adam.{index}.{name}": value for name, value in slots.items()}
         where = {
@@ -285,6 +268,7 @@ class Trainer:
             "scale": str(self.scale),
             "iteration": str(self.iteration),
             "next_start": str(self.next_start),
+            "recovery_error": repr(self.recovery_error),
         }
         return {name: value.detach().clone().contiguous().cpu() for name, value in tensors.items()}, where
 
@@ -317,9 +301,9 @@ class Trainer:
             self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
             self.starts = tensors["starts"].to(device)
             self.recovery_start = tensors["recovery_start"].to(device)
-            self.recovered = tensors["recovered"].to(device)
         self.iteration = int(where["iteration"])
         self.next_start = int(where["next_start"])
+        self.recovery_error = float(where["recovery_error"])
         self.generator.set_state(tensors["generator"])
 
 

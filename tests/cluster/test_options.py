@@ -22,7 +22,7 @@ def test_what_is_no_pair_is_said(pair):
 
 def test_the_command_line_wins_over_the_file_which_wins_over_the_preset(tmp_path):
     config = tmp_path / "run.yaml"
-    config.write_text("preset: small\nsamples: 9\nsizes: [1x1, 320x200]\niterations: 50\nstep_size: 0.02\n")
+    config.write_text("preset: small\nsamples: 9\nsize: [1x1, 320x200]\niterations: 50\nstep_size: 0.02\n")
     asked = request({"samples": 3}, ["iterations=60"], config)
     assert (asked.preset, asked.samples, asked.sizes) == ("small", 3, ("1x1", "320x200"))
     assert asked.overrides == {"iterations": "60", "step_size": 0.02}
