@@ -71,12 +71,14 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
     trouble = _train(prepared, request, queue, tracker, stop) if jobs else None
     tracker.end()
     trouble = trouble or queue.stopped
-    if trouble is None:
-        trouble = _finish(store, console)
-    if trouble is None and plan.jobs.keys() & tracker.committed_jobs - committed(store):
-        trouble = (
-            f"Workers say they are done, but {store.url} does not have it: use a bucket, or a folder that all share."
-        )
+    damaged: list[str] = []
+    try:
+        if trouble is None and tracker.committed_jobs - committed(store):
+            trouble = f"Workers are done, but {store.url} has nothing of it: use a bucket, or a folder that all share."
+        if trouble is None:
+            damaged = _finish(store)
+    except StoreError as error:
+        trouble = str(error)
     done, failed, left = tracker.counts
     if trouble is not None:
         code = _stopped(console, trouble)
@@ -85,8 +87,12 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
     if stop and left:
         console.print(f"Interrupted: {done} done, {failed} failed, {left} left. The same command goes on.")
         return Exit.INTERRUPTED
+    if damaged:
+        console.print("Left out of the tables; --retry trains them again:", highlight=False)
+        for sentence in damaged:
+            console.print(f"  {sentence}", highlight=False, markup=False)
     console.print(f"{done} done, {failed} failed." if failed else f"All {done} done.", highlight=False)
-    return Exit.SOME_FAILED if failed else Exit.DONE
+    return Exit.SOME_FAILED if failed or damaged else Exit.DONE
 
 
 def _train(prepared: Prepared, request: Request, queue: Queue, tracker: Tracker, stop: StopSignal) -> str | None:
@@ -103,21 +109,16 @@ def _train(prepared: Prepared, request: Request, queue: Queue, tracker: Tracker,
     return None
 
 
-def _finish(store: Store, console: Console) -> str | None:
-    """Build tables and gallery where they are not current; returns a sentence for what is not as it should be."""
-    try:
-        if is_current(store):
-            return None
-        records = records_now(store)
-        found = gather(store)
-        build_gallery(store)
-        if found.problems:
-            listed = "; ".join(found.problems[:5])
-            return f"Some results are damaged, and left out of the tables: {listed}. --retry trains them again."
+def _finish(store: Store) -> list[str]:
+    """Build tables and gallery where they are not current; returns sentences for results that are damaged."""
+    if is_current(store):
+        return []
+    records = records_now(store)
+    found = gather(store)
+    build_gallery(store)
+    if not found.problems:
         mark_current(store, records)
-    except StoreError as error:
-        return str(error)
-    return None
+    return found.problems
 
 
 def _stopped(console: Console, trouble: str) -> Exit:

@@ -24,6 +24,12 @@ def job(name="a", need=NEED):
     return Job(spec, name, 1.0, need)
 
 
+def take(queue, now=0.0):
+    """The next job that may start, or None."""
+    needs = queue.needs(now)
+    return queue.next(needs[0]) if needs else None
+
+
 def fail(queue, one, failure, reason="", now=0.0):
     return queue.failed(one, failure, reason, "it broke", now)
 
@@ -33,9 +39,9 @@ def test_each_class_is_tried_again_as_often_as_its_policy_says(failure):
     queue = Queue([job()])
     retries = POLICY[failure].retries
     for attempt in range(20 if retries is None else retries):
-        one = queue.next(now=1e9, need=next(iter(queue.needs(1e9))))
+        one = take(queue, 1e9)
         assert not fail(queue, one, failure), attempt
-    one = queue.next(now=1e9, need=next(iter(queue.needs(1e9))))
+    one = take(queue, 1e9)
     assert fail(queue, one, failure) == (retries is not None)
     assert len(queue) == (1 if retries is None else 0)
 
@@ -50,10 +56,10 @@ def test_the_table_of_the_design():
 
 def test_a_numeric_failure_comes_back_with_a_new_seed_and_half_the_step_and_the_same_name():
     queue = Queue([job()])
-    one = queue.next(0, NEED)
+    one = take(queue, 0)
     before = one.spec
     fail(queue, one, FailureClass.NUMERIC)
-    after = queue.next(0, NEED).spec
+    after = take(queue, 0).spec
     assert after.settings.step_size == before.settings.step_size / 2
     assert after.seed != before.seed
     assert after.job_id == before.job_id
@@ -61,52 +67,66 @@ def test_a_numeric_failure_comes_back_with_a_new_seed_and_half_the_step_and_the_
 
 def test_memory_failures_come_back_with_more():
     queue = Queue([job("a", Need(cpus=1, gpus=0.25)), job("b")])
-    fail(queue, queue.next(0, Need(cpus=1, gpus=0.25)), FailureClass.GPU_OOM)
-    fail(queue, queue.next(0, NEED), FailureClass.HOST_OOM)
-    assert queue.needs(0) == {Need(cpus=1, gpus=1.0), Need(cpus=1, memory=2 * DOUBLED_FROM)}
+    fail(queue, queue.next(Need(cpus=1, gpus=0.25)), FailureClass.GPU_OOM)
+    fail(queue, take(queue, 0), FailureClass.HOST_OOM)
+    assert set(queue.needs(0)) == {Need(cpus=1, gpus=1.0), Need(cpus=1, memory=2 * DOUBLED_FROM)}
 
 
 def test_store_failures_wait_longer_each_time():
     queue = Queue([job()])
-    fail(queue, queue.next(0, NEED), FailureClass.STORE, now=100)
-    assert queue.next(101, NEED) is None
+    fail(queue, take(queue, 0), FailureClass.STORE, now=100)
+    assert take(queue, 101) is None
     assert not queue.needs(101)
-    again = queue.next(102, NEED)
+    again = take(queue, 102)
     fail(queue, again, FailureClass.STORE, now=102)
-    assert queue.next(105, NEED) is None
-    assert queue.next(106, NEED) is again
+    assert take(queue, 105) is None
+    assert take(queue, 106) is again
 
 
 def test_the_same_bug_on_the_first_images_stops_the_run():
     queue = Queue([job(str(i)) for i in range(10)])
     for i in range(BREAKER):
         assert queue.stopped is None, i
-        fail(queue, queue.next(0, NEED), FailureClass.BUG, reason="abc")
+        fail(queue, take(queue, 0), FailureClass.BUG, reason="abc")
     assert "same reason" in queue.stopped
     assert "it broke" in queue.stopped
 
 
-def test_different_bugs_or_a_success_between_do_not_stop_it():
+def test_different_bugs_do_not_stop_it():
     queue = Queue([job(str(i)) for i in range(20)])
     for i in range(6):
-        fail(queue, queue.next(0, NEED), FailureClass.BUG, reason=f"bug {i}")
-    for i in range(6):
-        fail(queue, queue.next(0, NEED), FailureClass.BUG, reason="abc")
-        if i % 2:
-            queue.succeeded()
+        fail(queue, take(queue), FailureClass.BUG, reason=f"bug {i}")
     assert queue.stopped is None
+
+
+def test_once_an_image_is_done_the_same_bug_on_others_is_theirs():
+    queue = Queue([job(str(i)) for i in range(20)])
+    take(queue)
+    queue.succeeded()
+    for _ in range(6):
+        fail(queue, take(queue), FailureClass.BUG, reason="abc")
+    assert queue.stopped is None
+
+
+def test_storage_stops_the_run_when_it_has_failed_images_for_good_not_before():
+    queue = Queue([job(str(i)) for i in range(BREAKER)])
+    ended, now = 0, 0.0
+    while queue.stopped is None:
+        now += 1e4
+        ended += fail(queue, take(queue, now), FailureClass.STORE, reason="down", now=now)
+    assert ended == BREAKER
 
 
 def test_one_image_that_fails_twice_is_one_image():
     queue = Queue([job()])
     for _ in range(2):
-        fail(queue, queue.next(0, NEED), FailureClass.BUG, reason="abc")
+        fail(queue, take(queue, 0), FailureClass.BUG, reason="abc")
     assert queue.stopped is None
 
 
 def test_bad_settings_stop_the_run_at_once():
     queue = Queue([job("a"), job("b")])
-    fail(queue, queue.next(0, NEED), FailureClass.CONFIG)
+    fail(queue, take(queue, 0), FailureClass.CONFIG)
     assert queue.stopped == "it broke"
     assert queue.stopped_by_settings
 
@@ -114,12 +134,12 @@ def test_bad_settings_stop_the_run_at_once():
 def test_bad_images_never_stop_a_run():
     queue = Queue([job(str(i)) for i in range(50)])
     for _ in range(50):
-        assert fail(queue, queue.next(0, NEED), FailureClass.INPUT, reason="same")
+        assert fail(queue, take(queue, 0), FailureClass.INPUT, reason="same")
     assert queue.stopped is None
 
 
 def test_a_job_that_was_handed_back_is_next():
     queue = Queue([job("a"), job("b")])
-    one = queue.next(0, NEED)
+    one = take(queue, 0)
     queue.put_back(one)
-    assert queue.next(0, NEED) is one
+    assert take(queue, 0) is one

@@ -160,6 +160,8 @@ def test_status_failures_and_query_on_the_command_line(finished):
     code, output = ask("query", run, "SELECT image_id, patch_swd, wall_s FROM results", "--format", "csv")
     assert code == 0
     assert len(output.strip().splitlines()) == 9
+    assert "asks nothing" in ask("query", run, "-- nothing")[1]
+    assert "cannot be written" in ask("query", run, "SELECT 1", "--format", "csv", "--out", "/no/such/x.csv")[1]
     code, output = ask("query", run, "SELECT nothing FROM results")
     assert code == 2
     assert "nothing" in output
@@ -185,9 +187,9 @@ def test_new_samples_at_any_size(finished, tmp_path):
 
     found = {p.name: Image.open(p).size for p in (tmp_path / "new").iterdir()}
     assert found == {
-        "photo-03-2x1-seed9.png": (40, 16), "photo-03-2x1-seed10.png": (40, 16),
-        "photo-03-1x2-seed9.png": (20, 32), "photo-03-1x2-seed10.png": (20, 32),
-        "photo-03-50x30-seed9.png": (50, 30), "photo-03-50x30-seed10.png": (50, 30),
+        "birds_photo-03-2x1-seed9.png": (40, 16), "birds_photo-03-2x1-seed10.png": (40, 16),
+        "birds_photo-03-1x2-seed9.png": (20, 32), "birds_photo-03-1x2-seed10.png": (20, 32),
+        "birds_photo-03-50x30-seed9.png": (50, 30), "birds_photo-03-50x30-seed10.png": (50, 30),
     }  # fmt: skip
     code, output = ask("sample", run, "photo-0", "--out", tmp_path)
     assert code == 2
@@ -264,8 +266,46 @@ def test_a_diverging_training_is_tried_twice_and_never_a_result(tmp_path):
     assert code == 3
     assert "1 failed before (--retry tries them again)" in output
     assert len(read_failures(store)[failures[0].job_id]) == 2
-    assert pgcn("run", images, "--out", tmp_path / "run", *wild, "--retry")[0] == 3
+    code, output = pgcn("run", images, "--out", tmp_path / "run", *wild, "--retry")
+    assert code == 3, output
     assert len(read_failures(store)[failures[0].job_id]) == 4
+
+
+def test_a_damaged_result_is_said_and_made_again_with_retry(tmp_path):
+    images = write_photographs(tmp_path / "images", 2)
+    command = ["run", images, "--out", tmp_path / "run", *options()]
+    assert pgcn(*command)[0] == 0
+    samples = sorted((tmp_path / "run" / "attempts").glob("*/*/samples.parquet"))
+    samples[0].write_bytes(samples[0].read_bytes()[:100])
+    for path in (tmp_path / "run" / "tables").rglob("*.*"):
+        path.unlink()
+    code, output = ask(*command)
+    assert code == 3, output
+    assert "--retry trains them again" in output
+    assert query(Store(str(tmp_path / "run")), "SELECT * FROM results").num_rows == 1
+    code, output = pgcn(*command, "--retry")
+    assert code == 0, output
+    assert "1 to train, 1 done before" in output
+    assert query(Store(str(tmp_path / "run")), "SELECT * FROM results").num_rows == 2
+
+
+def test_a_bound_that_is_raised_lets_the_image_in(tmp_path):
+    images = write_photographs(tmp_path / "images", 1)
+    code, output = ask("run", images, "--out", tmp_path / "run", *options(), "--max-pixels", "100")
+    assert code == 3, output
+    assert "1 refused" in output
+    code, output = pgcn("run", images, "--out", tmp_path / "run", *options())
+    assert code == 0, output
+
+
+def test_equal_names_from_two_folders_are_two_images(tmp_path):
+    a, b = write_photographs(tmp_path / "a", 1), write_photographs(tmp_path / "b", 1)
+    photograph(5).save(b / "photo-00.png")
+    for images in (a, b):
+        assert pgcn("run", images, "--out", tmp_path / "run", *options())[0] == 0
+    rows = query(Store(str(tmp_path / "run")), "SELECT image_id, uri FROM results").to_pylist()
+    assert {row["uri"] for row in rows} == {"a/photo-00.png", "b/photo-00.png"}
+    assert len({row["image_id"] for row in rows}) == 2
 
 
 @pytest.fixture(scope="module")
@@ -383,6 +423,7 @@ def test_the_same_bug_on_every_image_stops_the_run(tmp_path):
         (["run", ".", "--out", "run", "--ray-address", "127.0.0.1:1"], "No Ray answers at 127.0.0.1:1"),
         (["run", ".", "--out", "run", "--ray-address", "ray://127.0.0.1:1"], "ray job submit"),
         (["run", ".", "--out", "run", "--cpus-per-job", "0"], "cpus_per_job must be above 0"),
+        (["run", ".", "--out", "run", "--seed", "99999999999999999999"], "--seed"),
         (["status", "."], "no run"),
         (["query", ".", "SELECT 1"], "no run"),
         (["frobnicate"], "frobnicate"),
