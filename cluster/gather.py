@@ -117,7 +117,7 @@ def gather(store: Store) -> Gathered:
 def is_current(store: Store) -> bool:
     """Whether tables and gallery were built from the records as they are now."""
     try:
-        return store.get(BUILT) == records_now(store)
+        return store.get(BUILT) == records_now(store) and store.exists("gallery/index.html")
     except FileNotFoundError:
         return False
 

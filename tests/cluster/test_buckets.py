@@ -53,8 +53,10 @@ def test_a_bucket_of_images_in_and_a_bucket_of_results_out(server, images):
     assert not secrets
 
 
-def test_a_killed_driver_is_gone_on_with_from_the_bucket(server, images):
-    run = server.url
+def test_a_killed_driver_is_gone_on_with_from_the_bucket(juicefs, reach):
+    images, run, server = reach(juicefs), juicefs.url, juicefs
+    for index in range(3):
+        Store(images).put(f"a/photo-{index}.png", png_bytes(photograph(index)))
     arguments = ["run", f"{images}/a", "--out", run, *options(**LONG), "--checkpoint-seconds", "0.2"]
     process = start(*arguments, env=server.env)
     wait_for(lambda: len(checkpoints(run)) >= 2, process=process)
