@@ -62,7 +62,7 @@ class Plan:
         if self.done:
             parts.append(f"{len(self.done)} done before")
         if self.refused:
-            parts.append(f"{len(self.refused)} refused")
+            parts.append(f"{len(self.refused)} refused (--retry looks again)")
         if self.failed:
             parts.append(f"{len(self.failed)} failed before (--retry tries them again)")
         return ", ".join(parts) + "."

@@ -155,7 +155,7 @@ def make_plan(prepared: Prepared, cluster: Cluster | None, *, retry: bool) -> Pl
     new: list[Item] = []
     for source in prepared.sources:
         entry = prepared.known.get(source.image_id)
-        unread = entry is None or not unchanged(source, entry)
+        unread = entry is None or not unchanged(source, entry) or (retry and entry.problem is not None)
         (new if unread else old).append((source, None if unread else entry))
     found = look_at(old, prepared.ask, None)
     if new and cluster is not None:

@@ -98,18 +98,10 @@ def plan_source(source: Source, ask: Ask, options: Mapping[str, Any] | None, kno
 def unchanged(source: Source, known: Entry) -> bool:
     """Whether storage says that the image is still the one in the manifest, so that it need not be read.
 
-    A refused one is always read again: what was wrong (its permissions, the bound on pixels) may not show there.
+    What was wrong with a refused one (its permissions, the bound on pixels) may be mended without that.
     """
-    return (
-        known.problem is None
-        and source.version is not None
-        and (known.uri, known.version, known.size_bytes)
-        == (
-            source.uri,
-            source.version,
-            source.size_bytes,
-        )
-    )
+    same = (known.uri, known.version, known.size_bytes) == (source.uri, source.version, source.size_bytes)
+    return source.version is not None and same
 
 
 def _look(source: Source, max_pixels: int, options: Mapping[str, Any] | None) -> dict[str, Any]:
