@@ -42,15 +42,13 @@ def artifacts(run, suffix=".safetensors"):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, ray_address):
+def finished(tmp_path_factory):
     """A folder of twelve pictures of which four are bad, and the run over it."""
     root = tmp_path_factory.mktemp("finished")
     images = write_photographs(root / "images" / "birds", 7)
     write_bad_pictures(images)
     (images / "photo-00-copy.png").write_bytes((images / "photo-00.png").read_bytes())
-    code, output = pgcn(
-        "run", root / "images", "--out", root / "run", *options(), "--size", "2x1", "--ray-address", ray_address
-    )
+    code, output = pgcn("run", root / "images", "--out", root / "run", *options(), "--size", "2x1")
     return root / "images", root / "run", code, output
 
 
@@ -217,11 +215,11 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_manifest_overrides_settings_and_seeds_for_its_images(tmp_path, ray_address):
+def test_a_manifest_overrides_settings_and_seeds_for_its_images(tmp_path):
     write_photographs(tmp_path / "images", 2)
     manifest = tmp_path / "images" / "manifest.csv"
     manifest.write_text("uri,image_id,seed,iterations\nphoto-00.png,first,7,5\nphoto-01.png,second,,\n")
-    code, output = pgcn("run", manifest, "--out", tmp_path / "run", *options(), env={"RAY_ADDRESS": ray_address})
+    code, output = pgcn("run", manifest, "--out", tmp_path / "run", *options())
     assert code == 0, output
     store = Store(str(tmp_path / "run"))
     rows = {r["image_id"]: r for r in query(store, "SELECT image_id, seed, settings FROM results").to_pylist()}
@@ -235,30 +233,30 @@ def test_a_manifest_overrides_settings_and_seeds_for_its_images(tmp_path, ray_ad
     assert not (tmp_path / "other").exists()
 
 
-def test_a_run_inside_the_folder_of_images_does_not_take_its_own_pictures(tmp_path, ray_address):
+def test_a_run_inside_the_folder_of_images_does_not_take_its_own_pictures(tmp_path):
     write_photographs(tmp_path, 1)
     for words in ("1 images, 1 to train", "1 images, nothing left to train"):
-        code, output = pgcn("run", ".", "--out", "run", *options(), cwd=tmp_path, env={"RAY_ADDRESS": ray_address})
+        code, output = pgcn("run", ".", "--out", "run", *options(), cwd=tmp_path)
         assert code == 0, output
         assert words in output
         assert list((tmp_path / "run" / "gallery" / "thumbs").iterdir())
 
 
-def test_a_mended_image_runs_and_its_old_failure_is_gone(tmp_path, ray_address):
+def test_a_mended_image_runs_and_its_old_failure_is_gone(tmp_path):
     images = write_photographs(tmp_path / "images", 1)
     (images / "late.png").write_bytes(b"")
-    assert pgcn("run", images, "--out", tmp_path / "run", *options(), env={"RAY_ADDRESS": ray_address})[0] == 3
+    assert pgcn("run", images, "--out", tmp_path / "run", *options())[0] == 3
     photograph(9).save(images / "late.png")
-    code, output = pgcn("run", images, "--out", tmp_path / "run", *options(), env={"RAY_ADDRESS": ray_address})
+    code, output = pgcn("run", images, "--out", tmp_path / "run", *options())
     assert code == 0, output
     assert "1 to train, 1 done before" in output
     assert query(Store(str(tmp_path / "run")), "SELECT * FROM failures").num_rows == 0
 
 
-def test_a_diverging_training_is_tried_twice_and_never_a_result(tmp_path, ray_address):
+def test_a_diverging_training_is_tried_twice_and_never_a_result(tmp_path):
     images = write_photographs(tmp_path / "images", 1)
     wild = options(learning_rate=1.0, step_size=10.0, iterations=60)
-    code, output = pgcn("run", images, "--out", tmp_path / "run", *wild, env={"RAY_ADDRESS": ray_address})
+    code, output = pgcn("run", images, "--out", tmp_path / "run", *wild)
     assert code == 3, output
     store = Store(str(tmp_path / "run"))
     (failures,) = read_failures(store).values()
@@ -268,15 +266,15 @@ def test_a_diverging_training_is_tried_twice_and_never_a_result(tmp_path, ray_ad
     assert code == 3
     assert "1 failed before (--retry tries them again)" in output
     assert len(read_failures(store)[failures[0].job_id]) == 2
-    code, output = pgcn("run", images, "--out", tmp_path / "run", *wild, "--retry", env={"RAY_ADDRESS": ray_address})
+    code, output = pgcn("run", images, "--out", tmp_path / "run", *wild, "--retry")
     assert code == 3, output
     assert len(read_failures(store)[failures[0].job_id]) == 4
 
 
-def test_a_damaged_result_is_said_and_made_again_with_retry(tmp_path, ray_address):
+def test_a_damaged_result_is_said_and_made_again_with_retry(tmp_path):
     images = write_photographs(tmp_path / "images", 2)
     command = ["run", images, "--out", tmp_path / "run", *options()]
-    assert pgcn(*command, env={"RAY_ADDRESS": ray_address})[0] == 0
+    assert pgcn(*command)[0] == 0
     samples = sorted((tmp_path / "run" / "attempts").glob("*/*/samples.parquet"))
     samples[0].write_bytes(samples[0].read_bytes()[:100])
     for path in (tmp_path / "run" / "tables").rglob("*.*"):
@@ -285,28 +283,26 @@ def test_a_damaged_result_is_said_and_made_again_with_retry(tmp_path, ray_addres
     assert code == 3, output
     assert "--retry trains them again" in output
     assert query(Store(str(tmp_path / "run")), "SELECT * FROM results").num_rows == 1
-    code, output = pgcn(*command, "--retry", env={"RAY_ADDRESS": ray_address})
+    code, output = pgcn(*command, "--retry")
     assert code == 0, output
     assert "1 to train, 1 done before" in output
     assert query(Store(str(tmp_path / "run")), "SELECT * FROM results").num_rows == 2
 
 
-def test_a_bound_that_is_raised_lets_the_image_in(tmp_path, ray_address):
+def test_a_bound_that_is_raised_lets_the_image_in(tmp_path):
     images = write_photographs(tmp_path / "images", 1)
     code, output = ask("run", images, "--out", tmp_path / "run", *options(), "--max-pixels", "100")
     assert code == 3, output
     assert "1 refused" in output
-    code, output = pgcn(
-        "run", images, "--out", tmp_path / "run", *options(), "--retry", env={"RAY_ADDRESS": ray_address}
-    )
+    code, output = pgcn("run", images, "--out", tmp_path / "run", *options(), "--retry")
     assert code == 0, output
 
 
-def test_equal_names_from_two_folders_are_two_images(tmp_path, ray_address):
+def test_equal_names_from_two_folders_are_two_images(tmp_path):
     a, b = write_photographs(tmp_path / "a", 1), write_photographs(tmp_path / "b", 1)
     photograph(5).save(b / "photo-00.png")
     for images in (a, b):
-        assert pgcn("run", images, "--out", tmp_path / "run", *options(), env={"RAY_ADDRESS": ray_address})[0] == 0
+        assert pgcn("run", images, "--out", tmp_path / "run", *options())[0] == 0
     rows = query(Store(str(tmp_path / "run")), "SELECT image_id, uri FROM results").to_pylist()
     assert {row["uri"] for row in rows} == {"a/photo-00.png", "b/photo-00.png"}
     assert len({row["image_id"] for row in rows}) == 2
