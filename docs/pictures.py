@@ -1,4 +1,4 @@
-"""Makes the README's pictures from a run: `python docs/pictures.py runs/demo docs/demo.png`.
+"""Makes the README's pictures from a run: `python docs/pictures.py runs/demo docs/demo.webp`.
 
 One row an image: the image, then samples of the trained size, then one twice as wide.
 """
@@ -40,7 +40,7 @@ def main(run: str, out: Path) -> None:
         for image in row:
             sheet.paste(image, (left, line * (HEIGHT + GAP)))
             left += image.width + GAP
-    sheet.quantize(256).save(out, optimize=True)
+    sheet.save(out, quality=90)
 
 
 if __name__ == "__main__":
