@@ -70,7 +70,12 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
     queue = Queue(jobs)
     trouble = _train(prepared, request, queue, tracker, stop) if jobs else None
     tracker.end()
-    trouble = trouble or queue.stopped
+    done, failed, left = tracker.counts
+    counts = f"{done} done, {failed} failed, {left} left. The same command goes on."
+    if stop and left:
+        # Whoever stops a run wants to be gone: `pgcn gather` builds tables of what is done.
+        console.print(f"Interrupted: {counts}", highlight=False)
+        return Exit.INTERRUPTED
     damaged: list[str] = []
     try:
         if trouble is None and tracker.committed_jobs - committed(store):
@@ -79,14 +84,11 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
             damaged = _finish(store)
     except StoreError as error:
         trouble = str(error)
-    done, failed, left = tracker.counts
+    trouble = trouble or queue.stopped
     if trouble is not None:
         code = _stopped(console, trouble)
-        console.print(f"{done} done, {failed} failed, {left} left. The same command goes on.", highlight=False)
+        console.print(counts, highlight=False)
         return Exit.BAD_COMMAND if queue.stopped_by_settings else code
-    if stop and left:
-        console.print(f"Interrupted: {done} done, {failed} failed, {left} left. The same command goes on.")
-        return Exit.INTERRUPTED
     if damaged:
         console.print("Left out of the tables; --retry trains them again:", highlight=False)
         for sentence in damaged:

@@ -350,7 +350,13 @@ def test_a_killed_worker_costs_only_the_time_since_its_last_restart_point(undist
 
 def test_a_killed_driver_is_gone_on_with_by_the_same_command(undisturbed, tmp_path):
     images, expected = undisturbed
-    code, _ = strike(images, tmp_path / "run", lambda process: process.kill())
+
+    def kill(process):
+        state = json.loads(ask("status", tmp_path / "run", "--json")[1])
+        assert (state["state"], state["images"], state["progress"]["images"]) == ("running", 3, 3)
+        process.kill()
+
+    code, _ = strike(images, tmp_path / "run", kill)
     assert code == -signal.SIGKILL
     assert ask("status", tmp_path / "run")[0] == 0
     code, output = pgcn("run", images, "--out", tmp_path / "run", *STRUCK)
