@@ -12,7 +12,6 @@ back, and the updates that follow are the same to the bit on the same machine.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,9 +28,6 @@ from pgcn.settings import Settings
 
 DIVERGED = 2.0
 """Squared recovery error, summed over channels and averaged over pixels, above which a training has failed."""
-
-PATIENCE = 5
-"""Recoveries in a row above that end a training: short chains overshoot now and then, and come back."""
 
 AHEAD = 16
 """Starts drawn together where each is used once: the frozen scales run as a batch, not one by one."""
@@ -97,7 +93,6 @@ class Trainer:
         self.next_start = 0
         self.recovery_start = self._recovery_start()
         self.recovery_error = recovery_error(self.recovery_start, self.observed[self.scale])
-        self.far = 0
 
     def _new_net(self) -> EnergyNet:
         net = EnergyNet(wide=self.settings.is_wide(max(self.sizes[self.scale])), generator=self.generator)
@@ -153,7 +148,7 @@ class Trainer:
         if self.iteration % settings.recovery_every == 0:
             recovered = recovery_chain(self.recovery_start, fixed, settings)
             images.append(recovered)
-            self._check(crop(recovered))
+            self.recovery_error = recovery_error(crop(recovered), observed)
 
         f_observed, f_synthesized, *f_recovered = (
             part.mean() for part in energy(torch.cat(images), weights).split([len(x) for x in images])
@@ -172,6 +167,7 @@ class Trainer:
         self.iteration += 1
         figures: dict[str, float] = {}
         if self.iteration % max(1, iterations // RECORDS) == 0 or self.iteration == iterations:
+            self._check()
             figures = {
                 "loss": float(loss.detach()),
                 "energy_synthesized": float(f_synthesized.detach()),
@@ -185,26 +181,20 @@ class Trainer:
             self._end_scale()
         return progress
 
-    def _check(self, recovered: Tensor) -> None:
-        """Raises `DivergenceError` where recovered images stay far from the observed one, or are none at all.
+    def _check(self) -> None:
+        """Raises `DivergenceError` where the last recovered image is far from the observed one, or no image at all.
 
-        Weights that are not finite show here too, at the next recovery.
+        Weights that are not finite show here too, at the next recovery. As the published code does, this looks
+        now and then, and at the end of a scale: short chains overshoot at times, and come back.
         """
-        self.recovery_error = recovery_error(recovered, self.observed[self.scale])
-        self.far = 0 if self.recovery_error <= DIVERGED else self.far + 1
-        if self.far >= PATIENCE or not math.isfinite(self.recovery_error):
-            raise self._diverged()
-
-    def _diverged(self) -> DivergenceError:
-        return DivergenceError(
-            f"Training diverged (scale {self.scale}, iteration {self.iteration}): the recovery error is "
-            f"{self.recovery_error:.3g}, above {DIVERGED}."
-        )
+        if not self.recovery_error <= DIVERGED:
+            raise DivergenceError(
+                f"Training diverged (scale {self.scale}, iteration {self.iteration}): the recovery error is "
+                f"{self.recovery_error:.3g}, above {DIVERGED}."
+            )
 
     def _end_scale(self) -> None:
-        """Freeze this scale's net, and begin the next. Raises `DivergenceError`: a failed net is never frozen."""
-        if self.far:
-            raise self._diverged()
+        """Freeze this scale's net, and begin the next."""
         self.net.update_norms()
         self.nets.append(self.net)
         self.frozen.append(self.net.weights().detach())
@@ -280,7 +270,6 @@ class Trainer:
             "iteration": str(self.iteration),
             "next_start": str(self.next_start),
             "recovery_error": repr(self.recovery_error),
-            "far": str(self.far),
         }
         return {name: value.detach().clone().contiguous().cpu() for name, value in tensors.items()}, where
 
@@ -316,7 +305,6 @@ class Trainer:
         self.iteration = int(where["iteration"])
         self.next_start = int(where["next_start"])
         self.recovery_error = float(where["recovery_error"])
-        self.far = int(where["far"])
         self.generator.set_state(tensors["generator"])
 
 
