@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cluster.snapshot import summary, view
-from cluster.status import Status, final_failures, find_image, require_run
+from cluster.status import Status, failed_for_good, find_image, require_run
 from cluster.status import status as read_status
 from cluster.stopping import Limits, StopSignal
 from jobs.commit import committed
@@ -185,7 +185,7 @@ def failures(
     store = Store(run)
     require_run(store)
     entries = sorted(read_manifest(store).values(), key=lambda entry: entry.image_id)
-    failed = final_failures(store, entries, committed(store))
+    failed = failed_for_good(store, entries, committed(store))
     found = [(entry, failed[entry.job_id]) for entry in entries if entry.job_id in failed]
     if as_json:
         print(json.dumps([{"image_id": e.image_id, **f.model_dump(mode="json")} for e, f in found], indent=1))
@@ -242,11 +242,11 @@ def gallery(run: Run) -> None:
     """Build the run's gallery from its tables."""
     from cluster.gallery import build_gallery
     from cluster.gather import gather as build_tables
-    from cluster.gather import is_current
+    from cluster.gather import is_current, records_now
 
     store = Store(run)
     require_run(store)
-    if not is_current(store):
+    if not is_current(store, records_now(store)):
         build_tables(store)
     print(build_gallery(store))
 

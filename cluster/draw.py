@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import torch
 
+from cluster.device import choose_device
 from jobs.ahead import ahead
 from jobs.commit import Commit, read_artifact, read_commit
 from jobs.failures import ConfigError
@@ -50,12 +51,7 @@ def draw_samples(
 
     Files are named after the image, size and seed. Raises `ConfigError` for what cannot be drawn.
     """
-    if device not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"The device {device!r} is not one of auto, cpu, cuda.")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("There is no GPU here for --device cuda.")
-    use = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-    pyramid = load_pyramid(store, entry).to(use)
+    pyramid = load_pyramid(store, entry).to(choose_device(device, torch.cuda.is_available))
     if start_scale >= len(pyramid.nets):
         raise ConfigError(f"--start-scale is 0 to {len(pyramid.nets) - 1} for {entry.image_id}, not {start_scale}.")
     resolved = {size: resolve_size(size, pyramid.sizes[-1]) for size in sizes}

@@ -50,8 +50,9 @@ class Driver:
             self._stop_workers()
 
     def _hand_out(self) -> None:
-        for need in self._queue.needs(time.monotonic()):
-            while need in self._queue.needs(time.monotonic()):
+        moment = time.monotonic()
+        for need in self._queue.needs(moment):
+            while need in self._queue.needs(moment):
                 member = self._fleet.idle(need)
                 if member is None:
                     self._fleet.release_others(need)

@@ -173,7 +173,7 @@ class Fleet:
             ray.remote(num_cpus=0, max_retries=0)(slay).options(scheduling_strategy=there).remote(pulse.pid)
         attempt, wall_s = member.lease.attempt, time.monotonic() - member.lease.began_at
         self.end(member)
-        return Outcome(attempt, "failed", round(wall_s, 3), "", failure, reason, spoiled=True)
+        return Outcome(attempt, "failed", round(wall_s, 3), "", failure, reason)
 
     def stop_all(self) -> None:
         """Ask every busy worker to write its restart point and hand its job back."""

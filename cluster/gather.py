@@ -114,10 +114,10 @@ def gather(store: Store) -> Gathered:
     return found
 
 
-def is_current(store: Store) -> bool:
-    """Whether tables and gallery were built from the records as they are now."""
+def is_current(store: Store, records: bytes) -> bool:
+    """Whether tables and gallery show these `records`, as `records_now` gives them."""
     try:
-        return store.get(BUILT) == records_now(store) and store.exists("gallery/index.html")
+        return store.get(BUILT) == records and store.exists("gallery/index.html")
     except FileNotFoundError:
         return False
 

@@ -113,9 +113,9 @@ def _train(prepared: Prepared, request: Request, queue: Queue, tracker: Tracker,
 
 def _finish(store: Store) -> list[str]:
     """Build tables and gallery where they are not current; returns sentences for results that are damaged."""
-    if is_current(store):
-        return []
     records = records_now(store)
+    if is_current(store, records):
+        return []
     found = gather(store)
     build_gallery(store)
     if not found.problems:

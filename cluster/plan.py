@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +11,17 @@ import ray
 from ray.exceptions import RayTaskError
 
 from cluster.queue import Job, Need
-from jobs.commit import Failure, committed, damaged, new_attempt, now, read_failures, withdraw, write_failure
+from jobs.commit import (
+    Failure,
+    committed,
+    damaged,
+    final_failures,
+    new_attempt,
+    now,
+    read_failures,
+    withdraw,
+    write_failure,
+)
 from jobs.failures import ConfigError, FailureClass, JobError
 from jobs.manifest import Ask, Entry, plan_source
 from jobs.sources import Source
@@ -26,7 +35,6 @@ CHUNK = 16
 """Images that one task looks at."""
 
 Item = tuple[Source, Entry | None]
-Look = Callable[[list[Item], Ask, Mapping[str, Any] | None], list[Entry]]
 
 
 @dataclass
@@ -68,19 +76,12 @@ class Plan:
         return ", ".join(parts) + "."
 
 
-def look_at(items: list[Item], ask: Ask, options: Mapping[str, Any] | None) -> list[Entry]:
+def look_at(items: list[Item], ask: Ask) -> list[Entry]:
     """Manifest rows of some images; `known` rows spare reading what storage says is unchanged."""
-    return [plan_source(source, ask, options, known) for source, known in items]
+    return [plan_source(source, ask, known) for source, known in items]
 
 
-def with_threads(items: list[Item], ask: Ask, options: Mapping[str, Any] | None) -> list[Entry]:
-    """Look at all images from this process."""
-    with ThreadPoolExecutor(8) as pool:
-        chunks = pool.map(lambda chunk: look_at(chunk, ask, options), _chunks(items))
-        return [entry for chunk in chunks for entry in chunk]
-
-
-def with_ray(items: list[Item], ask: Ask, options: Mapping[str, Any] | None) -> list[Entry]:
+def with_ray(items: list[Item], ask: Ask) -> list[Entry]:
     """Look at all images in tasks of the cluster, so that reading and hashing cost the driver nothing."""
     task = ray.remote(num_cpus=1, max_retries=3)(look_at)
     chunks = list(_chunks(items))
@@ -91,7 +92,7 @@ def with_ray(items: list[Item], ask: Ask, options: Mapping[str, Any] | None) -> 
     while todo or waiting:
         while todo and len(waiting) < limit:
             index, chunk = todo.popleft()
-            waiting[task.remote(chunk, ask, options)] = index
+            waiting[task.remote(chunk, ask)] = index
         (ready, *_), _ = ray.wait(list(waiting), num_returns=1)
         try:
             entries[waiting.pop(ready)] = ray.get(ready)
@@ -124,7 +125,7 @@ def sort_out(store: Store, sources: list[Source], entries: list[Entry], ask: Ask
         withdraw(store, broken)
         done -= broken
     before = read_failures(store, {entry.job_id for entry in entries} - done)
-    failed = {job: failures[-1] for job, failures in before.items() if failures[-1].final}
+    failed = final_failures(before)
     plan = Plan(entries=entries)
     for source, entry in zip(sources, entries, strict=True):
         job = entry.job_id

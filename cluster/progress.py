@@ -34,7 +34,6 @@ class Tracker:
         self._finished_work = 0.0
         self._found_work = 0.0  # done before this run began: restart points
         self._seen: set[str] = set()
-        self._finished_before = done + failed
         self._history: deque[tuple[float, float]] = deque([(time.monotonic(), 0.0)])
         self._kept_at = 0.0
         self._said_previews = False

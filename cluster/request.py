@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
+from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.connection import Cluster
-from cluster.plan import Item, Plan, check_overrides, look_at, sort_out, with_ray, with_threads
+from cluster.device import choose_device
+from cluster.plan import Item, Plan, check_overrides, look_at, sort_out, with_ray
 from cluster.queue import Need
 from cluster.stopping import Limits
+from jobs.ahead import ahead
 from jobs.failures import ConfigError
 from jobs.identity import RunIdentity, check_same, read_identity
-from jobs.manifest import Ask, Entry, read_manifest, unchanged
-from jobs.sources import Source, find_sources
+from jobs.manifest import Ask, Entry, plan_source, read_manifest, unchanged
+from jobs.sources import Source, apart, find_sources
 from jobs.spec import SamplePlan
 from jobs.store import Store
 from jobs.urls import is_local, local_path
@@ -70,7 +70,7 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
     store = Store(request.out)
     standing = read_identity(store)
     said: list[str] = []
-    device = _device(request.device, cluster)
+    device = choose_device(request.device, cluster.has_gpu)
     preset = request.preset
     if preset is None and standing is not None:
         preset = standing.preset
@@ -107,11 +107,7 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
 def _apart(source: Source, known: Mapping[str, Entry]) -> Source:
     """The source, under another name where an earlier command gave its name to an image from elsewhere."""
     other = known.get(source.image_id)
-    if other is None or other.uri == source.uri:
-        return source
-    mark = hashlib.sha256(source.location.encode()).hexdigest()[:6]
-    path = PurePosixPath(source.image_id)
-    return replace(source, image_id=str(path.with_name(f"{path.stem}-{mark}{path.suffix}")))
+    return source if other is None or other.uri == source.uri else apart(source)
 
 
 def _inside(location: str, out: str) -> bool:
@@ -126,21 +122,7 @@ def _beside(settings: Settings, preset: str) -> dict[str, Any]:
     return {name: value for name, value in settings.model_dump().items() if plain[name] != value}
 
 
-def _device(wanted: str, cluster: Cluster) -> str:
-    if wanted not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"The device {wanted!r} is not one of auto, cpu, cuda.")
-    if wanted == "cpu":
-        return "cpu"
-    if cluster.has_gpu():
-        return "cuda"
-    if wanted == "cuda":
-        raise ConfigError("There is no GPU here for --device cuda. Use --device cpu, or a cluster with --ray-address.")
-    return "cpu"
-
-
 def _need(request: Request, device: str) -> Need:
-    if request.cpus_per_job <= 0:
-        raise ConfigError(f"--cpus-per-job must be above 0, not {request.cpus_per_job:g}.")
     if device == "cpu":
         return Need(cpus=request.cpus_per_job)
     share = request.gpus_per_job
@@ -157,12 +139,12 @@ def make_plan(prepared: Prepared, cluster: Cluster | None, *, retry: bool) -> Pl
         entry = prepared.known.get(source.image_id)
         unread = entry is None or not unchanged(source, entry) or (retry and entry.problem is not None)
         (new if unread else old).append((source, None if unread else entry))
-    found = look_at(old, prepared.ask, None)
+    found = look_at(old, prepared.ask)
     if new and cluster is not None:
         cluster.join()
-        found += with_ray(new, prepared.ask, None)
+        found += with_ray(new, prepared.ask)
     elif new:
-        found += with_threads(new, prepared.ask, None)
+        found += ahead(lambda item: plan_source(item[0], prepared.ask, item[1]), new)
     entries = {entry.image_id: entry for entry in found}
     return sort_out(
         prepared.store,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, ValidationError
 
 from cluster.snapshot import PROGRESS, Snapshot
-from jobs.commit import Failure, committed, read_failures
+from jobs.commit import Failure, committed, final_failures, read_failures
 from jobs.failures import ConfigError
 from jobs.identity import RunIdentity, read_identity
 from jobs.manifest import Entry, read_manifest
@@ -48,7 +48,7 @@ def status(store: Store) -> Status:
     identity = require_run(store)
     entries = list(read_manifest(store).values())
     done = committed(store)
-    failed = final_failures(store, entries, done)
+    failed = failed_for_good(store, entries, done)
     left = [entry for entry in entries if entry.job_id not in done and entry.job_id not in failed]
     classes = Counter(str(failed[e.job_id].failure) for e in entries if e.job_id in failed)
     progress = _progress(store)
@@ -66,11 +66,9 @@ def status(store: Store) -> Status:
     )
 
 
-def final_failures(store: Store, entries: list[Entry], done: set[str]) -> dict[str, Failure]:
+def failed_for_good(store: Store, entries: list[Entry], done: set[str]) -> dict[str, Failure]:
     """The last failure of each job of the manifest that is not done and will not be tried again by itself."""
-    asked = {entry.job_id for entry in entries} - done
-    last = {job: failures[-1] for job, failures in read_failures(store, asked).items()}
-    return {job: failure for job, failure in last.items() if failure.final}
+    return final_failures(read_failures(store, {entry.job_id for entry in entries} - done))
 
 
 def _progress(store: Store) -> Snapshot | None:

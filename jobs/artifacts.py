@@ -63,20 +63,24 @@ def draw(
     finest = len(pyramid.sizes) - 1
     recovered = pyramid.recover()
     for scale, (image, again, stage) in enumerate(
-        zip(observed, recovered, pyramid.stages(1, seed=spec.seed), strict=True)
+        zip(observed, recovered, next(pyramid.batches(1, seed=spec.seed)), strict=True)
     ):
         pictures.add("observed", image, scale)
         pictures.add("recovered", again, scale)
         pictures.add("stage", stage, scale, seed=spec.seed)
 
+    measured: Tensor | None = None
     for size in spec.plan.sizes:
-        seed = spec.seed
-        for stages in pyramid.batches(spec.plan.count, resolve_size(size, pyramid.sizes[-1]), seed=seed):
+        seed, pixels = spec.seed, resolve_size(size, pyramid.sizes[-1])
+        for stages in pyramid.batches(spec.plan.count, pixels, seed=seed):
+            if pixels == pyramid.sizes[-1] and measured is None:
+                measured = stages[-1][:MEASURED]
             pictures.add("sample", stages[-1], finest, size=size, seed=seed, first=seed - spec.seed)
             seed += len(stages[-1])
             on_alive()
-    samples = pyramid.sample(min(MEASURED, spec.plan.count), seed=spec.seed)
-    return pictures.rows, measure(samples, recovered[-1], observed[-1])
+    if measured is None:
+        measured = pyramid.sample(min(MEASURED, spec.plan.count), seed=spec.seed)
+    return pictures.rows, measure(measured, recovered[-1], observed[-1])
 
 
 def preview_path(job_id: str) -> str:

@@ -136,6 +136,11 @@ def read_failures(store: Store, jobs: Collection[str] | None = None) -> dict[str
     return failures
 
 
+def final_failures(failures: Mapping[str, list[Failure]]) -> dict[str, Failure]:
+    """The last failure of each job that will not be tried again by itself."""
+    return {job: those[-1] for job, those in failures.items() if those[-1].final}
+
+
 def _read_failure(store: Store, path: str) -> Failure | None:
     try:
         return Failure.model_validate_json(store.get(path))

@@ -69,7 +69,7 @@ class Ask:
         return make_settings(self.preset, {**self.overrides, **source.overrides})
 
 
-def plan_source(source: Source, ask: Ask, options: Mapping[str, Any] | None, known: Entry | None) -> Entry:
+def plan_source(source: Source, ask: Ask, known: Entry | None) -> Entry:
     """Look at one image, and say which job it is, or why it is refused. Raises `StoreError` alone.
 
     An image that storage says is unchanged since `known` is not read again.
@@ -81,7 +81,7 @@ def plan_source(source: Source, ask: Ask, options: Mapping[str, Any] | None, kno
     if known and unchanged(source, known):
         facts = {name: getattr(known, name) for name in facts}
     elif source.problem is None:
-        facts |= _look(source, ask.max_pixels, options)
+        facts |= _look(source, ask.max_pixels)
     # What could not be read has no bytes to be named by; its name only has to be its own.
     image = facts["sha256"] or hashlib.sha256(f"unreadable {source.uri}".encode()).hexdigest()
     return Entry(
@@ -104,9 +104,9 @@ def unchanged(source: Source, known: Entry) -> bool:
     return source.version is not None and same
 
 
-def _look(source: Source, max_pixels: int, options: Mapping[str, Any] | None) -> dict[str, Any]:
+def _look(source: Source, max_pixels: int) -> dict[str, Any]:
     try:
-        data = read_source(source.location, source.uri, options)
+        data = read_source(source.location, source.uri)
     except InputError as error:
         return {"problem": str(error)}
     facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}

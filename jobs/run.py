@@ -11,10 +11,9 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +23,7 @@ from jobs.artifacts import Row, draw, preview, preview_path, warning
 from jobs.checkpoints import last_checkpoint, remove_checkpoints, write_checkpoint
 from jobs.commit import Commit, now, publish
 from jobs.failures import InputError
-from jobs.images import decode, to_tensor
+from jobs.images import Picture, decode, to_tensor
 from jobs.privacy import scrub
 from jobs.sources import read_source
 from jobs.spec import JobSpec
@@ -41,14 +40,12 @@ class Stopped(Exception):
 class Conditions:
     """Where and how a job runs: nothing here changes its result.
 
-    `device` is torch's word; `checkpoint_seconds` the most time between restart points; `options` go to the
-    filesystem that holds the image.
+    `device` is torch's word; `checkpoint_seconds` the most time between restart points.
     """
 
     device: str = "cpu"
     checkpoint_seconds: float = 60.0
     max_pixels: int = 64_000_000
-    options: Mapping[str, Any] | None = None
 
 
 class Log:
@@ -165,8 +162,8 @@ def clean_up(store: Store, job_id: str) -> None:
     store.delete([preview_path(job_id)])
 
 
-def _read(spec: JobSpec, conditions: Conditions) -> Any:
-    data = read_source(spec.location, spec.uri, conditions.options)
+def _read(spec: JobSpec, conditions: Conditions) -> Picture:
+    data = read_source(spec.location, spec.uri)
     if hashlib.sha256(data).hexdigest() != spec.sha256:
         raise InputError(
             f"{spec.uri} changed after the run looked at it. Run the same command again to take it as it is now."

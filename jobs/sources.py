@@ -25,7 +25,7 @@ from jobs.source_bytes import read_source
 from jobs.storage_errors import error_code, patiently
 from jobs.urls import driver_problem, filesystem, is_local, is_web, local_path, public_url
 
-__all__ = ["Source", "find_sources", "read_source"]
+__all__ = ["Source", "apart", "find_sources", "read_source"]
 
 MAX_LIST_BYTES = 2 * 2**30
 
@@ -290,11 +290,16 @@ def _with_unique_ids(found: Iterable[_Found]) -> list[Source]:
         if source.image_id in sources:
             if each.given:
                 raise ConfigError(f"The image_id {source.image_id!r} is given to two images: choose another for one.")
-            digest = hashlib.sha256(_fingerprint(source).encode()).hexdigest()
-            names = (f"{source.image_id}-{digest[:length]}" for length in (6, 64))
-            source = replace(source, image_id=next(name for name in names if name not in sources))
+            others = (apart(source, length) for length in (6, 64))
+            source = next(other for other in others if other.image_id not in sources)
         sources[source.image_id] = source
     return [sources[image_id] for image_id in sorted(sources)]
+
+
+def apart(source: Source, length: int = 6) -> Source:
+    """The source under its other name, for where another image has its own: the same at every run."""
+    digest = hashlib.sha256(_fingerprint(source).encode()).hexdigest()
+    return replace(source, image_id=f"{source.image_id}-{digest[:length]}")
 
 
 def _fingerprint(source: Source) -> str:

@@ -10,7 +10,6 @@ import mimetypes
 import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
@@ -18,6 +17,7 @@ import pyarrow.dataset as ds
 from fsspec import AbstractFileSystem
 from pyarrow.fs import FSSpecHandler, LocalFileSystem, PyFileSystem
 
+from jobs.ahead import ahead
 from jobs.failures import StoreError
 from jobs.storage_errors import error_code, explain, patiently
 from jobs.urls import filesystem, is_local, local_path, public_url
@@ -30,7 +30,6 @@ _SINGLE_PUT_LIMIT = 5 * 2**30  # S3's own, in bytes
 # Limits of one put: how long a server may take, and the slowest line that it is sent over, in bytes a second.
 PUT_TIMEOUT_S = 30.0
 SLOWEST_UPLOAD = 128 * 2**10
-_DELETES_AT_ONCE = 8
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
@@ -102,9 +101,8 @@ class Store:
     def delete(self, paths: Iterable[str]) -> None:
         """Remove objects; those that are absent are fine."""
         checked = [_checked(path) for path in paths]
-        with ThreadPoolExecutor(_DELETES_AT_ONCE) as pool:
-            for _ in pool.map(lambda path: self._patiently(lambda folder: folder.delete(path)), checked):
-                pass
+        for _ in ahead(lambda path: self._patiently(lambda folder: folder.delete(path)), checked):
+            pass
 
     def check(self) -> None:
         """Write, read back and delete a small object: `StoreError` if a run could not work here."""

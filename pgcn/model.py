@@ -72,19 +72,6 @@ class Pyramid:
         batches = self.batches(n, size, seed=seed, start_scale=start_scale, start=start)
         return torch.cat([stages[-1] for stages in batches])
 
-    def stages(
-        self,
-        n: int = 1,
-        size: Size | None = None,
-        *,
-        seed: int = 0,
-        start_scale: int = 0,
-        start: Tensor | None = None,
-    ) -> list[Tensor]:
-        """As `sample`, with the ends of the chains at every scale from `start_scale` on."""
-        batches = self.batches(n, size, seed=seed, start_scale=start_scale, start=start)
-        return [torch.cat(parts) for parts in zip(*batches, strict=True)]
-
     def batches(
         self,
         n: int,
@@ -94,7 +81,7 @@ class Pyramid:
         start_scale: int = 0,
         start: Tensor | None = None,
     ) -> Iterator[list[Tensor]]:
-        """As `stages`, a few samples at a time, in order: for many samples, or large ones, in bounded memory."""
+        """As `sample`, a few at a time, in order, in bounded memory: the chains' ends at every scale, finest last."""
         if n < 1:
             raise ValueError(f"the number of samples is 1 or more, not {n}")
         if not 0 <= start_scale < len(self.nets):

@@ -73,6 +73,7 @@ class Trainer:
         self.seed = seed
         self.sizes = scale_sizes(image.shape[2], image.shape[3], settings)
         self.observed = image_pyramid(image, self.sizes)
+        self._work = [scale_operations(scale, self.sizes, settings) for scale in range(len(self.sizes))]
         self.generator = torch.Generator(device=image.device).manual_seed(seed)
         self.on_alive: Callable[[], None] = lambda: None
         """Called now and then within long updates: a sign of life for who watches."""
@@ -85,9 +86,8 @@ class Trainer:
 
     def _begin_scale(self) -> None:
         """A new net, a new optimizer, no starts yet, and the recovery of the scale below."""
-        net = self._new_net()
-        self.net = net
-        self.optimizer = torch.optim.Adam(net.parameters(), lr=self.settings.learning_rate, betas=(0.5, 0.999))
+        self.net = self._new_net()
+        self.optimizer = self._new_optimizer()
         self.iteration = 0
         self.starts = self.observed[self.scale].new_empty((0, *self.observed[self.scale].shape[1:]))
         self.next_start = 0
@@ -99,6 +99,9 @@ class Trainer:
         if self.settings.warm_start and self.nets and self.nets[-1].channels == net.channels:
             net.load_state_dict(self.nets[-1].state_dict())
         return net
+
+    def _new_optimizer(self) -> torch.optim.Adam:
+        return torch.optim.Adam(self.net.parameters(), lr=self.settings.learning_rate, betas=(0.5, 0.999))
 
     def _recovery_start(self) -> Tensor:
         if self.scale == 0:
@@ -244,9 +247,8 @@ class Trainer:
         """Share of all the work that is done, in [0, 1]."""
         if self.finished:
             return 1.0
-        work = [scale_operations(scale, self.sizes, self.settings) for scale in range(len(self.sizes))]
-        here = work[self.scale] * self.iteration / self.iterations
-        return (sum(work[: self.scale]) + here) / sum(work)
+        here = self._work[self.scale] * self.iteration / self.iterations
+        return (sum(self._work[: self.scale]) + here) / sum(self._work)
 
     # Taking the state out, and putting it back.
 
@@ -291,10 +293,9 @@ class Trainer:
             self.frozen.append(net.weights().detach())
         self.scale = int(where["scale"])
         if not self.finished:
-            net = EnergyNet(wide=self.settings.is_wide(max(self.sizes[self.scale])), generator=self.generator)
-            net.load_state_dict(_under(f"net.{self.scale}.", tensors))
-            self.net = net
-            self.optimizer = torch.optim.Adam(net.parameters(), lr=self.settings.learning_rate, betas=(0.5, 0.999))
+            self.net = self._new_net()
+            self.net.load_state_dict(_under(f"net.{self.scale}.", tensors))
+            self.optimizer = self._new_optimizer()
             slots: dict[int, dict[str, Any]] = {}
             for name, value in _under("adam.", tensors).items():
                 index, slot = name.split(".")

@@ -34,7 +34,7 @@ def test_a_sample_is_reproducible_and_its_own(pyramid):
 
 
 def test_stages_are_one_a_scale(pyramid):
-    stages = pyramid.stages(2)
+    (stages,) = pyramid.batches(2)
     assert [tuple(s.shape[-2:]) for s in stages] == pyramid.sizes
     assert torch.equal(stages[-1], pyramid.sample(2))
 
