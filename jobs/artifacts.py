@@ -13,7 +13,7 @@ from jobs.images import encode_png, to_rgb
 from jobs.spec import JobSpec, resolve_size
 from pgcn.metrics import copy_share, diversity, patch_swd
 from pgcn.model import Pyramid
-from pgcn.train import recovery_error
+from pgcn.train import recovery_errors
 
 MEASURED = 8
 """Samples that are measured: the mean over these says as much as over all."""
@@ -100,7 +100,7 @@ def measure(samples: Tensor, recovered: Tensor, image: Tensor) -> dict[str, floa
         "patch_swd": _mean(patch_swd(x[None], image) for x in samples),
         "copy": _mean(copy_share(x[None], image) for x in samples),
         "diversity": diversity(samples, image),
-        "recovery_error": recovery_error(recovered, image),
+        "recovery_error": float(recovery_errors(recovered, image)),
         "contrast": float(samples.std() / image.std().clamp_min(1e-6)),
     }
     return {name: value for name, value in figures.items() if math.isfinite(value)}

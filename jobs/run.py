@@ -29,6 +29,7 @@ from jobs.sources import read_source
 from jobs.spec import JobSpec
 from jobs.store import Store
 from pgcn.model import ALGORITHM, Pyramid
+from pgcn.restart import restore, state_of
 from pgcn.train import Progress, Trainer
 
 
@@ -176,15 +177,15 @@ def _begin(image: Tensor, store: Store, spec: JobSpec, conditions: Conditions, l
     state = last_checkpoint(store, spec.job_id)
     if state is not None:
         try:
-            trainer = Trainer(image, spec.settings, spec.seed, conditions.device)
+            trainer = Trainer([image], spec.settings, [spec.seed], conditions.device)
             history = History.taken_from(state[1])
-            trainer.restore(*state)
+            restore(trainer, [state])
         except (ValueError, KeyError):
             log("a restart point of another training is there (an earlier try with another seed): starting anew")
         else:
             log(f"going on from a restart point at scale {trainer.scale}, iteration {trainer.iteration}")
             return trainer, history
-    return Trainer(image, spec.settings, spec.seed, conditions.device), History(train_s=0.0, resumes=0, curves=[])
+    return Trainer([image], spec.settings, [spec.seed], conditions.device), History(train_s=0.0, resumes=0, curves=[])
 
 
 def _train(
@@ -202,7 +203,7 @@ def _train(
 
     def save() -> None:
         nonlocal saved
-        tensors, where = trainer.state()
+        tensors, where = state_of(trainer)
         history.put_into(where)
         write_checkpoint(store, spec.job_id, (tensors, where))
         saved = time.monotonic()
@@ -211,14 +212,15 @@ def _train(
         history.train_s = before + time.monotonic() - began
         history.curves += [
             {"scale": progress.scale, "iteration": progress.iteration, "name": name, "value": value}
-            for name, value in progress.figures.items()
+            for figures in progress.figures
+            for name, value in figures.items()
         ]
         on_progress(progress)
         if should_stop():
             save()
             raise Stopped
         if progress.scale_finished:
-            figures = ", ".join(f"{name} {value:.4g}" for name, value in progress.figures.items())
+            figures = ", ".join(f"{name} {value:.4g}" for name, value in progress.figures[0].items())
             log(f"scale {progress.scale} of {progress.scales} trained, {progress.iterations} updates: {figures}")
             if not trainer.finished:
                 store.put(preview_path(spec.job_id), preview(Pyramid.trained(trainer), spec.seed))

@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from pgcn.energy import NARROW, PAD, WIDE, EnergyNet
+from pgcn.energy import NARROW, PAD, WIDE, EnergyNet, energy_gradient
 from pgcn.pyramid import Size
 from pgcn.sample import chain
 from pgcn.settings import Settings
@@ -50,12 +50,13 @@ def measured_rate(size: Size, settings: Settings, device: str = "cpu", threads: 
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     wide = settings.is_wide(max(size))
-    net = EnergyNet(wide=wide, generator=torch.Generator(device=device).manual_seed(0)).weights().detach()
+    net = EnergyNet(wide=wide, generators=[torch.Generator(device=device).manual_seed(0)])
+    gradient = energy_gradient(net.weights(), settings.precision)
     x = torch.zeros(1, 3, *size, device=device)
 
     def steps(count: int) -> float:
         began = time.perf_counter()
-        chain(x, net, settings, steps=count, noise_std=0.0, draw=torch.zeros_like).sum().item()
+        chain(x, gradient, settings, steps=count, noise_std=0.0, draw=torch.zeros_like).sum().item()
         return time.perf_counter() - began
 
     steps(1)

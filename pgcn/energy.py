@@ -6,7 +6,7 @@ Internal Learning", CVPR 2021. Sampling goes UP f.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -21,7 +21,10 @@ WIDE = (128, 64, 64, 64, 1)
 
 
 class Weights(NamedTuple):
-    """What f needs: kernels `(C_out, C_in, 3, 3)`, spectrally normalized but for the last, and biases."""
+    """What f needs, for a stack of B images that are learned side by side; B is 1 for one image.
+
+    Kernels `(B, C_out, C_in, 3, 3)`, spectrally normalized but for the last, and biases `(B, C_out)`.
+    """
 
     kernels: tuple[Tensor, ...]
     biases: tuple[Tensor, ...]
@@ -30,8 +33,18 @@ class Weights(NamedTuple):
         """The same numbers without gradients, as chains use them."""
         return Weights(tuple(k.detach() for k in self.kernels), tuple(b.detach() for b in self.biases))
 
+    def of(self, image: int) -> Weights:
+        """One image's, as a stack of one."""
+        one = slice(image, image + 1)
+        return Weights(tuple(k[one] for k in self.kernels), tuple(b[one] for b in self.biases))
+
+    def to(self, where: str | torch.device | torch.dtype) -> Weights:
+        """The same on a device, or in a number format."""
+        return Weights(tuple(k.to(where) for k in self.kernels), tuple(b.to(where) for b in self.biases))
+
 
 Precision = Literal["float32", "bfloat16"]
+"""Of the convolutions. Weights, states of chains, means and updates are float32 in both."""
 
 
 def pad(x: Tensor) -> Tensor:
@@ -44,38 +57,47 @@ def crop(x: Tensor) -> Tensor:
     return x[..., PAD:-PAD, PAD:-PAD]
 
 
-def energy(padded: Tensor, weights: Weights) -> Tensor:
-    """f at every position: padded images `(N, 3, H + 10, W + 10)` to `(N, 1, H, W)`.
+def convolve(h: Tensor, kernel: Tensor, bias: Tensor | None = None, padding: int = 0) -> Tensor:
+    """Each image of a stack with its own kernel: h `(N, B·C_in, H, W)`, kernel `(B, C_out, C_in, 3, 3)`.
+
+    Channels stay last in memory, which is what oneDNN and cuDNN are fast with.
+    """
+    flat = kernel.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    return F.conv2d(h, flat, None if bias is None else bias.flatten(), padding=padding, groups=len(kernel))
+
+
+def energy(padded: Tensor, weights: Weights, precision: Precision = "float32") -> Tensor:
+    """f at every position: padded images `(N, B·3, H + 10, W + 10)` to `(N, B, H, W)`.
 
     ELU after each of the first four layers; the last is plain.
     """
-    h = padded.contiguous(memory_format=torch.channels_last)
+    form = _number_format(padded, precision)
+    weights = weights.to(form)
+    h = padded.to(form).contiguous(memory_format=torch.channels_last)
     for kernel, bias in zip(weights.kernels[:-1], weights.biases[:-1], strict=True):
-        h = F.elu(F.conv2d(h, kernel, bias))
-    return F.conv2d(h, weights.kernels[-1], weights.biases[-1])
+        h = F.elu(convolve(h, kernel, bias), inplace=True)
+    return convolve(h, weights.kernels[-1], weights.biases[-1]).to(padded.dtype)
+
+
+def _number_format(x: Tensor, precision: Precision) -> torch.dtype:
+    return torch.bfloat16 if precision == "bfloat16" and x.dtype == torch.float32 else x.dtype
 
 
 def energy_gradient(weights: Weights, precision: Precision = "float32") -> Callable[[Tensor], Tensor]:
-    """The function that maps padded images `(N, 3, H + 10, W + 10)` to ∇Σf there, for weights that stay.
+    """The function that maps padded images `(N, B·3, H + 10, W + 10)` to ∇Σf there, for weights that stay.
 
     The five layers written out, which on a CPU core takes 0.88 to 0.98 of the time of autograd
     (`benchmarks/gradient.py`): f itself is never formed, the last layer's part is the same at every step, and
     each convolution's gradient is one with the flipped kernel.
     """
-
-    def prepare(kernel: Tensor) -> Tensor:
-        half = precision == "bfloat16" and kernel.dtype == torch.float32
-        return kernel.to(torch.bfloat16 if half else kernel.dtype).contiguous(memory_format=torch.channels_last)
-
-    kernels = [prepare(kernel) for kernel in weights.kernels]
-    biases = [bias.to(kernel.dtype) for bias, kernel in zip(weights.biases, kernels, strict=True)]
-    flipped = [prepare(kernel.flip(2, 3).transpose(0, 1)) for kernel in kernels]
+    kernels, biases = weights.detach().to(_number_format(weights.kernels[0], precision))
+    flipped = [kernel.flip(3, 4).transpose(1, 2) for kernel in kernels]
     ends: dict[torch.Size, Tensor] = {}
 
     def end(images: int, height: int, width: int) -> Tensor:
         """∇Σf at the last layer's input: a function of its kernel alone."""
-        ones = kernels[-1].new_ones(images, 1, height - 2 * PAD, width - 2 * PAD)
-        return F.conv2d(ones, flipped[-1], padding=2).contiguous(memory_format=torch.channels_last)
+        ones = kernels[-1].new_ones(images, len(kernels[-1]), height - 2 * PAD, width - 2 * PAD)
+        return convolve(ones, flipped[-1], padding=2).contiguous(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def gradient(padded: Tensor) -> Tensor:
@@ -84,69 +106,76 @@ def energy_gradient(weights: Weights, precision: Precision = "float32") -> Calla
         h = padded.to(kernels[0].dtype).contiguous(memory_format=torch.channels_last)
         activations = []
         for kernel, bias in zip(kernels[:-1], biases[:-1], strict=True):
-            h = F.elu(F.conv2d(h, kernel, bias), inplace=True)
+            h = F.elu(convolve(h, kernel, bias), inplace=True)
             activations.append(h)
         g = ends[padded.shape]
         for kernel, a in zip(reversed(flipped[:-1]), reversed(activations), strict=True):
             # ELU' is 1 above zero and exp(x) = ELU + 1 below.
-            g = F.conv2d(g * a.add_(1).clamp_(max=1), kernel, padding=2)
+            g = convolve(g * a.add_(1).clamp_(max=1), kernel, padding=2)
         return g.to(padded.dtype)
 
     return gradient
 
 
 def power_iteration(matrix: Tensor, u: Tensor, steps: int = 1) -> Tensor:
-    """Improve `u` `(rows,)`, a guess of the first left singular vector of `matrix` `(rows, columns)`."""
+    """Improve `u` `(…, rows)`, a guess of the first left singular vector of `matrix` `(…, rows, columns)`."""
     for _ in range(steps):
-        v = F.normalize(matrix.mT @ u, dim=0)
-        u = F.normalize(matrix @ v, dim=0)
+        u = F.normalize(_times(matrix, _right_vector(matrix, u)), dim=-1)
     return u
 
 
 def largest_singular_value(matrix: Tensor, u: Tensor) -> Tensor:
-    """σ = uᵀ M v with v along Mᵀu; `u` and v are constants to the gradient (Miyato et al., 2018)."""
+    """σ = uᵀ M v `(…)` with v along Mᵀu; `u` and v are constants to the gradient (Miyato et al., 2018)."""
     with torch.no_grad():
-        v = F.normalize(matrix.mT @ u, dim=0)
-    return torch.dot(u, matrix @ v)
+        v = _right_vector(matrix, u)
+    return (u * _times(matrix, v)).sum(-1)
+
+
+def _right_vector(matrix: Tensor, u: Tensor) -> Tensor:
+    return F.normalize(_times(matrix.mT, u), dim=-1)
+
+
+def _times(matrix: Tensor, vector: Tensor) -> Tensor:
+    return (matrix @ vector.unsqueeze(-1)).squeeze(-1)
 
 
 class EnergyNet(nn.Module):
-    """The weights of f at one scale, and the singular vectors that its spectral norm keeps.
+    """The weights of f at one scale for a stack of images, and the singular vectors that their spectral norms keep.
 
     Kernels start from N(0, 0.005), biases from zero; `u` starts converged, so that the first updates see a
-    true norm.
+    true norm. Each image draws from its own generator, so that it starts the same in any stack.
     """
 
-    def __init__(self, *, wide: bool, generator: torch.Generator) -> None:
+    def __init__(self, *, wide: bool, generators: Sequence[torch.Generator]) -> None:
         super().__init__()
         self.channels = WIDE if wide else NARROW
         inputs = (3, *self.channels[:-1])
 
         def randn(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=generator, device=generator.device)
+            return torch.stack([torch.randn(*shape, generator=g, device=g.device) for g in generators])
 
         self.kernels = nn.ParameterList(
             nn.Parameter(0.005 * randn(c_out, c_in, 3, 3)) for c_in, c_out in zip(inputs, self.channels, strict=True)
         )
         self.biases = nn.ParameterList(
-            nn.Parameter(torch.zeros(c_out, device=generator.device)) for c_out in self.channels
+            nn.Parameter(self.kernels[0].new_zeros(len(generators), c_out)) for c_out in self.channels
         )
         for layer, kernel in enumerate(list(self.kernels)[:-1]):
-            u = F.normalize(randn(kernel.shape[0]), dim=0)
-            self.register_buffer(f"u{layer}", power_iteration(kernel.detach().flatten(1), u, steps=20))
+            u = F.normalize(randn(kernel.shape[1]), dim=-1)
+            self.register_buffer(f"u{layer}", power_iteration(kernel.detach().flatten(2), u, steps=20))
 
     def update_norms(self) -> None:
         """One power iteration for each normalized layer: once an update, since chains do not move weights."""
         with torch.no_grad():
             for layer, kernel in enumerate(list(self.kernels)[:-1]):
                 u = self.get_buffer(f"u{layer}")
-                u.copy_(power_iteration(kernel.flatten(1), u))
+                u.copy_(power_iteration(kernel.flatten(2), u))
 
     def weights(self) -> Weights:
         """Kernels divided by their largest singular value (the last one as it is), and biases."""
         kernels = list(self.kernels)
         normalized = [
-            kernel / largest_singular_value(kernel.flatten(1), self.get_buffer(f"u{layer}"))
+            kernel / largest_singular_value(kernel.flatten(2), self.get_buffer(f"u{layer}")).view(-1, 1, 1, 1, 1)
             for layer, kernel in enumerate(kernels[:-1])
         ]
         return Weights((*normalized, kernels[-1]), tuple(self.biases))

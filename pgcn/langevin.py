@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -11,17 +11,18 @@ Draw = Callable[[Tensor], Tensor]
 """Standard normal noise ε of the shape of its argument."""
 
 
-def normal(generator: torch.Generator) -> Draw:
-    """ε from one generator, on its own device."""
+def normal_stack(generators: Sequence[torch.Generator]) -> Draw:
+    """ε with one generator for each image of a stack: `(N, B·3, H, W)` for B generators, each on its own device."""
 
     def draw(x: Tensor) -> Tensor:
-        return torch.randn(x.shape, generator=generator, device=generator.device).to(x)
+        shape = (x.shape[0], x.shape[1] // len(generators), *x.shape[2:])
+        return torch.cat([torch.randn(shape, generator=g, device=g.device) for g in generators], dim=1).to(x)
 
     return draw
 
 
-def normal_each(generators: list[torch.Generator]) -> Draw:
-    """ε with one generator for each image of the batch: an image's noise does not depend on its neighbours."""
+def normal_each(generators: Sequence[torch.Generator]) -> Draw:
+    """ε with one generator for each of N states: a sample's noise does not depend on its neighbours."""
 
     def draw(x: Tensor) -> Tensor:
         each = [torch.randn(x.shape[1:], generator=g, device=g.device) for g in generators]

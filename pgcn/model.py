@@ -29,8 +29,8 @@ BATCH, BATCH_PIXELS = 16, 2**20
 class Pyramid:
     """The energy functions of one image, scale 0 the coarsest.
 
-    `nets` are spectrally normalized weights, `sizes` the trained sizes (height, width), `observed` the image
-    at scale 0, `(1, 3, H₀, W₀)` in [-1, 1], which recovery starts from.
+    `nets` are spectrally normalized weights (stacks of one), `sizes` the trained sizes (height, width),
+    `observed` the image at scale 0, `(1, 3, H₀, W₀)` in [-1, 1], which recovery starts from.
     """
 
     settings: Settings
@@ -40,12 +40,14 @@ class Pyramid:
     observed: Tensor
 
     @staticmethod
-    def trained(trainer: Trainer) -> Pyramid:
-        """The pyramid of a trainer, as far as its scales are trained; at least one must be."""
+    def trained(trainer: Trainer, image: int = 0) -> Pyramid:
+        """The pyramid of one image of a trainer, as far as its scales are trained; at least one must be."""
         count = len(trainer.frozen)
         if count == 0:
             raise ValueError("no scale is trained yet")
-        return Pyramid(trainer.settings, trainer.seed, trainer.sizes[:count], list(trainer.frozen), trainer.observed[0])
+        nets = [weights.of(image) for weights in trainer.frozen]
+        observed = trainer.observed[0][:, 3 * image : 3 * image + 3]
+        return Pyramid(trainer.settings, trainer.seeds[image], trainer.sizes[:count], nets, observed)
 
     @property
     def parameters(self) -> int:
@@ -133,10 +135,7 @@ class Pyramid:
 
     def to(self, device: str | torch.device) -> Pyramid:
         """The same pyramid on a device."""
-        nets = [
-            Weights(tuple(k.to(device) for k in net.kernels), tuple(b.to(device) for b in net.biases))
-            for net in self.nets
-        ]
+        nets = [net.to(device) for net in self.nets]
         return Pyramid(self.settings, self.seed, self.sizes, nets, self.observed.to(device))
 
     # Files: one a scale, each saying what it is.
@@ -145,8 +144,8 @@ class Pyramid:
         """The pyramid as safetensors objects, `scale-<s>.safetensors` each, settings in their headers."""
         files = {}
         for scale, net in enumerate(self.nets):
-            tensors = {f"kernel.{i}": k for i, k in enumerate(net.kernels)}
-            tensors |= {f"bias.{i}": b for i, b in enumerate(net.biases)}
+            tensors = {f"kernel.{i}": k[0] for i, k in enumerate(net.kernels)}
+            tensors |= {f"bias.{i}": b[0] for i, b in enumerate(net.biases)}
             if scale == 0:
                 tensors["observed"] = self.observed
             header = {
@@ -177,8 +176,8 @@ class Pyramid:
                 layers = sum(name.startswith("kernel.") for name in tensors)
                 nets.append(
                     Weights(
-                        tuple(tensors[f"kernel.{i}"] for i in range(layers)),
-                        tuple(tensors[f"bias.{i}"] for i in range(layers)),
+                        tuple(tensors[f"kernel.{i}"][None] for i in range(layers)),
+                        tuple(tensors[f"bias.{i}"][None] for i in range(layers)),
                     )
                 )
                 if scale == 0:
@@ -215,7 +214,7 @@ def fit(
     `settings` wins over `preset`. `on_progress` is called after every update. Raises `ValueError` for a bad
     image or an unknown preset, `DivergenceError` where training fails.
     """
-    trainer = Trainer(image, settings or make_settings(preset), seed, device)
+    trainer = Trainer([image], settings or make_settings(preset), [seed], device)
     for progress in trainer.updates():
         if on_progress:
             on_progress(progress)

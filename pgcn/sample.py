@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -12,20 +12,16 @@ from pgcn.langevin import Draw, langevin
 from pgcn.pyramid import Size, resize
 from pgcn.settings import Settings
 
+Gradient = Callable[[Tensor], Tensor]
+"""Maps padded images to ∇Σf there."""
 
-def chain(start: Tensor, weights: Weights, settings: Settings, *, steps: int, noise_std: float, draw: Draw) -> Tensor:
-    """One chain at one scale, on padded images: `(N, 3, H, W)` in, `(N, 3, H + 10, W + 10)` out.
+
+def chain(start: Tensor, gradient: Gradient, settings: Settings, *, steps: int, noise_std: float, draw: Draw) -> Tensor:
+    """One chain at one scale, on padded images: `(N, C, H, W)` in, `(N, C, H + 10, W + 10)` out.
 
     The border starts at zero and moves with the chain; `crop` takes it off.
     """
-    return langevin(
-        pad(start),
-        energy_gradient(weights, settings.precision),
-        steps=steps,
-        step_size=settings.step_size,
-        noise_std=noise_std,
-        draw=draw,
-    )
+    return langevin(pad(start), gradient, steps=steps, step_size=settings.step_size, noise_std=noise_std, draw=draw)
 
 
 def noise_start(size: Size, generators: Sequence[torch.Generator]) -> Tensor:
@@ -50,7 +46,7 @@ def ascend(
     for scale in range(first, len(nets)):
         end = chain(
             resize(x, sizes[scale]),
-            nets[scale],
+            energy_gradient(nets[scale], settings.precision),
             settings,
             steps=settings.steps_at(scale),
             noise_std=settings.frozen_sigma(),
@@ -66,9 +62,9 @@ def recover_start(observed: Tensor) -> Tensor:
     return resize(resize(observed, (max(1, round(0.75 * h)), max(1, round(0.75 * w)))), (h, w))
 
 
-def recovery_chain(start: Tensor, weights: Weights, settings: Settings) -> Tensor:
+def recovery_chain(start: Tensor, gradient: Gradient, settings: Settings) -> Tensor:
     """The recovery chain at one scale: no noise, so a function of its start and the net alone."""
-    return chain(start, weights, settings, steps=settings.recovery_steps, noise_std=0.0, draw=torch.zeros_like)
+    return chain(start, gradient, settings, steps=settings.recovery_steps, noise_std=0.0, draw=torch.zeros_like)
 
 
 def recover(observed: Tensor, nets: Sequence[Weights], sizes: Sequence[Size], settings: Settings) -> Iterator[Tensor]:
@@ -78,7 +74,8 @@ def recover(observed: Tensor, nets: Sequence[Weights], sizes: Sequence[Size], se
     """
     x = recover_start(observed)
     for scale, weights in enumerate(nets):
-        x = crop(recovery_chain(resize(x, sizes[scale]), weights, settings))
+        gradient = energy_gradient(weights, settings.precision)
+        x = crop(recovery_chain(resize(x, sizes[scale]), gradient, settings))
         yield x
 
 

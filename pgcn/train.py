@@ -5,32 +5,32 @@ step Adam on
 
     [mean f(syn) - mean f(obs)] + recovery_weight · [mean f(rec) - mean f(obs)].
 
-The trainer is a state machine: everything that its next update depends on can be taken out as tensors and put
-back, and the updates that follow are the same to the bit on the same machine.
+Images whose pyramids have the same sizes can be learned side by side, as a stack: each with its own weights,
+chains, random numbers and loss, in convolutions grouped by image. What an image learns does not depend on the
+others in its stack, but for rounding.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from pgcn.cost import scale_operations
-from pgcn.energy import EnergyNet, Weights, crop, energy, pad
-from pgcn.langevin import normal
+from pgcn.energy import EnergyNet, Weights, crop, energy, energy_gradient, pad
+from pgcn.langevin import normal_stack
 from pgcn.pyramid import check_image, image_pyramid, resize, scale_sizes
-from pgcn.sample import ascend, chain, noise_start, recover_start, recovery_chain
+from pgcn.sample import chain, recover_start, recovery_chain
 from pgcn.settings import Settings
+from pgcn.starts import Starts
 
 DIVERGED = 2.0
 """Squared recovery error, summed over channels and averaged over pixels, above which a training has failed."""
 
-AHEAD = 16
-"""Starts drawn together where each is used once: the frozen scales run as a batch, not one by one."""
+STILL = 1e-6
+"""The most any value moves in a recovery chain whose net is dead: its units saturated, its gradient zero."""
 
 RECORDS = 100
 """Records of the training curves for each scale."""
@@ -44,8 +44,8 @@ class DivergenceError(ArithmeticError):
 class Progress:
     """Where a training is, after an update.
 
-    `done` is the share of all the work, in [0, 1], by operations. `figures` holds the update's figures where
-    it was one that is recorded, and is empty otherwise.
+    `done` is the share of all the work, in [0, 1], by operations. `figures` holds the update's figures, one
+    dictionary for each image of the stack, where the update was one that is recorded, and is empty otherwise.
     """
 
     scale: int
@@ -53,7 +53,7 @@ class Progress:
     iteration: int
     iterations: int
     done: float
-    figures: dict[str, float] = field(default_factory=dict)
+    figures: list[dict[str, float]] = field(default_factory=list)
 
     @property
     def scale_finished(self) -> bool:
@@ -62,52 +62,62 @@ class Progress:
 
 
 class Trainer:
-    """Trains the nets of one image's pyramid.
+    """Trains the nets of one image's pyramid, or of B images side by side, image b with seed `seeds[b]`.
 
-    `image` is `(1, 3, H, W)` in [-1, 1] at its own size. Raises `ValueError` for anything else.
+    `images` are `(1, 3, H, W)` in [-1, 1], each at its own size. Raises `ValueError` for anything else, and
+    where their pyramids do not have the same sizes.
     """
 
-    def __init__(self, image: Tensor, settings: Settings, seed: int = 0, device: str | torch.device = "cpu") -> None:
-        image = check_image(image).to(device)
+    def __init__(
+        self, images: Sequence[Tensor], settings: Settings, seeds: Sequence[int], device: str | torch.device = "cpu"
+    ) -> None:
+        images = [check_image(image).to(device) for image in images]
         self.settings = settings
-        self.seed = seed
-        self.sizes = scale_sizes(image.shape[2], image.shape[3], settings)
-        self.observed = image_pyramid(image, self.sizes)
-        self._work = [scale_operations(scale, self.sizes, settings) for scale in range(len(self.sizes))]
-        self.generator = torch.Generator(device=image.device).manual_seed(seed)
+        self.seeds = list(seeds)
+        self.sizes = scale_sizes(images[0].shape[2], images[0].shape[3], settings)
+        if any(scale_sizes(x.shape[2], x.shape[3], settings) != self.sizes for x in images):
+            raise ValueError("images that are trained side by side have pyramids of the same sizes")
+        pyramids = [image_pyramid(image, self.sizes) for image in images]
+        self.observed = [torch.cat(scale, dim=1) for scale in zip(*pyramids, strict=True)]
+        self.generators = [
+            torch.Generator(device=image.device).manual_seed(seed) for image, seed in zip(images, seeds, strict=True)
+        ]
+        self.failed: dict[int, DivergenceError] = {}
+        """Images of the stack whose training failed. They stay in it, so that the others' arithmetic stays the same."""
         self.on_alive: Callable[[], None] = lambda: None
         """Called now and then within long updates: a sign of life for who watches."""
         self.nets: list[EnergyNet] = []
         self.frozen: list[Weights] = []
         self.scale = 0
-        self._begin_scale()
+        self._work = [scale_operations(scale, self.sizes, settings) for scale in range(len(self.sizes))]
+        self.begin_scale()
 
-    # What the next update depends on, beside the generator.
-
-    def _begin_scale(self) -> None:
+    def begin_scale(self) -> None:
         """A new net, a new optimizer, no starts yet, and the recovery of the scale below."""
-        self.net = self._new_net()
-        self.optimizer = self._new_optimizer()
+        self.net = self.new_net()
+        self.optimizer = self.new_optimizer()
         self.iteration = 0
-        self.starts = self.observed[self.scale].new_empty((0, *self.observed[self.scale].shape[1:]))
-        self.next_start = 0
+        self.starts = Starts(self.frozen, self.sizes, self.settings, self.generators, lambda: self.on_alive())
         self.recovery_start = self._recovery_start()
-        self.recovery_error = recovery_error(self.recovery_start, self.observed[self.scale])
+        self.recovery_errors = recovery_errors(self.recovery_start, self.observed[self.scale])
+        self.moved = torch.full_like(self.recovery_errors, float("inf"))
 
-    def _new_net(self) -> EnergyNet:
-        net = EnergyNet(wide=self.settings.is_wide(max(self.sizes[self.scale])), generator=self.generator)
+    def new_net(self) -> EnergyNet:
+        """The net that the present scale starts from."""
+        net = EnergyNet(wide=self.settings.is_wide(max(self.sizes[self.scale])), generators=self.generators)
         if self.settings.warm_start and self.nets and self.nets[-1].channels == net.channels:
             net.load_state_dict(self.nets[-1].state_dict())
         return net
 
-    def _new_optimizer(self) -> torch.optim.Adam:
-        return torch.optim.Adam(self.net.parameters(), lr=self.settings.learning_rate, betas=(0.5, 0.999))
+    def new_optimizer(self) -> torch.optim.Adam:
+        """Adam over the present net: each number on its own, so a stack is trained as its images alone would be."""
+        return torch.optim.Adam(self.net.parameters(), lr=self.settings.learning_rate, betas=(0.5, 0.999), fused=True)
 
     def _recovery_start(self) -> Tensor:
         if self.scale == 0:
             return recover_start(self.observed[0])
-        below = recovery_chain(self.recovery_start, self.frozen[-1], self.settings)
-        return resize(crop(below), self.sizes[self.scale])
+        gradient = energy_gradient(self.frozen[-1], self.settings.precision)
+        return resize(crop(recovery_chain(self.recovery_start, gradient, self.settings)), self.sizes[self.scale])
 
     # One update.
 
@@ -124,7 +134,7 @@ class Trainer:
     def updates(self) -> Iterator[Progress]:
         """Make updates until the finest scale is trained, telling after each where things are.
 
-        Raises `DivergenceError`. The state may be taken between any two updates.
+        Raises `DivergenceError` when every image has failed. The state may be taken between any two updates.
         """
         while not self.finished:
             yield self.update()
@@ -137,64 +147,76 @@ class Trainer:
 
         self.net.update_norms()
         weights = self.net.weights()
-        fixed = weights.detach()
+        gradient = energy_gradient(weights, settings.precision)
 
         synthesized = chain(
-            self._draw_starts(settings.chains),
-            fixed,
+            self.starts.draw(settings.chains),
+            gradient,
             settings,
             steps=settings.steps_at(scale),
             noise_std=settings.sigma(self.iteration, scale),
-            draw=normal(self.generator),
+            draw=normal_stack(self.generators),
         )
         images = [pad(observed), synthesized]
         if self.iteration % settings.recovery_every == 0:
-            recovered = recovery_chain(self.recovery_start, fixed, settings)
+            recovered = recovery_chain(self.recovery_start, gradient, settings)
             images.append(recovered)
-            self.recovery_error = recovery_error(crop(recovered), observed)
+            self.recovery_errors = recovery_errors(crop(recovered), observed)
+            self.moved = largest_move(pad(self.recovery_start), recovered)
 
-        f_observed, f_synthesized, *f_recovered = (
-            part.mean() for part in energy(torch.cat(images), weights).split([len(x) for x in images])
-        )
+        f = energy(torch.cat(images), weights, settings.precision)
+        f_observed, f_synthesized, *f_recovered = (part.mean((0, 2, 3)) for part in f.split([len(x) for x in images]))
         loss = f_synthesized - f_observed
-        for f in f_recovered:
-            loss = loss + settings.recovery_weight * (f - f_observed)
+        for f_again in f_recovered:
+            loss = loss + settings.recovery_weight * (f_again - f_observed)
 
         rate = settings.learning_rate_at(self.iteration, iterations)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.sum().backward()
         self.optimizer.step()
 
         self.iteration += 1
-        figures: dict[str, float] = {}
+        figures: list[dict[str, float]] = []
         if self.iteration % max(1, iterations // RECORDS) == 0 or self.iteration == iterations:
             self._check()
-            figures = {
-                "loss": float(loss.detach()),
-                "energy_synthesized": float(f_synthesized.detach()),
-                "energy_observed": float(f_observed.detach()),
-                "recovery_error": self.recovery_error,
-                "synthesized_std": float(crop(synthesized).std()),
-                "learning_rate": rate,
+            columns = {
+                "loss": loss,
+                "energy_synthesized": f_synthesized,
+                "energy_observed": f_observed,
+                "recovery_error": self.recovery_errors,
+                "synthesized_std": torch.stack([x.std() for x in crop(synthesized).split(3, dim=1)]),
+                "learning_rate": loss.new_full(loss.shape, rate),
             }
+            rows = torch.stack([column.detach() for column in columns.values()], dim=1).tolist()
+            figures = [dict(zip(columns, row, strict=True)) for row in rows]
         progress = Progress(scale, len(self.sizes), self.iteration, iterations, self.done, figures)
         if self.iteration == iterations:
             self._end_scale()
         return progress
 
     def _check(self) -> None:
-        """Raises `DivergenceError` where the last recovered image is far from the observed one, or no image at all.
+        """Mark as failed where the last recovered image is far from the observed one, is no image, or never moved.
 
         Weights that are not finite show here too, at the next recovery. As the published code does, this looks
-        now and then, and at the end of a scale: short chains overshoot at times, and come back.
+        now and then, and at the end of a scale: short chains overshoot at times, and come back. Raises
+        `DivergenceError` when no image is left.
         """
-        if not self.recovery_error <= DIVERGED:
-            raise DivergenceError(
-                f"Training diverged (scale {self.scale}, iteration {self.iteration}): the recovery error is "
-                f"{self.recovery_error:.3g}, above {DIVERGED}."
-            )
+        for image, (error, moved) in enumerate(zip(self.recovery_errors.tolist(), self.moved.tolist(), strict=True)):
+            if image in self.failed:
+                continue
+            where = f"(scale {self.scale}, iteration {self.iteration})"
+            if not error <= DIVERGED:
+                self.failed[image] = DivergenceError(
+                    f"Training diverged {where}: the recovery error is {error:.3g}, above {DIVERGED}."
+                )
+            elif moved <= STILL:
+                self.failed[image] = DivergenceError(
+                    f"Training collapsed {where}: the net's gradient is zero, and its chains stay where they start."
+                )
+        if len(self.failed) == len(self.seeds):
+            raise self.failed[0]
 
     def _end_scale(self) -> None:
         """Freeze this scale's net, and begin the next."""
@@ -203,44 +225,7 @@ class Trainer:
         self.frozen.append(self.net.weights().detach())
         self.scale += 1
         if not self.finished:
-            self._begin_scale()
-
-    # Starts of synthesis chains.
-
-    def _draw_starts(self, count: int) -> Tensor:
-        """Starts of `count` chains: noise at scale 0, else ends of the chains below, upsampled.
-
-        Frozen scales make a start a function of noise alone, so starts can be drawn ahead, in batches: each
-        used once (`pool_size` 0, the published algorithm), or kept as a pool that updates choose from.
-        """
-        if self.scale == 0:
-            return noise_start(self.sizes[0], [self.generator] * count)
-        if self.settings.pool_size > 0:
-            if not len(self.starts):
-                self.starts = torch.cat(
-                    [
-                        self._ends_below(min(AHEAD, self.settings.pool_size - at))
-                        for at in range(0, self.settings.pool_size, AHEAD)
-                    ]
-                )
-            chosen = torch.randint(len(self.starts), (count,), generator=self.generator, device=self.generator.device)
-            return self.starts[chosen]
-        if self.next_start + count > len(self.starts):
-            left = self.starts[self.next_start :]
-            self.starts = torch.cat([left, self._ends_below(max(AHEAD, count))])
-            self.next_start = 0
-        self.next_start += count
-        return self.starts[self.next_start - count : self.next_start]
-
-    def _ends_below(self, count: int) -> Tensor:
-        start = noise_start(self.sizes[0], [self.generator] * count)
-        x = start
-        for end in ascend(start, self.frozen, self.sizes, self.settings, normal(self.generator)):
-            x = end
-            self.on_alive()
-        return resize(x, self.sizes[self.scale])
-
-    # How far.
+            self.begin_scale()
 
     @property
     def done(self) -> float:
@@ -250,69 +235,17 @@ class Trainer:
         here = self._work[self.scale] * self.iteration / self.iterations
         return (sum(self._work[: self.scale]) + here) / sum(self._work)
 
-    # Taking the state out, and putting it back.
 
-    def state(self) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """Everything the next update depends on: tensors, and text that says where they belong.
+def recovery_errors(recovered: Tensor, observed: Tensor) -> Tensor:
+    """Squared difference, summed over channels and averaged over pixels, of each image of a stack.
 
-        Copies: later updates do not change them. Both fit one safetensors file.
-        """
-        tensors: dict[str, Tensor] = {"generator": self.generator.get_state()}
-        for scale, net in enumerate([*self.nets, self.net] if not self.finished else self.nets):
-            tensors |= {f"net.{scale}.{name}": value for name, value in net.state_dict().items()}
-        if not self.finished:
-            tensors |= {"starts": self.starts, "recovery_start": self.recovery_start}
-            for index, slots in self.optimizer.state_dict()["state"].items():
-                tensors |= {f"adam.{index}.{name}": value for name, value in slots.items()}
-        where = {
-            "settings": self.settings.model_dump_json(),
-            "seed": str(self.seed),
-            "sizes": json.dumps(self.sizes),
-            "scale": str(self.scale),
-            "iteration": str(self.iteration),
-            "next_start": str(self.next_start),
-            "recovery_error": repr(self.recovery_error),
-        }
-        return {name: value.detach().clone().contiguous().cpu() for name, value in tensors.items()}, where
-
-    def restore(self, tensors: dict[str, Tensor], where: dict[str, str]) -> None:
-        """Go to a state that was taken from a trainer of the same image, settings and seed.
-
-        Raises `ValueError` where the state belongs to another training; the trainer is then not to be used.
-        """
-        mine = (self.settings.model_dump_json(), str(self.seed), json.dumps(self.sizes))
-        if mine != (where.get("settings"), where.get("seed"), where.get("sizes")):
-            raise ValueError("this restart state belongs to a training with other settings, seed or sizes")
-        device = self.generator.device
-        self.nets, self.frozen = [], []
-        for scale in range(int(where["scale"])):
-            self.scale = scale
-            net = self._new_net()
-            net.load_state_dict(_under(f"net.{scale}.", tensors))
-            self.nets.append(net)
-            self.frozen.append(net.weights().detach())
-        self.scale = int(where["scale"])
-        if not self.finished:
-            self.net = self._new_net()
-            self.net.load_state_dict(_under(f"net.{self.scale}.", tensors))
-            self.optimizer = self._new_optimizer()
-            slots: dict[int, dict[str, Any]] = {}
-            for name, value in _under("adam.", tensors).items():
-                index, slot = name.split(".")
-                slots.setdefault(int(index), {})[slot] = value.clone()
-            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
-            self.starts = tensors["starts"].to(device)
-            self.recovery_start = tensors["recovery_start"].to(device)
-        self.iteration = int(where["iteration"])
-        self.next_start = int(where["next_start"])
-        self.recovery_error = float(where["recovery_error"])
-        self.generator.set_state(tensors["generator"])
+    `(1, B·3, H, W)` both, in [-1, 1]; the errors are `(B,)`.
+    """
+    errors: Tensor = (recovered - observed).square().unflatten(1, (-1, 3)).sum(2)
+    return errors.mean((0, 2, 3))
 
 
-def recovery_error(recovered: Tensor, observed: Tensor) -> float:
-    """Squared difference, summed over channels and averaged over pixels: `(1, 3, H, W)` both, in [-1, 1]."""
-    return float((recovered - observed).square().sum(1).mean())
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+def largest_move(start: Tensor, end: Tensor) -> Tensor:
+    """The largest change of any value, of each image of a stack: `(1, B·3, H, W)` both; `(B,)`."""
+    moves: Tensor = (end - start).abs().unflatten(1, (-1, 3))
+    return moves.amax((0, 2, 3, 4))

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import pgcn
+from pgcn.restart import restore, state_of
 
 pytestmark = [
     pytest.mark.gpu,
@@ -15,12 +16,12 @@ IMAGE = torch.rand(1, 3, 18, 24, generator=torch.Generator().manual_seed(0)) * 2
 
 
 def test_trains_samples_and_resumes_on_a_gpu():
-    trainer = pgcn.Trainer(IMAGE, SETTINGS, seed=1, device="cuda")
+    trainer = pgcn.Trainer([IMAGE], SETTINGS, [1], "cuda")
     for _ in range(5):
         trainer.update()
-    tensors, where = trainer.state()
-    again = pgcn.Trainer(IMAGE, SETTINGS, seed=1, device="cuda")
-    again.restore(tensors, where)
+    state = state_of(trainer)
+    again = pgcn.Trainer([IMAGE], SETTINGS, [1], "cuda")
+    restore(again, [state])
     for one in (trainer, again):
         for _ in one.updates():
             pass

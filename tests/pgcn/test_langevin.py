@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pgcn.langevin import langevin, normal, normal_each
+from pgcn.langevin import langevin, normal_each, normal_stack
 from pgcn.settings import make_settings
 
 
@@ -22,14 +22,14 @@ def test_reaches_the_mean_and_variance_of_a_gaussian_energy():
     alarm in 1e-5 runs of either.
     """
     mean, std, step, chains = 0.2, 0.1, 0.001, 20_000
-    start = torch.empty(chains).uniform_(-1, 1, generator=torch.Generator().manual_seed(1))
+    start = torch.empty(chains, 1).uniform_(-1, 1, generator=torch.Generator().manual_seed(1))
     end = langevin(
         start,
         gaussian(mean, std),
         steps=400,
         step_size=step,
         noise_std=math.sqrt(step),
-        draw=normal(torch.Generator().manual_seed(2)),
+        draw=normal_stack([torch.Generator().manual_seed(2)]),
     )
     a = 1 - step / (2 * std**2)
     variance = step / (1 - a**2)

@@ -11,6 +11,7 @@ import pgcn
 from pgcn.energy import EnergyNet
 from pgcn.metrics import patch_swd
 from pgcn.pyramid import resize
+from pgcn.restart import restore, state_of
 from pgcn.train import DivergenceError, Trainer
 
 PICTURE = sorted((Path(__file__).parents[2] / "examples" / "images").glob("*.*g"))[0]
@@ -35,9 +36,9 @@ def test_a_real_training_halves_the_patch_swd(photograph):
     settings = pgcn.make_settings(
         "draft", {"max_size": 32, "min_size": 16, "scales": 3, "iterations": 40, "noise_iterations": 10}
     )
-    trainer = Trainer(photograph, settings, seed=0)
+    trainer = Trainer([photograph], settings, [0])
     target = trainer.observed[-1]
-    untrained_nets = [EnergyNet(wide=False, generator=torch.Generator().manual_seed(s)) for s in range(3)]
+    untrained_nets = [EnergyNet(wide=False, generators=[torch.Generator().manual_seed(s)]) for s in range(3)]
     untrained = pgcn.Pyramid(
         settings, 0, trainer.sizes, [net.weights().detach() for net in untrained_nets], trainer.observed[0]
     )
@@ -55,14 +56,14 @@ def test_a_real_training_halves_the_patch_swd(photograph):
 
 @pytest.mark.parametrize("settings", [tiny(), tiny("paper", recovery_every=2), tiny(pool_size=0, chains=2)])
 def test_interrupted_and_resumed_at_any_update_is_the_same_to_the_bit(photograph, settings):
-    whole = Trainer(photograph, settings, seed=3)
-    states = [whole.state()]
+    whole = Trainer([photograph], settings, [3])
+    states = [state_of(whole)]
     for _ in whole.updates():
-        states.append(whole.state())
+        states.append(state_of(whole))
     expected = pgcn.Pyramid.trained(whole)
-    for tensors, where in [*states[:: max(1, len(states) // 6)], states[-1]]:
-        again = Trainer(photograph, settings, seed=3)
-        again.restore(tensors, where)
+    for state in [*states[:: max(1, len(states) // 6)], states[-1]]:
+        again = Trainer([photograph], settings, [3])
+        restore(again, [state])
         for _ in again.updates():
             pass
         resumed = pgcn.Pyramid.trained(again)
@@ -71,9 +72,9 @@ def test_interrupted_and_resumed_at_any_update_is_the_same_to_the_bit(photograph
 
 
 def test_a_taken_state_does_not_move_with_training(photograph):
-    trainer = Trainer(photograph, tiny())
+    trainer = Trainer([photograph], tiny(), [0])
     trainer.update()
-    tensors, _ = trainer.state()
+    tensors, _ = state_of(trainer)
     before = {name: value.clone() for name, value in tensors.items()}
     for _ in range(5):
         trainer.update()
@@ -81,9 +82,9 @@ def test_a_taken_state_does_not_move_with_training(photograph):
 
 
 def test_a_state_of_another_training_is_refused(photograph):
-    tensors, where = Trainer(photograph, tiny(), seed=1).state()
+    state = state_of(Trainer([photograph], tiny(), [1]))
     with pytest.raises(ValueError, match="other settings, seed or sizes"):
-        Trainer(photograph, tiny(), seed=2).restore(tensors, where)
+        restore(Trainer([photograph], tiny(), [2]), [state])
 
 
 def test_seeds_decide(photograph):
@@ -101,7 +102,7 @@ def test_progress_counts_every_update_and_ends_at_one(photograph):
     done = [p.done for p in seen]
     assert done == sorted(done)
     assert done[-1] == 1.0
-    assert {"loss", "recovery_error", "energy_observed"} <= seen[-1].figures.keys()
+    assert {"loss", "recovery_error", "energy_observed"} <= seen[-1].figures[0].keys()
 
 
 def test_divergence_stops_the_training(photograph):
@@ -111,7 +112,7 @@ def test_divergence_stops_the_training(photograph):
 
 def test_warm_start_begins_from_the_coarser_net(photograph):
     def first_net_of_scale_1(warm):
-        trainer = Trainer(photograph, tiny(warm_start=warm))
+        trainer = Trainer([photograph], tiny(warm_start=warm), [0])
         while trainer.scale == 0:
             trainer.update()
         return trainer.net.kernels[0], trainer.nets[0].kernels[0]
@@ -124,10 +125,10 @@ def test_warm_start_begins_from_the_coarser_net(photograph):
 
 def test_starts_are_used_once_without_a_pool_and_kept_with_one(photograph):
     def starts(pool_size):
-        trainer = Trainer(photograph, tiny(pool_size=pool_size))
+        trainer = Trainer([photograph], tiny(pool_size=pool_size), [0])
         while trainer.scale == 0:
             trainer.update()
-        drawn = torch.cat([trainer._draw_starts(1) for _ in range(40)])
+        drawn = torch.cat([trainer.starts.draw(1) for _ in range(40)])
         return len(torch.unique(drawn.flatten(1), dim=0))
 
     assert starts(0) == 40
@@ -140,6 +141,6 @@ def test_constant_image_trains():
 
 
 def test_resizes_never_upsample(photograph):
-    trainer = Trainer(photograph, pgcn.make_settings("draft", {"max_size": 999}))
+    trainer = Trainer([photograph], pgcn.make_settings("draft", {"max_size": 999}), [0])
     assert trainer.sizes[-1] == (28, 36)
     assert torch.equal(trainer.observed[-1], resize(photograph, (28, 36)))

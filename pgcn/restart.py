@@ -1,0 +1,98 @@
+"""Taking the state out of a trainer, and putting it back: the updates that follow are the same to the bit.
+
+A state is one image's own: it can be put back into a trainer of that image alone, or of any stack of images that
+stand at the same update.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgcn.train import Trainer
+
+State = tuple[dict[str, Tensor], dict[str, str]]
+"""Tensors, and text that says where they belong. Both fit one safetensors file."""
+
+
+def state_of(trainer: Trainer, image: int = 0) -> State:
+    """Everything that the next update of one image depends on. Copies: later updates do not change them."""
+    own, channels = slice(image, image + 1), slice(3 * image, 3 * image + 3)
+    tensors: dict[str, Tensor] = {"generator": trainer.generators[image].get_state()}
+    for scale, net in enumerate([*trainer.nets, trainer.net] if not trainer.finished else trainer.nets):
+        tensors |= {f"net.{scale}.{name}": value[own] for name, value in net.state_dict().items()}
+    if not trainer.finished:
+        tensors["starts"] = trainer.starts.drawn[:, channels]
+        tensors["recovery_start"] = trainer.recovery_start[:, channels]
+        tensors["recovery_error"] = trainer.recovery_errors[own]
+        tensors["moved"] = trainer.moved[own]
+        for index, slots in trainer.optimizer.state_dict()["state"].items():
+            tensors |= {f"adam.{index}.{name}": v[own] if v.ndim else v for name, v in slots.items()}
+    where = _belongs(trainer, image) | {
+        "scale": str(trainer.scale),
+        "iteration": str(trainer.iteration),
+        "used": str(trainer.starts.used),
+    }
+    return {name: value.detach().clone().contiguous().cpu() for name, value in tensors.items()}, where
+
+
+def restore(trainer: Trainer, states: Sequence[State]) -> None:
+    """Bring a trainer to where its images' states were taken, one state for each image.
+
+    Raises `ValueError` where a state belongs to another training, or they stand at different updates; the
+    trainer is then not to be used.
+    """
+    for image, (_, where) in enumerate(states):
+        if any(where.get(key) != value for key, value in _belongs(trainer, image).items()):
+            raise ValueError("this restart state belongs to a training with other settings, seed or sizes")
+    places = {(where["scale"], where["iteration"], where["used"]) for _, where in states}
+    if len(places) != 1 or len(states) != len(trainer.seeds):
+        raise ValueError("images that are trained side by side go on from the same update")
+    ((scale, iteration, used),) = ((int(s), int(i), int(u)) for s, i, u in places)
+    device = trainer.observed[0].device
+
+    def joined(name: str, dim: int = 0) -> Tensor:
+        return torch.cat([tensors[name].to(device) for tensors, _ in states], dim=dim)
+
+    def load(at: int) -> None:
+        trainer.scale = at
+        trainer.net = trainer.new_net()
+        trainer.net.load_state_dict({name: joined(f"net.{at}.{name}") for name in trainer.net.state_dict()})
+
+    trainer.nets, trainer.frozen = [], []
+    for at in range(scale):
+        load(at)
+        trainer.nets.append(trainer.net)
+        trainer.frozen.append(trainer.net.weights().detach())
+    trainer.scale = scale
+    if not trainer.finished:
+        trainer.begin_scale()
+        load(scale)
+        trainer.optimizer = trainer.new_optimizer()
+        slots: dict[int, dict[str, Any]] = {}
+        for name, value in states[0][0].items():
+            if name.startswith("adam."):
+                index, slot = name.removeprefix("adam.").split(".")
+                # The count of steps is the same for all images; moments are each one's own.
+                slots.setdefault(int(index), {})[slot] = joined(name) if value.ndim else value.clone()
+        trainer.optimizer.load_state_dict({**trainer.optimizer.state_dict(), "state": slots})
+        trainer.starts.drawn = joined("starts", dim=1)
+        trainer.recovery_start = joined("recovery_start", dim=1)
+        trainer.recovery_errors = joined("recovery_error")
+        trainer.moved = joined("moved")
+    trainer.iteration = iteration
+    trainer.starts.used = used
+    for generator, (tensors, _) in zip(trainer.generators, states, strict=True):
+        generator.set_state(tensors["generator"])
+
+
+def _belongs(trainer: Trainer, image: int) -> dict[str, str]:
+    return {
+        "settings": trainer.settings.model_dump_json(),
+        "seed": str(trainer.seeds[image]),
+        "sizes": json.dumps(trainer.sizes),
+    }

@@ -1,0 +1,75 @@
+"""Where synthesis chains begin: noise at scale 0, and above it the upsampled ends of the chains of the scale below.
+
+Frozen scales make a start a function of noise alone, so starts are drawn ahead, in batches: each used once, as the
+published algorithm does, or kept as a pool that updates choose from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from pgcn.energy import Weights
+from pgcn.langevin import normal_stack
+from pgcn.pyramid import Size, resize
+from pgcn.sample import ascend, noise_start
+from pgcn.settings import Settings
+
+AHEAD = 16
+"""Starts drawn together where each is used once: the frozen scales run as a batch, not one by one."""
+
+
+class Starts:
+    """Starts at one scale for a stack of B images; image b draws from `generators[b]` alone.
+
+    `drawn` `(P, B·3, H, W)` are there already, the first `used` of them given away; with a pool, none ever is.
+    `on_alive` is called now and then while many are drawn.
+    """
+
+    def __init__(
+        self,
+        frozen: Sequence[Weights],
+        sizes: Sequence[Size],
+        settings: Settings,
+        generators: Sequence[torch.Generator],
+        on_alive: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.frozen, self.sizes, self.settings, self.generators = frozen, sizes, settings, generators
+        self.on_alive = on_alive
+        self.drawn = torch.empty(0, 3 * len(generators), *sizes[len(frozen)], device=generators[0].device)
+        self.used = 0
+
+    def draw(self, count: int) -> Tensor:
+        """Starts of `count` chains for each image: `(count, B·3, H, W)`."""
+        if not self.frozen:
+            return self._noise(count)
+        if self.settings.pool_size > 0:
+            if not len(self.drawn):
+                pool = self.settings.pool_size
+                self.drawn = torch.cat([self._ends(min(AHEAD, pool - at)) for at in range(0, pool, AHEAD)])
+            return self._choose(count)
+        if self.used + count > len(self.drawn):
+            self.drawn = torch.cat([self.drawn[self.used :], self._ends(max(AHEAD, count))])
+            self.used = 0
+        self.used += count
+        return self.drawn[self.used - count : self.used]
+
+    def _choose(self, count: int) -> Tensor:
+        """Any of the pool, with repetition, chosen for each image on its own."""
+        chosen = []
+        for generator, pool in zip(self.generators, self.drawn.split(3, dim=1), strict=True):
+            chosen.append(pool[torch.randint(len(pool), (count,), generator=generator, device=generator.device)])
+        return torch.cat(chosen, dim=1)
+
+    def _noise(self, count: int) -> Tensor:
+        return torch.cat([noise_start(self.sizes[0], [g] * count) for g in self.generators], dim=1)
+
+    def _ends(self, count: int) -> Tensor:
+        """The chains of all scales below, run for `count` new starts."""
+        x = self._noise(count)
+        for end in ascend(x, self.frozen, self.sizes, self.settings, normal_stack(self.generators)):
+            x = end
+            self.on_alive()
+        return resize(x, self.sizes[len(self.frozen)])
