@@ -36,7 +36,10 @@ app = typer.Typer(
 )
 console = Console(soft_wrap=True)
 
-EXAMPLE_QUERY = "SELECT image_id, patch_swd, copy, wall_s FROM results ORDER BY patch_swd"
+EXAMPLE_QUERY = "SELECT image_id, frechet_vgg22, copy, wall_s FROM results ORDER BY frechet_vgg22"
+
+FIGURES = ("frechet_vgg22", "copy", "diversity")
+"""The figures that are always shown: fidelity beside copying, which alone would win it."""
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URL, as it was given to --out.")]
 Setting = Annotated[list[str], typer.Option("--set", metavar="NAME=VALUE", help="Any setting; repeatable.")]
@@ -116,12 +119,12 @@ def _after(out: str) -> None:
     results = store.parquet("tables/results")
     if results is None or results.count_rows() == 0:
         return
-    rows = results.head(10, columns=["image_id", "width", "height", "patch_swd", "copy", "diversity", "wall_s"])
+    rows = results.head(10, columns=["image_id", "width", "height", *FIGURES, "wall_s"])
     table = Table(box=None, header_style="bold", title=None)
-    for name in ("image", "size", "patch-SWD", "copy", "diversity", "seconds"):
+    for name in ("image", "size", "Fréchet", "copy", "diversity", "seconds"):
         table.add_column(name, justify="left" if name == "image" else "right")
     for row in rows.to_pylist():
-        figures = [f"{row[k]:.3f}" if row[k] is not None else "–" for k in ("patch_swd", "copy", "diversity")]
+        figures = [f"{row[k]:.3f}" if row[k] is not None else "–" for k in FIGURES]
         table.add_row(escape(row["image_id"]), f"{row['width']}x{row['height']}", *figures, f"{row['wall_s']:.0f}")
     console.print(table)
     if results.count_rows() > rows.num_rows:
@@ -254,7 +257,7 @@ def gallery(run: Run) -> None:
 @app.command()
 def query(
     run: Run,
-    sql: Annotated[str, typer.Argument(metavar="SQL", help='As "SELECT image_id, patch_swd FROM results".')],
+    sql: Annotated[str, typer.Argument(metavar="SQL", help='As "SELECT image_id, copy FROM results".')],
     format_: Annotated[str, typer.Option("--format", help="table, csv, json or parquet.")] = "table",
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write here instead of printing.")] = None,
 ) -> None:

@@ -51,7 +51,7 @@ class Tracker:
         figures = outcome.figures or {}
         measures = ", ".join(
             f"{name} {figures[key]:.3f}"
-            for name, key in (("patch-SWD", "patch_swd"), ("copy", "copy"), ("diversity", "diversity"))
+            for name, key in (("Fréchet", "frechet_vgg22"), ("copy", "copy"), ("diversity", "diversity"))
             if figures.get(key) is not None
         )
         caution = f"; look at it: {figures['warning']}" if figures.get("warning") else ""

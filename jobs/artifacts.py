@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -11,9 +11,23 @@ from torch import Tensor
 
 from jobs.images import encode_png, to_rgb
 from jobs.spec import JobSpec, resolve_size
-from pgcn.metrics import copy_share, diversity, patch_swd
+from pgcn.frechet import FrechetTo
+from pgcn.metrics import bidirectional, diversity, patch_swd_levels
 from pgcn.model import Pyramid
 from pgcn.train import recovery_errors
+
+MEASURES = (
+    "frechet_vgg22",
+    "frechet_vgg33",
+    "frechet_random",
+    "patch_swd",
+    "coherence",
+    "completeness",
+    "copy",
+    "diversity",
+    "recovery_error",
+)
+"""Figures that have a column in the results; others are in the metrics alone."""
 
 MEASURED = 8
 """Samples that are measured: the mean over these says as much as over all."""
@@ -56,8 +70,7 @@ def draw(
 
     `on_alive` is called after every few samples.
 
-    Measures are `patch_swd`, `copy`, `diversity` (see `pgcn.metrics`) and `recovery_error`, against the
-    image at the finest scale; a measure that cannot be taken is left out.
+    They are those of `measure`, against the image at the finest scale; one that cannot be taken is left out.
     """
     pictures = Pictures(spec, attempt)
     finest = len(pyramid.sizes) - 1
@@ -95,10 +108,16 @@ def preview(pyramid: Pyramid, seed: int) -> bytes:
 
 
 def measure(samples: Tensor, recovered: Tensor, image: Tensor) -> dict[str, float]:
-    """Figures of samples `(n, 3, H, W)` and the recovered image against `image`, both `(1, 3, H, W)`."""
-    figures = {
-        "patch_swd": _mean(patch_swd(x[None], image) for x in samples),
-        "copy": _mean(copy_share(x[None], image) for x in samples),
+    """Figures of samples `(n, 3, H, W)` and the recovered image against `image`, both `(1, 3, H, W)`.
+
+    `MEASURES`, `patch_swd_<l>` of each level (0 the finest), and `contrast`, the std of samples / of the image.
+    """
+    distance = FrechetTo(image)
+    each = [
+        distance(x[None]) | bidirectional(x[None], image) | _named_levels(patch_swd_levels(x[None], image))
+        for x in samples
+    ]
+    figures = {name: sum(figures[name] for figures in each) / len(each) for name in each[0]} | {
         "diversity": diversity(samples, image),
         "recovery_error": float(recovery_errors(recovered, image)),
         "contrast": float(samples.std() / image.std().clamp_min(1e-6)),
@@ -106,9 +125,9 @@ def measure(samples: Tensor, recovered: Tensor, image: Tensor) -> dict[str, floa
     return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
-def _mean(values: Iterator[float]) -> float:
-    listed = list(values)
-    return sum(listed) / len(listed)
+def _named_levels(levels: list[float]) -> dict[str, float]:
+    named = {f"patch_swd_{level}": value for level, value in enumerate(levels)}
+    return {"patch_swd": sum(levels) / len(levels)} | named
 
 
 def warning(figures: dict[str, float], image: Tensor) -> str | None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from jobs import schemas
-from jobs.artifacts import Row, draw, preview, preview_path, warning
+from jobs.artifacts import MEASURES, Row, draw, preview, preview_path, warning
 from jobs.checkpoints import last_checkpoint, remove_checkpoints, write_checkpoint
 from jobs.commit import Commit, now, publish
 from jobs.failures import InputError
@@ -120,7 +120,7 @@ def run_job(
         {"job_id": spec.job_id, "scale": -1, "iteration": None, "name": name, "value": value}
         for name, value in figures.items()
     ]
-    result = {name: figures.get(name) for name in ("patch_swd", "copy", "diversity", "recovery_error")} | {
+    result = {name: figures.get(name) for name in MEASURES} | {
         "uri": spec.uri,
         "job_id": spec.job_id,
         "attempt": attempt,

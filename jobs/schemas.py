@@ -73,12 +73,16 @@ RESULTS = pa.schema(
         ("iterations", pa.int32()),  # over all scales
         ("parameters", pa.int64()),  # over all scales
         ("samples", pa.int32()),
-        (
-            "patch_swd",
-            pa.float64(),
-        ),  # sliced Wasserstein distance of patches, mean over samples: lower is nearer
-        ("copy", pa.float64()),  # share of a sample that continues one shifted piece of the image, in [0, 1]
-        ("diversity", pa.float64()),  # mean pixel std over samples / std of the image
+        # Measures, mean over samples, see `pgcn.frechet` and `pgcn.metrics`: lower is nearer to the image,
+        # copy is a share in [0, 1], and diversity the mean pixel std over samples / std of the image.
+        ("frechet_vgg22", pa.float64()),
+        ("frechet_vgg33", pa.float64()),
+        ("frechet_random", pa.float64()),
+        ("patch_swd", pa.float64()),
+        ("coherence", pa.float64()),
+        ("completeness", pa.float64()),
+        ("copy", pa.float64()),
+        ("diversity", pa.float64()),
         ("recovery_error", pa.float64()),  # squared, summed over channels, mean over pixels, in [-1, 1] units
         ("warning", pa.string()),  # what a person should look at; null where nothing
         ("note", pa.string()),  # how the picture was turned into RGB

@@ -106,7 +106,7 @@ class _Jobs:
 
 
 def _cards(catalogue: Catalogue, built: list[_Job]) -> list[Card]:
-    columns = ["job_id", "patch_swd", "copy", "diversity", "train_s", "committed_at", "warning"]
+    columns = ["job_id", "frechet_vgg22", "copy", "diversity", "train_s", "committed_at", "warning"]
     rows = catalogue.jobs.select(columns).to_pylist()
     cards = []
     for image_id, place in catalogue.entries:
@@ -115,7 +115,7 @@ def _cards(catalogue: Catalogue, built: list[_Job]) -> list[Card]:
             Card(
                 image_id,
                 row["job_id"],
-                rounded(row["patch_swd"]),
+                rounded(row["frechet_vgg22"]),
                 rounded(row["copy"]),
                 rounded(row["diversity"]),
                 rounded(row["train_s"]),

@@ -21,8 +21,13 @@ class Fact(NamedTuple):
 def quality(row: Mapping[str, Any], measured: Sequence[Fact]) -> list[Fact]:
     """How good the model is: the figures of the result, then those that only the metrics hold."""
     facts = [
-        Fact("patch_swd", number(row["patch_swd"]), "distance of the samples' patches to the image's: 0 is equal"),
+        Fact("frechet_vgg22", number(row["frechet_vgg22"]), "Fréchet distance of VGG16 features, relu2_2: 0 is equal"),
         Fact("copy", share(row["copy"]), "how much of a sample is one shifted piece of the image: low is new"),
+        Fact("frechet_vgg33", number(row["frechet_vgg33"]), "the same of relu3_3, which sees larger things"),
+        Fact("frechet_random", number(row["frechet_random"]), "the same of random convolutions"),
+        Fact("patch_swd", number(row["patch_swd"]), "sliced Wasserstein distance of patches: 0 is equal"),
+        Fact("coherence", number(row["coherence"]), "distance of the samples' patches to the image's nearest"),
+        Fact("completeness", number(row["completeness"]), "distance of the image's patches to the samples' nearest"),
         Fact("diversity", number(row["diversity"]), "how much samples differ, measured by the image: 0 is all alike"),
         Fact("recovery_error", number(row["recovery_error"]), "how far the recovered picture is from the image"),
     ]

@@ -30,7 +30,7 @@ class Card(NamedTuple):
 
     image_id: str
     job_id: str
-    patch_swd: float | None
+    frechet_vgg22: float | None
     copy: float | None
     diversity: float | None
     train_s: float | None

@@ -3,7 +3,7 @@
 // link: index.html#q=cat&sort=copy&reverse=1&warning=1. Without a state the page is what the server wrote.
 (() => {
   const BATCH = 60;
-  const COLUMN = { name: 0, job: 1, patch_swd: 2, copy: 3, diversity: 4, time: 5, newest: 6, warning: 7, width: 8, height: 9 };
+  const COLUMN = { name: 0, job: 1, frechet_vgg22: 2, copy: 3, diversity: 4, time: 5, newest: 6, warning: 7, width: 8, height: 9 };
   const HIGHEST_FIRST = new Set(["diversity", "newest"]);
 
   const element = (id) => document.getElementById(id);
@@ -90,7 +90,7 @@
     badge.textContent = row[COLUMN.warning];
     badge.hidden = !row[COLUMN.warning];
     const figures = [
-      number(row[COLUMN.patch_swd]), share(row[COLUMN.copy]), number(row[COLUMN.diversity]), duration(row[COLUMN.time]),
+      number(row[COLUMN.frechet_vgg22]), share(row[COLUMN.copy]), number(row[COLUMN.diversity]), duration(row[COLUMN.time]),
     ];
     item.querySelectorAll("dd").forEach((place, i) => { place.textContent = figures[i]; });
     return item;

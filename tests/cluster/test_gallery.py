@@ -172,7 +172,7 @@ def test_rows_hold_every_image_and_cannot_end_the_script(run):
     expected = result("flowers/flower-5.png", place=len(HOSTILE) + 4)
     row = by_name["flowers/flower-5.png"]
     assert row[1] == expected["job_id"]
-    assert row[2] == pytest.approx(expected["patch_swd"], rel=1e-3)
+    assert row[2] == pytest.approx(expected["frechet_vgg22"], rel=1e-3)
     assert row[6] == expected["committed_at"]
 
 

@@ -143,9 +143,9 @@ def test_a_found_card_is_the_card_of_the_page(gallery, browse):
         assert card == static[card.name]
 
 
-@pytest.mark.parametrize("sort", ["patch_swd", "copy", "diversity", "time", "newest"])
+@pytest.mark.parametrize("sort", ["frechet_vgg22", "copy", "diversity", "time", "newest"])
 def test_sorting_is_over_all_images(gallery, browse, sort):
-    column = {"patch_swd": 2, "copy": 3, "diversity": 4, "time": 5, "newest": 6}[sort]
+    column = {"frechet_vgg22": 2, "copy": 3, "diversity": 4, "time": 5, "newest": 6}[sort]
     text = (gallery / "rows.js").read_text()
     rows = json.loads(text[text.index("([") + 1 : text.rindex("])") + 1])
     highest_first = sort in ("diversity", "newest")

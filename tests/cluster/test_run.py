@@ -73,11 +73,11 @@ def test_the_tables_say_the_same(finished):
         return query(store, sql).to_pylist()
 
     assert rows_of("SELECT count(*) AS n FROM manifest") == [{"n": 12}]
-    rows = rows_of("SELECT image_id, job_id, patch_swd, copy, wall_s, settings FROM results ORDER BY image_id")
+    rows = rows_of("SELECT image_id, job_id, frechet_vgg22, copy, wall_s, settings FROM results ORDER BY image_id")
     assert [row["image_id"] for row in rows][:2] == ["birds/photo-00-copy.png", "birds/photo-00.png"]
     assert len(rows) == 8
     assert rows[0]["job_id"] == rows[1]["job_id"]
-    assert all(0 < row["patch_swd"] < 2 and 0 <= row["copy"] <= 1 and row["wall_s"] > 0 for row in rows)
+    assert all(0 < row["frechet_vgg22"] < 2 and 0 <= row["copy"] <= 1 and row["wall_s"] > 0 for row in rows)
     assert json.loads(rows[0]["settings"])["max_size"] == TINY["max_size"]
     sizes = rows_of("SELECT size, width, height FROM samples WHERE kind = 'sample' AND image_id = 'birds/photo-01.png'")
     assert {(r["size"], r["width"], r["height"]) for r in sizes} == {("1x1", 20, 16), ("2x1", 40, 16)}
@@ -157,7 +157,7 @@ def test_status_failures_and_query_on_the_command_line(finished):
     _, output = ask("failures", run)
     assert "bad-small.png" in output
     assert "8x8" in output
-    code, output = ask("query", run, "SELECT image_id, patch_swd, wall_s FROM results", "--format", "csv")
+    code, output = ask("query", run, "SELECT image_id, frechet_vgg22, wall_s FROM results", "--format", "csv")
     assert code == 0
     assert len(output.strip().splitlines()) == 9
     assert "asks nothing" in ask("query", run, "")[1]

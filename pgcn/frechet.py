@@ -1,0 +1,57 @@
+"""Fréchet distance of deep features over all positions of two single images.
+
+The idea is that of SIFID (Shaham et al., "SinGAN", ICCV 2019), which takes other features: figures are not comparable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from pgcn.features import random_features, vgg
+
+
+class FrechetTo:
+    """Distances of samples to one image `(1, 3, H, W)` in [-1, 1], whose statistics are taken once."""
+
+    def __init__(self, image: Tensor) -> None:
+        self._image = {name: _statistics(features) for name, features in _features(image)}
+
+    def __call__(self, sample: Tensor) -> dict[str, float]:
+        """`frechet_vgg22`, `frechet_vgg33` and `frechet_random` of a sample `(1, 3, H, W)`, of any size: 0 is equal."""
+        return {
+            f"frechet_{name}": relative_distance(_statistics(features), self._image[name])
+            for name, features in _features(sample)
+        }
+
+
+Statistics = tuple[Tensor, Tensor]
+"""Mean `(d,)` and covariance `(d, d)`, float64."""
+
+
+def relative_distance(a: Statistics, b: Statistics) -> float:
+    """d²(a, b) / tr Σ_b: squared Fréchet distance in units of the second's total variance.
+
+    d² = |μ_a - μ_b|² + tr(Σ_a + Σ_b - 2(Σ_aΣ_b)^½) between Gaussians (Dowson and Landau, 1982). The last trace
+    is the sum of the roots of the eigenvalues of Σ_b^½ Σ_a Σ_b^½, which is symmetric, and so stable.
+    """
+    (mean_a, cov_a), (mean_b, cov_b) = a, b
+    values, vectors = torch.linalg.eigh(cov_b)
+    root_b = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    cross = torch.linalg.eigvalsh(root_b @ cov_a @ root_b).clamp_min(0).sqrt().sum()
+    squared = (mean_a - mean_b).square().sum() + cov_a.trace() + cov_b.trace() - 2 * cross
+    return float(squared.clamp_min(0) / cov_b.trace().clamp_min(1e-12))
+
+
+def _statistics(features: Tensor) -> Statistics:
+    """Over the positions of one feature map `(1, d, h, w)`."""
+    rows = features[0].flatten(1).T.double()
+    mean = rows.mean(0)
+    centred = rows - mean
+    return mean, centred.T @ centred / len(rows)
+
+
+def _features(image: Tensor) -> Iterable[tuple[str, Tensor]]:
+    return [*vgg(image).items(), *random_features(image).items()]
