@@ -1,0 +1,161 @@
+"""The published algorithm, written plainly: what the product's trainer is measured against.
+
+One image, float32, autograd everywhere, the whole coarse pyramid run again for every update, and a power
+iteration in every call of the net. Zheng, Xie and Li, CVPR 2021, with the published constants as settings.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pgcn.pyramid import Size, resize, scale_sizes
+from pgcn.settings import Settings
+
+Norms = Literal["call", "update"]
+
+
+class Net(nn.Module):
+    """f at one scale; `norms` says when its spectral norms take a power iteration: in each call, as published."""
+
+    def __init__(self, wide: bool, norms: Norms, generator: torch.Generator) -> None:
+        super().__init__()
+        channels = [3, 128, 64, 64, 64, 1] if wide else [3, 64, 32, 32, 32, 1]
+        self.norms = norms
+        self.kernels = nn.ParameterList(
+            0.005 * torch.randn(channels[i + 1], channels[i], 3, 3, generator=generator) for i in range(5)
+        )
+        self.biases = nn.ParameterList(torch.zeros(channels[i + 1]) for i in range(5))
+        self.u = [F.normalize(torch.randn(channels[i + 1], generator=generator), dim=0) for i in range(4)]
+        for _ in range(20):
+            self.power_iteration()
+
+    @torch.no_grad()
+    def power_iteration(self) -> None:
+        """Improve the left singular vector of every normalized layer."""
+        for i in range(4):
+            matrix = self.kernels[i].flatten(1)
+            v = F.normalize(matrix.T @ self.u[i], dim=0)
+            self.u[i] = F.normalize(matrix @ v, dim=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """f of padded images."""
+        if self.norms == "call":
+            self.power_iteration()
+        for i in range(5):
+            kernel = self.kernels[i]
+            if i < 4:
+                matrix = kernel.flatten(1)
+                v = F.normalize(matrix.detach().T @ self.u[i], dim=0)
+                kernel = kernel / (self.u[i] @ (matrix @ v))
+            x = F.conv2d(x, kernel, self.biases[i])
+            x = F.elu(x) if i < 4 else x
+        return x
+
+
+@dataclass
+class Trained:
+    """What `train` returns: a net for each scale, and the mean seconds of an update at each."""
+
+    nets: list[Net]
+    sizes: list[Size]
+    settings: Settings
+    seconds: list[float]
+    losses: list[float]
+
+
+def langevin(x: Tensor, net: Net, steps: int, step_size: float, sigma: float, generator: torch.Generator) -> Tensor:
+    """Short-run Langevin dynamics on padded images."""
+    for _ in range(steps):
+        x = x.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(net(x).sum(), x)
+        x = x.detach() + 0.5 * step_size * gradient
+        if sigma > 0:
+            x = x + sigma * torch.randn(x.shape, generator=generator)
+        x = x.clamp(-1, 1)
+    return x
+
+
+def pad(x: Tensor) -> Tensor:
+    """The border of zeros."""
+    return F.pad(x, (5, 5, 5, 5))
+
+
+def crop(x: Tensor) -> Tensor:
+    """Without the border."""
+    return x[..., 5:-5, 5:-5]
+
+
+def synthesize(nets: list[Net], sizes: list[Size], settings: Settings, generator: torch.Generator) -> Tensor:
+    """The start at the scale above `nets`: noise, brought up through all of them."""
+    x = torch.rand(1, 1, *sizes[0], generator=generator) * 2 - 1
+    x = x.expand(-1, 3, -1, -1)
+    for scale, net in enumerate(nets):
+        end = langevin(pad(x), net, settings.steps_at(scale), settings.step_size, settings.frozen_sigma(), generator)
+        x = resize(crop(end), sizes[scale + 1])
+    return x
+
+
+def train(
+    image: Tensor, settings: Settings, seed: int = 0, *, norms: Norms = "call", updates: int | None = None
+) -> Trained:
+    """Train on `image` `(1, 3, H, W)` in [-1, 1]; with `updates`, only so many at each scale, for their time."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = scale_sizes(image.shape[2], image.shape[3], settings)
+    trained = Trained([], sizes, settings, [], [])
+    h, w = sizes[0]
+    recovery_start = resize(resize(resize(image, sizes[0]), (round(0.75 * h), round(0.75 * w))), sizes[0])
+    for scale, size in enumerate(sizes):
+        observed = resize(image, size)
+        net = Net(settings.is_wide(max(size)), norms, generator)
+        if settings.warm_start and trained.nets and trained.nets[-1].kernels[0].shape == net.kernels[0].shape:
+            net.load_state_dict(trained.nets[-1].state_dict())
+            net.u = list(trained.nets[-1].u)
+        adam = torch.optim.Adam(net.parameters(), lr=settings.learning_rate, betas=(0.5, 0.999))
+        iterations = settings.iterations_at(scale)
+        began = time.perf_counter()
+        for iteration in range(min(iterations, updates or iterations)):
+            net.power_iteration()
+            sigma = settings.sigma(iteration, scale)
+            start = synthesize(trained.nets, sizes, settings, generator)
+            synthesized = langevin(pad(start), net, settings.steps_at(scale), settings.step_size, sigma, generator)
+            f_observed = net(pad(observed)).mean()
+            loss = net(synthesized).mean() - f_observed
+            if iteration % settings.recovery_every == 0:
+                recovered = recover(recovery_start, net, settings, generator)
+                loss = loss + settings.recovery_weight * (net(recovered).mean() - f_observed)
+            adam.param_groups[0]["lr"] = settings.learning_rate_at(iteration, iterations)
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            trained.losses.append(float(loss.detach()))
+        trained.seconds.append((time.perf_counter() - began) / (iteration + 1))
+        net.power_iteration()
+        if scale + 1 < len(sizes):
+            recovery_start = resize(crop(recover(recovery_start, net, settings, generator)), sizes[scale + 1])
+        trained.nets.append(net)
+    return trained
+
+
+def recover(start: Tensor, net: Net, settings: Settings, generator: torch.Generator) -> Tensor:
+    """The recovery chain: no noise."""
+    return langevin(pad(start), net, settings.recovery_steps, settings.step_size, 0.0, generator)
+
+
+def whole_seconds(trained: Trained) -> float:
+    """Seconds of the whole training, from the mean seconds of the updates that were made."""
+    return sum(s * trained.settings.iterations_at(scale) for scale, s in enumerate(trained.seconds))
+
+
+def sample(trained: Trained, seed: int = 0) -> Tensor:
+    """A sample at the finest scale, `(1, 3, H, W)`."""
+    generator = torch.Generator().manual_seed(seed)
+    settings, finest = trained.settings, len(trained.nets) - 1
+    start = pad(synthesize(trained.nets[:finest], trained.sizes, settings, generator))
+    steps, sigma = settings.steps_at(finest), settings.frozen_sigma()
+    return crop(langevin(start, trained.nets[finest], steps, settings.step_size, sigma, generator))

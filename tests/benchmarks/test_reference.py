@@ -1,0 +1,65 @@
+"""The product's trainer in its exact mode is the published algorithm, written plainly, up to rounding.
+
+Exact: float32, no pool, every start drawn for its update. What differs in the product's favour stays: a written-out
+gradient, frozen spectral norms within a chain, starts ahead of their use.
+"""
+
+import pytest
+import torch
+
+import pgcn
+import pgcn.starts
+from benchmarks import reference
+
+TINY = {"max_size": 22, "min_size": 12, "scales": 3, "iterations": 5, "iteration_growth": 1.4, "noise_iterations": 3}
+STEPS = {"langevin_steps": 6, "langevin_steps_init": 8, "recovery_steps": 5}
+
+
+@pytest.fixture
+def image():
+    coarse = torch.rand(1, 3, 5, 6, generator=torch.Generator().manual_seed(5)) * 2 - 1
+    return torch.nn.functional.interpolate(coarse, size=(18, 22), mode="bilinear")
+
+
+def settings(**more):
+    return pgcn.make_settings("paper", TINY | STEPS | more)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"warm_start": True, "recovery_every": 2, "step_size": 0.05},
+        {"width": "wide", "iterations": 2, "iteration_growth": 1.0},
+        {"noise_std": 0.0},
+    ],
+)
+def test_the_trainer_is_the_published_algorithm(image, more, monkeypatch):
+    monkeypatch.setattr(pgcn.starts, "AHEAD", 1)
+    made = settings(**more)
+    plain = reference.train(image, made, seed=3, norms="update")
+    trainer = pgcn.Trainer([image], made, [3])
+    losses = [progress.figures[0]["loss"] for progress in trainer.updates()]
+    assert losses == pytest.approx(plain.losses, rel=1e-3, abs=1e-5)
+    assert trainer.sizes == plain.sizes
+    for fast, slow in zip(trainer.nets, plain.nets, strict=True):
+        # Without the last bias, which cancels in the loss: Adam makes steps of its gradient's rounding.
+        for a, b in zip(list(fast.parameters())[:-1], list(slow.parameters())[:-1], strict=True):
+            # A number moves by 4e-4 an update: one that is missed or turned is far outside of this.
+            torch.testing.assert_close(a[0], b, rtol=1e-3, atol=3e-5)
+    theirs = reference.sample(plain, seed=9)
+    ours = pgcn.Pyramid.trained(trainer).sample(1, seed=9)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-3)
+
+
+def test_norms_in_every_call_stay_near(image):
+    """The published code improves its singular vectors with every call; the product, once an update."""
+    every, once = (reference.train(image, settings(), seed=3, norms=norms) for norms in ("call", "update"))
+    difference = sum(abs(a - b) for a, b in zip(every.losses, once.losses, strict=True))
+    assert difference < 0.3 * sum(map(abs, once.losses))
+
+
+def test_a_few_updates_tell_the_time_of_the_whole(image):
+    few = reference.train(image, settings(iterations=50), updates=2)
+    assert len(few.losses) == 2 * 3
+    assert reference.whole_seconds(few) > sum(few.seconds) * 10
