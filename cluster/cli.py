@@ -71,6 +71,9 @@ def run(
     jobs_per_worker: Annotated[
         int | None, typer.Option(min=1, help="A worker process is replaced after so many.")
     ] = None,
+    stack: Annotated[
+        int | None, typer.Option(min=1, help="Images of equal size that one worker trains side by side.")
+    ] = None,
     job_timeout: Annotated[float, typer.Option(min=1, help="Seconds for one image.")] = Limits.job_s,
     silence_timeout: Annotated[float, typer.Option(min=1, help="Seconds without a sign of life.")] = Limits.silence_s,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and write nothing.")] = False,
@@ -100,6 +103,7 @@ def run(
         "max_pixels": max_pixels,
         "checkpoint_seconds": checkpoint_seconds,
         "jobs_per_worker": jobs_per_worker,
+        "stack": stack,
     }
     limits = Limits(silence_s=silence_timeout, job_s=job_timeout)
     request = make_request(images, given, set_, config, {"limits": limits})

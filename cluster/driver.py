@@ -5,11 +5,12 @@ The loop never blocks for longer than a tick, so that a stop, a silent worker or
 
 from __future__ import annotations
 
+import math
 import time
 
 from cluster.fleet import Fleet, Member
 from cluster.progress import Tracker
-from cluster.queue import Job, Queue
+from cluster.queue import Job, Need, Queue
 from cluster.stopping import Limits, StopSignal
 from cluster.worker import Outcome
 from jobs.commit import Failure, now, write_failure
@@ -23,8 +24,11 @@ WATCH_S = 1.0
 class Driver:
     """Drives one run's queue to its end."""
 
-    def __init__(self, queue: Queue, fleet: Fleet, store: Store, tracker: Tracker, limits: Limits) -> None:
+    def __init__(
+        self, queue: Queue, fleet: Fleet, store: Store, tracker: Tracker, limits: Limits, stack: int = 1
+    ) -> None:
         self._queue = queue
+        self._stack = stack
         self._fleet = fleet
         self._store = store
         self._tracker = tracker
@@ -57,14 +61,20 @@ class Driver:
                 if member is None:
                     self._fleet.release_others(need)
                     break
-                job = self._queue.next(need)
-                self._fleet.lease(member, job)
-                self._tracker.began(job)
+                jobs = self._queue.next(need, self._at_most(need))
+                self._fleet.lease(member, jobs)
+                for job in jobs:
+                    self._tracker.began(job)
+
+    def _at_most(self, need: Need) -> int:
+        """Jobs for one lease: as many as may be stacked, but none that would leave another worker idle."""
+        return min(self._stack, math.ceil(self._queue.waiting(need) / self._fleet.capacity(need)))
 
     def _take(self, member: Member) -> None:
         assert member.lease is not None
-        job = member.lease.job
-        self._settle(job, self._fleet.collect(member))
+        jobs = member.lease.jobs
+        for job, outcome in zip(jobs, self._fleet.collect(member), strict=True):
+            self._settle(job, outcome)
 
     def _settle(self, job: Job, outcome: Outcome) -> None:
         if outcome.state == "committed":
@@ -104,8 +114,9 @@ class Driver:
             silence_s=limits.silence_s, limit_s=limits.job_s, startup_s=limits.startup_s
         ):
             assert member.lease is not None
-            job = member.lease.job
-            self._settle(job, self._fleet.give_up(member, failure, reason))
+            jobs = member.lease.jobs
+            for job, outcome in zip(jobs, self._fleet.give_up(member, failure, reason), strict=True):
+                self._settle(job, outcome)
             if not self._fleet.ever_started:
                 self._queue.stop(f"{reason} The cluster has no room for one job's needs, or cannot start workers.")
         self._tracker.tick([member.lease for member in self._fleet.members if member.lease], self._queue)

@@ -1,4 +1,4 @@
-"""The workers of a run: as many as the cluster holds and the queue needs, each with at most one job.
+"""The workers of a run: as many as the cluster holds and the queue needs, each with at most one job or stack of jobs.
 
 Ray's own restarts and retries are off: a job that is lost comes back to the queue, which decides.
 """
@@ -24,10 +24,10 @@ from jobs.store import Store
 
 @dataclass
 class Lease:
-    """A job in a worker's hands. Times are of the driver's monotonic clock."""
+    """Jobs in a worker's hands, trained side by side. Times are of the driver's monotonic clock."""
 
-    job: Job
-    attempt: str
+    jobs: list[Job]
+    attempts: list[str]
     began_at: float
     running_since: float | None = None
     pulse: Pulse | None = None
@@ -96,14 +96,22 @@ class Fleet:
         for member in [m for m in self.members if m.lease is None and m.need != need]:
             self.end(member)
 
-    def lease(self, member: Member, job: Job) -> None:
-        """Give a job to an idle worker."""
-        attempt = new_attempt()
-        member.lease = Lease(job, attempt, time.monotonic())
-        member.result = member.actor.train.remote(job.spec, attempt)
+    def capacity(self, need: Need) -> int:
+        """How many workers of this need the cluster holds, as it is now; at least 1."""
+        total = ray.cluster_resources()
+        fits = [total.get("CPU", 0.0) / need.cpus]
+        if need.gpus:
+            fits.append(total.get("GPU", 0.0) / need.gpus)
+        return max(1, int(min(fits) + 1e-6))
+
+    def lease(self, member: Member, jobs: list[Job]) -> None:
+        """Give jobs to an idle worker."""
+        attempts = [new_attempt() for _ in jobs]
+        member.lease = Lease(jobs, attempts, time.monotonic())
+        member.result = member.actor.train.remote([job.spec for job in jobs], attempts)
 
     def wait(self, seconds: float) -> list[Member]:
-        """Workers whose job has ended, after at most `seconds`."""
+        """Workers whose lease has ended, after at most `seconds`."""
         by_result = {member.result: member for member in self.members if member.lease}
         if not by_result:
             time.sleep(seconds)
@@ -111,18 +119,18 @@ class Fleet:
         ended, _ = ray.wait(list(by_result), num_returns=1, timeout=seconds)
         return [by_result[result] for result in ended]
 
-    def collect(self, member: Member) -> Outcome:
-        """How a worker's job ended; a worker that is spoiled, spent or dead is gone after this."""
+    def collect(self, member: Member) -> list[Outcome]:
+        """How each of a worker's jobs ended; a worker that is spoiled, spent or dead is gone after this."""
         assert member.lease is not None
         try:
-            outcome: Outcome = ray.get(member.result)
+            outcomes: list[Outcome] = ray.get(member.result)
         except (RayError, OSError) as error:
-            outcome = lost(member.lease, error)
+            outcomes = lost(member.lease, error)
         member.lease, member.result = None, None
-        member.jobs_done += 1
-        if outcome.spoiled or member.jobs_done >= self._jobs_per_worker:
+        member.jobs_done += len(outcomes)
+        if any(outcome.spoiled for outcome in outcomes) or member.jobs_done >= self._jobs_per_worker:
             self.end(member)
-        return outcome
+        return outcomes
 
     def watch(self) -> None:
         """Ask every busy worker for its pulse, and take the answers that have come."""
@@ -135,7 +143,7 @@ class Fleet:
                 pulse: Pulse = ray.get(answer)
             except RayError:
                 continue  # its job's own result tells what happened
-            if member.lease and pulse.job_id == member.lease.job.spec.job_id:
+            if member.lease and pulse.lease == member.lease.attempts[0]:
                 member.lease.pulse, member.lease.pulse_at = pulse, time.monotonic()
                 member.lease.running_since = member.lease.running_since or time.monotonic()
                 self.ever_started = True
@@ -157,13 +165,13 @@ class Fleet:
             elif lease.silent_s(now) > silence_s:
                 reason = f"Training gave no sign of life for {lease.silent_s(now):.0f} s."
                 found.append((member, FailureClass.TIMEOUT, reason))
-            elif now - lease.running_since > limit_s:
-                reason = f"Training took longer than the limit of {limit_s:.0f} s."
+            elif now - lease.running_since > limit_s * len(lease.jobs):
+                reason = f"Training took longer than the limit of {limit_s:.0f} s an image."
                 found.append((member, FailureClass.TIMEOUT, reason))
         return found
 
-    def give_up(self, member: Member, failure: FailureClass, reason: str) -> Outcome:
-        """Kill a worker and take its job as failed.
+    def give_up(self, member: Member, failure: FailureClass, reason: str) -> list[Outcome]:
+        """Kill a worker and take its jobs as failed.
 
         Ray asks a process to end, which one that hangs may never hear: a task on its machine kills it for sure.
         """
@@ -171,12 +179,12 @@ class Fleet:
         if pulse := member.lease.pulse:
             there = NodeAffinitySchedulingStrategy(pulse.node, soft=False)
             ray.remote(num_cpus=0, max_retries=0)(slay).options(scheduling_strategy=there).remote(pulse.pid)
-        attempt, wall_s = member.lease.attempt, time.monotonic() - member.lease.began_at
+        wall_s = round(time.monotonic() - member.lease.began_at, 3)
         self.end(member)
-        return Outcome(attempt, "failed", round(wall_s, 3), "", failure, reason)
+        return [Outcome(attempt, "failed", wall_s, "", failure, reason) for attempt in member.lease.attempts]
 
     def stop_all(self) -> None:
-        """Ask every busy worker to write its restart point and hand its job back."""
+        """Ask every busy worker to write its restart points and hand its jobs back."""
         for member in self.members:
             if member.lease:
                 member.actor.stop.remote()
@@ -195,8 +203,8 @@ def _memory(need: Need) -> int:
     return int(min(need.memory, largest))
 
 
-def lost(lease: Lease, error: Exception) -> Outcome:
-    """What a worker's death means for its job."""
+def lost(lease: Lease, error: Exception) -> list[Outcome]:
+    """What a worker's death means for its jobs."""
     text = str(error)
     if isinstance(error, ActorDiedError) and getattr(error, "preempted", False):
         failure, message = FailureClass.PREEMPTED, "The machine was taken back."
@@ -208,4 +216,4 @@ def lost(lease: Lease, error: Exception) -> Outcome:
         # Ray's text for any lost process mentions the kernel's OOM killer as one guess of several.
         failure, message = FailureClass.WORKER_LOST, "The worker died in the middle of its job."
     wall_s = round(time.monotonic() - lease.began_at, 3)
-    return Outcome(lease.attempt, "failed", wall_s, "", failure, message, text, spoiled=True)
+    return [Outcome(attempt, "failed", wall_s, "", failure, message, text, spoiled=True) for attempt in lease.attempts]

@@ -103,7 +103,7 @@ def _train(prepared: Prepared, request: Request, queue: Queue, tracker: Tracker,
     fleet = Fleet(prepared.store, conditions, jobs_per_worker=request.jobs_per_worker)
     try:
         with stop.listening():
-            Driver(queue, fleet, prepared.store, tracker, request.limits).drive(stop)
+            Driver(queue, fleet, prepared.store, tracker, request.limits, request.stack).drive(stop)
     except StoreError as error:
         return str(error)
     except (RayError, ConnectionError) as error:

@@ -94,6 +94,7 @@ def _check_types(options: dict[str, Any]) -> None:
         "max_pixels": (int,),
         "checkpoint_seconds": (int, float),
         "jobs_per_worker": (int,),
+        "stack": (int,),
     }
     for name, value in options.items():
         if not isinstance(value, kinds[name]) or (isinstance(value, bool) and bool not in kinds[name]):

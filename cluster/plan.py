@@ -28,7 +28,7 @@ from jobs.sources import Source
 from jobs.spec import reseeded
 from jobs.store import Store
 from pgcn.cost import training_operations
-from pgcn.pyramid import scale_sizes
+from pgcn.pyramid import Size, scale_sizes
 from pgcn.settings import Settings, SettingsError
 
 CHUNK = 16
@@ -140,7 +140,10 @@ def sort_out(store: Store, sources: list[Source], entries: list[Entry], ask: Ask
             for failure in before.get(job, []):
                 # The same seed and step would diverge in the same way.
                 spec = reseeded(spec) if failure.failure is FailureClass.NUMERIC else spec
-            plan.jobs[job] = Job(spec, entry.image_id, work_of(entry), need)
+            sizes = trained_sizes(entry)
+            work = training_operations(sizes, spec.settings)
+            shape = f"{spec.settings.model_dump_json()} {sizes}"
+            plan.jobs[job] = Job(spec, entry.image_id, work, need, shape)
     # Those that failed before come last: they must not keep the others from their turn.
     plan.jobs = dict(sorted(plan.jobs.items(), key=lambda item: item[0] in before))
     plan.unrecorded = [
@@ -149,12 +152,11 @@ def sort_out(store: Store, sources: list[Source], entries: list[Entry], ask: Ask
     return plan
 
 
-def work_of(entry: Entry) -> float:
-    """Operations of training an image."""
+def trained_sizes(entry: Entry) -> list[Size]:
+    """The sizes of an image's pyramid."""
     assert entry.height is not None
     assert entry.width is not None
-    settings = Settings.model_validate_json(entry.settings)
-    return training_operations(scale_sizes(entry.height, entry.width, settings), settings)
+    return scale_sizes(entry.height, entry.width, Settings.model_validate_json(entry.settings))
 
 
 def record_refusals(store: Store, plan: Plan) -> None:

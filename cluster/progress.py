@@ -104,15 +104,16 @@ class Tracker:
             progress = lease.pulse.progress if lease.pulse else None
             if progress is None:
                 continue
-            under_way += lease.job.work * progress.done
+            work = sum(job.work for job in lease.jobs)
+            under_way += work * progress.done
             assert lease.pulse is not None
-            if lease.attempt not in self._seen:
-                self._seen.add(lease.attempt)
+            if lease.attempts[0] not in self._seen:
+                self._seen.add(lease.attempts[0])
                 # A first sight of far more than a few seconds of work: the job went on from a restart point.
-                self._found_work += lease.job.work * progress.done if progress.done > 0.1 else 0.0
-            lanes.append(
+                self._found_work += work * progress.done if progress.done > 0.1 else 0.0
+            lanes += [
                 Lane(
-                    image_id=lease.job.image_id,
+                    image_id=job.image_id,
                     scale=progress.scale,
                     scales=progress.scales,
                     iteration=progress.iteration,
@@ -120,7 +121,8 @@ class Tracker:
                     rate=lease.pulse.rate,
                     done=progress.done,
                 )
-            )
+                for job in lease.jobs
+            ]
         work = self._finished_work + under_way
         return Snapshot(
             state=state,

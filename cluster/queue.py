@@ -28,12 +28,16 @@ DOUBLED_FROM = 4 * 1024**3
 
 @dataclass
 class Job:
-    """One job and its story in this run. `work` is in operations, for shares and estimates."""
+    """One job and its story in this run. `work` is in operations, for shares and estimates.
+
+    Jobs of the same `shape` (their settings, and the sizes of their pyramids) can be trained side by side.
+    """
 
     spec: JobSpec
     image_id: str
     work: float
     need: Need
+    shape: str = ""
     tries: Counter[FailureClass] = field(default_factory=Counter)
     ready_at: float = 0.0
 
@@ -65,9 +69,24 @@ class Queue:
             self._ready.setdefault(job.need, deque()).append(job)
         return [need for need, jobs in self._ready.items() if jobs]
 
-    def next(self, need: Need) -> Job:
-        """The first job that wants just this worker; there must be one, as `needs` says."""
-        return self._ready[need].popleft()
+    def next(self, need: Need, at_most: int = 1) -> list[Job]:
+        """The first job that wants just this worker, and up to `at_most` - 1 others to train beside it.
+
+        There must be one, as `needs` says. A job that failed before is alone: it would take others down with it.
+        """
+        ready = self._ready[need]
+        first = ready.popleft()
+        taken = [first]
+        if at_most > 1 and not first.tries:
+            beside = [job for job in ready if job.shape == first.shape and not job.tries][: at_most - 1]
+            for job in beside:
+                ready.remove(job)
+            taken += beside
+        return taken
+
+    def waiting(self, need: Need) -> int:
+        """How many jobs could start now on such a worker."""
+        return len(self._ready.get(need, ()))
 
     def put_back(self, job: Job) -> None:
         """A job that could not be tried: it is next."""

@@ -42,6 +42,7 @@ class Request:
     max_pixels: int = 64_000_000
     checkpoint_seconds: float = 60.0
     jobs_per_worker: int = 100
+    stack: int = 1
     limits: Limits = field(default_factory=Limits)
 
 

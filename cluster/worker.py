@@ -1,6 +1,6 @@
-"""The worker: an actor on a GPU, a share of one, or CPU cores, that does one job at a time.
+"""The worker: an actor on a GPU, a share of one, or CPU cores, that does one job, or one stack of jobs, at a time.
 
-The driver keeps all decisions: a worker tries a job once, tells how it ended, and never raises.
+The driver keeps all decisions: a worker tries each once, tells how it ended, and never raises.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Any
 import ray
 import torch
 
-from jobs.commit import read_commit
+from jobs.commit import Commit, read_commit
 from jobs.failures import FailureClass, JobError, classify, fingerprint
 from jobs.privacy import scrub
-from jobs.run import Conditions, Stopped, clean_up, run_job
+from jobs.run import Conditions, Stopped, clean_up, run_jobs
 from jobs.spec import JobSpec
 from jobs.store import Store
 from pgcn.train import Progress
@@ -46,11 +46,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Pulse:
-    """Where a worker is. `silent_s` is the time since its last sign of life, `rate` in updates a second."""
+    """Where a worker is. `silent_s` is the time since its last sign of life, `rate` in updates a second.
+
+    `lease` is the first attempt of what it works on.
+    """
 
     pid: int
     node: str
-    job_id: str | None
+    lease: str | None
     silent_s: float
     progress: Progress | None
     rate: float
@@ -73,52 +76,69 @@ class Worker:
         self._store = store
         self._conditions = conditions
         self._stop = threading.Event()
-        self._job: str | None = None
+        self._lease: str | None = None
         self._progress: Progress | None = None
         self._alive_at = time.monotonic()
         self._pace = (time.monotonic(), 0)
 
-    def train(self, spec: JobSpec, attempt: str) -> Outcome:
-        """Try one job."""
+    def train(self, specs: list[JobSpec], attempts: list[str]) -> list[Outcome]:
+        """Try some jobs side by side; outcomes are in their order."""
         began = time.monotonic()
         where = f"{socket.gethostname()} process {os.getpid()}"
-        self._job, self._progress, self._alive_at = spec.job_id, None, began
+        self._lease, self._progress, self._alive_at = attempts[0], None, began
         self._pace = (began, 0)
 
-        def ended(state: str, **more: Any) -> Outcome:
-            return Outcome(attempt, state, round(time.monotonic() - began, 3), where, **more)
-
-        try:
-            # Another driver on this run, or an attempt that was thought lost, may have been here already.
-            commit = read_commit(self._store, spec.job_id)
-            if commit is not None:
-                clean_up(self._store, spec.job_id)
-            else:
-                commit = run_job(
-                    spec,
-                    self._store,
-                    attempt,
-                    self._conditions,
-                    on_progress=self._note,
-                    on_alive=self._live,
-                    should_stop=self._stop.is_set,
-                )
-            return ended("committed", figures=commit.result)
-        except Stopped:
-            return ended("stopped")
-        except Exception as error:
-            failure = classify(error)
-            expected = isinstance(error, JobError) or failure is FailureClass.NUMERIC
-            return ended(
+        def outcome(attempt: str, end: Commit | Exception) -> Outcome:
+            wall_s = round(time.monotonic() - began, 3)
+            if isinstance(end, Commit):
+                return Outcome(attempt, "committed", wall_s, where, figures=end.result)
+            if isinstance(end, Stopped):
+                return Outcome(attempt, "stopped", wall_s, where)
+            failure = classify(end)
+            expected = isinstance(end, JobError) or failure is FailureClass.NUMERIC
+            return Outcome(
+                attempt,
                 "failed",
+                wall_s,
+                where,
                 failure=failure,
-                message=scrub(str(error) if expected else f"{type(error).__name__}: {error}"),
-                traceback="" if expected else scrub(traceback.format_exc()),
-                fingerprint=fingerprint(error),
-                spoiled=isinstance(error, torch.AcceleratorError) or failure is FailureClass.HOST_OOM,
+                message=scrub(str(end) if expected else f"{type(end).__name__}: {end}"),
+                traceback="" if expected else scrub("".join(traceback.format_exception(end))),
+                fingerprint=fingerprint(end),
+                spoiled=isinstance(end, torch.AcceleratorError) or failure is FailureClass.HOST_OOM,
             )
+
+        ends: dict[str, Commit | Exception] = {}
+        try:
+            left = []
+            for spec, attempt in zip(specs, attempts, strict=True):
+                try:
+                    # Another driver on this run, or an attempt that was thought lost, may have been here already.
+                    commit = read_commit(self._store, spec.job_id)
+                except Exception as error:
+                    ends[attempt] = error
+                    continue
+                if commit is None:
+                    left.append((spec, attempt))
+                else:
+                    ends[attempt] = commit
+                    clean_up(self._store, spec.job_id)
+            trained = run_jobs(
+                [spec for spec, _ in left],
+                self._store,
+                [attempt for _, attempt in left],
+                self._conditions,
+                on_progress=self._note,
+                on_alive=self._live,
+                should_stop=self._stop.is_set,
+            )
+            ends |= {attempt: end for (_, attempt), end in zip(left, trained, strict=True)}
+        except Exception as error:
+            for attempt in attempts:
+                ends.setdefault(attempt, error)
         finally:
-            self._job = None
+            self._lease = None
+        return [outcome(attempt, ends[attempt]) for attempt in attempts]
 
     @ray.method(concurrency_group="watch")
     def pulse(self) -> Pulse:
@@ -129,7 +149,7 @@ class Worker:
         return Pulse(
             os.getpid(),
             ray.get_runtime_context().get_node_id(),
-            self._job,
+            self._lease,
             time.monotonic() - self._alive_at,
             self._progress,
             made / elapsed if elapsed > 0 else 0.0,

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import hashlib
 
-from torch import Tensor
-
 from jobs.store import Store
 from pgcn.files import read_header, read_tensors, to_bytes
+from pgcn.restart import State
 
 KEEP = 2
-
-State = tuple[dict[str, Tensor], dict[str, str]]
 
 
 def _folder(job_id: str) -> str:

@@ -1,4 +1,6 @@
-"""One job, from its specification to its commit: read, train, draw, measure, publish.
+"""Jobs, from their specifications to their commits: read, train, draw, measure, publish.
+
+One at a time, or a stack of them side by side, where their pyramids have the same sizes.
 
 A worker that dies anywhere in here leaves restart points at most one interval old, and nothing that a reader
 would believe; the next attempt goes on from the last of them.
@@ -6,13 +8,14 @@ would believe; the next attempt goes on from the last of them.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import resource
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 import torch
@@ -29,8 +32,9 @@ from jobs.sources import read_source
 from jobs.spec import JobSpec
 from jobs.store import Store
 from pgcn.model import ALGORITHM, Pyramid
-from pgcn.restart import restore, state_of
-from pgcn.train import Progress, Trainer
+from pgcn.pyramid import scale_sizes
+from pgcn.restart import Place, State, place_of, restore, state_of
+from pgcn.train import DivergenceError, Progress, Trainer
 
 
 class Stopped(Exception):
@@ -83,39 +87,161 @@ class History:
         return History(float(where["train_s"]), int(where["resumes"]) + 1, json.loads(where["curves"]))
 
 
-def run_job(
-    spec: JobSpec,
+@dataclass
+class _Job:
+    """One job of a stack, on its way: `image` is `(1, 3, H, W)`, `state` its last restart point, if it has one."""
+
+    spec: JobSpec
+    attempt: str
+    log: Log = field(default_factory=Log)
+    began: float = field(default_factory=time.monotonic)
+    history: History = field(default_factory=lambda: History(train_s=0.0, resumes=0, curves=[]))
+    image: Tensor = field(default_factory=lambda: torch.empty(0))
+    note: str | None = None
+    state: State | None = None
+    ended: Commit | Exception | None = None
+
+    def read(self, store: Store, conditions: Conditions) -> Place | None:
+        """Take the image and the last restart point; returns where that is, or None for a new training."""
+        spec, log = self.spec, self.log
+        log(f"job {spec.job_id}, attempt {self.attempt}, image {spec.uri}")
+        log(f"settings {spec.settings.model_dump_json()}, seed {spec.seed}")
+        picture = _read(spec, conditions)
+        self.note = picture.note
+        self.image = to_tensor(picture.rgb)
+        sizes = scale_sizes(self.image.shape[-2], self.image.shape[-1], spec.settings)
+        log(f"{picture.format}, {picture.rgb.shape[1]}x{picture.rgb.shape[0]} px; {picture.note or 'plain RGB'}")
+        state = last_checkpoint(store, spec.job_id)
+        if state is None:
+            return None
+        try:
+            place = place_of(state, spec.settings, spec.seed, sizes)
+            self.history = History.taken_from(state[1])
+        except (ValueError, KeyError):
+            log("a restart point of another training is there (an earlier try with another seed): starting anew")
+            return None
+        self.state = state
+        log(f"going on from a restart point at scale {place.scale}, iteration {place.iteration}")
+        return place
+
+
+def run_jobs(
+    specs: Sequence[JobSpec],
     store: Store,
-    attempt: str,
+    attempts: Sequence[str],
     conditions: Conditions,
     *,
     on_progress: Callable[[Progress], None],
     on_alive: Callable[[], None],
     should_stop: Callable[[], bool],
-) -> Commit:
-    """Do the job, and return the commit that stands for it.
+) -> list[Commit | Exception]:
+    """Do some jobs side by side, and return for each the commit that stands for it, or what it failed of.
 
-    `on_progress` is called after every update, `on_alive` within long ones. Raises `Stopped` after
-    `should_stop` says so, `InputError` for a bad image, `DivergenceError` where training fails, `StoreError`
-    for the storage; anything else is a bug or the machine.
+    Jobs of more than one have the same settings and pyramids of the same sizes. Those that go on from restart
+    points are trained with those that stand at the same update. A job that fails leaves the others as they were.
+
+    `on_progress` is called after every update, `on_alive` within long ones. What a job can fail of: `Stopped`
+    after `should_stop` says so, `InputError` for a bad image, `DivergenceError` where training fails,
+    `StoreError` for the storage; anything else is a bug or the machine.
     """
-    began = time.monotonic()
-    log = Log()
-    log(f"job {spec.job_id}, attempt {attempt}, image {spec.uri}")
-    log(f"settings {spec.settings.model_dump_json()}, seed {spec.seed}")
-    picture = _read(spec, conditions)
-    log(f"{picture.format}, {picture.rgb.shape[1]}x{picture.rgb.shape[0]} px; {picture.note or 'plain RGB'}")
+    jobs = [_Job(spec, attempt) for spec, attempt in zip(specs, attempts, strict=True)]
+    stacks: dict[Place | None, list[_Job]] = {}
+    for job in jobs:
+        try:
+            stacks.setdefault(job.read(store, conditions), []).append(job)
+        except Exception as error:
+            job.ended = error
+    for stack in stacks.values():
+        try:
+            _run_stack(stack, store, conditions, on_progress, on_alive, should_stop)
+        except Exception as error:
+            for job in stack:
+                job.ended = job.ended or error
+    ended = [job.ended for job in jobs]
+    return [end if end is not None else RuntimeError("a job of a stack was forgotten") for end in ended]
 
-    trainer, history = _begin(to_tensor(picture.rgb), store, spec, conditions, log)
+
+def _run_stack(
+    stack: list[_Job],
+    store: Store,
+    conditions: Conditions,
+    on_progress: Callable[[Progress], None],
+    on_alive: Callable[[], None],
+    should_stop: Callable[[], bool],
+) -> None:
+    """Train jobs that stand at the same update, then draw, measure and publish each on its own."""
+    settings = stack[0].spec.settings
+    trainer = Trainer([job.image for job in stack], settings, [job.spec.seed for job in stack], conditions.device)
+    states = [job.state for job in stack if job.state is not None]
+    if states:
+        restore(trainer, states)
     trainer.on_alive = on_alive
-    _train(trainer, history, store, spec, conditions, log, on_progress, should_stop)
-    pyramid = Pyramid.trained(trainer)
+    with contextlib.suppress(DivergenceError):  # raised when no image is left: each has its own below
+        _train(trainer, stack, store, conditions, on_progress, should_stop)
+    for index, job in enumerate(stack):
+        try:
+            job.ended = trainer.failed.get(index) or _publish(trainer, index, job, store, conditions, on_alive)
+        except Exception as error:
+            job.ended = error
 
+
+def _train(
+    trainer: Trainer,
+    stack: list[_Job],
+    store: Store,
+    conditions: Conditions,
+    on_progress: Callable[[Progress], None],
+    should_stop: Callable[[], bool],
+) -> None:
+    began, before = time.monotonic(), [job.history.train_s for job in stack]
+    saved = began
+
+    def going() -> list[tuple[int, _Job]]:
+        return [(index, job) for index, job in enumerate(stack) if index not in trainer.failed]
+
+    def save() -> None:
+        nonlocal saved
+        for index, job in going():
+            tensors, where = state_of(trainer, index)
+            job.history.put_into(where)
+            write_checkpoint(store, job.spec.job_id, (tensors, where))
+        saved = time.monotonic()
+
+    for progress in trainer.updates():
+        for job, train_s in zip(stack, before, strict=True):
+            job.history.train_s = train_s + (time.monotonic() - began) / len(stack)
+        for job, figures in zip(stack, progress.figures, strict=False):
+            job.history.curves += [
+                {"scale": progress.scale, "iteration": progress.iteration, "name": name, "value": value}
+                for name, value in figures.items()
+            ]
+        on_progress(progress)
+        if should_stop():
+            save()
+            raise Stopped
+        if progress.scale_finished:
+            for index, job in going():
+                said = ", ".join(f"{name} {value:.4g}" for name, value in progress.figures[index].items())
+                job.log(f"scale {progress.scale} of {progress.scales} trained, {progress.iterations} updates: {said}")
+                if not trainer.finished:
+                    picture = preview(Pyramid.trained(trainer, index), job.spec.seed)
+                    store.put(preview_path(job.spec.job_id), picture)
+        if progress.scale_finished or time.monotonic() - saved > conditions.checkpoint_seconds:
+            save()
+
+
+def _publish(
+    trainer: Trainer, index: int, job: _Job, store: Store, conditions: Conditions, on_alive: Callable[[], None]
+) -> Commit:
+    """Draw and measure one trained image's samples, and commit them."""
+    spec, log = job.spec, job.log
+    pyramid = Pyramid.trained(trainer, index)
+    observed = trainer.observed_of(index)
     on_alive()
-    rows, figures = draw(pyramid, trainer.observed, spec, attempt, on_alive)
-    caution = warning(figures, trainer.observed[-1])
+    rows, figures = draw(pyramid, observed, spec, job.attempt, on_alive)
+    caution = warning(figures, observed[-1])
     log(f"drew {sum(row['kind'] == 'sample' for row in rows)} samples; {figures}; warning: {caution}")
-    metrics = [{"job_id": spec.job_id, **row} for row in history.curves]
+    metrics = [{"job_id": spec.job_id, **row} for row in job.history.curves]
     metrics += [
         {"job_id": spec.job_id, "scale": -1, "iteration": None, "name": name, "value": value}
         for name, value in figures.items()
@@ -123,7 +249,7 @@ def run_job(
     result = {name: figures.get(name) for name in MEASURES} | {
         "uri": spec.uri,
         "job_id": spec.job_id,
-        "attempt": attempt,
+        "attempt": job.attempt,
         "preset": spec.preset,
         "seed": spec.seed,
         "width": pyramid.sizes[-1][1],
@@ -133,10 +259,11 @@ def run_job(
         "parameters": pyramid.parameters,
         "samples": sum(row["kind"] == "sample" for row in rows),
         "warning": caution,
-        "note": picture.note,
-        "wall_s": round(time.monotonic() - began, 3),
-        "train_s": round(history.train_s, 3),
-        "resumes": history.resumes,
+        "note": job.note,
+        "wall_s": round(time.monotonic() - job.began, 3),
+        "train_s": round(job.history.train_s, 3),
+        "stack": len(trainer.seeds),
+        "resumes": job.history.resumes,
         "peak_memory_mb": round(_peak_memory_mb(), 1),
         "device": _device_name(conditions.device),
         "algorithm": ALGORITHM,
@@ -152,7 +279,7 @@ def run_job(
         "log.txt": log.bytes(),
     }
     on_alive()
-    commit = publish(store, spec.job_id, attempt, files, result)
+    commit = publish(store, spec.job_id, job.attempt, files, result)
     clean_up(store, spec.job_id)
     return commit
 
@@ -170,62 +297,6 @@ def _read(spec: JobSpec, conditions: Conditions) -> Picture:
             f"{spec.uri} changed after the run looked at it. Run the same command again to take it as it is now."
         )
     return decode(data, spec.uri, max_pixels=conditions.max_pixels)
-
-
-def _begin(image: Tensor, store: Store, spec: JobSpec, conditions: Conditions, log: Log) -> tuple[Trainer, History]:
-    """A trainer where the last whole restart point was, if there is one of this very training, or a new one."""
-    state = last_checkpoint(store, spec.job_id)
-    if state is not None:
-        try:
-            trainer = Trainer([image], spec.settings, [spec.seed], conditions.device)
-            history = History.taken_from(state[1])
-            restore(trainer, [state])
-        except (ValueError, KeyError):
-            log("a restart point of another training is there (an earlier try with another seed): starting anew")
-        else:
-            log(f"going on from a restart point at scale {trainer.scale}, iteration {trainer.iteration}")
-            return trainer, history
-    return Trainer([image], spec.settings, [spec.seed], conditions.device), History(train_s=0.0, resumes=0, curves=[])
-
-
-def _train(
-    trainer: Trainer,
-    history: History,
-    store: Store,
-    spec: JobSpec,
-    conditions: Conditions,
-    log: Log,
-    on_progress: Callable[[Progress], None],
-    should_stop: Callable[[], bool],
-) -> None:
-    began, before = time.monotonic(), history.train_s
-    saved = began
-
-    def save() -> None:
-        nonlocal saved
-        tensors, where = state_of(trainer)
-        history.put_into(where)
-        write_checkpoint(store, spec.job_id, (tensors, where))
-        saved = time.monotonic()
-
-    for progress in trainer.updates():
-        history.train_s = before + time.monotonic() - began
-        history.curves += [
-            {"scale": progress.scale, "iteration": progress.iteration, "name": name, "value": value}
-            for figures in progress.figures
-            for name, value in figures.items()
-        ]
-        on_progress(progress)
-        if should_stop():
-            save()
-            raise Stopped
-        if progress.scale_finished:
-            figures = ", ".join(f"{name} {value:.4g}" for name, value in progress.figures[0].items())
-            log(f"scale {progress.scale} of {progress.scales} trained, {progress.iterations} updates: {figures}")
-            if not trainer.finished:
-                store.put(preview_path(spec.job_id), preview(Pyramid.trained(trainer), spec.seed))
-        if progress.scale_finished or time.monotonic() - saved > conditions.checkpoint_seconds:
-            save()
 
 
 def _peak_memory_mb() -> float:

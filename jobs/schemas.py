@@ -87,7 +87,8 @@ RESULTS = pa.schema(
         ("warning", pa.string()),  # what a person should look at; null where nothing
         ("note", pa.string()),  # how the picture was turned into RGB
         ("wall_s", pa.float64()),  # of the attempt that committed: reading, training, drawing
-        ("train_s", pa.float64()),  # seconds of training over all attempts that its checkpoints come from
+        ("train_s", pa.float64()),  # seconds of training, its share of a stack, over all that its checkpoints come from
+        ("stack", pa.int16()),  # images that were trained side by side with this one, and itself
         ("resumes", pa.int32()),  # how often training went on from a checkpoint
         ("peak_memory_mb", pa.float64()),  # of the worker process, host memory
         ("device", pa.string()),

@@ -46,7 +46,7 @@ class Pyramid:
         if count == 0:
             raise ValueError("no scale is trained yet")
         nets = [weights.of(image) for weights in trainer.frozen]
-        observed = trainer.observed[0][:, 3 * image : 3 * image + 3]
+        observed = trainer.observed_of(image)[0]
         return Pyramid(trainer.settings, trainer.seeds[image], trainer.sizes[:count], nets, observed)
 
     @property

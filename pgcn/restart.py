@@ -8,15 +8,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from pgcn.pyramid import Size
+from pgcn.settings import Settings
 from pgcn.train import Trainer
 
 State = tuple[dict[str, Tensor], dict[str, str]]
 """Tensors, and text that says where they belong. Both fit one safetensors file."""
+
+
+class Place(NamedTuple):
+    """Where a state stands: its scale, its iteration, and how many of the starts are used."""
+
+    scale: int
+    iteration: int
+    used: int
+
+
+def place_of(state: State, settings: Settings, seed: int, sizes: Sequence[Size]) -> Place:
+    """Where a state stands. Raises `ValueError` where it belongs to another training than this."""
+    where = state[1]
+    if any(where.get(key) != value for key, value in _belonging(settings, seed, sizes).items()):
+        raise ValueError("this restart state belongs to a training with other settings, seed or sizes")
+    return Place(int(where["scale"]), int(where["iteration"]), int(where["used"]))
 
 
 def state_of(trainer: Trainer, image: int = 0) -> State:
@@ -32,7 +50,7 @@ def state_of(trainer: Trainer, image: int = 0) -> State:
         tensors["moved"] = trainer.moved[own]
         for index, slots in trainer.optimizer.state_dict()["state"].items():
             tensors |= {f"adam.{index}.{name}": v[own] if v.ndim else v for name, v in slots.items()}
-    where = _belongs(trainer, image) | {
+    where = _belonging(trainer.settings, trainer.seeds[image], trainer.sizes) | {
         "scale": str(trainer.scale),
         "iteration": str(trainer.iteration),
         "used": str(trainer.starts.used),
@@ -46,13 +64,13 @@ def restore(trainer: Trainer, states: Sequence[State]) -> None:
     Raises `ValueError` where a state belongs to another training, or they stand at different updates; the
     trainer is then not to be used.
     """
-    for image, (_, where) in enumerate(states):
-        if any(where.get(key) != value for key, value in _belongs(trainer, image).items()):
-            raise ValueError("this restart state belongs to a training with other settings, seed or sizes")
-    places = {(where["scale"], where["iteration"], where["used"]) for _, where in states}
-    if len(places) != 1 or len(states) != len(trainer.seeds):
+    places = {
+        place_of(state, trainer.settings, seed, trainer.sizes)
+        for state, seed in zip(states, trainer.seeds, strict=True)
+    }
+    if len(places) != 1:
         raise ValueError("images that are trained side by side go on from the same update")
-    ((scale, iteration, used),) = ((int(s), int(i), int(u)) for s, i, u in places)
+    ((scale, iteration, used),) = places
     device = trainer.observed[0].device
 
     def joined(name: str, dim: int = 0) -> Tensor:
@@ -90,9 +108,5 @@ def restore(trainer: Trainer, states: Sequence[State]) -> None:
         generator.set_state(tensors["generator"])
 
 
-def _belongs(trainer: Trainer, image: int) -> dict[str, str]:
-    return {
-        "settings": trainer.settings.model_dump_json(),
-        "seed": str(trainer.seeds[image]),
-        "sizes": json.dumps(trainer.sizes),
-    }
+def _belonging(settings: Settings, seed: int, sizes: Sequence[Size]) -> dict[str, str]:
+    return {"settings": settings.model_dump_json(), "seed": str(seed), "sizes": json.dumps(list(sizes))}

@@ -119,6 +119,10 @@ class Trainer:
         gradient = energy_gradient(self.frozen[-1], self.settings.precision)
         return resize(crop(recovery_chain(self.recovery_start, gradient, self.settings)), self.sizes[self.scale])
 
+    def observed_of(self, image: int) -> list[Tensor]:
+        """One image of the stack at every scale: `(1, 3, *sizes[s])`."""
+        return [scale[:, 3 * image : 3 * image + 3] for scale in self.observed]
+
     # One update.
 
     @property

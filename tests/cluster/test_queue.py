@@ -27,7 +27,7 @@ def job(name="a", need=NEED):
 def take(queue, now=0.0):
     """The next job that may start, or None."""
     needs = queue.needs(now)
-    return queue.next(needs[0]) if needs else None
+    return queue.next(needs[0])[0] if needs else None
 
 
 def fail(queue, one, failure, reason="", now=0.0):
@@ -67,7 +67,7 @@ def test_a_numeric_failure_comes_back_with_a_new_seed_and_half_the_step_and_the_
 
 def test_memory_failures_come_back_with_more():
     queue = Queue([job("a", Need(cpus=1, gpus=0.25)), job("b")])
-    fail(queue, queue.next(Need(cpus=1, gpus=0.25)), FailureClass.GPU_OOM)
+    fail(queue, *queue.next(Need(cpus=1, gpus=0.25)), FailureClass.GPU_OOM)
     fail(queue, take(queue, 0), FailureClass.HOST_OOM)
     assert set(queue.needs(0)) == {Need(cpus=1, gpus=1.0), Need(cpus=1, memory=2 * DOUBLED_FROM)}
 
@@ -143,3 +143,20 @@ def test_a_job_that_was_handed_back_is_next():
     one = take(queue, 0)
     queue.put_back(one)
     assert take(queue, 0) is one
+
+
+def test_a_stack_is_of_one_shape_and_of_jobs_that_never_failed():
+    def shaped(name, shape):
+        one = job(name)
+        one.shape = shape
+        return one
+
+    queue = Queue([shaped("a", "x"), shaped("b", "y"), shaped("c", "x"), shaped("d", "x"), shaped("e", "x")])
+    (failed,) = queue.next(NEED)
+    fail(queue, failed, FailureClass.WORKER_LOST)
+    assert [one.spec.job_id for one in queue.next(NEED, 4)] == ["b"]
+    assert [one.spec.job_id for one in queue.next(NEED, 2)] == ["c", "d"]
+    queue.needs(0.0)  # those that came back are ready again
+    assert [one.spec.job_id for one in queue.next(NEED, 4)] == ["e"], "a job that failed is trained alone"
+    assert queue.waiting(NEED) == 1
+    assert [one.spec.job_id for one in queue.next(NEED, 4)] == ["a"]
