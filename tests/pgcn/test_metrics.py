@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -55,6 +56,18 @@ def test_sets_of_different_size_have_equal_weight():
     assert sliced_wasserstein(points, points.repeat(3, 1)) < 0.02 * float(points.std())
 
 
+def test_sliced_wasserstein_is_its_definition():
+    """The same 256 directions, one by one, with NumPy's quantiles."""
+    generator = torch.Generator().manual_seed(3)
+    a, b = torch.randn(700, 20, generator=generator), torch.rand(90, 20, generator=generator)
+    drawn = torch.randn(20, 256, generator=torch.Generator().manual_seed(0)).numpy()
+    at = np.linspace(0, 1, 512)
+    slow = []
+    for direction in drawn.T / np.linalg.norm(drawn, axis=0)[:, None]:
+        slow.append(np.abs(np.quantile(a.numpy() @ direction, at) - np.quantile(b.numpy() @ direction, at)).mean())
+    assert sliced_wasserstein(a, b) == pytest.approx(np.mean(slow), rel=1e-4)
+
+
 def test_patches_are_the_images_own():
     picture = torch.arange(3 * 9 * 8).float().reshape(1, 3, 9, 8)
     rows = patches(picture)
@@ -79,3 +92,10 @@ def test_diversity(image):
     spread = torch.cat([image.roll(shift, 3) for shift in range(0, 48, 6)])
     assert 0.5 < diversity(spread, image) < 1.5
     assert math.isnan(diversity(image, image))
+
+
+def test_diversity_is_its_definition():
+    samples = torch.rand(5, 3, 4, 6, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(1, 3, 4, 6, generator=torch.Generator().manual_seed(1))
+    stds = [np.std(pixel, ddof=1) for pixel in samples.reshape(5, -1).double().numpy().T]
+    assert diversity(samples, image) == pytest.approx(np.mean(stds) / np.std(image.double().numpy(), ddof=1), rel=1e-5)
