@@ -12,8 +12,9 @@ from torch import Tensor
 from jobs.images import encode_png, to_rgb
 from jobs.spec import JobSpec, resolve_size
 from pgcn.frechet import FrechetTo
-from pgcn.metrics import bidirectional, diversity, patch_swd_levels
+from pgcn.metrics import diversity, patch_swd_levels
 from pgcn.model import Pyramid
+from pgcn.nearest import bidirectional
 from pgcn.train import recovery_errors
 
 MEASURES = (
@@ -137,7 +138,7 @@ def warning(figures: dict[str, float], image: Tensor) -> str | None:
     found = []
     if figures["contrast"] < 0.2:
         found.append("samples are nearly one colour")
-    if figures["copy"] > 0.9:
+    if figures.get("copy", 0.0) > 0.9:
         found.append("samples are nearly copies of the image")
     if figures.get("diversity", 1.0) < 0.02:
         found.append("samples are nearly all the same")

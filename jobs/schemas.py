@@ -73,7 +73,7 @@ RESULTS = pa.schema(
         ("iterations", pa.int32()),  # over all scales
         ("parameters", pa.int64()),  # over all scales
         ("samples", pa.int32()),
-        # Measures, mean over samples, see `pgcn.frechet` and `pgcn.metrics`: lower is nearer to the image,
+        # Measures, mean over samples, see `pgcn.frechet`, `.metrics`, `.nearest`: lower is nearer to the image,
         # copy is a share in [0, 1], and diversity the mean pixel std over samples / std of the image.
         ("frechet_vgg22", pa.float64()),
         ("frechet_vgg33", pa.float64()),

@@ -35,14 +35,15 @@ def relative_distance(a: Statistics, b: Statistics) -> float:
     """d²(a, b) / tr Σ_b: squared Fréchet distance in units of the second's total variance.
 
     d² = |μ_a - μ_b|² + tr(Σ_a + Σ_b - 2(Σ_aΣ_b)^½) between Gaussians (Dowson and Landau, 1982). The last trace
-    is the sum of the roots of the eigenvalues of Σ_b^½ Σ_a Σ_b^½, which is symmetric, and so stable.
+    is the sum of the roots of the eigenvalues of Σ_b^½ Σ_a Σ_b^½, which is symmetric, and so stable. NaN where
+    the second has no variance: an image of one colour.
     """
     (mean_a, cov_a), (mean_b, cov_b) = a, b
     values, vectors = torch.linalg.eigh(cov_b)
     root_b = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
     cross = torch.linalg.eigvalsh(root_b @ cov_a @ root_b).clamp_min(0).sqrt().sum()
     squared = (mean_a - mean_b).square().sum() + cov_a.trace() + cov_b.trace() - 2 * cross
-    return float(squared.clamp_min(0) / cov_b.trace().clamp_min(1e-12))
+    return float(squared.clamp_min(0) / cov_b.trace()) if cov_b.trace() > 1e-12 else float("nan")
 
 
 def _statistics(features: Tensor) -> Statistics:

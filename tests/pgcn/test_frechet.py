@@ -68,3 +68,8 @@ def test_made_cases_are_ordered(name, photo):
 def test_tiny_images_have_distances():
     distance = FrechetTo(torch.rand(1, 3, 3, 5) * 2 - 1)
     assert all(value >= 0 for value in distance(torch.rand(1, 3, 1, 2) * 2 - 1).values())
+
+
+def test_an_image_of_one_colour_has_no_unit_of_distance():
+    distance = FrechetTo(torch.zeros(1, 3, 20, 20))
+    assert np.isnan(distance(torch.rand(1, 3, 20, 20))["frechet_random"])
