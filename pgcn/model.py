@@ -103,7 +103,7 @@ class Pyramid:
     ) -> list[Tensor]:
         device = self.observed.device
         if start_scale == 0 and start is None:
-            begin = noise_start(sizes[0], generators, self.settings.grain).to(device)
+            begin = noise_start(sizes[0], generators).to(device)
         else:
             begin = check_image(start).to(device) if start is not None else self._below(start_scale)
             begin = begin.expand(len(generators), -1, -1, -1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pgcn.energy import Weights, crop, energy_gradient, pad
@@ -25,16 +24,9 @@ def chain(start: Tensor, gradient: Gradient, settings: Settings, *, steps: int, 
     return langevin(pad(start), gradient, steps=steps, step_size=settings.step_size, noise_std=noise_std, draw=draw)
 
 
-def noise_start(size: Size, generators: Sequence[torch.Generator], grain: int = 1) -> Tensor:
-    """Gray noise U(-1, 1), copied to three channels: `(len(generators), 3, *size)`, one generator an image.
-
-    Independent for every pixel, as published, or for every `grain` pixels and bilinear between them: short chains
-    spend their steps on shapes then, not on taking the noise away.
-    """
-    coarse = max(1, round(size[0] / grain)), max(1, round(size[1] / grain))
-    gray = torch.stack([torch.rand(1, *coarse, generator=g, device=g.device) * 2 - 1 for g in generators])
-    if coarse != size:
-        gray = F.interpolate(gray, size=size, mode="bilinear")
+def noise_start(size: Size, generators: Sequence[torch.Generator]) -> Tensor:
+    """Gray noise U(-1, 1), copied to three channels: `(len(generators), 3, *size)`, one generator an image."""
+    gray = torch.stack([torch.rand(1, *size, generator=g, device=g.device) * 2 - 1 for g in generators])
     return gray.expand(-1, 3, -1, -1)
 
 

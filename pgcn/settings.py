@@ -48,7 +48,6 @@ class Settings(BaseModel):
     noise_iterations: int = Field(
         1000, ge=1, description="iterations until σ is zero at the finest scale; grows with iteration_growth"
     )
-    grain: int = Field(1, ge=1, le=64, description="side of a grain of the noise that scale 0 starts from, px")
     chains: int = Field(1, ge=1, le=256, description="chains for each update")
     pool_size: int = Field(
         0,

@@ -64,8 +64,7 @@ class Starts:
         return torch.cat(chosen, dim=1)
 
     def _noise(self, count: int) -> Tensor:
-        grain = self.settings.grain
-        return torch.cat([noise_start(self.sizes[0], [g] * count, grain) for g in self.generators], dim=1)
+        return torch.cat([noise_start(self.sizes[0], [g] * count) for g in self.generators], dim=1)
 
     def _ends(self, count: int) -> Tensor:
         """The chains of all scales below, run for `count` new starts."""

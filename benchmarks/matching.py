@@ -1,0 +1,40 @@
+"""Direct patch matching without a model, for the scale of things: what fidelity costs where nothing is learned.
+
+In the manner of GPDM (Elnekave and Weiss, CVPR 2022): an image is moved, coarse to fine, so that random projections
+of its patches are distributed like the target's. Fast, and near to a copy: nothing is left but the picture.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pgcn.pyramid import Size, image_pyramid, resize
+
+PATCH, PROJECTIONS, STEPS, RATE = 7, 64, 200, 0.02
+
+
+def patch_distance(x: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
+    """Sliced Wasserstein distance of the 7x7 patches of two images of one size, over fresh random directions."""
+    kernels = torch.randn(PROJECTIONS, 3, PATCH, PATCH, generator=generator)
+    kernels = kernels / kernels.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    mine, theirs = (F.conv2d(image, kernels).flatten(2).sort(dim=2).values for image in (x, target))
+    return (mine - theirs).abs().mean()
+
+
+def match(image: Tensor, sizes: list[Size], seed: int = 0) -> Tensor:
+    """One picture of `image`'s patches, `(1, 3, *sizes[-1])`, from noise around the mean at the coarsest of `sizes`."""
+    generator = torch.Generator().manual_seed(seed)
+    pyramid = image_pyramid(image, sizes)
+    x = pyramid[0].mean((2, 3), keepdim=True) + 0.75 * torch.randn(pyramid[0].shape, generator=generator)
+    for target in pyramid:
+        x = resize(x, (target.shape[-2], target.shape[-1])).detach().requires_grad_()
+        adam = torch.optim.Adam([x], lr=RATE)
+        for _ in range(STEPS):
+            adam.zero_grad()
+            patch_distance(x, target, generator).backward()
+            adam.step()
+            with torch.no_grad():
+                x.clamp_(-1, 1)
+    return x.detach()
