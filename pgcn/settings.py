@@ -107,24 +107,26 @@ class Settings(BaseModel):
 
 _small_budget = Settings(
     max_size=64,
-    scales=4,
+    min_size=16,
+    scales=3,
     width="narrow",
     warm_start=True,
+    # Few steps, each thirty times the published one: a net of few updates has small gradients (docs/trainer.md).
     langevin_steps=10,
-    langevin_steps_init=20,
+    langevin_steps_init=10,
+    step_size=0.3,
     noise_iterations=25,
     pool_size=64,
     # As many steps as synthesis has: a net trained on short chains runs away from the image on longer ones.
     recovery_steps=10,
     recovery_every=4,
-    # More updates at the coarse scales (200, growing 2.5 times) blow up on some pictures when scale 1 starts warm.
     iterations=100,
     iteration_growth=2.0,
 )
 
 PRESETS: dict[str, Settings] = {
     "draft": _small_budget,
-    "small": _small_budget.model_copy(update={"max_size": 128, "scales": 6, "iteration_growth": 1.6}),
+    "small": _small_budget.model_copy(update={"max_size": 128, "scales": 5, "iterations": 50, "iteration_growth": 1.8}),
     "paper": Settings(),
 }
 """`draft` and `small` trade the published constants for what small budgets need; `paper` is the published ones."""
