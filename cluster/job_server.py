@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import time
@@ -23,6 +24,8 @@ STOP_WAIT_S = Limits.grace_s + 30
 """Seconds that Ray gives a stopped job before it kills it: its own 3 are too few for restart points to be written."""
 
 POLL_S = 0.5
+
+logging.getLogger("ray.dashboard").setLevel(logging.WARNING)  # what matters of it is in sentences of ours
 
 
 class JobServer:
