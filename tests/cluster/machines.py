@@ -63,7 +63,7 @@ class Machine:
 class RayCluster:
     """A head without cores, as on Kubernetes, and machines that come and go. All see `server`'s storage."""
 
-    def __init__(self, folder: Path, server: S3Server) -> None:
+    def __init__(self, folder: Path, server: S3Server, job_server: bool) -> None:
         self._folder = folder
         self._ports: set[int] = set()
         self.host = _own_address()
@@ -87,13 +87,14 @@ class RayCluster:
             "head",
             "--head",
             f"--port={gcs}",
+            f"--include-dashboard={str(job_server).lower()}",
             f"--dashboard-host={self.host}",
             f"--dashboard-port={dashboard}",
             f"--ray-client-server-port={client}",
             "--num-cpus=0",
             f"--system-config={json.dumps(_SYSTEM)}",
         )
-        _until(lambda: _answers(self.host, dashboard), self.machines[0], self._folder)
+        _until(lambda: _answers(self.host, dashboard if job_server else gcs), self.machines[0], self._folder)
 
     def add(self, name: str, *, cpus: int = 1, gpus: int = 0) -> Machine:
         """A machine that joins. Names are for once."""
@@ -142,12 +143,12 @@ class RayCluster:
 
 
 @contextmanager
-def ray_cluster(server: S3Server) -> Iterator[RayCluster]:
-    """A cluster of a head alone; nothing of it is left behind."""
+def ray_cluster(server: S3Server, *, job_server: bool) -> Iterator[RayCluster]:
+    """A cluster of a head alone, with Ray's job server or without; nothing of it is left behind."""
     folder = Path(tempfile.mkdtemp(prefix="pgcn-"))  # short: the names of Ray's sockets have to fit into 107 bytes
     cluster = None
     try:
-        cluster = RayCluster(folder, server)
+        cluster = RayCluster(folder, server, job_server)
         yield cluster
     finally:
         if cluster is not None:

@@ -28,7 +28,7 @@ LONG = {"iterations": 200, "langevin_steps": 10, "langevin_steps_init": 10}
 
 @pytest.fixture(scope="module")
 def cluster(moto):
-    with ray_cluster(moto) as running:
+    with ray_cluster(moto, job_server=True) as running:
         running.add("one")
         running.add("two")
         yield running
@@ -85,7 +85,7 @@ def test_a_cancelled_run_is_gone_on_with_also_by_hand(cluster, moto, images):
     code, output = pgcn("submit", *arguments, "--address", cluster.dashboard, env=cluster.env)
     assert code == 0, output
     job = job_of(output)
-    wait_for(lambda: len(Store(run).list("previews")) == 2, timeout=200), "in the middle of both"
+    wait_for(lambda: len(Store(run).list("previews")) == 2, timeout=200)  # in the middle of both
 
     code, again = pgcn("submit", *arguments, "--address", cluster.dashboard, env=cluster.env)
     assert code == 0, again
