@@ -47,6 +47,7 @@ Setting = Annotated[list[str], typer.Option("--set", metavar="NAME=VALUE", help=
 
 @app.command()
 def run(
+    context: typer.Context,
     images: Annotated[
         list[str],
         typer.Argument(metavar="IMAGES…", help="Files, folders, globs, URLs, or a CSV or Parquet with a uri column."),
@@ -86,27 +87,9 @@ def run(
     # Ray and torch take seconds to import: only the commands that use them pay for that.
     from cluster.dry_run import dry_run as show_plan
     from cluster.launch import run as launch
-    from cluster.options import make_request
+    from cluster.options import request_of
 
-    given: dict[str, Any] = {
-        "out": out,
-        "preset": preset,
-        "samples": samples,
-        "sizes": tuple(size) if size else None,
-        "seed": seed,
-        "limit": limit,
-        "device": device,
-        "gpus_per_job": gpus_per_job,
-        "cpus_per_job": cpus_per_job,
-        "ray_address": ray_address,
-        "retry": retry or None,
-        "max_pixels": max_pixels,
-        "checkpoint_seconds": checkpoint_seconds,
-        "jobs_per_worker": jobs_per_worker,
-        "stack": stack,
-    }
-    limits = Limits(silence_s=silence_timeout, job_s=job_timeout)
-    request = make_request(images, given, set_, config, {"limits": limits})
+    request = request_of(context.params)
     if dry_run:
         show_plan(request, console)
         return
@@ -114,6 +97,58 @@ def run(
     if code in (0, 3):
         _after(request.out)
     raise typer.Exit(int(code))
+
+
+Address = Annotated[
+    str,
+    typer.Option(
+        envvar="RAY_API_SERVER_ADDRESS", metavar="URL", help="The dashboard of a Ray cluster, as http://HOST:8265."
+    ),
+]
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def submit(
+    arguments: Annotated[
+        list[str], typer.Argument(metavar="IMAGES… --out RUN …", help="As for `pgcn run`, with all its options.")
+    ],
+    address: Address,
+    wheel: Annotated[
+        Path | None, typer.Option(help="Send this wheel's code along, or a checkout's: else the cluster has pgcn.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Stay, say what the run says, and end as it ends.")] = False,
+) -> None:
+    """Send a run to a Ray cluster as a job, after a look at the cluster; the same run again is found."""
+    from cluster.options import request_of
+    from cluster.submit import submit as send
+
+    parsed = _parsed("run", arguments)
+    if parsed["dry_run"]:
+        raise ConfigError("A dry run is not sent to a cluster: use `pgcn run --dry-run`.")
+    raise typer.Exit(send(request_of(parsed), address, wheel, console, follow=follow))
+
+
+def _parsed(command: str, arguments: list[str]) -> dict[str, Any]:
+    """The parameters that a command of this program would get."""
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    return group.commands[command].make_context(f"pgcn {command}", arguments).params
+
+
+@app.command(hidden=True)
+def preflight(wanted: Annotated[str, typer.Argument(help="As JSON.")]) -> None:
+    """Say, on a cluster, what a run would find there."""
+    from cluster.preflight import MARK, Wanted, look
+
+    print(MARK + look(Wanted.model_validate_json(wanted)).model_dump_json())
+
+
+@app.command()
+def cancel(run: Run, address: Address) -> None:
+    """Stop a run that was submitted; its workers write restart points, and the same command goes on."""
+    from cluster.cancel import cancel as stop
+
+    stop(run, address, console)
 
 
 def _after(out: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import yaml
 
 from cluster.request import Request
+from cluster.stopping import Limits
 from jobs.failures import ConfigError
 from pgcn.settings import Settings
 
@@ -60,6 +62,19 @@ def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         sizes = options["sizes"] if isinstance(options["sizes"], list) else [options["sizes"]]
         options["sizes"] = tuple(str(size) for size in sizes)
     return options, settings
+
+
+def request_of(parameters: Mapping[str, Any]) -> Request:
+    """The request of `pgcn run`'s parameters, by their names, as the command line's parser leaves them.
+
+    Raises `ConfigError` for options that cannot be.
+    """
+    given = {name: parameters[flag] for flag, name in RUN_OPTIONS.items() if flag in parameters}
+    given["sizes"] = tuple(given["sizes"]) if given["sizes"] else None
+    given["retry"] = given["retry"] or None  # not said: as the config file has it
+    limits = Limits(silence_s=parameters["silence_timeout"], job_s=parameters["job_timeout"])
+    config = Path(parameters["config"]) if parameters["config"] else None
+    return make_request(list(parameters["images"]), given, list(parameters["set_"]), config, {"limits": limits})
 
 
 def make_request(

@@ -58,8 +58,8 @@ class Tracker:
         self._display.line(f"done {job.image_id} in {outcome.wall_s:.0f} s: {measures}{caution}")
 
     def returned(self, job: Job) -> None:
-        """A job was handed back with its restart point."""
-        self._display.line(f"stopped {job.image_id}; it goes on from here when the command runs again")
+        """A job came back untried or with its restart point."""
+        self._display.line(f"handed back {job.image_id}; it goes on from its restart point")
 
     def failed(self, job: Job, outcome: Outcome, *, final: bool) -> None:
         """An attempt failed."""

@@ -100,7 +100,7 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
         sources=sources,
         known=known,
         device=device,
-        need=_need(request, device),
+        need=need_of(device, request.cpus_per_job, request.gpus_per_job),
         said=said,
     )
 
@@ -123,13 +123,13 @@ def _beside(settings: Settings, preset: str) -> dict[str, Any]:
     return {name: value for name, value in settings.model_dump().items() if plain[name] != value}
 
 
-def _need(request: Request, device: str) -> Need:
+def need_of(device: str, cpus: float, gpus: float) -> Need:
+    """What a job's worker holds on a device: cores, and a GPU or a share of one where the device is that."""
     if device == "cpu":
-        return Need(cpus=request.cpus_per_job)
-    share = request.gpus_per_job
-    if not 0 < share <= 1 or abs(round(1 / share) - 1 / share) > 0.01:
-        raise ConfigError(f"--gpus-per-job is 1, or a share 1/n of one GPU as 0.5 or 0.25, not {share:g}.")
-    return Need(cpus=request.cpus_per_job, gpus=share)
+        return Need(cpus=cpus)
+    if not 0 < gpus <= 1 or abs(round(1 / gpus) - 1 / gpus) > 0.01:
+        raise ConfigError(f"--gpus-per-job is 1, or a share 1/n of one GPU as 0.5 or 0.25, not {gpus:g}.")
+    return Need(cpus=cpus, gpus=gpus)
 
 
 def make_plan(prepared: Prepared, cluster: Cluster | None, *, retry: bool) -> Plan:

@@ -11,14 +11,23 @@ _SECRET_NAMES = re.compile(r"SECRET|TOKEN|PASSWORD|ACCESS_KEY|CREDENTIAL|ACCOUNT
 _USERINFO = re.compile(r"(?<=://)[^/\s@]+:[^/\s@]+@")
 
 
+def holds_secret(text: str) -> bool:
+    """Whether the value of a secret environment variable is in `text`."""
+    return any(value in text for value in _secrets())
+
+
 def scrub(text: str) -> str:
     """`text` without home paths, values of secret environment variables, or passwords in URLs."""
-    for name, value in os.environ.items():
-        if _SECRET_NAMES.search(name) and len(value) >= 6:
-            text = text.replace(value, "***")
+    for value in _secrets():
+        text = text.replace(value, "***")
     text = _USERINFO.sub("***@", text)
     # The installation first: it often lies below home.
     for folder, short in ((sys.prefix, "<venv>"), (str(Path(__file__).parents[1]), "<pgcn>"), (str(Path.home()), "~")):
         if len(folder) > 1:
             text = text.replace(folder, short)
     return text
+
+
+def _secrets() -> list[str]:
+    """Values of secret environment variables; those too short to tell from words are left out."""
+    return [value for name, value in os.environ.items() if _SECRET_NAMES.search(name) and len(value) >= 6]

@@ -47,6 +47,14 @@ def public_url(url: str) -> str:
     return "::".join(_public_part(part) for part in url.split("::"))
 
 
+def has_credentials(url: str) -> bool:
+    """Whether `url` says who asks: a user name or password, or, for a page of http(s), a query that may be a key."""
+    if is_local(url):
+        return False
+    parts = url.split("::")
+    return any(_without_userinfo(part) != part or (_protocol(part) in _WEB and "?" in part) for part in parts)
+
+
 def is_web(url: str) -> bool:
     """Whether `url` is one page of http(s): it cannot be listed, and its query belongs to its address."""
     return not is_local(url) and _protocol(url) in _WEB

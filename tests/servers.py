@@ -29,7 +29,7 @@ BUCKET = "pgcn-tests"
 START_TIMEOUT_S = 60.0
 
 # Ends the server when the test session's end of the pipe closes, even where the session was killed.
-_LEASH = 'server=; trap \'kill "$server"\' TERM; "$@" <&- & server=$!; read -r _; kill "$server"; wait "$server"'
+LEASH = 'server=; trap \'kill "$server"\' TERM; "$@" <&- & server=$!; read -r _; kill "$server"; wait "$server"'
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def hanging_server() -> Iterator[S3Server]:
 def _process(command: Sequence[str], log: Path, **env: str) -> Iterator[None]:
     with log.open("wb") as output:
         leash = subprocess.Popen(
-            ["sh", "-c", _LEASH, "sh", *command],
+            ["sh", "-c", LEASH, "sh", *command],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
