@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections import Counter
 from datetime import timedelta
 
@@ -33,7 +34,7 @@ def say_verified(store: Store, console: Console, *, quick: bool, mend: bool, as_
         if left is not None:
             _print_repair(store, report, left, console)
         elif report.problems:
-            _say(console, f"Not sound. `pgcn verify {store.url} --repair` mends it.")
+            _say(console, f"Not sound. `pgcn verify {shlex.quote(store.url)} --repair` mends it.")
     return 0 if report.sound or left == [] else 3
 
 
@@ -55,7 +56,9 @@ def _print_repair(store: Store, report: Report, left: list[str], console: Consol
     for sentence in left:
         _say(console, f"Left out of the tables: {sentence}.")
     if folders:
-        _say(console, f"Run the same `pgcn run … --out {store.url}` again: it makes anew what was dropped.")
+        _say(
+            console, f"Run the same `pgcn run … --out {shlex.quote(store.url)}` again: it makes anew what was dropped."
+        )
 
 
 def say_swept(store: Store, console: Console, *, older_than: str, dry_run: bool) -> None:

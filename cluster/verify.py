@@ -70,7 +70,12 @@ def repair(store: Store, report: Report) -> list[str]:
         raise ConfigError(f"{store.url} is under way: stop it, or wait for its end, and repair it then.")
     # Without their records of what is built, both are built anew from nothing.
     store.delete([BUILT, f"gallery/{GALLERY_BUILT}"])
-    store.delete(sorted({problem.drop for problem in report.problems if problem.drop}))
+    dropped = {problem.drop for problem in report.problems if problem.drop}
+    # A job that failed for good before it was committed would count as failed again, and not be tried.
+    jobs = {path.removeprefix("commits/").removesuffix(".json") for path in dropped if path.startswith("commits/")}
+    failures = [path for path in store.list("failures") if path.split("/")[1] in jobs] if jobs else []
+    store.delete(failures)
+    store.delete(sorted(dropped))
     return finish(store)
 
 

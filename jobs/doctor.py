@@ -228,7 +228,7 @@ def _place(url: str) -> Finding:
     try:
         credentials = session.get_credentials()
         endpoint = urlsplit(session.create_client("s3", region_name="us-east-1").meta.endpoint_url)
-    except BotoCoreError as error:
+    except (BotoCoreError, ValueError) as error:
         return Finding("place", explain(error, url), usable=False)
     source = _SOURCES.get(credentials.method, credentials.method) if credentials else "nowhere: there are none"
     port = f":{endpoint.port}" if endpoint.port else ""

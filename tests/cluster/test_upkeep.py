@@ -13,7 +13,8 @@ from cluster.query import query
 from cluster.request import make_plan, prepare
 from cluster.snapshot import PROGRESS, Snapshot
 from jobs import schemas
-from jobs.commit import committed, now, read_commit
+from jobs.commit import Failure, committed, now, read_commit, write_failure
+from jobs.failures import FailureClass
 from jobs.store import Store
 from tests.cluster.running import ask, options, pgcn, request_for, run_here, write_bad_pictures, write_photographs
 
@@ -167,33 +168,23 @@ def test_a_whole_run_is_sound_and_verifying_writes_nothing(run):
     assert contents(run) == before
 
 
-def test_every_kind_of_damage_is_named_and_mended(whole, local):
-    """Each on its own, on the disk: all is put back before the next."""
-    for name in DAMAGE:
-        path, words = strike(local, name)
-        code, output = ask("verify", local.url)
-        assert code == 3, (name, output)
-        assert path in output and words in output, (name, output)
-        assert "--repair` mends it" in output
-        assert len(output.splitlines()) <= 4, (name, output)
-        assert ask("verify", local.url, "--quick")[0] == (3 if name in SEEN_QUICKLY else 0), name
-        code, output = ask("verify", local.url, "--repair")
-        assert code == 0, (name, output)
-        assert "Mended: " in output
-        code, output = ask("verify", local.url)
-        assert code == 0, (name, output)
-        assert output.splitlines()[-1].startswith("Sound."), (name, output)
-        if path.startswith(("tables", "gallery")):
-            assert contents(local) == whole[1], name
-        put_back(local, whole[1])
-
-
-def put_back(store, objects):
-    now_there = contents(store)
-    store.delete(now_there.keys() - objects.keys())
-    for path in objects:
-        if now_there.get(path) != objects[path]:
-            store.put(path, objects[path])
+@pytest.mark.parametrize("name", DAMAGE)
+def test_every_kind_of_damage_is_named_and_mended(whole, local, name):
+    path, words = strike(local, name)
+    assert ask("verify", local.url, "--quick")[0] == (3 if name in SEEN_QUICKLY else 0)
+    code, output = ask("verify", local.url)
+    assert code == 3, output
+    assert path in output and words in output, output
+    assert "--repair` mends it" in output
+    assert len(output.splitlines()) <= 4, output
+    code, output = ask("verify", local.url, "--repair")
+    assert code == 0, output
+    assert "Mended: " in output
+    code, output = ask("verify", local.url)
+    assert code == 0, output
+    assert output.splitlines()[-1].startswith("Sound."), output
+    if path.startswith(("tables", "gallery")):
+        assert contents(local) == whole[1]
 
 
 def test_a_run_damaged_in_many_ways_is_whole_again_after_the_same_command(whole, run):
@@ -224,7 +215,11 @@ def test_a_run_damaged_in_many_ways_is_whole_again_after_the_same_command(whole,
 
 
 def test_the_command_itself_makes_anew_what_was_dropped(whole, local):
+    """Also where the job had failed for good before it was done."""
     expected = rows(local)
+    job = commit(local).removeprefix("commits/").removesuffix(".json")
+    failure = Failure(job_id=job, attempt="a", failure=FailureClass.BUG, final=True, message="", failed_at=now())
+    write_failure(local, failure)
     strike(local, "weights flipped")
     code, output = ask("verify", local.url, "--repair")
     assert f"`pgcn run … --out {local.url}` again" in output
