@@ -294,6 +294,43 @@ def gallery(run: Run) -> None:
 
 
 @app.command()
+def verify(
+    run: Run,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Drop what is damaged, build tables and gallery anew.")
+    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Compare sizes alone; read no artifact.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Check that all a run says is true: commits, what they name, tables. Exit codes: 0 sound, 3 not."""
+    from cluster.upkeep import say_verified
+
+    raise typer.Exit(say_verified(Store(run), console, quick=quick, mend=repair, as_json=as_json))
+
+
+@app.command()
+def gc(
+    run: Run,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")] = False,
+    older_than: Annotated[
+        str, typer.Option(metavar="AGE", help="Of attempts: longer than any job takes; 36h, 7d.")
+    ] = "24h",
+) -> None:
+    """Remove what a run needs no more: never anything that a commit names."""
+    from cluster.upkeep import say_swept
+
+    say_swept(Store(run), console, older_than=older_than, dry_run=dry_run)
+
+
+@app.command()
+def doctor(url: Annotated[str, typer.Argument(metavar="URL", help="A folder or bucket, as for --out.")]) -> None:
+    """Try what a storage does, and say what follows for a run. Exit codes: 0 usable, 2 not usable."""
+    from cluster.upkeep import say_examined
+
+    raise typer.Exit(say_examined(url, console))
+
+
+@app.command()
 def query(
     run: Run,
     sql: Annotated[str, typer.Argument(metavar="SQL", help='As "SELECT image_id, copy FROM results".')],

@@ -10,9 +10,8 @@ from rich.console import Console
 from cluster.connection import Cluster
 from cluster.display import display_for
 from cluster.driver import Driver
+from cluster.finish import finish
 from cluster.fleet import Fleet
-from cluster.gallery import build_gallery
-from cluster.gather import gather, is_current, mark_current, records_now
 from cluster.plan import record_refusals
 from cluster.progress import Tracker
 from cluster.queue import Queue
@@ -23,7 +22,6 @@ from jobs.failures import StoreError
 from jobs.identity import open_run
 from jobs.manifest import add_to_manifest
 from jobs.run import Conditions
-from jobs.store import Store
 
 
 class Exit(IntEnum):
@@ -81,7 +79,7 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
         if trouble is None and tracker.committed_jobs - committed(store):
             trouble = f"Workers are done, but {store.url} has nothing of it: use a bucket, or a folder that all share."
         if trouble is None:
-            damaged = _finish(store)
+            damaged = finish(store)
     except StoreError as error:
         trouble = str(error)
     trouble = trouble or queue.stopped
@@ -109,18 +107,6 @@ def _train(prepared: Prepared, request: Request, queue: Queue, tracker: Tracker,
     except (RayError, ConnectionError) as error:
         return f"The Ray cluster is gone: {_first_line(error)}"
     return None
-
-
-def _finish(store: Store) -> list[str]:
-    """Build tables and gallery where they are not current; returns sentences for results that are damaged."""
-    records = records_now(store)
-    if is_current(store, records):
-        return []
-    found = gather(store)
-    build_gallery(store)
-    if not found.problems:
-        mark_current(store, records)
-    return found.problems
 
 
 def _stopped(console: Console, trouble: str) -> Exit:

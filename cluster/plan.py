@@ -10,6 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayTaskError
 
+from cluster.gather import BUILT
 from cluster.queue import Job, Need
 from jobs.commit import (
     Failure,
@@ -122,7 +123,10 @@ def sort_out(store: Store, sources: list[Source], entries: list[Entry], ask: Ask
     done = committed(store)
     if retry:
         broken = damaged(store, done & {entry.job_id for entry in entries})
-        withdraw(store, broken)
+        if broken:
+            withdraw(store, broken)
+            # New commits may have the very sizes of the old ones, and tables would seem to be current.
+            store.delete([BUILT])
         done -= broken
     before = read_failures(store, {entry.job_id for entry in entries} - done)
     failed = final_failures(before)

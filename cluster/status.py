@@ -51,7 +51,7 @@ def status(store: Store) -> Status:
     failed = failed_for_good(store, entries, done)
     left = [entry for entry in entries if entry.job_id not in done and entry.job_id not in failed]
     classes = Counter(str(failed[e.job_id].failure) for e in entries if e.job_id in failed)
-    progress = _progress(store)
+    progress = under_way(store)
     return Status(
         run=store.url,
         preset=identity.preset,
@@ -71,8 +71,8 @@ def failed_for_good(store: Store, entries: list[Entry], done: set[str]) -> dict[
     return final_failures(read_failures(store, {entry.job_id for entry in entries} - done))
 
 
-def _progress(store: Store) -> Snapshot | None:
-    """What the driver last said, if it is still at it."""
+def under_way(store: Store) -> Snapshot | None:
+    """What the run's driver last said, if it is still at it."""
     try:
         snapshot = Snapshot.model_validate_json(store.get(PROGRESS))
     except (FileNotFoundError, ValidationError):

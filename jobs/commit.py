@@ -130,7 +130,7 @@ def read_failures(store: Store, jobs: Collection[str] | None = None) -> dict[str
     """Failures that can be read, of all jobs or some, by job, in the order of their attempts."""
     paths = [path for path in sorted(store.list("failures")) if jobs is None or path.split("/")[1] in jobs]
     failures: dict[str, list[Failure]] = {}
-    for failure in ahead(lambda path: _read_failure(store, path), paths):
+    for failure in ahead(lambda path: read_failure(store, path), paths):
         if failure is not None:
             failures.setdefault(failure.job_id, []).append(failure)
     return failures
@@ -141,7 +141,8 @@ def final_failures(failures: Mapping[str, list[Failure]]) -> dict[str, Failure]:
     return {job: those[-1] for job, those in failures.items() if those[-1].final}
 
 
-def _read_failure(store: Store, path: str) -> Failure | None:
+def read_failure(store: Store, path: str) -> Failure | None:
+    """The failure in one object, or None where it cannot be read as one."""
     try:
         return Failure.model_validate_json(store.get(path))
     except (FileNotFoundError, ValidationError):

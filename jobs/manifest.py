@@ -12,8 +12,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from jobs import schemas
-from jobs.failures import InputError
+from jobs.failures import ConfigError, InputError
 from jobs.images import decode
 from jobs.sources import Source, read_source
 from jobs.spec import JobSpec, SamplePlan, job_id
@@ -119,12 +121,23 @@ def _look(source: Source, max_pixels: int) -> dict[str, Any]:
 
 
 def read_manifest(store: Store) -> dict[str, Entry]:
-    """The manifest as it stands, by `image_id`."""
+    """The manifest as it stands, by `image_id`. Raises `ConfigError` where a part of it is damaged."""
     entries: dict[str, Entry] = {}
     for path in sorted(store.list("manifest")):
-        for row in schemas.read_parquet(store.get(path)).to_pylist():
-            entries[row["image_id"]] = Entry(**row)
+        entries |= read_part(store, path)
     return entries
+
+
+def read_part(store: Store, path: str) -> dict[str, Entry]:
+    """The rows of one part of the manifest, by `image_id`. Raises `ConfigError` where it is damaged."""
+    try:
+        rows = schemas.read_parquet(store.get(path)).to_pylist()
+        return {row["image_id"]: Entry(**row) for row in rows}
+    except (KeyError, TypeError, ValueError, OSError, pa.ArrowException):
+        raise ConfigError(
+            f"{path} in {store.url} cannot be read as a part of the manifest. "
+            f"`pgcn verify {store.url}` looks at the whole run, and mends it with --repair."
+        ) from None
 
 
 def add_to_manifest(store: Store, entries: Iterable[Entry], known: Mapping[str, Entry]) -> None:

@@ -10,6 +10,7 @@ import mimetypes
 import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
@@ -79,6 +80,13 @@ class Store:
 
         return self._patiently(create_or_recognise)
 
+    def claim(self, path: str, data: bytes) -> bool:
+        """As `create`, by the storage's own condition alone: nobody asks first whether there is an object.
+
+        True on an object that is there means that this storage ignores the condition, and has replaced it.
+        """
+        return self._patiently(lambda folder: folder.claim(_checked(path), data))
+
     def get(self, path: str) -> bytes:
         """The bytes of one object. Raises `FileNotFoundError` where there is none."""
         data = self._patiently(lambda folder: folder.get(_checked(path)))
@@ -93,6 +101,15 @@ class Store:
         """
         found = self._patiently(lambda folder: folder.list(_checked(prefix)))
         return {path: found[path] for path in sorted(found) if not _is_temporary(path)}
+
+    def temporaries(self) -> dict[str, int]:
+        """The unfinished objects that `list` hides: of writers at work, or left by killed ones; path → size."""
+        found = self._patiently(lambda folder: folder.list(""))
+        return {path: found[path] for path in sorted(found) if _is_temporary(path)}
+
+    def modified(self, path: str) -> datetime | None:
+        """When an object was written, by the storage's own clock; None where it is gone or its time is not told."""
+        return self._patiently(lambda folder: folder.modified(_checked(path)))
 
     def exists(self, path: str) -> bool:
         """Whether there is an object of exactly this path; a folder is none."""
@@ -160,8 +177,10 @@ class _Folder(Protocol):
 
     def put(self, path: str, data: bytes) -> None: ...
     def create(self, path: str, data: bytes) -> bool: ...
+    def claim(self, path: str, data: bytes) -> bool: ...
     def get(self, path: str) -> bytes | None: ...
     def list(self, prefix: str) -> dict[str, int]: ...
+    def modified(self, path: str) -> datetime | None: ...
     def exists(self, path: str) -> bool: ...
     def delete(self, path: str) -> None: ...
     def parquet(self, files: Sequence[str]) -> ds.Dataset: ...
@@ -181,9 +200,10 @@ class _LocalFolder:
             temporary.unlink(missing_ok=True)
 
     def create(self, path: str, data: bytes) -> bool:
+        return not (self._root / path).exists() and self.claim(path, data)
+
+    def claim(self, path: str, data: bytes) -> bool:
         target = self._root / path
-        if target.exists():
-            return False
         temporary = self._write_beside(target, data)
         try:
             target.hardlink_to(temporary)
@@ -213,6 +233,12 @@ class _LocalFolder:
                 except FileNotFoundError:
                     continue  # deleted since the folder was read
         return sizes
+
+    def modified(self, path: str) -> datetime | None:
+        try:
+            return datetime.fromtimestamp((self._root / path).stat().st_mtime, UTC)
+        except FileNotFoundError:
+            return None
 
     def exists(self, path: str) -> bool:
         return (self._root / path).is_file()
@@ -250,8 +276,10 @@ class _RemoteFolder:
         self._pipe(path, data)
 
     def create(self, path: str, data: bytes) -> bool:
-        if self.exists(path):  # the one test that every server honours, though not at one moment with the put
-            return False
+        # To ask first is the one test that every server honours, though not at one moment with the put.
+        return not self.exists(path) and self.claim(path, data)
+
+    def claim(self, path: str, data: bytes) -> bool:
         try:
             self._pipe(path, data, mode="create")
         except FileExistsError:
@@ -277,6 +305,16 @@ class _RemoteFolder:
             for name, info in found.items()
             if info["type"] == "file" and name.startswith(f"{self._full(prefix)}/") and not name.endswith("/")
         }
+
+    def modified(self, path: str) -> datetime | None:
+        try:
+            moment = self._fs.modified(self._full(path))
+        except FileNotFoundError as error:
+            _raise_unless_absent(error)
+            return None
+        except NotImplementedError:
+            return None
+        return moment if isinstance(moment, datetime) and moment.tzinfo else None
 
     def exists(self, path: str) -> bool:
         try:

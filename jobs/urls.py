@@ -60,6 +60,11 @@ def is_web(url: str) -> bool:
     return not is_local(url) and _protocol(url) in _WEB
 
 
+def is_s3(url: str) -> bool:
+    """Whether `url` is spoken to in S3's way."""
+    return not is_local(url) and _protocol(url) in _S3
+
+
 def driver_problem(url: str) -> str | None:
     """Why no filesystem can be had for a remote `url`, as a sentence naming the package to install, or None."""
     protocol = _protocol(url)
@@ -79,7 +84,8 @@ def filesystem(url: str, options: Mapping[str, Any] | None = None) -> tuple[Abst
     Credentials and endpoint come from the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, …), unless
     `options`, which are the filesystem's own keywords, name others. It belongs to the process that asked.
 
-    Raises `ConfigError` for a key inside an s3 URL, `StoreError` for a kind of storage that cannot be had.
+    Raises `ConfigError` for a key inside an s3 URL or an endpoint that is no address, `StoreError` for a kind of
+    storage that cannot be had.
     """
     protocol = _protocol(url)
     if protocol in _S3 and _without_userinfo(url) != url:
@@ -87,6 +93,9 @@ def filesystem(url: str, options: Mapping[str, Any] | None = None) -> tuple[Abst
             f"Take the key out of the URL of {public_url(url)}; "
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment instead."
         )
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        if protocol in _S3 and os.environ.get(name) and not re.match("https?://", os.environ[name]):
+            raise ConfigError(f"{name} in the environment is not an address: write it as http://… or https://….")
     if problem := driver_problem(url):
         raise StoreError(problem)
     asked = dict(options or {})

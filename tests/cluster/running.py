@@ -15,6 +15,14 @@ import psutil
 from PIL import Image
 
 from cluster.cli import main
+from cluster.connection import Cluster
+from cluster.finish import finish
+from cluster.plan import record_refusals
+from cluster.request import Request, make_plan, prepare
+from jobs.commit import new_attempt
+from jobs.identity import open_run
+from jobs.manifest import add_to_manifest
+from jobs.run import Conditions, run_jobs
 from jobs.store import Store
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "images").glob("*.jpg"))
@@ -138,3 +146,23 @@ def workers(process):
 def checkpoints(run):
     """Jobs that have restart points now."""
     return {path.split("/")[1] for path in Store(str(run)).list("checkpoints")}
+
+
+def request_for(images, out):
+    """What `pgcn run IMAGES --out OUT` with `options()` asks for."""
+    return Request([str(images)], out, preset="draft", overrides=TINY, samples=1, sizes=("1x1",), device="cpu")
+
+
+def run_here(images, out):
+    """What that command leaves, made in this process without Ray, job by job."""
+    prepared = prepare(request_for(images, out), Cluster(None))
+    store = prepared.store
+    open_run(store, prepared.identity)
+    plan = make_plan(prepared, None, retry=False)
+    add_to_manifest(store, plan.entries, prepared.known)
+    record_refusals(store, plan)
+    quiet = {"on_progress": lambda progress: None, "on_alive": lambda: None, "should_stop": lambda: False}
+    for job in plan.jobs.values():
+        (end,) = run_jobs([job.spec], store, [new_attempt()], Conditions(), **quiet)
+        assert not isinstance(end, Exception), end
+    assert not finish(store)

@@ -1,0 +1,19 @@
+"""A run's last step: its tables and gallery, built from its records where they are not current."""
+
+from __future__ import annotations
+
+from cluster.gallery import build_gallery
+from cluster.gather import gather, is_current, mark_current, records_now
+from jobs.store import Store
+
+
+def finish(store: Store) -> list[str]:
+    """Build tables and gallery where they are not current; returns sentences for results that are damaged."""
+    records = records_now(store)
+    if is_current(store, records):
+        return []
+    found = gather(store)
+    build_gallery(store)
+    if not found.problems:
+        mark_current(store, records)
+    return found.problems

@@ -1,0 +1,323 @@
+"""Verifying, mending and sweeping real runs, on a disk and on two S3 servers."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from cluster.connection import Cluster
+from cluster.gather import is_current, records_now
+from cluster.query import query
+from cluster.request import make_plan, prepare
+from cluster.snapshot import PROGRESS, Snapshot
+from jobs import schemas
+from jobs.commit import Failure, committed, now, read_commit, write_failure
+from jobs.failures import FailureClass
+from jobs.store import Store
+from tests.cluster.running import ask, options, pgcn, request_for, run_here, write_bad_pictures, write_photographs
+
+MEASURED_ANEW = ["attempt", "wall_s", "train_s", "peak_memory_mb", "committed_at", "ended_at", "failed_at"]
+"""Columns that differ from one run to the next."""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Three good pictures and four bad ones, and every object of the run over them."""
+    root = tmp_path_factory.mktemp("whole")
+    images = write_photographs(root / "images", 3)
+    write_bad_pictures(images)
+    run_here(images, str(root / "run"))
+    return images, {p.relative_to(root / "run").as_posix(): p.read_bytes() for p in files(root / "run")}
+
+
+def files(folder):
+    return [path for path in Path(folder).rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+def run(whole, place):
+    """A copy of the whole run at each place."""
+    store = Store(place)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda item: store.put(*item), whole[1].items()))
+    return store
+
+
+@pytest.fixture
+def local(whole, tmp_path):
+    """A copy of the whole run on the disk."""
+    store = Store(str(tmp_path / "local"))
+    for path, data in whole[1].items():
+        store.put(path, data)
+    return store
+
+
+def contents(store):
+    return {path: store.get(path) for path in store.list()}
+
+
+def rows(store):
+    """Every table, without what every run measures anew, in an order that is the rows' own."""
+    tables = {name: query(store, f"SELECT * FROM {name}") for name in schemas.TABLES}
+    return {
+        name: sorted(map(str, table.drop_columns([c for c in MEASURED_ANEW if c in table.column_names]).to_pylist()))
+        for name, table in tables.items()
+    }
+
+
+def victim(store, index=0):
+    """A job's commit and the path of one of its artifacts."""
+    job = sorted(committed(store))[index]
+    return f"commits/{job}.json", [artifact.path for artifact in read_commit(store, job).artifacts]
+
+
+def flipped(data, at=0.5):
+    at = int(len(data) * at)
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def edited(data, **changed):
+    return json.dumps(json.loads(data) | changed).encode()
+
+
+def artifact(suffix):
+    return lambda store: next(path for path in victim(store)[1] if path.endswith(suffix))
+
+
+def commit(store):
+    return victim(store)[0]
+
+
+def listed(prefix):
+    return lambda store: next(path for path in store.list(prefix) if path.endswith((".parquet", ".json", ".html")))
+
+
+def another(store):
+    return store.get(victim(store, 1)[0])
+
+
+def result(data, **changed):
+    return edited(data, result=json.loads(data)["result"] | changed)
+
+
+def fewer(data):
+    table = schemas.read_parquet(data)
+    return schemas.parquet_bytes(table.slice(1))
+
+
+def renumbered(data):
+    table = schemas.read_parquet(data)
+    attempts = pa.array(["20200101T000000-abcdef"] * table.num_rows, pa.string())
+    return schemas.parquet_bytes(table.set_column(table.column_names.index("attempt"), "attempt", attempts))
+
+
+GONE = object()
+DAMAGE = {
+    "samples truncated": (artifact("samples.parquet"), lambda s, d: d[:100], "has 100 bytes, and its commit says"),
+    "samples flipped": (artifact("samples.parquet"), lambda s, d: flipped(d), "has other bytes than"),
+    "metrics gone": (artifact("metrics.parquet"), GONE, "metrics.parquet (photo-0"),
+    "weights flipped": (artifact("scale-1.safetensors"), lambda s, d: flipped(d), "has other bytes than"),
+    "weights gone": (artifact("scale-0.safetensors"), GONE, "is gone."),
+    "log longer": (artifact("log.txt"), lambda s, d: d + b"!", "log.txt"),
+    "commit truncated": (commit, lambda s, d: d[:-20], "cannot be read as a commit"),
+    "commit empty": (commit, lambda s, d: b"", "cannot be read as a commit"),
+    "commit of another": (commit, lambda s, d: another(s), "is the commit of another job"),
+    "commit of another attempt": (commit, lambda s, d: edited(d, attempt="20200101T000000-abcdef"), "another attempt"),
+    "commit with an odd result": (commit, lambda s, d: result(d, wall_r=1), "does not fit the results table"),
+    "commit of nothing": (commit, lambda s, d: edited(d, artifacts=[]), "names no samples.parquet"),
+    "failure truncated": (listed("failures"), lambda s, d: d[:9], "cannot be read as a failure"),
+    "failure of another": (listed("failures"), lambda s, d: edited(d, attempt="x"), "the failure of another attempt"),
+    "manifest truncated": (listed("manifest"), lambda s, d: d[:99], "is damaged: the images in it"),
+    "manifest flipped": (listed("manifest"), lambda s, d: flipped(d, 0.2), "is damaged: the images in it"),
+    "results gone": (listed("tables/results"), GONE, "tables/results/part-00000.parquet is gone"),
+    "results stale": (listed("tables/results"), lambda s, d: renumbered(d), "tables/results/part-00000.parquet does"),
+    "samples table short": (listed("tables/samples"), lambda s, d: fewer(d), "tables/samples/part-00000.parquet does"),
+    "samples table flipped": (listed("tables/samples"), lambda s, d: flipped(d), "tables/samples/part-00000.parquet d"),
+    "metrics table cut": (listed("tables/metrics"), lambda s, d: d[:999], "tables/metrics/part-00000.parquet does"),
+    "a part too many": (lambda s: "tables/metrics/part-00009.parquet", lambda s, d: b"", "left from an older build"),
+    "built.json of others": (listed("tables/built.json"), lambda s, d: b"{}", "tables/built.json does not name"),
+    "gallery gone": (listed("gallery/index.html"), GONE, "gallery/index.html is gone"),
+}
+SEEN_QUICKLY = {"samples truncated", "metrics gone", "weights gone", "log longer", "built.json of others"}
+SEEN_QUICKLY |= {name for name in DAMAGE if name.startswith(("commit", "failure", "manifest", "gallery"))}
+
+
+def strike(store, name):
+    """Damage a run in one way: the path, and the words that tell."""
+    where, change, words = DAMAGE[name]
+    path = where(store)
+    before = store.get(path) if store.exists(path) else None
+    if change is GONE:
+        store.delete([path])
+    else:
+        store.put(path, change(store, before))
+    return path, words
+
+
+def test_a_whole_run_is_sound_and_verifying_writes_nothing(run):
+    before = contents(run)
+    code, output = ask("verify", run._location)
+    assert (code, output.splitlines()[-1]) == (0, "Sound."), output
+    assert "7 images, 3 jobs committed, 4 failed for good, 0 left to do" in output
+    assert ask("verify", run._location, "--quick")[0] == 0
+    code, output = ask("verify", run._location, "--json", "--repair")
+    said = json.loads(output)
+    assert (code, said["sound"], said["problems"], said["repair"]) == (0, True, [], None)
+    assert contents(run) == before
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_every_kind_of_damage_is_named_and_mended(whole, local, name):
+    path, words = strike(local, name)
+    assert ask("verify", local.url, "--quick")[0] == (3 if name in SEEN_QUICKLY else 0)
+    code, output = ask("verify", local.url)
+    assert code == 3, output
+    assert path in output and words in output, output
+    assert "--repair` mends it" in output
+    assert len(output.splitlines()) <= 4, output
+    code, output = ask("verify", local.url, "--repair")
+    assert code == 0, output
+    assert "Mended: " in output
+    code, output = ask("verify", local.url)
+    assert code == 0, output
+    assert output.splitlines()[-1].startswith("Sound."), output
+    if path.startswith(("tables", "gallery")):
+        assert contents(local) == whole[1]
+
+
+def test_a_run_damaged_in_many_ways_is_whole_again_after_the_same_command(whole, run):
+    expected = rows(run)
+    (first, artifacts), (second, _) = victim(run), victim(run, 1)
+    stray = f"commits/{'0' * 20}.json"
+    run.put(artifacts[0], flipped(run.get(artifacts[0])))
+    run.put(artifacts[1], run.get(artifacts[1])[:7])
+    run.delete([artifacts[2]])
+    run.put(second, b"{")
+    run.put(stray, run.get(first))
+    strike(run, "results stale")
+    code, output = ask("verify", run._location)
+    assert code == 3
+    assert all(path in output for path in (*artifacts[:3], second, stray)), output
+    code, output = ask("verify", run._location, "--repair", "--json")
+    assert (code, json.loads(output)["repair"]) == (0, {"mended": True, "still_damaged": []})
+    assert len(committed(run)) == 1
+    assert query(run, "SELECT DISTINCT job_id FROM samples").num_rows == 1
+    run_here(whole[0], run._location)
+    assert ask("verify", run._location)[0] == 0
+    assert rows(run) == expected
+    for name in ("results stale", "samples table short", "a part too many"):
+        path, _ = strike(run, name)
+        assert f"{path} " in ask("verify", run._location)[1]
+    assert ask("verify", run._location, "--repair")[0] == 0
+    assert rows(run) == expected
+
+
+def test_the_command_itself_makes_anew_what_was_dropped(whole, local):
+    """Also where the job had failed for good before it was done."""
+    expected = rows(local)
+    job = commit(local).removeprefix("commits/").removesuffix(".json")
+    failure = Failure(job_id=job, attempt="a", failure=FailureClass.BUG, final=True, message="", failed_at=now())
+    write_failure(local, failure)
+    strike(local, "weights flipped")
+    code, output = ask("verify", local.url, "--repair")
+    assert f"`pgcn run … --out {local.url}` again" in output
+    code, output = pgcn("run", whole[0], "--out", local.url, *options())
+    assert code == 3, output
+    assert "1 to train, 2 done before" in output
+    assert ask("verify", local.url)[0] == 0
+    assert rows(local) == expected
+
+
+def test_a_run_under_way_is_not_mended_and_its_tables_wait(local):
+    snapshot = Snapshot(state="running", updated_at=now(), images=7, done=3, failed=4, waiting=0)
+    local.put(PROGRESS, snapshot.model_dump_json().encode())
+    strike(local, "results gone")
+    code, output = ask("verify", local.url)
+    assert code == 0
+    assert "under way" in output
+    path, _ = strike(local, "commit truncated")
+    code, output = ask("verify", local.url, "--repair")
+    assert code == 2
+    assert "stop it" in output
+    assert local.exists(path)
+
+
+def test_a_damaged_manifest_is_a_sentence_for_every_command(local):
+    strike(local, "manifest truncated")
+    for command in (["status", local.url], ["gather", local.url], ["failures", local.url]):
+        code, output = ask(*command)
+        assert code == 2, output
+        assert "pgcn verify" in output
+        assert "Traceback" not in output
+
+
+def test_a_withdrawn_commit_makes_tables_old_even_where_the_new_one_has_its_size(whole, local):
+    """A listing tells sizes alone; here the new commit is the old one."""
+    strike(local, "weights gone")
+    job = victim(local)[0]
+    before = local.get(job)
+    prepared = prepare(request_for(whole[0], local.url), Cluster(None))
+    assert len(make_plan(prepared, None, retry=True).jobs) == 1
+    assert not local.exists(job)
+    local.put(job, before)
+    assert not is_current(local, records_now(local))
+
+
+def test_gc_says_what_goes_and_takes_no_more(run):
+    job = sorted(committed(run))[0]
+    named = set(run.list())
+    extra = {
+        f"attempts/{job}/20200101T000000-abcdef/samples.parquet": b"x" * 1500,
+        f"attempts/{job}/20200101T000000-abcdef/log.txt": b"x",
+        f"checkpoints/{job}/000001-0123456789abcdef.safetensors": b"c" * 10,
+        f"previews/{job}.png": b"p",
+    }
+    kept = {f"attempts/{job}/{now().replace('-', '').replace(':', '')[:15]}-abcdef/log.txt": b"fresh"}
+    for path, data in (extra | kept).items():
+        run.put(path, data)
+    code, output = ask("gc", run._location, "--dry-run")
+    assert code == 0, output
+    assert "4 objects, 1.51 kB would be removed; nothing was." in output
+    assert all(path in output for path in extra)
+    assert set(run.list()) == named | extra.keys() | kept.keys()
+    output = ask("gc", run._location)[1]
+    assert "4 objects, 1.51 kB removed." in output
+    assert set(run.list()) == named | kept.keys()
+    ask("gc", run._location, "--older-than", "0s")
+    assert set(run.list()) == named
+    assert ask("verify", run._location)[0] == 0
+
+
+def test_gc_leaves_a_job_alone_whose_commit_cannot_be_read(local):
+    path, _ = strike(local, "commit truncated")
+    job = path.split("/")[1].removesuffix(".json")
+    before = local.list("attempts")
+    output = ask("gc", local.url, "--older-than", "0s")[1]
+    assert f"Left alone: job {job}" in output
+    assert local.list("attempts") == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["verify", "."], "no run"),
+        (["gc", "."], "no run"),
+        (["gc", "RUN", "--older-than", "soon"], "--older-than is a number"),
+        (["doctor", "nonsense://bucket"], "no kind of storage"),
+    ],
+)
+def test_mistakes_are_sentences(local, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    code, output = ask(*[local.url if a == "RUN" else a for a in arguments])
+    assert code == 2, output
+    assert words in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(("bucket", "code", "words"), [(None, 0, "A run can"), ("no-such", 2, "does not exist")])
+def test_the_doctor_on_the_command_line(moto, reach, bucket, code, words):
+    url = reach(moto)
+    found, output = ask("doctor", url if bucket is None else f"s3://{bucket}/run")
+    assert (found, words in output) == (code, True), output
