@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from jobs import schemas
+from jobs.decoder import shared as decoder
 from jobs.failures import InputError
-from jobs.images import decode
 from jobs.sources import Source, read_source
 from jobs.spec import JobSpec, SamplePlan, job_id
 from jobs.store import Store
@@ -111,11 +111,10 @@ def _look(source: Source, max_pixels: int) -> dict[str, Any]:
         return {"problem": str(error)}
     facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
     try:
-        picture = decode(data, source.uri, max_pixels=max_pixels)
+        seen = decoder.look(data, source.uri, max_pixels=max_pixels)
     except InputError as error:
         return facts | {"problem": str(error)}
-    height, width = picture.rgb.shape[:2]
-    return facts | {"format": picture.format, "width": width, "height": height, "note": picture.note}
+    return facts | {"format": seen.format, "width": seen.width, "height": seen.height, "note": seen.note}
 
 
 def read_manifest(store: Store) -> dict[str, Entry]:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from jobs.failures import ConfigError, InputError
 from jobs.image_list import SUFFIXES, Row, read_image_list
-from jobs.images import NOT_PIXELS
+from jobs.pixels import NOT_PIXELS
 from jobs.source_bytes import read_source
 from jobs.storage_errors import error_code, patiently
 from jobs.urls import driver_problem, filesystem, is_local, is_web, local_path, public_url
