@@ -24,6 +24,7 @@ from jobs.identity import open_run
 from jobs.manifest import add_to_manifest
 from jobs.run import Conditions
 from jobs.store import Store
+from jobs.text import visible
 
 
 class Exit(IntEnum):
@@ -92,7 +93,7 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
     if damaged:
         console.print("Left out of the tables; --retry trains them again:", highlight=False)
         for sentence in damaged:
-            console.print(f"  {sentence}", highlight=False, markup=False)
+            console.print(f"  {visible(sentence)}", highlight=False, markup=False)
     console.print(f"{done} done, {failed} failed." if failed else f"All {done} done.", highlight=False)
     return Exit.SOME_FAILED if failed or damaged else Exit.DONE
 
@@ -124,7 +125,7 @@ def _finish(store: Store) -> list[str]:
 
 
 def _stopped(console: Console, trouble: str) -> Exit:
-    console.print(f"The run stopped. {trouble}", highlight=False, markup=False)
+    console.print(f"The run stopped. {visible(trouble)}", highlight=False, markup=False)
     return Exit.STOPPED
 
 

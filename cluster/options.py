@@ -91,6 +91,7 @@ def _check_types(options: dict[str, Any]) -> None:
         "cpus_per_job": (int, float),
         "ray_address": (str,),
         "retry": (bool,),
+        "allow_local": (bool,),
         "max_pixels": (int,),
         "checkpoint_seconds": (int, float),
         "jobs_per_worker": (int,),
@@ -99,5 +100,5 @@ def _check_types(options: dict[str, Any]) -> None:
     for name, value in options.items():
         if not isinstance(value, kinds[name]) or (isinstance(value, bool) and bool not in kinds[name]):
             raise ConfigError(f"The option {name} cannot be {value!r}.")
-        if isinstance(value, int | float) and name not in ("seed", "retry") and value <= 0:
+        if isinstance(value, int | float) and name not in ("seed", "retry", "allow_local") and value <= 0:
             raise ConfigError(f"The option {name} must be above 0, not {value}.")

@@ -14,10 +14,11 @@ from typing import Any
 
 from jobs import schemas
 from jobs.decoder import shared as decoder
-from jobs.failures import InputError
+from jobs.failures import InputError, StoreError
 from jobs.sources import Source, read_source
 from jobs.spec import JobSpec, SamplePlan, job_id
 from jobs.store import Store
+from jobs.urls import is_web
 from pgcn.settings import Settings, make_settings
 
 
@@ -109,6 +110,10 @@ def _look(source: Source, max_pixels: int) -> dict[str, Any]:
         data = read_source(source.location, source.uri)
     except InputError as error:
         return {"problem": str(error)}
+    except StoreError as error:
+        if not is_web(source.location):
+            raise
+        return {"problem": str(error)}  # some page's server, which is not the storage that all images need
     facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
     try:
         seen = decoder.look(data, source.uri, max_pixels=max_pixels)

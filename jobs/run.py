@@ -33,6 +33,7 @@ from jobs.privacy import scrub
 from jobs.sources import read_source
 from jobs.spec import JobSpec
 from jobs.store import Store
+from jobs.text import visible
 from pgcn.model import ALGORITHM, Pyramid
 from pgcn.pyramid import scale_sizes
 from pgcn.restart import Place, State, place_of, restore, state_of
@@ -64,7 +65,7 @@ class Log:
 
     def __call__(self, line: str) -> None:
         """Add a line."""
-        self._lines.append(f"{time.monotonic() - self._began:9.1f}s  {scrub(line)}")
+        self._lines.append(f"{time.monotonic() - self._began:9.1f}s  {visible(scrub(line))}")
 
     def bytes(self) -> bytes:
         """The whole log, UTF-8."""

@@ -29,6 +29,7 @@ HOSTILE = [
     "{name} $& {{ 7*7 }}.png",
     "-n 3.png",
     "a very long name " + "without-any-place-to-break" * 7 + ".png",
+    "hidden\u200b zero\ufeff width \u2066isolate\u2069 and \x1b[31mred\x1b[0m.png",
     "猫 😀 é e\u0301.png",
 ]
 # One file twice under two names: one job.
@@ -126,7 +127,11 @@ def write_run(store: Store, images: int = 130, whole: int = 16) -> list[str]:
         write_attempt(store, name, i, whole=i < whole)
     failures = [
         failure("bad/empty.png", FailureClass.INPUT, "bad/empty.png holds no bytes; copy it again."),
-        failure("bad/<b>bold</b>.png", FailureClass.INPUT, "bad/<b>bold</b>.png is no picture\nthat we know."),
+        failure(
+            "bad/<b>bold</b>.png",
+            FailureClass.INPUT,
+            "bad/<b>bold</b>.png is no picture\nthat we know.<img src=x onerror=document.title='owned'>\u202e",
+        ),
         failure("flat.png", FailureClass.NUMERIC, "Training diverged (scale 2, iteration 310): recovery error 2.41."),
         failure("huge.tif", FailureClass.HOST_OOM, "The worker used more memory than its share, twice."),
         failure("lost.png", FailureClass.WORKER_LOST, "The worker's process ended without a word, four times."),
