@@ -55,14 +55,14 @@ def _read(location: str, options: Mapping[str, Any] | None, max_bytes: int) -> b
             return read_web(fs, path, max_bytes + 1)
         # A range, so that a file far too large is not taken into memory; its answers also say why it refuses.
         return bytes(fs.cat_file(path, start=0, end=max_bytes + 1))
+    except (ValueError, boto.ParamValidationError):  # a NUL in a path, an address without a host, an odd bucket
+        raise _Unreadable("its name or address is not valid") from None
     except (OSError, aiohttp.ClientError) as error:
         if error_code(error) in {"InvalidRange", "416"}:  # there is no first byte
             return b""
         if reason := _why_unreadable(error):
             raise _Unreadable(reason) from None
         raise
-    except (ValueError, boto.ParamValidationError):  # a NUL in a path, an address without a host, an odd bucket
-        raise _Unreadable("its name or address is not valid") from None
 
 
 def _shared(location: str, options: Mapping[str, Any] | None) -> tuple[AbstractFileSystem, str]:

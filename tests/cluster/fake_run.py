@@ -25,11 +25,10 @@ HOSTILE = [
     "</script><img src=x onerror=document.title='owned'>.png",
     "quote\"and'apostrophe & ampersand.png",
     "two\nlines\tand a tab.png",
-    "right-to-left \u202egnp.exe",
+    "right-to-left \u202egnp\u2066 and hidden\u200b and \x1b[31mred.exe",
     "{name} $& {{ 7*7 }}.png",
     "-n 3.png",
     "a very long name " + "without-any-place-to-break" * 7 + ".png",
-    "hidden\u200b zero\ufeff width \u2066isolate\u2069 and \x1b[31mred\x1b[0m.png",
     "猫 😀 é e\u0301.png",
 ]
 # One file twice under two names: one job.
