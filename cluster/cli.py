@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -24,6 +23,7 @@ from jobs.failures import ConfigError, JobError
 from jobs.manifest import read_manifest
 from jobs.spec import MAX_SEED
 from jobs.store import Store
+from jobs.text import visible, visible_lines
 from pgcn.settings import SettingsError
 
 app = typer.Typer(
@@ -75,6 +75,9 @@ def run(
     stack: Annotated[
         int | None, typer.Option(min=1, help="Images of equal size that one worker trains side by side.")
     ] = None,
+    allow_local: Annotated[
+        bool, typer.Option("--allow-local", help="A list from a bucket may name files of the workers' machines.")
+    ] = False,
     job_timeout: Annotated[float, typer.Option(min=1, help="Seconds for one image.")] = Limits.job_s,
     silence_timeout: Annotated[float, typer.Option(min=1, help="Seconds without a sign of life.")] = Limits.silence_s,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and write nothing.")] = False,
@@ -153,8 +156,11 @@ def cancel(run: Run, address: Address) -> None:
 
 def _after(out: str) -> None:
     """Where the results are, and what to do with them."""
+    from cluster.gallery.commands import shell_word
+
     store = Store(out)
-    console.print(f"Gallery: {out.rstrip('/')}/gallery/index.html", highlight=False, markup=False)
+    out = store.url.rstrip("/")
+    console.print(f"Gallery: {visible(out)}/gallery/index.html", highlight=False, markup=False)
     results = store.parquet("tables/results")
     if results is None or results.count_rows() == 0:
         return
@@ -164,16 +170,18 @@ def _after(out: str) -> None:
         table.add_column(name, justify="left" if name == "image" else "right")
     for row in rows.to_pylist():
         figures = [f"{row[k]:.3f}" if row[k] is not None else "–" for k in FIGURES]
-        table.add_row(escape(row["image_id"]), f"{row['width']}x{row['height']}", *figures, f"{row['wall_s']:.0f}")
+        table.add_row(
+            escape(visible(row["image_id"])), f"{row['width']}x{row['height']}", *figures, f"{row['wall_s']:.0f}"
+        )
     console.print(table)
     if results.count_rows() > rows.num_rows:
         console.print(f"… and {results.count_rows() - rows.num_rows} more", highlight=False)
     name = rows.column("image_id")[0].as_py()
     pgcn = "pgcn" if shutil.which("pgcn") else sys.argv[0]
     console.print(
-        f"Next:\n  {pgcn} sample {shlex.quote(out)} {shlex.quote(name)} --size 2x1 -n 4 --out samples\n"
-        f'  {pgcn} query {shlex.quote(out)} "{EXAMPLE_QUERY}"\n'
-        f"  {pgcn} status {shlex.quote(out)}",
+        f"Next:\n  {pgcn} sample --size 2x1 -n 4 --out samples -- {shell_word(out)} {shell_word(name)}\n"
+        f'  {pgcn} query {shell_word(out)} "{EXAMPLE_QUERY}"\n'
+        f"  {pgcn} status {shell_word(out)}",
         highlight=False,
         markup=False,
     )
@@ -206,7 +214,7 @@ def status(
 
 def _print_status(current: Status) -> None:
     console.print(
-        f"{current.run}: {current.state}, preset {current.preset}, begun {current.created_at}",
+        visible(f"{current.run}: {current.state}, preset {current.preset}, begun {current.created_at}"),
         highlight=False,
         markup=False,
     )
@@ -237,7 +245,7 @@ def failures(
         return
     table = Table("image", "failure", "why", box=None, header_style="bold")
     for entry, failure in found:
-        table.add_row(escape(entry.image_id), str(failure.failure), escape(failure.message))
+        table.add_row(*(escape(visible(text)) for text in (entry.image_id, str(failure.failure), failure.message)))
     console.print(table)
     console.print("`pgcn run` with the same options and --retry tries them again.", highlight=False)
 
@@ -274,7 +282,7 @@ def gather(run: Run) -> None:
     for name, rows in found.rows.items():
         console.print(f"{name}: {rows} rows", highlight=False)
     for problem in found.problems:
-        console.print(f"Left out: {problem}.", highlight=False, markup=False)
+        console.print(f"Left out: {visible(problem)}.", highlight=False, markup=False)
     if found.problems:
         raise typer.Exit(3)
 
@@ -371,4 +379,4 @@ def main() -> None:
 
 
 def _say(text: str) -> None:
-    Console(stderr=True, soft_wrap=True).print(text, style="red", highlight=False, markup=False)
+    Console(stderr=True, soft_wrap=True).print(visible_lines(text), style="red", highlight=False, markup=False)

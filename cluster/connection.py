@@ -10,6 +10,7 @@ import torch
 
 from cluster.queue import Need
 from jobs.failures import ConfigError
+from jobs.privacy import scrub
 
 
 class Cluster:
@@ -27,6 +28,7 @@ class Cluster:
             _check_address(self.address)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        _keep_secrets_from_ray()
         try:
             local = {} if self.address else {"include_dashboard": False}
             ray.init(address=self.address or "local", log_to_driver=False, logging_level="ERROR", **local)
@@ -57,6 +59,12 @@ class Cluster:
         """Disconnect, and end a Ray that was started here."""
         if ray.is_initialized():
             ray.shutdown()
+
+
+def _keep_secrets_from_ray() -> None:
+    """Ray keeps the driver's command line among its jobs, where URLs may have passwords and signatures."""
+    plain = ray._private.utils.get_entrypoint_name
+    ray._private.utils.get_entrypoint_name = lambda: scrub(plain())
 
 
 def _check_address(address: str) -> None:

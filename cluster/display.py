@@ -7,11 +7,11 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
 from rich.text import Text
 
 from cluster.snapshot import SHOWN_LANES, Snapshot, lane_text, summary, view
 from jobs.commit import now
+from jobs.text import visible
 
 
 class Display(Protocol):
@@ -37,7 +37,7 @@ class LogLines:
 
     def line(self, text: str) -> None:
         """Print a line with the time."""
-        self._console.print(f"{now()}  {text}", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(f"{now()}  {visible(text)}", markup=False, highlight=False, soft_wrap=True)
 
     def show(self, snapshot: Snapshot) -> None:
         """Print the summary and each image in training, where it is time."""
@@ -60,7 +60,7 @@ class Screen:
 
     def line(self, text: str) -> None:
         """Print above the live view."""
-        self._live.console.print(escape(text), highlight=False)
+        self._live.console.print(visible(text), markup=False, highlight=False)
 
     def show(self, snapshot: Snapshot) -> None:
         """Draw the view anew."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import torch
 
@@ -16,18 +16,22 @@ from jobs.images import encode_png, to_rgb
 from jobs.manifest import Entry
 from jobs.spec import resolve_size
 from jobs.store import Store
+from jobs.text import visible
 from pgcn.model import Pyramid
+
+STEM_BYTES = 160  # of the 255 that a file's name may have
 
 
 def load_pyramid(store: Store, entry: Entry) -> Pyramid:
     """An image's trained pyramid. Raises `ConfigError` where it is not done yet, or damaged."""
     commit = read_commit(store, entry.job_id)
+    name = visible(entry.image_id)
     if commit is None:
-        raise ConfigError(f"{entry.image_id} has no trained model in {store.url} yet. `pgcn status {store.url}` tells.")
+        raise ConfigError(f"{name} has no trained model in {store.url} yet. `pgcn status {store.url}` tells.")
     try:
         return Pyramid.from_files(weight_files(store, commit))
     except (ValueError, FileNotFoundError) as error:
-        raise ConfigError(f"The model of {entry.image_id} cannot be read: {error}.") from None
+        raise ConfigError(f"The model of {name} cannot be read: {error}.") from None
 
 
 def weight_files(store: Store, commit: Commit) -> dict[str, bytes]:
@@ -35,6 +39,15 @@ def weight_files(store: Store, commit: Commit) -> dict[str, bytes]:
     named = [a for a in commit.artifacts if a.path.endswith(".safetensors")]
     data = ahead(lambda artifact: read_artifact(store, artifact), named)
     return {artifact.path.rsplit("/", 1)[-1]: one for artifact, one in zip(named, data, strict=True)}
+
+
+def file_stem(image_id: str) -> str:
+    """What files of an image are called: letters, digits, `_`, `-` and `.` alone, and never very long.
+
+    The image_id is somebody's file name, and may hold folders and anything else; "" where nothing of it is left.
+    """
+    plain = re.sub(r"[^\w.-]+", "_", re.sub(r"\.\w{1,5}$", "", image_id)).strip("._-")
+    return plain.encode()[:STEM_BYTES].decode(errors="ignore")
 
 
 def draw_samples(
@@ -53,14 +66,15 @@ def draw_samples(
     """
     pyramid = load_pyramid(store, entry).to(choose_device(device, torch.cuda.is_available))
     if start_scale >= len(pyramid.nets):
-        raise ConfigError(f"--start-scale is 0 to {len(pyramid.nets) - 1} for {entry.image_id}, not {start_scale}.")
+        raise ConfigError(
+            f"--start-scale is 0 to {len(pyramid.nets) - 1} for {visible(entry.image_id)}, not {start_scale}."
+        )
     resolved = {size: resolve_size(size, pyramid.sizes[-1]) for size in sizes}
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"The folder {out} cannot be made: {error.strerror}.") from None
-    # The image_id is somebody's file name, and may hold folders and anything else.
-    stem = re.sub(r"[^\w.-]+", "_", str(PurePosixPath(entry.image_id).with_suffix(""))).strip("._") or entry.job_id
+    stem = file_stem(entry.image_id) or entry.job_id
     start = f"-from{start_scale}" if start_scale else ""
     for size, pixels in resolved.items():
         batches = pyramid.batches(count, pixels, seed=seed, start_scale=start_scale)

@@ -11,6 +11,7 @@ from cluster.connection import Cluster
 from cluster.plan import Plan
 from cluster.request import Prepared, Request, make_plan, prepare
 from cluster.snapshot import duration
+from jobs.text import visible
 from pgcn.cost import measured_rate
 from pgcn.pyramid import scale_sizes
 from pgcn.settings import Settings
@@ -34,11 +35,11 @@ def dry_run(request: Request, console: Console) -> None:
         settings = Settings.model_validate_json(entry.settings)
         sizes = scale_sizes(entry.height, entry.width, settings) if entry.height and entry.width else []
         table.add_row(
-            escape(entry.image_id),
+            escape(visible(entry.image_id)),
             f"{entry.width}x{entry.height}" if sizes else "",
             f"{sizes[-1][1]}x{sizes[-1][0]}" if sizes else "",
             str(len(sizes) or ""),
-            escape(plan.fate(entry)),
+            escape(visible(plan.fate(entry))),
         )
     console.print(table)
     if len(plan.entries) > SHOWN:

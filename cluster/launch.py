@@ -22,6 +22,7 @@ from jobs.failures import StoreError
 from jobs.identity import open_run
 from jobs.manifest import add_to_manifest
 from jobs.run import Conditions
+from jobs.text import visible
 
 
 class Exit(IntEnum):
@@ -90,7 +91,7 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
     if damaged:
         console.print("Left out of the tables; --retry trains them again:", highlight=False)
         for sentence in damaged:
-            console.print(f"  {sentence}", highlight=False, markup=False)
+            console.print(f"  {visible(sentence)}", highlight=False, markup=False)
     console.print(f"{done} done, {failed} failed." if failed else f"All {done} done.", highlight=False)
     return Exit.SOME_FAILED if failed or damaged else Exit.DONE
 
@@ -110,7 +111,7 @@ def _train(prepared: Prepared, request: Request, queue: Queue, tracker: Tracker,
 
 
 def _stopped(console: Console, trouble: str) -> Exit:
-    console.print(f"The run stopped. {trouble}", highlight=False, markup=False)
+    console.print(f"The run stopped. {visible(trouble)}", highlight=False, markup=False)
     return Exit.STOPPED
 
 

@@ -71,7 +71,8 @@ def request_of(parameters: Mapping[str, Any]) -> Request:
     """
     given = {name: parameters[flag] for flag, name in RUN_OPTIONS.items() if flag in parameters}
     given["sizes"] = tuple(given["sizes"]) if given["sizes"] else None
-    given["retry"] = given["retry"] or None  # not said: as the config file has it
+    for flag in ("retry", "allow_local"):
+        given[flag] = given[flag] or None  # not said: as the config file has it
     limits = Limits(silence_s=parameters["silence_timeout"], job_s=parameters["job_timeout"])
     config = Path(parameters["config"]) if parameters["config"] else None
     return make_request(list(parameters["images"]), given, list(parameters["set_"]), config, {"limits": limits})
@@ -106,6 +107,7 @@ def _check_types(options: dict[str, Any]) -> None:
         "cpus_per_job": (int, float),
         "ray_address": (str,),
         "retry": (bool,),
+        "allow_local": (bool,),
         "max_pixels": (int,),
         "checkpoint_seconds": (int, float),
         "jobs_per_worker": (int,),
@@ -114,5 +116,5 @@ def _check_types(options: dict[str, Any]) -> None:
     for name, value in options.items():
         if not isinstance(value, kinds[name]) or (isinstance(value, bool) and bool not in kinds[name]):
             raise ConfigError(f"The option {name} cannot be {value!r}.")
-        if isinstance(value, int | float) and name not in ("seed", "retry") and value <= 0:
+        if isinstance(value, int | float) and name not in ("seed", "retry", "allow_local") and value <= 0:
             raise ConfigError(f"The option {name} must be above 0, not {value}.")

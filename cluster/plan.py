@@ -28,6 +28,7 @@ from jobs.manifest import Ask, Entry, plan_source
 from jobs.sources import Source
 from jobs.spec import reseeded
 from jobs.store import Store
+from jobs.text import visible
 from pgcn.cost import training_operations
 from pgcn.pyramid import Size, scale_sizes
 from pgcn.settings import Settings, SettingsError
@@ -115,7 +116,7 @@ def check_overrides(sources: Iterable[Source], ask: Ask) -> None:
         try:
             ask.settings(source)
         except SettingsError as error:
-            raise ConfigError(f"The manifest's row for {source.image_id} cannot run. {error}") from None
+            raise ConfigError(f"The manifest's row for {visible(source.image_id)} cannot run. {error}") from None
 
 
 def sort_out(store: Store, sources: list[Source], entries: list[Entry], ask: Ask, need: Need, *, retry: bool) -> Plan:

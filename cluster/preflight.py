@@ -22,8 +22,8 @@ from cluster.device import choose_device
 from cluster.queue import Need
 from cluster.request import Request, need_of
 from cluster.stopping import Limits
+from jobs.decoder import shared as decoder
 from jobs.failures import InputError, JobError
-from jobs.images import decode
 from jobs.privacy import scrub
 from jobs.sources import Source, find_sources, read_source
 from jobs.store import Store
@@ -47,6 +47,7 @@ class Wanted(BaseModel):
     gpus_per_job: float
     cpus_per_job: float
     max_pixels: int
+    allow_local: bool
 
     @staticmethod
     def of(request: Request) -> Wanted:
@@ -110,7 +111,7 @@ def look(wanted: Wanted) -> Report:
     try:
         cluster.join()
         need = need_of(choose_device(wanted.device, cluster.has_gpu), wanted.cpus_per_job, wanted.gpus_per_job)
-        first = find_sources(wanted.images, setting_names=Settings.model_fields)[0]
+        first = find_sources(wanted.images, setting_names=Settings.model_fields, allow_local=wanted.allow_local)[0]
         report.machines = _on_each_machine(need, wanted, first)
     except JobError as error:
         report.problem = scrub(str(error))
@@ -166,7 +167,7 @@ def look_here(wanted: Wanted, first: Source, gpus: float) -> Seen:
     seen = Seen(host=socket.gethostname(), versions=Versions.here())
     try:
         Store(wanted.out).check()
-        decode(read_source(first.location, first.uri), first.uri, max_pixels=wanted.max_pixels)
+        decoder.decode(read_source(first.location, first.uri), first.uri, max_pixels=wanted.max_pixels)
     except InputError as error:
         seen.note = f"The first image will be refused: {error}"
     except JobError as error:

@@ -18,6 +18,7 @@ from cluster.status import require_run
 from jobs.failures import ConfigError
 from jobs.schemas import TABLES, parquet_bytes
 from jobs.store import Store
+from jobs.text import visible
 
 SHOWN = 100
 """Rows that a printed table has at most."""
@@ -89,7 +90,7 @@ def _print(answer: pa.Table, console: Console) -> None:
     table = Table(box=None, header_style="bold")
     for name, column in zip(answer.column_names, answer.columns, strict=True):
         numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-        table.add_column(escape(name), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(escape(visible(name)), justify="right" if numeric else "left", overflow="fold")
     for row in answer.slice(0, SHOWN).to_pylist():
         table.add_row(*(_cell(value) for value in row.values()))
     console.print(table)
@@ -106,5 +107,5 @@ def _cell(value: Any) -> str:
         case bytes():
             return f"<{len(value)} bytes>"
         case {"bytes": bytes() as data, "path": path}:
-            return escape(f"<{path}, {len(data)} bytes>")
-    return escape(str(value))
+            return escape(visible(f"<{path}, {len(data)} bytes>"))
+    return escape(visible(str(value)))

@@ -43,6 +43,7 @@ class Request:
     checkpoint_seconds: float = 60.0
     jobs_per_worker: int = 100
     stack: int = 1
+    allow_local: bool = False
     limits: Limits = field(default_factory=Limits)
 
 
@@ -89,7 +90,7 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
     else:
         settings, overrides = make_settings(preset, request.overrides), dict(request.overrides)
     ask = Ask(preset, overrides, seed, plan, request.max_pixels)
-    found = find_sources(request.images, setting_names=Settings.model_fields)
+    found = find_sources(request.images, setting_names=Settings.model_fields, allow_local=request.allow_local)
     known = read_manifest(store) if standing is not None else {}
     sources = [_apart(source, known) for source in found if not _inside(source.location, request.out)][: request.limit]
     check_overrides(sources, ask)

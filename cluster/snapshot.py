@@ -9,6 +9,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from jobs.text import visible
+
 PROGRESS = "progress.json"
 SHOWN_LANES = 16
 
@@ -88,7 +90,7 @@ def view(snapshot: Snapshot) -> Group:
     lanes.add_column(width=20)
     for lane in snapshot.lanes[:SHOWN_LANES]:
         lanes.add_row(
-            escape(lane.image_id),
+            escape(visible(lane.image_id)),
             f"scale {lane.scale + 1}/{lane.scales}",
             f"update {lane.iteration}/{lane.iterations}",
             f"{lane.rate:.1f}/s",

@@ -10,13 +10,14 @@ from datetime import timedelta
 
 from rich.console import Console
 
-from cluster.gallery.figures import size, visible
+from cluster.gallery.figures import size
 from cluster.status import require_run, under_way
 from cluster.verify import Report, repair, verify
 from jobs.doctor import examine
 from jobs.failures import ConfigError
 from jobs.store import Store
 from jobs.sweep import find_garbage
+from jobs.text import visible
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _AGE = re.compile(rf"(\d{{1,6}})([{''.join(_UNITS)}])")

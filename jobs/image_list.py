@@ -14,15 +14,20 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.failures import ConfigError
 from jobs.spec import MAX_SEED
+from jobs.urls import public_url
 
 SUFFIXES = (".csv", ".parquet")
 
 _OWN_COLUMNS = ("uri", "image_id", "seed")
+MAX_ROWS = 10_000_000
+MAX_COLUMNS = 1000
+MAX_ID = 1024  # characters, as an object's key has bytes
+MAX_URI = 8192
+
 _NEAR_MISS = 0.8  # of difflib's ratio: "iteratons" is "iterations", "label" is nothing of ours
 
 
@@ -44,7 +49,7 @@ def read_image_list(data: bytes, name: str, setting_names: Collection[str]) -> l
     rows, a missing `uri`, a seed that is no whole number in 0…2⁵³, an `image_id` used twice, and a column
     that is nearly a setting's name.
     """
-    columns, records = _parquet(data, name) if name.lower().endswith(".parquet") else _csv(data, name)
+    columns, records = _parquet(data, name, setting_names) if name.lower().endswith(".parquet") else _csv(data, name)
     _check_columns(columns, name, setting_names)
     settings = [column for column in columns if column in setting_names]
     rows = [_row(number, record, name, settings) for number, record in enumerate(records, start=1)]
@@ -74,16 +79,28 @@ def _even(records: Sequence[dict[str, Any]], name: str) -> Iterable[Mapping[str,
     return records
 
 
-def _parquet(data: bytes, name: str) -> tuple[Sequence[str], Iterator[Mapping[str, Any]]]:
+def _parquet(
+    data: bytes, name: str, setting_names: Collection[str]
+) -> tuple[Sequence[str], Iterator[Mapping[str, Any]]]:
     try:
-        table = pq.read_table(io.BytesIO(data))
-    except (pa.ArrowException, OSError):
-        raise ConfigError(f"{name} is not a Parquet file: write it again.") from None
-    return table.column_names, iter(table.to_pylist())
+        file = pq.ParquetFile(io.BytesIO(data))
+        columns, rows = file.schema_arrow.names, file.metadata.num_rows
+        if rows <= MAX_ROWS and len(set(columns)) == len(columns):
+            used = [column for column in columns if column in {*_OWN_COLUMNS, *setting_names}]
+            return columns, iter(file.read(columns=used).to_pylist())
+    except Exception:  # hostile bytes: any exception at all can come out of them
+        raise ConfigError(f"{name} is not a Parquet file that can be read: write it again.") from None
+    if rows > MAX_ROWS:
+        raise ConfigError(f"{name} has {rows:,} rows, and a list may have {MAX_ROWS:,}: split it.")
+    return columns, iter(())  # a column twice: said by those who look at the columns
 
 
 def _check_columns(columns: Sequence[str], name: str, setting_names: Collection[str]) -> None:
     known = [*_OWN_COLUMNS, *setting_names]
+    if len(columns) > MAX_COLUMNS:
+        raise ConfigError(
+            f"{name} has {len(columns):,} columns, and a list may have {MAX_COLUMNS}: keep those it needs."
+        )
     for column in columns:
         if columns.count(column) > 1:
             raise ConfigError(f"{name} has the column {column!r} twice: remove one.")
@@ -93,7 +110,12 @@ def _check_columns(columns: Sequence[str], name: str, setting_names: Collection[
         if near:
             raise ConfigError(f"{name} has a column {column!r}, which looks like {near[0]!r}: correct or rename it.")
     if "uri" not in columns:
-        raise ConfigError(f"{name} has no column 'uri' with the images' names; its columns: {', '.join(columns)}.")
+        raise ConfigError(f"{name} has no column 'uri' with the images' names; its columns: {_shown(columns)}.")
+
+
+def _shown(columns: Sequence[str]) -> str:
+    """Columns for a sentence: a list without a header has a URL there, which may hold a secret."""
+    return ", ".join(public_url(column)[:80] for column in columns[:20]) + (" …" if len(columns) > 20 else "")
 
 
 def _check_ids(rows: Iterable[Row], name: str) -> None:
@@ -109,11 +131,15 @@ def _row(number: int, record: Mapping[str, Any], name: str, settings: Iterable[s
     filled = {column: value for column, value in record.items() if not _is_empty(value)}
     if "uri" not in filled:
         raise ConfigError(f"{name}, row {number} has no 'uri': name an image, or remove the row.")
-    image_id = filled.get("image_id")
+    uri, image_id = str(filled["uri"]).strip(), filled.get("image_id")
+    image_id = None if image_id is None else str(image_id).strip()
+    for column, text, most in (("uri", uri, MAX_URI), ("image_id", image_id or "", MAX_ID)):
+        if len(text) > most:
+            raise ConfigError(f"{name}, row {number}: its {column!r} has more than {most} characters: shorten it.")
     return Row(
         number=number,
-        uri=str(filled["uri"]).strip(),
-        image_id=None if image_id is None else str(image_id).strip(),
+        uri=uri,
+        image_id=image_id,
         seed=_seed(filled["seed"], f"{name}, row {number}") if "seed" in filled else None,
         overrides={setting: filled[setting] for setting in settings if setting in filled},
     )

@@ -15,11 +15,12 @@ from typing import Any
 import pyarrow as pa
 
 from jobs import schemas
-from jobs.failures import ConfigError, InputError
-from jobs.images import decode
+from jobs.decoder import shared as decoder
+from jobs.failures import ConfigError, InputError, StoreError
 from jobs.sources import Source, read_source
 from jobs.spec import JobSpec, SamplePlan, job_id
 from jobs.store import Store
+from jobs.urls import is_web
 from pgcn.settings import Settings, make_settings
 
 
@@ -111,13 +112,16 @@ def _look(source: Source, max_pixels: int) -> dict[str, Any]:
         data = read_source(source.location, source.uri)
     except InputError as error:
         return {"problem": str(error)}
+    except StoreError as error:
+        if not is_web(source.location):
+            raise
+        return {"problem": str(error)}  # some page's server, which is not the storage that all images need
     facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
     try:
-        picture = decode(data, source.uri, max_pixels=max_pixels)
+        seen = decoder.look(data, source.uri, max_pixels=max_pixels)
     except InputError as error:
         return facts | {"problem": str(error)}
-    height, width = picture.rgb.shape[:2]
-    return facts | {"format": picture.format, "width": width, "height": height, "note": picture.note}
+    return facts | {"format": seen.format, "width": seen.width, "height": seen.height, "note": seen.note}
 
 
 def read_manifest(store: Store) -> dict[str, Entry]:

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 _SECRET_NAMES = re.compile(r"SECRET|TOKEN|PASSWORD|ACCESS_KEY|CREDENTIAL|ACCOUNT_KEY", re.IGNORECASE)
-_USERINFO = re.compile(r"(?<=://)[^/\s@]+:[^/\s@]+@")
+# User name and password; a password may hold a slash, but a port before a slash is none.
+_USERINFO = re.compile(r"(?<=://)(?:[^/\s@'\"]+@|[^/\s@'\":]+:(?!\d*/)[^\s@'\"]+@)")
+_QUERY = re.compile(r"(?<=://)([^\s?'\"]+)\?[^\s'\"]+")
 
 
 def holds_secret(text: str) -> bool:
@@ -17,10 +19,10 @@ def holds_secret(text: str) -> bool:
 
 
 def scrub(text: str) -> str:
-    """`text` without home paths, values of secret environment variables, or passwords in URLs."""
+    """`text` without home paths, values of secret environment variables, passwords in URLs, or URLs' queries."""
     for value in _secrets():
         text = text.replace(value, "***")
-    text = _USERINFO.sub("***@", text)
+    text = _QUERY.sub(r"\1?***", _USERINFO.sub("***@", text))
     # The installation first: it often lies below home.
     for folder, short in ((sys.prefix, "<venv>"), (str(Path(__file__).parents[1]), "<pgcn>"), (str(Path.home()), "~")):
         if len(folder) > 1:

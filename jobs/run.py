@@ -25,12 +25,15 @@ from jobs import schemas
 from jobs.artifacts import MEASURES, Row, draw, preview, preview_path, warning
 from jobs.checkpoints import last_checkpoint, remove_checkpoints, write_checkpoint
 from jobs.commit import Commit, now, publish
+from jobs.decoder import shared as decoder
 from jobs.failures import InputError
-from jobs.images import Picture, decode, to_tensor
+from jobs.images import to_tensor
+from jobs.pixels import Picture
 from jobs.privacy import scrub
 from jobs.sources import read_source
 from jobs.spec import JobSpec
 from jobs.store import Store
+from jobs.text import visible
 from pgcn.model import ALGORITHM, Pyramid
 from pgcn.pyramid import scale_sizes
 from pgcn.restart import Place, State, place_of, restore, state_of
@@ -62,7 +65,7 @@ class Log:
 
     def __call__(self, line: str) -> None:
         """Add a line."""
-        self._lines.append(f"{time.monotonic() - self._began:9.1f}s  {scrub(line)}")
+        self._lines.append(f"{time.monotonic() - self._began:9.1f}s  {visible(scrub(line))}")
 
     def bytes(self) -> bytes:
         """The whole log, UTF-8."""
@@ -296,7 +299,7 @@ def _read(spec: JobSpec, conditions: Conditions) -> Picture:
         raise InputError(
             f"{spec.uri} changed after the run looked at it. Run the same command again to take it as it is now."
         )
-    return decode(data, spec.uri, max_pixels=conditions.max_pixels)
+    return decoder.decode(data, spec.uri, max_pixels=conditions.max_pixels)
 
 
 def _peak_memory_mb() -> float:

@@ -9,11 +9,13 @@ from functools import lru_cache
 from typing import Any
 
 import aiohttp
+import botocore.exceptions as boto
 from fsspec import AbstractFileSystem
 
 from jobs.failures import InputError
 from jobs.storage_errors import error_code, may_pass, patiently
-from jobs.urls import driver_problem, filesystem, is_local, local_path
+from jobs.urls import driver_problem, filesystem, is_local, is_web, local_path
+from jobs.web import ForbiddenAddress, read_web
 
 MAX_BYTES = 512 * 2**20
 
@@ -49,9 +51,13 @@ def _read(location: str, options: Mapping[str, Any] | None, max_bytes: int) -> b
         if problem := driver_problem(location):
             raise _Unreadable(problem.rstrip("."))
         fs, path = _shared(location, options)
+        if is_web(location):
+            return read_web(fs, path, max_bytes + 1)
         # A range, so that a file far too large is not taken into memory; its answers also say why it refuses.
         return bytes(fs.cat_file(path, start=0, end=max_bytes + 1))
-    except (OSError, aiohttp.ClientResponseError) as error:
+    except (ValueError, boto.ParamValidationError):  # a NUL in a path, an address without a host, an odd bucket
+        raise _Unreadable("its name or address is not valid") from None
+    except (OSError, aiohttp.ClientError) as error:
         if error_code(error) in {"InvalidRange", "416"}:  # there is no first byte
             return b""
         if reason := _why_unreadable(error):
@@ -78,6 +84,8 @@ def _opened(host: str, options: str, credentials: tuple[tuple[str, str], ...], p
 
 def _why_unreadable(error: BaseException) -> str | None:
     """Why this file, and not the storage, is at fault; None where it is the storage or the credentials."""
+    if ForbiddenAddress.within(error):
+        return "images are not read from this machine's own addresses, or from a metadata service"
     if isinstance(error, IsADirectoryError):
         return "it is a folder"
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):

@@ -20,16 +20,18 @@ from PIL import Image
 
 from jobs.failures import ConfigError, InputError
 from jobs.image_list import SUFFIXES, Row, read_image_list
-from jobs.images import NOT_PIXELS
+from jobs.list_rules import forbidden
+from jobs.pixels import NOT_PIXELS
 from jobs.source_bytes import read_source
 from jobs.storage_errors import error_code, patiently
-from jobs.urls import driver_problem, filesystem, is_local, is_web, local_path, public_url
+from jobs.urls import driver_problem, filesystem, is_local, is_web, local_path, names_local_file, public_url
 
 __all__ = ["Source", "apart", "find_sources", "read_source"]
 
 MAX_LIST_BYTES = 2 * 2**30
 
 _MAGIC = re.compile(r"[*?\[]")
+_UNWRITABLE = re.compile("[\ud800-\udfff]")  # bytes of a file's name that are not UTF-8, as Python holds them
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,19 @@ class _Found:
 
 
 def find_sources(
-    images: Sequence[str], *, setting_names: Collection[str], options: Mapping[str, Any] | None = None
+    images: Sequence[str],
+    *,
+    setting_names: Collection[str],
+    options: Mapping[str, Any] | None = None,
+    allow_local: bool = False,
 ) -> list[Source]:
     """Every image that `images` name, sorted by `image_id`, each location once.
 
     Each of `images` is a file, a folder or bucket prefix (searched at any depth for files whose extension says
     image; hidden ones are passed over, links to folders not followed), a pattern (`**` too), or a CSV or Parquet
-    list (`jobs.image_list`) whose relative `uri`s begin at its own folder. One listing for each folder; no
-    image is opened. A single file is taken whatever its name.
+    list (`jobs.image_list`) whose relative `uri`s begin at its own folder, and which may name what `jobs.list_rules`
+    permits: a list from elsewhere names files of this machine only where `allow_local`. One listing for each
+    folder; no image is opened. A single file is taken whatever its name.
 
     Two images of one name keep it apart by "-" and six hexadecimal digits, the same at every run. An image that
     is in a list and also in a folder is taken from the list. The same image in several rows with different
@@ -74,16 +81,18 @@ def find_sources(
     """
     if not images:
         raise ConfigError("No images were named: give files, folders, buckets or a list of images.")
-    found = [each for name in images for each in _expand(name, setting_names, options)]
+    found = [each for name in images for each in _expand(name, setting_names, options, allow_local)]
     if len(images) == 1 and len(found) == 1 and not found[0].listed and found[0].source.problem:
         raise ConfigError(found[0].source.problem)
     return _with_unique_ids(_once_each(found))
 
 
-def _expand(name: str, setting_names: Collection[str], options: Mapping[str, Any] | None) -> Iterator[_Found]:
+def _expand(
+    name: str, setting_names: Collection[str], options: Mapping[str, Any] | None, allow_local: bool
+) -> Iterator[_Found]:
     """What one argument names, as it is found."""
     if _is_list(name):
-        yield from _from_list(name, setting_names, options)
+        yield from _from_list(name, setting_names, options, allow_local)
     elif is_local(name):
         yield from _local(name)
     elif is_web(name) or "::" in name:
@@ -138,9 +147,15 @@ def _below(root: Path, path: Path) -> Source:
 
 
 def _local_source(path: Path, image_id: str, uri: str) -> Source:
+    if not_utf8 := _UNWRITABLE.search(image_id + uri):
+        image_id, uri = (_UNWRITABLE.sub("\ufffd", name) for name in (image_id, uri))
+        problem = (
+            f"{uri} cannot be read: its name has the byte {ord(not_utf8[0]) - 0xDC00:#x} and is not UTF-8; rename it."
+        )
+        return Source(image_id, uri, str(path), problem=problem)
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         problem = f"{uri} cannot be read: it does not exist, or a folder above it is closed to this user."
         return Source(image_id, uri, str(path), problem=problem)
     return Source(image_id, uri, str(path), size_bytes=status.st_size, version=str(status.st_mtime_ns))
@@ -226,7 +241,9 @@ def _is_list(name: str) -> bool:
     return public_url(name).lower().endswith(SUFFIXES) and not (is_local(name) and local_path(name).is_dir())
 
 
-def _from_list(name: str, setting_names: Collection[str], options: Mapping[str, Any] | None) -> Iterator[_Found]:
+def _from_list(
+    name: str, setting_names: Collection[str], options: Mapping[str, Any] | None, allow_local: bool
+) -> Iterator[_Found]:
     shown = public_url(name)
     try:
         data = read_source(name, shown, options, MAX_LIST_BYTES)
@@ -234,24 +251,26 @@ def _from_list(name: str, setting_names: Collection[str], options: Mapping[str, 
         raise ConfigError(str(error)) from None
     folder = str(local_path(name).parent) if is_local(name) else name.partition("?")[0].rpartition("/")[0]
     for row in read_image_list(data, shown, setting_names):
-        source = replace(_row_source(row, folder), seed=row.seed, overrides=row.overrides)
+        source = replace(_row_source(row, folder, allow_local), seed=row.seed, overrides=row.overrides)
         if row.image_id is not None:
             source = replace(source, image_id=row.image_id)
         yield _Found(source, given=row.image_id is not None, listed=True)
 
 
-def _row_source(row: Row, folder: str) -> Source:
+def _row_source(row: Row, folder: str, allow_local: bool) -> Source:
     """The image that a row names; `folder` is where its list lies, a path or a URL."""
+    if why := forbidden(row.uri, folder, allow_local=allow_local):
+        named = _one_remote(row.uri)
+        return replace(named, problem=f"{named.uri} cannot be read: {why}.")
     if not is_local(row.uri):
         return replace(_one_remote(row.uri), problem=driver_problem(row.uri))
-    if not is_local(folder):
-        relative = posixpath.normpath(row.uri)
-        if relative.startswith(("/", "..")):
-            source = Source(PurePosixPath(relative).name, row.uri, row.uri)
-            return replace(source, problem=f"{source.image_id} cannot be read: it is outside {public_url(folder)}.")
-        return _listed(folder, relative, {})
-    path = local_path(str(Path(folder) / Path(row.uri.removeprefix("file://")).expanduser()))
-    if path.is_relative_to(folder):
+    if names_local_file(row.uri):
+        path = local_path(row.uri)
+    elif is_local(folder):
+        path = local_path(str(Path(folder, row.uri)))
+    else:
+        return _listed(folder, posixpath.normpath(row.uri), {})
+    if is_local(folder) and path.is_relative_to(folder):
         return _below(Path(folder), path)
     return _local_source(path, path.name, path.name)
 
@@ -298,7 +317,7 @@ def _with_unique_ids(found: Iterable[_Found]) -> list[Source]:
 
 def apart(source: Source, length: int = 6) -> Source:
     """The source under its other name, for where another image has its own: the same at every run."""
-    digest = hashlib.sha256(_fingerprint(source).encode()).hexdigest()
+    digest = hashlib.sha256(_fingerprint(source).encode(errors="surrogatepass")).hexdigest()
     return replace(source, image_id=f"{source.image_id}-{digest[:length]}")
 
 

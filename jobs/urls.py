@@ -14,6 +14,7 @@ from fsspec.core import url_to_fs
 from fsspec.registry import get_filesystem_class, known_implementations
 
 from jobs.failures import ConfigError, StoreError
+from jobs.web import TOTAL_S, client
 
 # One request waits this long for a connection, and for the next byte of an answer.
 CONNECT_TIMEOUT_S = 5
@@ -22,7 +23,7 @@ READ_TIMEOUT_S = 15
 REQUEST_ATTEMPTS = 2
 
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::|://)")
-_LOCAL = re.compile(r"(file|local)://")
+_LOCAL = re.compile(r"(file|local)://", re.IGNORECASE)
 _S3 = frozenset({"s3", "s3a"})
 _WEB = frozenset({"http", "https"})
 
@@ -34,7 +35,12 @@ def is_local(url: str) -> bool:
 
 def local_path(url: str) -> Path:
     """The absolute path that a local `url` means here and now: `~` expanded, `..` taken out, links kept."""
-    return Path(os.path.abspath(Path(_LOCAL.sub("", url)).expanduser()))  # noqa: PTH100 (absolute() keeps "..")
+    return Path(os.path.abspath(os.path.expanduser(_LOCAL.sub("", url))))  # noqa: PTH100, PTH111 (Path's keep "..", raise)
+
+
+def names_local_file(url: str) -> bool:
+    """Whether a local `url` says where on the machine it is: `/…`, `~/…`, `file://…`; not a relative path."""
+    return is_local(url) and (_LOCAL.match(url) is not None or url.startswith(("/", "~/")))
 
 
 def public_url(url: str) -> str:
@@ -52,22 +58,32 @@ def has_credentials(url: str) -> bool:
     if is_local(url):
         return False
     parts = url.split("::")
-    return any(_without_userinfo(part) != part or (_protocol(part) in _WEB and "?" in part) for part in parts)
+    return any(_without_userinfo(part) != part or (protocol_of(part) in _WEB and "?" in part) for part in parts)
 
 
 def is_web(url: str) -> bool:
     """Whether `url` is one page of http(s): it cannot be listed, and its query belongs to its address."""
-    return not is_local(url) and _protocol(url) in _WEB
+    return not is_local(url) and protocol_of(url) in _WEB
 
 
 def is_s3(url: str) -> bool:
-    """Whether `url` is spoken to in S3's way."""
-    return not is_local(url) and _protocol(url) in _S3
+    """Whether `url` is in S3, or in storage that speaks like it."""
+    return protocol_of(url) in _S3
+
+
+def has_key(url: str) -> bool:
+    """Whether a remote `url` has a user name or password in it."""
+    return _without_userinfo(url) != url
+
+
+def host_of(url: str) -> str:
+    """The host of a web `url`, with its port where it has one; without user name and password."""
+    return _without_userinfo(url).partition("://")[2].partition("/")[0].partition("?")[0].partition("#")[0].lower()
 
 
 def driver_problem(url: str) -> str | None:
     """Why no filesystem can be had for a remote `url`, as a sentence naming the package to install, or None."""
-    protocol = _protocol(url)
+    protocol = protocol_of(url)
     try:
         get_filesystem_class(protocol)
     except ValueError:
@@ -87,8 +103,8 @@ def filesystem(url: str, options: Mapping[str, Any] | None = None) -> tuple[Abst
     Raises `ConfigError` for a key inside an s3 URL or an endpoint that is no address, `StoreError` for a kind of
     storage that cannot be had.
     """
-    protocol = _protocol(url)
-    if protocol in _S3 and _without_userinfo(url) != url:
+    protocol = protocol_of(url)
+    if is_s3(url) and has_key(url):
         raise ConfigError(
             f"Take the key out of the URL of {public_url(url)}; "
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment instead."
@@ -99,16 +115,16 @@ def filesystem(url: str, options: Mapping[str, Any] | None = None) -> tuple[Abst
     if problem := driver_problem(url):
         raise StoreError(problem)
     asked = dict(options or {})
-    defaults = _defaults(protocol, asked.pop("config_kwargs", {}))
+    defaults = _defaults(url, asked.pop("config_kwargs", {}))
     opened, path = url_to_fs(url, **{**defaults, **asked}, use_listings_cache=False, skip_instance_cache=True)
     if protocol in _S3:
         opened.retries = 1  # botocore has tried already; five times each, a silent server would take minutes
     return opened, str(path)
 
 
-def _defaults(protocol: str, config: Mapping[str, Any]) -> dict[str, Any]:
+def _defaults(url: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """Keywords that bound the waiting; `config` is what the user wants of botocore's own settings."""
-    if protocol in _S3:
+    if is_s3(url):
         bounds = {
             "connect_timeout": CONNECT_TIMEOUT_S,
             "read_timeout": READ_TIMEOUT_S,
@@ -119,20 +135,20 @@ def _defaults(protocol: str, config: Mapping[str, Any]) -> dict[str, Any]:
             "max_concurrency": 1,  # an object is read by one GET, without asking for its size first
             "default_cache_type": "none",  # Parquet readers ask for exact ranges
         }
-    if protocol in _WEB:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S)
-        return {"client_kwargs": {"timeout": timeout}}
+    if protocol_of(url) in _WEB:
+        timeout = aiohttp.ClientTimeout(total=TOTAL_S, sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S)
+        return {"client_kwargs": {"timeout": timeout}, "get_client": client(host_of(url).rpartition("@")[2])}
     return {}
 
 
-def _protocol(url: str) -> str:
+def protocol_of(url: str) -> str:
     """`s3` of `s3://bucket/key`; of a chain of filesystems, the outermost."""
     return re.split("::|://", url, maxsplit=1)[0].lower()
 
 
 def _public_part(part: str) -> str:
     plain = _without_userinfo(part).partition("?")[0]
-    return plain.partition("#")[0] if _protocol(part) in _WEB else plain
+    return plain.partition("#")[0] if protocol_of(part) in _WEB else plain
 
 
 def _without_userinfo(part: str) -> str:

@@ -11,9 +11,10 @@ from cluster.gallery.built import BUILT, Built, built_bytes, digest, read_built
 from cluster.gallery.catalogue import Catalogue, preset_of, read_catalogue
 from cluster.gallery.commands import commands, run_argument
 from cluster.gallery.facts import circumstances, quality, settings
-from cluster.gallery.figures import rounded, sentence, visible
+from cluster.gallery.figures import rounded
 from cluster.gallery.pages import Card, Pages, Totals, rows_script
 from jobs.store import Store
+from jobs.text import sentence, visible
 
 # Jobs in memory at the same time. Most of a job's time goes into waiting for a bucket.
 AT_ONCE = 4

@@ -1,4 +1,4 @@
-"""Numbers, times and names as a person reads them. `gallery.js` follows the same rules for its rows."""
+"""Numbers and times as a person reads them. `gallery.js` follows the same rules for its rows."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ import re
 from datetime import UTC, datetime
 
 NOTHING = "–"
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_SYMBOLS = {"\n": "↵", "\r": "↵", "\t": "⇥"}
 
 
 def finite(value: float | None) -> float | None:
@@ -72,16 +69,6 @@ def when(moment: str | None) -> str:
     if parsed.tzinfo is not None:
         parsed = parsed.astimezone(UTC)
     return f"{parsed:%Y-%m-%d %H:%M} UTC"
-
-
-def visible(text: str | None) -> str:
-    """A name with its control characters drawn as symbols: ↵ for a line break, ⇥ for a tab, � for any other."""
-    return _CONTROL.sub(lambda found: _SYMBOLS.get(found[0], "\ufffd"), text or "")
-
-
-def sentence(text: str | None) -> str:
-    """A message for a person on one line."""
-    return visible(" ".join((text or "").split()))
 
 
 def natural_order(name: str) -> tuple[object, ...]:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from cluster.gallery import figures
 from cluster.gallery.catalogue import Failed
 from cluster.gallery.failure_help import HELP, UNKNOWN, Help
+from jobs.text import sentence, visible
 
 T = TypeVar("T")
 
@@ -97,7 +98,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        for rule in (figures.number, figures.share, figures.duration, figures.when, figures.visible, figures.sentence):
+        for rule in (figures.number, figures.share, figures.duration, figures.when, visible, sentence):
             self._env.filters[rule.__name__] = rule
         style, script = self._source("gallery.css"), self._source("gallery.js")
         self._env.globals |= {

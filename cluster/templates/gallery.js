@@ -27,7 +27,9 @@
 
   const plain = (text) => text.normalize("NFC").toLowerCase();
   const SYMBOLS = { "\n": "↵", "\r": "↵", "\t": "⇥" };
-  const symbols = (text) => text.replace(/[\u0000-\u001f\u007f-\u009f]/g, (c) => SYMBOLS[c] ?? "\ufffd");
+  // As jobs/text.py: what moves, turns round or hides text is drawn.
+  const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|\p{Cs}/gu;
+  const symbols = (text) => text.replace(UNSEEN, (c) => SYMBOLS[c] ?? "\ufffd");
   const number = (value) => (value === null ? "–" : String(Number(value.toPrecision(3))));
   const share = (value) => (value === null ? "–" : `${Math.round(value * 100)} %`);
   function duration(seconds) {

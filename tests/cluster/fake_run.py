@@ -25,7 +25,7 @@ HOSTILE = [
     "</script><img src=x onerror=document.title='owned'>.png",
     "quote\"and'apostrophe & ampersand.png",
     "two\nlines\tand a tab.png",
-    "right-to-left \u202egnp.exe",
+    "right-to-left \u202egnp\u2066 and hidden\u200b and \x1b[31mred.exe",
     "{name} $& {{ 7*7 }}.png",
     "-n 3.png",
     "a very long name " + "without-any-place-to-break" * 7 + ".png",
@@ -126,7 +126,11 @@ def write_run(store: Store, images: int = 130, whole: int = 16) -> list[str]:
         write_attempt(store, name, i, whole=i < whole)
     failures = [
         failure("bad/empty.png", FailureClass.INPUT, "bad/empty.png holds no bytes; copy it again."),
-        failure("bad/<b>bold</b>.png", FailureClass.INPUT, "bad/<b>bold</b>.png is no picture\nthat we know."),
+        failure(
+            "bad/<b>bold</b>.png",
+            FailureClass.INPUT,
+            "bad/<b>bold</b>.png is no picture\nthat we know.<img src=x onerror=document.title='owned'>\u202e",
+        ),
         failure("flat.png", FailureClass.NUMERIC, "Training diverged (scale 2, iteration 310): recovery error 2.41."),
         failure("huge.tif", FailureClass.HOST_OOM, "The worker used more memory than its share, twice."),
         failure("lost.png", FailureClass.WORKER_LOST, "The worker's process ended without a word, four times."),

@@ -27,6 +27,7 @@ from cluster.gallery.pictures import THUMB_HEIGHT, THUMB_WIDTH, thumbnail
 from jobs import schemas
 from jobs.failures import FailureClass
 from jobs.store import Store
+from jobs.text import visible
 from tests.cluster.fake_run import (
     ATTEMPT,
     HOSTILE,
@@ -155,7 +156,7 @@ def test_the_policy_allows_exactly_the_pages_own_style_and_script(run):
 def test_hostile_names_are_text_and_never_paths(run):
     names = {name for _, page in html_pages(run) for name in page.named()}
     for name in HOSTILE:
-        assert figures.visible(name) in names
+        assert visible(name) in names
     assert {tag for _, page in html_pages(run) for tag, _ in page.tags}.isdisjoint({"b>bold", "iframe", "object"})
     for path in run.list("gallery/jobs") | run.list("gallery/thumbs"):
         assert re.fullmatch(r"[0-9a-f]{20}", PurePosixPath(path).stem)

@@ -14,7 +14,8 @@ import pytest
 
 from cluster.gallery import build_gallery
 from jobs.store import Store
-from tests.cluster.fake_run import HOSTILE, TWINS, job_of, write_run
+from jobs.text import visible
+from tests.cluster.fake_run import HOSTILE, TWINS, failure, job_of, result, write_attempt, write_run, write_table
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -156,7 +157,7 @@ def test_sorting_is_over_all_images(gallery, browse, sort):
         expected = sorted(have, key=lambda row: row[column], reverse=highest_first != turned) + lack
         names = Shown(browse(f"{gallery}/index.html{hash_}")).names()
         assert len(names) == 60
-        assert names == [_visible(row[0]) for row in expected[:60]]
+        assert names == [visible(row[0]) for row in expected[:60]]
 
 
 def test_hostile_names_run_nothing(gallery, browse):
@@ -165,11 +166,54 @@ def test_hostile_names_run_nothing(gallery, browse):
     for word, name in (("onerror", HOSTILE[2]), ("document.title", None), ("two", HOSTILE[4]), ("%24%26", HOSTILE[6])):
         shown = Shown(browse(f"{gallery}/index.html#q={word}"))
         assert shown.title == "run"
-        assert shown.cards and (name is None or shown.names() == [_visible(name)])
+        assert shown.cards and (name is None or shown.names() == [visible(name)])
     assert shown.cards[0].alt == f"{HOSTILE[6]}: the original on the left, a sample on the right"
-    for name in HOSTILE[:4]:
+    for name in (HOSTILE[0], HOSTILE[2], HOSTILE[3], HOSTILE[5]):
         page = Shown(browse(f"{gallery}/jobs/{job_of(name)}.html"))
-        assert page.title == f"{name} · run"
+        assert page.title == f"{visible(name)} · run"
+
+
+HARM = (
+    "</style></script></title><script>document.title='owned'</script><img src=x onerror=document.title='owned'>\u202e"
+)
+
+
+def test_text_of_every_column_runs_nothing(browse, tmp_path):
+    """A run whose every text is hostile, but for the ids, which have a form of their own."""
+    store, name = Store(str(tmp_path / "run")), f"{HARM}.png"
+    columns = ("uri", "preset", "warning", "note", "device", "algorithm", "pgcn_version", "torch_version")
+    row = result(name, 0, **dict.fromkeys(columns, HARM), settings=json.dumps({HARM: HARM}), committed_at=HARM)
+    write_attempt(store, name, 0, whole=False)
+    write_table(store, "results", [row])
+    failed = failure(f"failed {HARM}", HARM, HARM, failed_at=HARM)
+    write_table(store, "failures", [failed])
+    write_table(store, "manifest", [{"image_id": each["image_id"], "job_id": each["job_id"]} for each in (row, failed)])
+    store.put("run.json", json.dumps({"preset": HARM}).encode())
+    build_gallery(store, title="plain")
+    for page, title in (("index", "plain"), ("failures", "Failures · plain"), (f"jobs/{job_of(name)}", None)):
+        dom = browse(f"{tmp_path}/run/gallery/{page}.html")
+        assert Shown(dom).title == (title or f"{visible(name)} · plain")
+        assert "\u202e" not in dom
+        assert "src=x" not in re.sub(r"&lt;img src=x", "", dom), page
+    shown = Shown(browse(f"{tmp_path}/run/gallery/index.html#q=png"))
+    assert shown.names() == [visible(name)] and shown.title == "plain"
+
+
+def test_the_policy_stops_what_got_past_the_escaping(gallery, tmp_path):
+    """Were a name ever written as it is, the browser still would not run it."""
+    for page in ("index", f"jobs/{job_of(TWINS[0])}"):
+        html = (gallery / f"{page}.html").read_text()
+        (tmp_path / "page.html").write_text(html.replace("<body>", f"<body>{HARM}"))
+        command = [
+            BROWSER,
+            *FLAGS,
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--dump-dom",
+            f"file://{tmp_path}/page.html",
+        ]
+        done = subprocess.run(command, capture_output=True, timeout=90, check=True)
+        assert Shown(done.stdout.decode()).title != "owned"
+        assert b"Content Security Policy" in done.stderr
 
 
 def test_a_hostile_hash_is_only_a_search(gallery, browse):
@@ -201,7 +245,3 @@ def test_no_page_scrolls_sideways(gallery, browse, tmp_path, width):
         assert measured, page
         assert int(measured[2]) == width
         assert int(measured[1]) <= width, page
-
-
-def _visible(name: str) -> str:
-    return name.replace("\n", "↵").replace("\t", "⇥")

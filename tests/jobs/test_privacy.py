@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from jobs.privacy import scrub
 
 
@@ -17,3 +19,17 @@ def test_short_values_are_left_alone(monkeypatch):
     """Replacing every "1" of a text because a token is "1" would destroy the text."""
     monkeypatch.setenv("SOME_TOKEN", "1")
     assert scrub("11 of 21") == "11 of 21"
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("http://user:pa/ss@host/a.png is", "http://***@host/a.png is"),
+        ("https://token@host/a.png", "https://***@host/a.png"),
+        ("URL('https://host/a.png?X-Amz-Signature=abc&x=1')", "URL('https://host/a.png?***')"),
+        ("http://host:8000/me@home.png and s3://bucket/me@home.png", None),
+        ("s3://bucket/a b.png? No.", None),
+    ],
+)
+def test_urls_keep_their_place_and_lose_what_opens_it(text, kept):
+    assert scrub(text) == (kept or text)

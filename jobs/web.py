@@ -1,0 +1,90 @@
+"""Reading http(s), where a server may be anybody's: no more than was asked for, in a bounded time, and never a page
+that only this machine can see.
+
+The check is made on the address that is connected to: neither a redirect nor a name that leads elsewhere passes it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import Any, cast
+
+import aiohttp
+from aiohttp.connector import AddrInfoType
+from fsspec import AbstractFileSystem
+from fsspec.asyn import sync
+
+TOTAL_S = 600.0
+"""For one whole file: a server that sends a byte now and then holds nobody up for longer."""
+
+# Credentials of clouds' machines are told at these addresses, besides the link-local ones.
+_METADATA = frozenset({"100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"})
+
+
+class ForbiddenAddress(OSError):
+    """This address is not for images: a metadata service, or this machine, which was not asked for by name."""
+
+    @staticmethod
+    def within(error: BaseException) -> bool:
+        """Whether this is why a connection failed."""
+        return isinstance(getattr(error, "os_error", error), ForbiddenAddress)
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a URL's host (with its port, if it has one) says that it is the machine which asks, as `localhost`."""
+    name = host.partition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
+    name = name.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        # As the system reads it: 127.1, 0x7f000001 and 2130706433 are 127.0.0.1, too.
+        address = ipaddress.ip_address(name) if ":" in name else ipaddress.ip_address(socket.inet_aton(name))
+    except (ValueError, OSError):
+        return False
+    return _loops_back(address)
+
+
+def client(host: str) -> Any:
+    """What makes fsspec's session for the files of `host`."""
+    own = is_this_machine(host)
+
+    def guarded(info: AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, address = info
+        found = ipaddress.ip_address(str(address[0]).partition("%")[0])
+        found = getattr(found, "ipv4_mapped", None) or found
+        if found.is_link_local or str(found) in _METADATA or (_loops_back(found) and not own):
+            raise ForbiddenAddress
+        return socket.socket(family, kind, protocol)
+
+    async def session(**options: Any) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(socket_factory=guarded)
+        # Not unpacked: a few kilobytes may unpack to any size.
+        return aiohttp.ClientSession(connector=connector, auto_decompress=False, **options)
+
+    return session
+
+
+def read_web(fs: AbstractFileSystem, url: str, most: int) -> bytes:
+    """The first `most` bytes of a page. Raises what fsspec and aiohttp do, `ForbiddenAddress` among it."""
+    return cast(bytes, sync(fs.loop, _read, fs, url, most))
+
+
+async def _read(fs: AbstractFileSystem, url: str, most: int) -> bytes:
+    session = await fs.set_session()
+    async with session.get(fs.encode_url(url), headers={"Accept-Encoding": "identity"}) as answer:
+        if answer.status == 404:
+            raise FileNotFoundError(url)
+        answer.raise_for_status()
+        pieces, left = [], most
+        async for piece in answer.content.iter_chunked(2**20):
+            pieces.append(piece[:left])
+            left -= len(pieces[-1])
+            if left <= 0:
+                break
+    return b"".join(pieces)
+
+
+def _loops_back(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return bool(mapped.is_loopback or mapped.is_unspecified)
