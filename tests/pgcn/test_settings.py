@@ -28,7 +28,7 @@ def test_widths_by_size():
 
 
 def test_iterations_grow_towards_the_coarse_scales():
-    settings = make_settings("draft", {"iterations": 200, "iteration_growth": 2.5})
+    settings = make_settings("draft", {"scales": 4, "iterations": 200, "iteration_growth": 2.5})
     assert [settings.iterations_at(scale) for scale in range(4)] == [3125, 1250, 500, 200]
     assert settings.sigma(3125 // 4, 0) == pytest.approx(0, abs=1e-5)
     assert settings.sigma(0, 0) == settings.noise_std
