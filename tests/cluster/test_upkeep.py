@@ -78,8 +78,8 @@ def victim(store, index=0):
     return f"commits/{job}.json", [artifact.path for artifact in read_commit(store, job).artifacts]
 
 
-def flipped(data, at=0.5):
-    at = int(len(data) * at)
+def flipped(data):
+    at = len(data) // 2
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
@@ -135,7 +135,7 @@ DAMAGE = {
     "failure truncated": (listed("failures"), lambda s, d: d[:9], "cannot be read as a failure"),
     "failure of another": (listed("failures"), lambda s, d: edited(d, attempt="x"), "the failure of another attempt"),
     "manifest truncated": (listed("manifest"), lambda s, d: d[:99], "is damaged: the images in it"),
-    "manifest flipped": (listed("manifest"), lambda s, d: flipped(d, 0.2), "is damaged: the images in it"),
+    "manifest short": (listed("manifest"), lambda s, d: fewer(d), "is damaged: the images in it"),
     "results gone": (listed("tables/results"), GONE, "tables/results/part-00000.parquet is gone"),
     "results stale": (listed("tables/results"), lambda s, d: renumbered(d), "tables/results/part-00000.parquet does"),
     "samples table short": (listed("tables/samples"), lambda s, d: fewer(d), "tables/samples/part-00000.parquet does"),
