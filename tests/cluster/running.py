@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import torch
 from PIL import Image
 
 from cluster.cli import main
@@ -154,7 +155,9 @@ def request_for(images, out):
 
 
 def run_here(images, out):
-    """What that command leaves, made in this process without Ray, job by job."""
+    """What that command leaves, made in this process without Ray, job by job: on one thread, as a worker does."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     prepared = prepare(request_for(images, out), Cluster(None))
     store = prepared.store
     open_run(store, prepared.identity)
@@ -165,4 +168,5 @@ def run_here(images, out):
     for job in plan.jobs.values():
         (end,) = run_jobs([job.spec], store, [new_attempt()], Conditions(), **quiet)
         assert not isinstance(end, Exception), end
+    torch.set_num_threads(threads)
     assert not finish(store)

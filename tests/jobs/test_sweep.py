@@ -43,10 +43,12 @@ def random_tree(rng):
     for job in jobs:
         kind = rng.choice(["none", "whole", "whole", "part", "anything", "misfiled", "junk", "empty"])
         attempt = rng.choice([*attempts[job], attempt_name("old", "000099")])
-        own = [path for path in anything if path.startswith(f"attempts/{job}/{attempt}/")]
+        whose = rng.choice([other for other in [*jobs, "0" * 20] if other != job]) if kind == "misfiled" else job
+        folder = f"attempts/{whose}/" if kind == "misfiled" else f"attempts/{job}/{attempt}/"
+        own = [path for path in anything if path.startswith(folder)]
         named = {"part": own[:1], "anything": rng.sample(anything, 3)}.get(kind, own)
         commit = {
-            "job_id": rng.choice([other for other in [*jobs, "0" * 20] if other != job]) if kind == "misfiled" else job,
+            "job_id": whose,
             "attempt": attempt,
             "artifacts": [{"path": path, "size": 1, "sha256": ""} for path in named],
             "result": {},
