@@ -71,11 +71,6 @@ class JobServer:
         with self._sentences():
             self._client.stop_job(submission_id)
 
-    def remove(self, submission_id: str) -> None:
-        """Take a job that has ended off the list."""
-        with self._sentences():
-            self._client.delete_job(submission_id)
-
     def wait(self, submission_id: str, seconds: float) -> JobDetails:
         """How a job stands when it has ended, or after `seconds`."""
         until = time.monotonic() + seconds

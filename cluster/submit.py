@@ -161,7 +161,6 @@ def _report(wanted: Wanted, server: JobServer, code: Code | None) -> Report:
     lines = server.logs(job).splitlines()
     found = next(_reports(lines), None)
     if found is not None:
-        server.remove(job)
         return found
     if any("No module named cluster" in line for line in lines):
         raise ConfigError("pgcn is not installed on the cluster's head: send it with --wheel, or use an image with it.")

@@ -12,9 +12,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -39,7 +41,8 @@ class Machine:
         for each in self._below():
             with suppress(psutil.NoSuchProcess):
                 each.kill()
-        self.process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # also those whose parent has ended
         self.process.wait()
 
     def drain(self) -> None:
@@ -95,6 +98,15 @@ class RayCluster:
             f"--system-config={json.dumps(_SYSTEM)}",
         )
         _until(lambda: _answers(self.host, dashboard if job_server else gcs), self.machines[0], self._folder)
+
+    def jobs(self, path: str = "") -> Any:
+        """What the job server says below /api/jobs/, asked plainly, as JSON."""
+        token = Path(self.env["RAY_AUTH_TOKEN_PATH"]).read_text()
+        request = urllib.request.Request(
+            f"{self.dashboard}/api/jobs/{path}", headers={"Authorization": f"Bearer {token}"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read())
 
     def add(self, name: str, *, cpus: int = 1, gpus: int = 0) -> Machine:
         """A machine that joins. Names are for once."""

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -69,7 +70,7 @@ def test_a_run_ends_on_the_machine_that_is_left(cluster, moto, bucket):
     run = moto.url
     left, lost = cluster.add("left"), cluster.add("lost")
     process = begin(cluster, bucket, run, "--limit", "2", **LONG)
-    wait_for(lost.workers, process=process, every=0.01)
+    wait_for(lost.workers, process=process, every=0.02)
     lost.kill()
     code, output = end(process)
     assert code == 0, output
@@ -134,6 +135,7 @@ def test_half_a_gpu_for_a_job_puts_two_workers_on_it(cluster, moto, bucket):
     seen = 0
     while script.poll() is None:
         seen = max(seen, len(machine.workers()))
+        time.sleep(0.1)
     output, _ = script.communicate()
     assert script.returncode == 0, output
     assert len(committed(Store(run))) == 4
