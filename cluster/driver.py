@@ -119,12 +119,6 @@ class Driver:
                 self._settle(job, outcome)
             if not self._fleet.ever_started:
                 self._queue.stop(f"{reason} The cluster has no room for one job's needs, or cannot start workers.")
-        for member in self._fleet.without_place():
-            assert member.lease is not None
-            for job in member.lease.jobs:
-                self._queue.put_back(job)
-                self._tracker.returned(job)
-            self._fleet.end(member)
         self._tracker.tick([member.lease for member in self._fleet.members if member.lease], self._queue)
 
     def _stop_workers(self) -> None:

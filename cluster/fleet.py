@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray._private.state import state as ray_state
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -46,7 +45,6 @@ class Member:
     actor: Any
     need: Need
     jobs_done: int = 0
-    node: str | None = None
     lease: Lease | None = None
     result: Any = None
     asked: Any = None
@@ -60,7 +58,6 @@ class Fleet:
         self._jobs_per_worker = jobs_per_worker
         self.members: list[Member] = []
         self.ever_started = False
-        self._draining: set[str] = set()
 
     def idle(self, need: Need) -> Member | None:
         """A worker of this need without a job, started now if the cluster has room for one.
@@ -73,17 +70,13 @@ class Fleet:
         return self._start(need) if not self.members or self._room(need) else None
 
     def _room(self, need: Need) -> bool:
-        return _fits([need, *(member.need for member in self.members)], self._resources())
-
-    def _resources(self) -> dict[str, float]:
-        """What the cluster has, without machines that are about to go."""
-        total: dict[str, float] = ray.cluster_resources()
-        if self._draining:
-            for node in ray.nodes():
-                if node["Alive"] and node["NodeID"] in self._draining:
-                    for name, amount in node["Resources"].items():
-                        total[name] = total.get(name, 0.0) - amount
-        return total
+        total = ray.cluster_resources()
+        needs = [need, *(member.need for member in self.members)]
+        return bool(
+            sum(each.cpus for each in needs) <= total.get("CPU", 0.0) + 1e-6
+            and sum(each.gpus for each in needs) <= total.get("GPU", 0.0) + 1e-6
+            and sum(_memory(each) for each in needs) <= total.get("memory", 0.0)
+        )
 
     def _start(self, need: Need) -> Member:
         options: dict[str, Any] = {"num_cpus": need.cpus, "num_gpus": need.gpus}
@@ -105,7 +98,7 @@ class Fleet:
 
     def capacity(self, need: Need) -> int:
         """How many workers of this need the cluster holds, as it is now; at least 1."""
-        total = self._resources()
+        total = ray.cluster_resources()
         fits = [total.get("CPU", 0.0) / need.cpus]
         if need.gpus:
             fits.append(total.get("GPU", 0.0) / need.gpus)
@@ -127,7 +120,7 @@ class Fleet:
         return [by_result[result] for result in ended]
 
     def collect(self, member: Member) -> list[Outcome]:
-        """How each of a worker's jobs ended; a worker that is spoiled, spent, stopped or dead is gone after this."""
+        """How each of a worker's jobs ended; a worker that is spoiled, spent or dead is gone after this."""
         assert member.lease is not None
         try:
             outcomes: list[Outcome] = ray.get(member.result)
@@ -135,16 +128,12 @@ class Fleet:
             outcomes = lost(member.lease, error)
         member.lease, member.result = None, None
         member.jobs_done += len(outcomes)
-        useless = any(outcome.spoiled or outcome.state == "stopped" for outcome in outcomes)
-        if useless or member.jobs_done >= self._jobs_per_worker:
+        if any(outcome.spoiled for outcome in outcomes) or member.jobs_done >= self._jobs_per_worker:
             self.end(member)
         return outcomes
 
     def watch(self) -> None:
-        """Ask every busy worker for its pulse, and take the answers that have come.
-
-        Workers on a machine that is about to go are asked to write restart points and hand their jobs back.
-        """
+        """Ask every busy worker for its pulse, and take the answers that have come."""
         asked = {member.asked: member for member in self.members if member.asked is not None}
         answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=0) if asked else ([], [])
         for answer in answered:
@@ -154,7 +143,6 @@ class Fleet:
                 pulse: Pulse = ray.get(answer)
             except RayError:
                 continue  # its job's own result tells what happened
-            member.node = pulse.node
             if member.lease and pulse.lease == member.lease.attempts[0]:
                 member.lease.pulse, member.lease.pulse_at = pulse, time.monotonic()
                 member.lease.running_since = member.lease.running_since or time.monotonic()
@@ -162,25 +150,6 @@ class Fleet:
         for member in self.members:
             if member.lease and member.asked is None:
                 member.asked = member.actor.pulse.remote()
-        # Ray has no public word for this yet: a spot machine's notice, a scale-down, SIGTERM to `ray start --block`.
-        self._draining = set(ray_state.get_draining_nodes())
-        for member in [member for member in self.members if member.node in self._draining]:
-            if member.lease:
-                member.actor.stop.remote()
-            else:
-                self.end(member)
-
-    def without_place(self) -> list[Member]:
-        """Workers that have not started and for which the cluster, since it has become smaller, has no room.
-
-        Where none has started, one may wait: a cluster that grows has to see it.
-        """
-        unplaced = [member for member in self.members if member.lease and member.lease.running_since is None]
-        waiting = unplaced[1:] if len(unplaced) == len(self.members) else unplaced
-        total, staying = self._resources(), list(self.members)
-        while waiting and not _fits([member.need for member in staying], total):
-            staying.remove(waiting.pop())
-        return [member for member in self.members if member not in staying]
 
     def overdue(self, *, silence_s: float, limit_s: float, startup_s: float) -> list[tuple[Member, FailureClass, str]]:
         """Workers to give up on, and why: silent for too long, too long at one job, or never started."""
@@ -224,15 +193,6 @@ class Fleet:
         """End a worker."""
         ray.kill(member.actor, no_restart=True)
         self.members.remove(member)
-
-
-def _fits(needs: list[Need], total: dict[str, float]) -> bool:
-    """Whether workers of these needs fit into a cluster, as far as sums tell."""
-    return (
-        sum(each.cpus for each in needs) <= total.get("CPU", 0.0) + 1e-6
-        and sum(each.gpus for each in needs) <= total.get("GPU", 0.0) + 1e-6
-        and sum(_memory(each) for each in needs) <= total.get("memory", 0.0)
-    )
 
 
 def _memory(need: Need) -> int:
