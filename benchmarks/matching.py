@@ -1,18 +1,29 @@
 """Direct patch matching without a model, for the scale of things: what fidelity costs where nothing is learned.
 
 In the manner of GPDM (Elnekave and Weiss, CVPR 2022): an image is moved, coarse to fine, so that random projections
-of its patches are distributed like the target's. Fast, and near to a copy: nothing is left but the picture.
+of its patches are distributed like the target's. Nothing is left but the picture.
+
+`python -m benchmarks.matching [PICTURE …]` prints its figures at the sizes of `draft`, one thread.
 """
 
 from __future__ import annotations
+
+import sys
+import time
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pgcn.pyramid import Size, image_pyramid, resize
+from benchmarks.pictures import photograph
+from jobs.artifacts import measure
+from pgcn import make_settings
+from pgcn.metrics import PATCH
+from pgcn.pyramid import Size, image_pyramid, resize, scale_sizes
 
-PATCH, PROJECTIONS, STEPS, RATE = 7, 64, 200, 0.02
+PROJECTIONS, STEPS, RATE = 64, 200, 0.02
+
+SHOWN = ("frechet_vgg22", "frechet_vgg33", "patch_swd", "copy")
 
 
 def patch_distance(x: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
@@ -38,3 +49,21 @@ def match(image: Tensor, sizes: list[Size], seed: int = 0) -> Tensor:
             with torch.no_grad():
                 x.clamp_(-1, 1)
     return x.detach()
+
+
+def main() -> None:
+    """Print a line for each picture; nothing is recovered, so that figure is of the picture made."""
+    torch.set_num_threads(1)
+    for name in sys.argv[1:] or ["02-launch.jpg"]:
+        image = photograph(name)
+        sizes = scale_sizes(image.shape[2], image.shape[3], make_settings("draft"))
+        began = time.process_time()
+        made = match(image, sizes)
+        seconds = time.process_time() - began
+        figures = measure(made, made, resize(image, sizes[-1]))
+        shown = ", ".join(f"{key} {figures[key]:.3f}" for key in SHOWN)
+        print(f"{name}: {seconds:.0f} s, {shown}")
+
+
+if __name__ == "__main__":
+    main()

@@ -33,8 +33,3 @@ def strip(images: Iterable[Tensor], height: int = 96) -> Image.Image:
         sheet.paste(one, (left, 0))
         left += one.width + 4
     return sheet
-
-
-def names() -> list[str]:
-    """All bundled photographs."""
-    return sorted(path.name for path in EXAMPLES.glob("*.jpg"))

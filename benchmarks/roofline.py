@@ -8,7 +8,6 @@ only where they do not fit. Measured seconds are extrapolated from a few updates
 from __future__ import annotations
 
 import argparse
-import itertools
 import time
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ import torch
 from benchmarks.machine import GIGA, describe, reached_bytes, reached_operations
 from benchmarks.pictures import photograph
 from pgcn import Trainer, make_settings
-from pgcn.cost import training_operations
+from pgcn.cost import energy_operations, training_operations
 from pgcn.energy import NARROW, PAD, WIDE
 from pgcn.pyramid import Size
 from pgcn.settings import PRESETS, Settings
@@ -62,17 +61,11 @@ def activation_bytes(size: Size, *, wide: bool) -> float:
 
 def training_bytes(sizes: list[Size], settings: Settings) -> float:
     """As `training_operations`, with bytes of a step in place of its operations."""
-    steps = training_operations(sizes, settings)
-    per_operation = [
-        activation_bytes(size, wide=settings.is_wide(max(size))) / (2 * _operations(size, settings)) for size in sizes
-    ]
-    return steps * sum(per_operation) / len(per_operation)
-
-
-def _operations(size: Size, settings: Settings) -> float:
-    channels = (3, *(WIDE if settings.is_wide(max(size)) else NARROW))
-    areas = [(size[0] + 2 * (PAD - 1 - n)) * (size[1] + 2 * (PAD - 1 - n)) for n in range(len(channels) - 1)]
-    return float(sum(18 * a * b * area for (a, b), area in zip(itertools.pairwise(channels), areas, strict=True)))
+    per_operation = []
+    for size in sizes:
+        wide = settings.is_wide(max(size))
+        per_operation.append(activation_bytes(size, wide=wide) / (2 * energy_operations(size, wide=wide)))
+    return training_operations(sizes, settings) * sum(per_operation) / len(per_operation)
 
 
 def measure(preset: str, device: str, updates: int = 6) -> Floor:
@@ -99,10 +92,10 @@ def measure(preset: str, device: str, updates: int = 6) -> Floor:
 def table(device: str, presets: list[str]) -> str:
     """The machine's line and a row for each preset, as Markdown."""
     rate, bandwidth = reached_operations(device), reached_bytes(device)
-    lines = [f"{describe(device)}: {rate / GIGA:.0f}·10⁹ operations a second in a matrix product, "]
-    lines[0] += f"{bandwidth / GIGA:.1f}·10⁹ bytes a second in a copy.\n"
+    reached = f"{rate / GIGA:.0f}·10⁹ operations a second in a matrix product"
+    reached += f", {bandwidth / GIGA:.1f}·10⁹ bytes a second in a copy"
     rows = [measure(preset, device).row(rate, bandwidth) for preset in presets]
-    return "\n".join([*lines, HEADER, *rows])
+    return "\n".join([f"{describe(device)}: {reached}.\n", HEADER, *rows])
 
 
 def main() -> None:

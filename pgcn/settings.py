@@ -111,7 +111,7 @@ _small_budget = Settings(
     scales=3,
     width="narrow",
     warm_start=True,
-    # Few steps, each thirty times the published one: a net of few updates has small gradients (docs/trainer.md).
+    # Few steps, each thirty times the published one: what decided most in the trials of docs/trainer.md.
     langevin_steps=10,
     langevin_steps_init=10,
     step_size=0.3,

@@ -5,6 +5,7 @@ Each is a process of its own that dies with the test session, however that ends.
 
 from __future__ import annotations
 
+import http.server
 import os
 import shutil
 import socket
@@ -159,3 +160,12 @@ def _with_bucket(server: S3Server) -> S3Server:
             time.sleep(0.1)
         else:
             return server
+
+
+@contextmanager
+def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    """A web server in this process that answers as `handler` does; its host and port."""
+    with http.server.ThreadingHTTPServer((HOST, 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"{HOST}:{server.server_port}"
+        server.shutdown()

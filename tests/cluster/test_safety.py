@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,7 +27,7 @@ from jobs.text import visible
 from tests.cluster.fake_run import HOSTILE
 from tests.cluster.running import ask, options, pgcn, photograph, png_bytes
 from tests.jobs.test_pixels import bomb
-from tests.servers import KEY, SECRET
+from tests.servers import KEY, SECRET, serving
 
 PASSWORD, SIGNATURE = "planted-password-1", "planted-signature-2"
 NAME = "a/<b>[red]bold[/red] \u202egnp \x1b[31m.png"  # HTML, rich's markup, a direction mark, a terminal's escape
@@ -50,10 +49,8 @@ class Pages(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def web():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serving(Pages) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

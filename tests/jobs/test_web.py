@@ -5,13 +5,13 @@ from __future__ import annotations
 import gzip
 import http.server
 import socket
-import threading
 from urllib.parse import quote, unquote
 
 import pytest
 
 from jobs.failures import InputError
 from jobs.source_bytes import read_source
+from tests.servers import serving
 
 
 class Hostile(http.server.BaseHTTPRequestHandler):
@@ -43,10 +43,8 @@ class Hostile(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def server():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hostile) as made:
-        threading.Thread(target=made.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{made.server_port}"
-        made.shutdown()
+    with serving(Hostile) as address:
+        yield f"http://{address}"
 
 
 def why(url, **how):
