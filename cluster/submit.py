@@ -90,9 +90,11 @@ def run_arguments(request: Request) -> list[str]:
         value = getattr(request, field.name)
         if field.name not in ("images", "out", "overrides", "limits") and value != getattr(plain, field.name):
             arguments += _option(field.name, value)
-    for name, seconds in (("job-timeout", request.limits.job_s), ("silence-timeout", request.limits.silence_s)):
-        if seconds not in (Limits.job_s, Limits.silence_s):
-            arguments += [f"--{name}", f"{seconds:g}"]
+    limits, default = request.limits, Limits()
+    if limits.job_s != default.job_s:
+        arguments += ["--job-timeout", str(limits.job_s)]
+    if limits.silence_s != default.silence_s:
+        arguments += ["--silence-timeout", str(limits.silence_s)]
     return arguments
 
 

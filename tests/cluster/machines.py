@@ -1,0 +1,202 @@
+"""A real Ray cluster of several machines on this one: a head, and raylets with their own resources and folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.servers import LEASH, S3Server
+
+ROOT = Path(__file__).parents[2]
+START_TIMEOUT_S = 120.0
+
+# A raylet that was killed is missed after some seconds, not half a minute; one on a busy machine is not.
+_SYSTEM = {"health_check_period_ms": 1000, "health_check_failure_threshold": 8, "health_check_initial_delay_ms": 0}
+
+
+class Machine:
+    """One `ray start --block` and all that it started."""
+
+    def __init__(self, process: subprocess.Popen, name: str) -> None:
+        self.process = process
+        self.name = name
+
+    def kill(self) -> None:
+        """As when the power goes: every process of it at once."""
+        for each in self._below():
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # also those whose parent has ended
+        self.process.wait()
+
+    def drain(self) -> None:
+        """As a spot machine's notice is passed on: SIGTERM to `ray start --block`."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def workers(self) -> list[int]:
+        """Processes of workers that train here."""
+        return [child.pid for child in self._below() if _name(child).startswith("ray::Worker")]
+
+    def _below(self) -> list[psutil.Process]:
+        try:
+            return psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def gone(self) -> bool:
+        return self.process.poll() is not None
+
+
+class RayCluster:
+    """A head without cores, as on Kubernetes, and machines that come and go. All see `server`'s storage."""
+
+    def __init__(self, folder: Path, server: S3Server, job_server: bool) -> None:
+        self._folder = folder
+        self._ports: set[int] = set()
+        self.host = _own_address()
+        self.machines: list[Machine] = []
+        token = folder / "token"
+        token.write_text(secrets.token_hex(32))
+        self.env = {
+            **server.env,
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "PYTHONPATH": str(ROOT),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(token),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_worker_niceness": "0",  # Ray's own 15 would let anything else on this machine go first
+            "COLUMNS": "200",
+            "NO_COLOR": "1",
+        }
+        gcs, dashboard, client = self._port(), self._port(), self._port()
+        self.address = f"{self.host}:{gcs}"
+        self.dashboard = f"http://{self.host}:{dashboard}"
+        self._start(
+            "head",
+            "--head",
+            f"--port={gcs}",
+            f"--include-dashboard={str(job_server).lower()}",
+            f"--dashboard-host={self.host}",
+            f"--dashboard-port={dashboard}",
+            f"--ray-client-server-port={client}",
+            "--num-cpus=0",
+            f"--system-config={json.dumps(_SYSTEM)}",
+        )
+        _until(lambda: _answers(self.host, dashboard if job_server else gcs), self.machines[0], self._folder)
+
+    def jobs(self, path: str = "") -> Any:
+        """What the job server says below /api/jobs/, asked plainly, as JSON."""
+        token = Path(self.env["RAY_AUTH_TOKEN_PATH"]).read_text()
+        request = urllib.request.Request(
+            f"{self.dashboard}/api/jobs/{path}", headers={"Authorization": f"Bearer {token}"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read())
+
+    def add(self, name: str, *, cpus: int = 1, gpus: int = 0) -> Machine:
+        """A machine that joins. Names are for once."""
+        return self._start(name, f"--address={self.address}", f"--num-cpus={cpus}", f"--num-gpus={gpus}")
+
+    def leave_only(self, *names: str) -> None:
+        """End all machines but the head and those of these names."""
+        for machine in [m for m in self.machines if m.name not in ("head", *names)]:
+            if not machine.gone():
+                machine.kill()
+            self.machines.remove(machine)
+
+    def _start(self, name: str, *options: str) -> Machine:
+        command = [
+            str(Path(sys.executable).parent / "ray"),
+            "start",
+            *options,
+            f"--node-ip-address={self.host}",
+            f"--temp-dir={self._folder / name}",
+            f"--dashboard-agent-listen-port={self._port()}",
+            "--object-store-memory=100000000",
+            "--block",
+        ]
+        with (self._folder / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                ["sh", "-c", LEASH, "sh", *command],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, **self.env},
+            )
+        machine = Machine(process, name)
+        self.machines.append(machine)
+        return machine
+
+    def _port(self) -> int:
+        """A free port outside those that Ray gives its workers, 10002 to 19999."""
+        while True:
+            with socket.socket() as probe:
+                probe.bind((self.host, 0))
+                port = int(probe.getsockname()[1])
+            if port > 20000 and port not in self._ports:
+                self._ports.add(port)
+                return port
+
+
+@contextmanager
+def ray_cluster(server: S3Server, *, job_server: bool) -> Iterator[RayCluster]:
+    """A cluster of a head alone, with Ray's job server or without; nothing of it is left behind."""
+    folder = Path(tempfile.mkdtemp(prefix="pgcn-"))  # short: the names of Ray's sockets have to fit into 107 bytes
+    cluster = None
+    try:
+        cluster = RayCluster(folder, server, job_server)
+        yield cluster
+    finally:
+        if cluster is not None:
+            cluster.leave_only()
+            cluster.machines[0].kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _own_address() -> str:
+    """This machine's address in its network: raylets cannot join a head at 127.0.0.1."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # sends nothing
+        return str(probe.getsockname()[0])
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _until(condition, machine: Machine, folder: Path) -> None:
+    until = time.monotonic() + START_TIMEOUT_S
+    while not condition():
+        if machine.gone() or time.monotonic() > until:
+            raise AssertionError(
+                f"{machine.name} did not start:\n{(folder / f'{machine.name}.log').read_text()[-2000:]}"
+            )
+        time.sleep(0.1)
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return str(process.name())
+    except psutil.NoSuchProcess:
+        return ""
