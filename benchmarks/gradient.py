@@ -29,7 +29,7 @@ def main() -> None:
     torch.set_num_threads(1)
     print("net     size     autograd  written out  ratio")
     for wide, size in [(False, (25, 33)), (False, (48, 64)), (True, (48, 64)), (True, (96, 128))]:
-        weights = EnergyNet(wide=wide, generators=[torch.Generator().manual_seed(0)]).weights().detach()
+        weights = EnergyNet(wide=wide, generators=[torch.Generator().manual_seed(0)]).weights()
         x = pad(torch.rand(1, 3, *size) * 2 - 1)
         written = energy_gradient(weights)
 

@@ -6,14 +6,17 @@ Internal Learning", CVPR 2021. Sampling goes UP f.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from importlib.util import find_spec
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 ONE_DNN = torch.backends.mkldnn.is_available()
+HAS_TRITON = find_spec("triton") is not None
 
 PAD = 5
 """Pixels of zero border: five 3x3 valid convolutions take them off again."""
@@ -86,6 +89,42 @@ def energy(padded: Tensor, weights: Weights, precision: Precision = "float32") -
     return convolve(h, weights.kernels[-1], weights.biases[-1]).to(padded.dtype)
 
 
+def energies(
+    padded: Tensor, coefficients: Tensor, weights: Weights, precision: Precision = "float32"
+) -> tuple[Tensor, Weights]:
+    """Mean f of each padded image, `(N, B)`, and the gradient of Σ_n coefficients[n]·f[n] by the weights.
+
+    `padded` is `(N, B·3, H + 10, W + 10)`, `coefficients` `(N,)`: the same for all images of a stack.
+    """
+    leaves = Weights(*(tuple(x.detach().requires_grad_() for x in part) for part in weights))
+    with torch.enable_grad():
+        f = energy(padded, leaves, precision).mean((2, 3))
+        loss = (coefficients.unsqueeze(1) * f).sum()
+    gradients = torch.autograd.grad(loss, [*leaves.kernels, *leaves.biases])
+    return f.detach(), Weights(gradients[: len(leaves.kernels)], gradients[len(leaves.kernels) :])
+
+
+@runtime_checkable
+class Climber(Protocol):
+    """A gradient that has faster ways of its own for `pgcn.langevin.langevin` and `energies`."""
+
+    def __call__(self, padded: Tensor, /) -> Tensor: ...
+
+    def climb(
+        self, x: Tensor, *, steps: int, step_size: float, noise_std: float, draw: Callable[[Tensor], Tensor]
+    ) -> Tensor: ...
+
+    def energies(self, padded: Tensor, coefficients: Tensor) -> tuple[Tensor, Weights]: ...
+
+
+def is_fused(x: Tensor) -> bool:
+    """Whether `pgcn.fused` does the arithmetic for tensors such as `x`.
+
+    It does on a GPU with Triton, unless `PGCN_PLAIN` is set in the environment.
+    """
+    return x.is_cuda and x.dtype == torch.float32 and not os.environ.get("PGCN_PLAIN") and HAS_TRITON
+
+
 def _number_format(x: Tensor, precision: Precision) -> torch.dtype:
     return torch.bfloat16 if precision == "bfloat16" and x.dtype == torch.float32 else x.dtype
 
@@ -95,8 +134,12 @@ def energy_gradient(weights: Weights, precision: Precision = "float32") -> Calla
 
     The five layers written out, which on a CPU core takes 0.88 to 0.98 of the time of autograd
     (`benchmarks/gradient.py`): f itself is never formed, the last layer's part is the same at every step, and
-    each convolution's gradient is one with the flipped kernel.
+    each convolution's gradient is one with the flipped kernel. On a GPU see `pgcn.fused`.
     """
+    if is_fused(weights.kernels[0]):
+        from pgcn.fused import FusedGradient
+
+        return FusedGradient(weights, precision)
     kernels, biases = weights.detach().to(_number_format(weights.kernels[0], precision))
     flipped = [kernel.flip(3, 4).transpose(1, 2) for kernel in kernels]
     ends: dict[torch.Size, Tensor] = {}
@@ -127,19 +170,8 @@ def energy_gradient(weights: Weights, precision: Precision = "float32") -> Calla
 def power_iteration(matrix: Tensor, u: Tensor, steps: int = 1) -> Tensor:
     """Improve `u` `(…, rows)`, a guess of the first left singular vector of `matrix` `(…, rows, columns)`."""
     for _ in range(steps):
-        u = F.normalize(_times(matrix, _right_vector(matrix, u)), dim=-1)
+        u = F.normalize(_times(matrix, _times(matrix.mT, u)), dim=-1)
     return u
-
-
-def largest_singular_value(matrix: Tensor, u: Tensor) -> Tensor:
-    """σ = uᵀ M v `(…)` with v along Mᵀu; `u` and v are constants to the gradient (Miyato et al., 2018)."""
-    with torch.no_grad():
-        v = _right_vector(matrix, u)
-    return (u * _times(matrix, v)).sum(-1)
-
-
-def _right_vector(matrix: Tensor, u: Tensor) -> Tensor:
-    return F.normalize(_times(matrix.mT, u), dim=-1)
 
 
 def _times(matrix: Tensor, vector: Tensor) -> Tensor:
@@ -179,13 +211,35 @@ class EnergyNet(nn.Module):
                 u.copy_(power_iteration(kernel.flatten(2), u))
 
     def weights(self) -> Weights:
-        """Kernels divided by their largest singular value (the last one as it is), and biases."""
-        kernels = list(self.kernels)
-        normalized = [
-            kernel / largest_singular_value(kernel.flatten(2), self.get_buffer(f"u{layer}")).view(-1, 1, 1, 1, 1)
-            for layer, kernel in enumerate(kernels[:-1])
-        ]
-        return Weights((*normalized, kernels[-1]), tuple(self.biases))
+        """Kernels divided by their largest singular value (the last one as it is), and biases; without gradients.
+
+        σ = uᵀMv with v along Mᵀu, which is |Mᵀu| (Miyato et al., 2018).
+        """
+        kernels = [kernel.detach() for kernel in self.kernels]
+        for layer, along_v in enumerate(self._along_v()):
+            kernels[layer] = kernels[layer] / along_v.norm(dim=-1).view(-1, 1, 1, 1, 1)
+        return Weights(tuple(kernels), tuple(bias.detach() for bias in self.biases))
+
+    def set_gradients(self, by_weights: Weights) -> None:
+        """Give every parameter its gradient, from that by `weights()`.
+
+        Of M/σ with u and v held: ∂/∂M = (G - (G·M/σ)·uvᵀ)/σ for a gradient G.
+        """
+        for layer, along_v in enumerate(self._along_v()):
+            kernel, gradient, u = self.kernels[layer].detach(), by_weights.kernels[layer], self.get_buffer(f"u{layer}")
+            sigma = along_v.norm(dim=-1).view(-1, 1, 1)
+            v = along_v.unsqueeze(1) / sigma
+            matrix = gradient.flatten(2)
+            projected = (matrix * kernel.flatten(2)).sum((1, 2), keepdim=True) / sigma
+            self.kernels[layer].grad = ((matrix - projected * u.unsqueeze(2) * v) / sigma).view_as(kernel)
+        self.kernels[-1].grad = by_weights.kernels[-1].contiguous()
+        for bias, its_gradient in zip(self.biases, by_weights.biases, strict=True):
+            bias.grad = its_gradient.contiguous()
+
+    def _along_v(self) -> list[Tensor]:
+        """Mᵀu of every normalized layer, `(B, columns)`: σ long, along its right singular vector."""
+        kernels = list(self.kernels)[:-1]
+        return [_times(k.detach().flatten(2).mT, self.get_buffer(f"u{layer}")) for layer, k in enumerate(kernels)]
 
     def forward(self, padded: Tensor) -> Tensor:
         """`energy` of padded images with these weights."""

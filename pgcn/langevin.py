@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from pgcn.energy import Climber
+
 Draw = Callable[[Tensor], Tensor]
 """Standard normal noise ε of the shape of its argument."""
 
@@ -40,6 +42,8 @@ def langevin(
     √step_size this is Langevin dynamics, whose law approaches p ∝ exp f as the step goes to zero; the
     published code uses less noise, and none at last. No noise is drawn where `noise_std` is 0.
     """
+    if isinstance(gradient, Climber):
+        return gradient.climb(x, steps=steps, step_size=step_size, noise_std=noise_std, draw=draw)
     with torch.no_grad():
         for _ in range(steps):
             x = x + 0.5 * step_size * gradient(x)

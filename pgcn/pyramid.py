@@ -61,7 +61,7 @@ def image_pyramid(image: Tensor, sizes: list[Size]) -> list[Tensor]:
 
 
 def check_image(image: Tensor) -> Tensor:
-    """`image` as `(1, 3, H, W)` float32 in [-1, 1]; a single `(3, H, W)` is taken too.
+    """`image` as `(1, 3, H, W)` in [-1, 1] and torch's default number format; a single `(3, H, W)` is taken too.
 
     Raises `ValueError` for another shape, or for values that are not finite or out of range.
     """
@@ -69,7 +69,7 @@ def check_image(image: Tensor) -> Tensor:
         image = image.unsqueeze(0)
     if image.ndim != 4 or image.shape[0] != 1 or image.shape[1] != 3:
         raise ValueError(f"an image is a tensor of shape (1, 3, H, W); this one is {tuple(image.shape)}")
-    image = image.to(torch.float32)
+    image = image.to(torch.get_default_dtype())
     if not bool(torch.isfinite(image).all()) or float(image.abs().max()) > 1.0001:
         raise ValueError("an image has finite values in [-1, 1]")
     return image.clamp(-1, 1)

@@ -46,8 +46,7 @@ def state_of(trainer: Trainer, image: int = 0) -> State:
     if not trainer.finished:
         tensors["starts"] = trainer.starts.drawn[:, channels]
         tensors["recovery_start"] = trainer.recovery_start[:, channels]
-        tensors["recovery_error"] = trainer.recovery_errors[own]
-        tensors["moved"] = trainer.moved[own]
+        tensors["recovered"] = trainer.recovered[:, channels]
         for index, slots in trainer.optimizer.state_dict()["state"].items():
             tensors |= {f"adam.{index}.{name}": v[own] if v.ndim else v for name, v in slots.items()}
     where = _belonging(trainer.settings, trainer.seeds[image], trainer.sizes) | {
@@ -85,7 +84,7 @@ def restore(trainer: Trainer, states: Sequence[State]) -> None:
     for at in range(scale):
         load(at)
         trainer.nets.append(trainer.net)
-        trainer.frozen.append(trainer.net.weights().detach())
+        trainer.frozen.append(trainer.net.weights())
     trainer.scale = scale
     if not trainer.finished:
         trainer.begin_scale()
@@ -100,8 +99,7 @@ def restore(trainer: Trainer, states: Sequence[State]) -> None:
         trainer.optimizer.load_state_dict({**trainer.optimizer.state_dict(), "state": slots})
         trainer.starts.drawn = joined("starts", dim=1)
         trainer.recovery_start = joined("recovery_start", dim=1)
-        trainer.recovery_errors = joined("recovery_error")
-        trainer.moved = joined("moved")
+        trainer.recovered = joined("recovered", dim=1)
     trainer.iteration = iteration
     trainer.starts.used = used
     for generator, (tensors, _) in zip(trainer.generators, states, strict=True):

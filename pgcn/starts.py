@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from pgcn.energy import Weights
+from pgcn.energy import Weights, is_fused
+from pgcn.graph import Replayed
 from pgcn.langevin import normal_stack
 from pgcn.pyramid import Size, resize
 from pgcn.sample import ascend, noise_start
@@ -40,6 +41,7 @@ class Starts:
         self.on_alive = on_alive
         self.drawn = torch.empty(0, 3 * len(generators), *sizes[len(frozen)], device=generators[0].device)
         self.used = 0
+        self._graphs: dict[int, Replayed[Tensor]] = {}
 
     def draw(self, count: int) -> Tensor:
         """Starts of `count` chains for each image: `(count, B·3, H, W)`."""
@@ -68,7 +70,13 @@ class Starts:
 
     def _ends(self, count: int) -> Tensor:
         """The chains of all scales below, run for `count` new starts."""
-        x = self._noise(count)
+        noise = self._noise(count)
+        if is_fused(noise) and self.settings.frozen_sigma() == 0:
+            return self._graphs.setdefault(count, Replayed(self._rise))(noise).clone()
+        return self._rise(noise)
+
+    def _rise(self, noise: Tensor) -> Tensor:
+        x = noise
         for end in ascend(x, self.frozen, self.sizes, self.settings, normal_stack(self.generators)):
             x = end
             self.on_alive()

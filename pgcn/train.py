@@ -16,13 +16,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pgcn.cost import scale_operations
-from pgcn.energy import EnergyNet, Weights, crop, energy, energy_gradient, pad
-from pgcn.langevin import normal_stack
+from pgcn.energy import Climber, EnergyNet, Weights, crop, energies, energy_gradient, is_fused, pad
+from pgcn.graph import Replayed
+from pgcn.langevin import langevin, normal_stack
 from pgcn.pyramid import check_image, image_pyramid, resize, scale_sizes
-from pgcn.sample import chain, recover_start, recovery_chain
+from pgcn.sample import Gradient, recover_start, recovery_chain
 from pgcn.settings import Settings
 from pgcn.starts import Starts
 
@@ -99,8 +101,10 @@ class Trainer:
         self.iteration = 0
         self.starts = Starts(self.frozen, self.sizes, self.settings, self.generators, lambda: self.on_alive())
         self.recovery_start = self._recovery_start()
-        self.recovery_errors = recovery_errors(self.recovery_start, self.observed[self.scale])
-        self.moved = torch.full_like(self.recovery_errors, float("inf"))
+        self.recovered = pad(self.recovery_start)
+        self.rate: float | Tensor = torch.zeros((), device=self.recovered.device) if self.recovered.is_cuda else 0.0
+        self._loss_weights = {due: loss_weights(self.settings, due).to(self.recovered) for due in (False, True)}
+        self._graphs: dict[tuple[bool, bool], Replayed[tuple[Tensor, Tensor]]] = {}
 
     def new_net(self) -> EnergyNet:
         """The net that the present scale starts from."""
@@ -111,7 +115,13 @@ class Trainer:
 
     def new_optimizer(self) -> torch.optim.Adam:
         """Adam over the present net: each number on its own, so a stack is trained as its images alone would be."""
-        return torch.optim.Adam(self.net.parameters(), lr=self.settings.learning_rate, betas=(0.5, 0.999), fused=True)
+        return torch.optim.Adam(
+            self.net.parameters(),
+            lr=self.settings.learning_rate,
+            betas=(0.5, 0.999),
+            fused=True,
+            capturable=self.observed[0].is_cuda,
+        )
 
     def _recovery_start(self) -> Tensor:
         if self.scale == 0:
@@ -147,67 +157,108 @@ class Trainer:
         """One synthesis, one recovery where it is due, one step of Adam."""
         settings, scale = self.settings, self.scale
         iterations = self.iterations
-        observed = self.observed[scale]
-
-        self.net.update_norms()
-        weights = self.net.weights()
-        gradient = energy_gradient(weights, settings.precision)
-
-        synthesized = chain(
-            self.starts.draw(settings.chains),
-            gradient,
-            settings,
-            steps=settings.steps_at(scale),
-            noise_std=settings.sigma(self.iteration, scale),
-            draw=normal_stack(self.generators),
-        )
-        images = [pad(observed), synthesized]
-        if self.iteration % settings.recovery_every == 0:
-            recovered = recovery_chain(self.recovery_start, gradient, settings)
-            images.append(recovered)
-            self.recovery_errors = recovery_errors(crop(recovered), observed)
-            self.moved = largest_move(pad(self.recovery_start), recovered)
-
-        f = energy(torch.cat(images), weights, settings.precision)
-        f_observed, f_synthesized, *f_recovered = (part.mean((0, 2, 3)) for part in f.split([len(x) for x in images]))
-        loss = f_synthesized - f_observed
-        for f_again in f_recovered:
-            loss = loss + settings.recovery_weight * (f_again - f_observed)
-
+        due = self.iteration % settings.recovery_every == 0
         rate = settings.learning_rate_at(self.iteration, iterations)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.sum().backward()
-        self.optimizer.step()
+        if isinstance(self.rate, Tensor):
+            self.rate.fill_(rate)
+        else:
+            self.rate = rate
 
+        start = self.starts.draw(settings.chains)
+        noise = self._noise(start, settings.sigma(self.iteration, scale))
+        f, synthesized = self._step(due, noise is not None)(start, noise)
         self.iteration += 1
+
         figures: list[dict[str, float]] = []
         if self.iteration % max(1, iterations // RECORDS) == 0 or self.iteration == iterations:
-            self._check()
+            errors = self._check()
+            f_synthesized, f_observed = f[: settings.chains].mean(0), f[settings.chains]
             columns = {
-                "loss": loss,
+                "loss": self._loss_weights[due] @ f,
                 "energy_synthesized": f_synthesized,
                 "energy_observed": f_observed,
-                "recovery_error": self.recovery_errors,
+                "recovery_error": errors,
                 "synthesized_std": torch.stack([x.std() for x in crop(synthesized).split(3, dim=1)]),
-                "learning_rate": loss.new_full(loss.shape, rate),
+                "learning_rate": torch.full_like(f_observed, rate),
             }
-            rows = torch.stack([column.detach() for column in columns.values()], dim=1).tolist()
+            rows = torch.stack([*columns.values()], dim=1).tolist()
             figures = [dict(zip(columns, row, strict=True)) for row in rows]
         progress = Progress(scale, len(self.sizes), self.iteration, iterations, self.done, figures)
         if self.iteration == iterations:
             self._end_scale()
         return progress
 
-    def _check(self) -> None:
-        """Mark as failed where the last recovered image is far from the observed one, is no image, or never moved.
+    def _noise(self, start: Tensor, sigma: float) -> Tensor | None:
+        """σε for every step of the synthesis, `(K, chains, B·3, H + 10, W + 10)`."""
+        if sigma == 0:
+            return None
+        like, draw = pad(start), normal_stack(self.generators)
+        return torch.stack([draw(like) for _ in range(self.settings.steps_at(self.scale))]).mul_(sigma)
+
+    def _step(self, due: bool, noisy: bool) -> Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]:
+        """What an update does to the net, given a start: as it is, or on a GPU as one graph for each kind of update."""
+
+        def step(start: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+            return self._learn(start, noise, due)
+
+        if not is_fused(self.net.kernels[0]):
+            return step
+        return self._graphs.setdefault((due, noisy), Replayed(step))
+
+    def _learn(self, start: Tensor, noise: Tensor | None, due: bool) -> tuple[Tensor, Tensor]:
+        """Chains and a step of Adam. Mean f of synthesized, observed and recovered images `(n, B)`, and the first."""
+        settings, observed = self.settings, self.observed[self.scale]
+        self.net.update_norms()
+        weights = self.net.weights()
+        gradient = energy_gradient(weights, settings.precision)
+        synthesized, recovered = self._chains(start, noise, gradient, due)
+        images = [synthesized, pad(observed)]
+        if recovered is not None:
+            images.append(recovered)
+            self.recovered.copy_(recovered)
+        if isinstance(gradient, Climber):
+            f, by_weights = gradient.energies(torch.cat(images), self._loss_weights[due])
+        else:
+            f, by_weights = energies(torch.cat(images), self._loss_weights[due], weights, settings.precision)
+        self.net.set_gradients(by_weights)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+        self.optimizer.step()
+        return f, synthesized
+
+    def _chains(
+        self, start: Tensor, noise: Tensor | None, gradient: Gradient, due: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Synthesis, and recovery where it is due: side by side for as many steps as both have."""
+        settings, synthesized = self.settings, pad(start)
+        steps, recovery_steps = settings.steps_at(self.scale), settings.recovery_steps
+
+        def go(x: Tensor, steps: int, noise: Tensor | None) -> Tensor:
+            of_step = iter(noise) if noise is not None else iter(())
+            std = 0.0 if noise is None else 1.0
+            size = settings.step_size
+            return langevin(x, gradient, steps=steps, step_size=size, noise_std=std, draw=lambda _: next(of_step))
+
+        if not due:
+            return go(synthesized, steps, noise), None
+        together = min(steps, recovery_steps)
+        # No noise in recovery: zeros, for the chain that comes after the synthesized ones.
+        joint = None if noise is None else F.pad(noise[:together], (0, 0, 0, 0, 0, 0, 0, 1))
+        both = go(torch.cat([synthesized, pad(self.recovery_start)]), together, joint)
+        synthesized, recovered = both[:-1], both[-1:]
+        synthesized = go(synthesized, steps - together, None if noise is None else noise[together:])
+        return synthesized, go(recovered, recovery_steps - together, None)
+
+    def _check(self) -> Tensor:
+        """The recovery errors `(B,)`. Mark as failed where the last recovered image is far from the observed one, is no image, or never moved.
 
         Weights that are not finite show here too, at the next recovery. As the published code does, this looks
         now and then, and at the end of a scale: short chains overshoot at times, and come back. Raises
         `DivergenceError` when no image is left.
         """
-        for image, (error, moved) in enumerate(zip(self.recovery_errors.tolist(), self.moved.tolist(), strict=True)):
+        errors = recovery_errors(crop(self.recovered), self.observed[self.scale])
+        moves = largest_move(pad(self.recovery_start), self.recovered)
+        for image, (error, moved) in enumerate(zip(errors.tolist(), moves.tolist(), strict=True)):
             if image in self.failed:
                 continue
             where = f"(scale {self.scale}, iteration {self.iteration})"
@@ -221,12 +272,13 @@ class Trainer:
                 )
         if len(self.failed) == len(self.seeds):
             raise self.failed[0]
+        return errors
 
     def _end_scale(self) -> None:
         """Freeze this scale's net, and begin the next."""
         self.net.update_norms()
         self.nets.append(self.net)
-        self.frozen.append(self.net.weights().detach())
+        self.frozen.append(self.net.weights())
         self.scale += 1
         if not self.finished:
             self.begin_scale()
@@ -238,6 +290,13 @@ class Trainer:
             return 1.0
         here = self._work[self.scale] * self.iteration / self.iterations
         return (sum(self._work[: self.scale]) + here) / sum(self._work)
+
+
+def loss_weights(settings: Settings, due: bool) -> Tensor:
+    """What each mean f counts in the loss: the synthesized, the observed, the recovered where it is there."""
+    weight = settings.recovery_weight if due else 0.0
+    synthesized = [1 / settings.chains] * settings.chains
+    return torch.tensor([*synthesized, -1 - weight, *([weight] if due else [])])
 
 
 def recovery_errors(recovered: Tensor, observed: Tensor) -> Tensor:

@@ -39,9 +39,7 @@ def test_a_real_training_halves_the_patch_swd(photograph):
     trainer = Trainer([photograph], settings, [0])
     target = trainer.observed[-1]
     untrained_nets = [EnergyNet(wide=False, generators=[torch.Generator().manual_seed(s)]) for s in range(3)]
-    untrained = pgcn.Pyramid(
-        settings, 0, trainer.sizes, [net.weights().detach() for net in untrained_nets], trainer.observed[0]
-    )
+    untrained = pgcn.Pyramid(settings, 0, trainer.sizes, [net.weights() for net in untrained_nets], trainer.observed[0])
     trained = pgcn.fit(photograph, settings=settings)
 
     def distance(pyramid):
