@@ -28,10 +28,14 @@ class Net(nn.Module):
         channels = [3, 128, 64, 64, 64, 1] if wide else [3, 64, 32, 32, 32, 1]
         self.norms = norms
         self.kernels = nn.ParameterList(
-            0.005 * torch.randn(channels[i + 1], channels[i], 3, 3, generator=generator) for i in range(5)
+            0.005 * torch.randn(channels[i + 1], channels[i], 3, 3, generator=generator, device=generator.device)
+            for i in range(5)
         )
-        self.biases = nn.ParameterList(torch.zeros(channels[i + 1]) for i in range(5))
-        self.u = [F.normalize(torch.randn(channels[i + 1], generator=generator), dim=0) for i in range(4)]
+        self.biases = nn.ParameterList(torch.zeros(channels[i + 1], device=generator.device) for i in range(5))
+        self.u = [
+            F.normalize(torch.randn(channels[i + 1], generator=generator, device=generator.device), dim=0)
+            for i in range(4)
+        ]
         for _ in range(20):
             self.power_iteration()
 
@@ -76,7 +80,7 @@ def langevin(x: Tensor, net: Net, steps: int, step_size: float, sigma: float, ge
         (gradient,) = torch.autograd.grad(net(x).sum(), x)
         x = x.detach() + 0.5 * step_size * gradient
         if sigma > 0:
-            x = x + sigma * torch.randn(x.shape, generator=generator)
+            x = x + sigma * torch.randn(x.shape, generator=generator, device=x.device)
         x = x.clamp(-1, 1)
     return x
 
@@ -93,7 +97,7 @@ def crop(x: Tensor) -> Tensor:
 
 def synthesize(nets: list[Net], sizes: list[Size], settings: Settings, generator: torch.Generator) -> Tensor:
     """The start at the scale above `nets`: noise, brought up through all of them."""
-    x = torch.rand(1, 1, *sizes[0], generator=generator) * 2 - 1
+    x = torch.rand(1, 1, *sizes[0], generator=generator, device=generator.device) * 2 - 1
     x = x.expand(-1, 3, -1, -1)
     for scale, net in enumerate(nets):
         end = langevin(pad(x), net, settings.steps_at(scale), settings.step_size, settings.frozen_sigma(), generator)
@@ -105,7 +109,7 @@ def train(
     image: Tensor, settings: Settings, seed: int = 0, *, norms: Norms = "call", updates: int | None = None
 ) -> Trained:
     """Train on `image` `(1, 3, H, W)` in [-1, 1]; with `updates`, only so many at each scale, for their time."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(image.device).manual_seed(seed)
     sizes = scale_sizes(image.shape[2], image.shape[3], settings)
     trained = Trained([], sizes, settings, [], [])
     h, w = sizes[0]
@@ -118,7 +122,7 @@ def train(
             net.u = list(trained.nets[-1].u)
         adam = torch.optim.Adam(net.parameters(), lr=settings.learning_rate, betas=(0.5, 0.999))
         iterations = settings.iterations_at(scale)
-        began = time.perf_counter()
+        began = _now(image)
         for iteration in range(min(iterations, updates or iterations)):
             net.power_iteration()
             sigma = settings.sigma(iteration, scale)
@@ -134,12 +138,18 @@ def train(
             loss.backward()
             adam.step()
             trained.losses.append(float(loss.detach()))
-        trained.seconds.append((time.perf_counter() - began) / (iteration + 1))
+        trained.seconds.append((_now(image) - began) / (iteration + 1))
         net.power_iteration()
         if scale + 1 < len(sizes):
             recovery_start = resize(crop(recover(recovery_start, net, settings, generator)), sizes[scale + 1])
         trained.nets.append(net)
     return trained
+
+
+def _now(x: Tensor) -> float:
+    if x.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def recover(start: Tensor, net: Net, settings: Settings, generator: torch.Generator) -> Tensor:
@@ -154,7 +164,7 @@ def whole_seconds(trained: Trained) -> float:
 
 def sample(trained: Trained, seed: int = 0) -> Tensor:
     """A sample at the finest scale, `(1, 3, H, W)`."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(trained.nets[0].u[0].device).manual_seed(seed)
     settings, finest = trained.settings, len(trained.nets) - 1
     start = pad(synthesize(trained.nets[:finest], trained.sizes, settings, generator))
     steps, sigma = settings.steps_at(finest), settings.frozen_sigma()

@@ -53,7 +53,7 @@ def run(
         typer.Argument(metavar="IMAGES…", help="Files, folders, globs, URLs, or a CSV or Parquet with a uri column."),
     ],
     out: Annotated[str | None, typer.Option(metavar="RUN", help="Where results go: a folder or any URL.")] = None,
-    preset: Annotated[str | None, typer.Option(help="draft (64 px), small (128) or paper (250).")] = None,
+    preset: Annotated[str | None, typer.Option(help="draft (64 px), small (128), best or paper (250).")] = None,
     set_: Setting = [],  # noqa: B006 - typer copies it
     config: Annotated[Path | None, typer.Option(help="A YAML file of options and settings.")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Samples of each size.")] = None,

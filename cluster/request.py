@@ -78,8 +78,8 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
         preset = standing.preset
         said.append(f"Preset {preset}, as this run was begun with.")
     if preset is None:
-        preset = "paper" if device == "cuda" else "draft"
-        slow = "and `paper` would take hours on a CPU"
+        preset = "best" if device == "cuda" else "draft"
+        slow = "and `best` would take hours on a CPU"
         why = "there is a GPU" if device == "cuda" else f"no GPU is used, {slow}"
         said.append(f"Preset {preset}, since {why}. Choose with --preset.")
     default = standing.samples if standing is not None else SamplePlan()

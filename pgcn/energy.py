@@ -108,13 +108,16 @@ def energies(
 class Climber(Protocol):
     """A gradient that has faster ways of its own for `pgcn.langevin.langevin` and `energies`."""
 
-    def __call__(self, padded: Tensor, /) -> Tensor: ...
+    def __call__(self, padded: Tensor, /) -> Tensor:
+        """∇Σf."""
 
     def climb(
         self, x: Tensor, *, steps: int, step_size: float, noise_std: float, draw: Callable[[Tensor], Tensor]
-    ) -> Tensor: ...
+    ) -> Tensor:
+        """As `pgcn.langevin.langevin`."""
 
-    def energies(self, padded: Tensor, coefficients: Tensor) -> tuple[Tensor, Weights]: ...
+    def energies(self, padded: Tensor, coefficients: Tensor) -> tuple[Tensor, Weights]:
+        """As `energies`."""
 
 
 def is_fused(x: Tensor) -> bool:

@@ -123,12 +123,14 @@ def _kernel_gradient(
 
 def channels_last(x: Tensor, images: int) -> Tensor:
     """`(N, B·3, H, W)` to `(N·B, H, W, 3)` float32."""
-    return x.float().unflatten(1, (images, RGB)).permute(0, 1, 3, 4, 2).flatten(0, 1).contiguous()
+    apart: Tensor = x.float().unflatten(1, (images, RGB))
+    return apart.permute(0, 1, 3, 4, 2).flatten(0, 1).contiguous()
 
 
 def channels_first(x: Tensor, images: int) -> Tensor:
     """The inverse of `channels_last`."""
-    return x.unflatten(0, (-1, images)).permute(0, 1, 4, 2, 3).flatten(1, 2).contiguous()
+    apart: Tensor = x.unflatten(0, (-1, images))
+    return apart.permute(0, 1, 4, 2, 3).flatten(1, 2).contiguous()
 
 
 class FusedGradient:
@@ -290,5 +292,6 @@ def _kernel_sums(source: Tensor, gradient: Tensor, images: int) -> Tensor:
         gradient.shape[1], gradient.shape[2],
         C_IN=c_in, C_OUT=c_out, CHANNELS=channels, PART=part, TILE=64, num_warps=4, num_stages=2,
     )  # fmt: skip
-    whole = sums.sum(1)[:, :, :channels]
-    return whole.permute(0, 3, 2, 1).unflatten(3, (3, 3)).contiguous()
+    whole: Tensor = sums.sum(1)[:, :, :channels]
+    by_tap: Tensor = whole.permute(0, 3, 2, 1).unflatten(3, (3, 3))
+    return by_tap.contiguous()

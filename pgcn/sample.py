@@ -24,9 +24,9 @@ def chain(start: Tensor, gradient: Gradient, settings: Settings, *, steps: int, 
     return langevin(pad(start), gradient, steps=steps, step_size=settings.step_size, noise_std=noise_std, draw=draw)
 
 
-def noise_start(size: Size, generators: Sequence[torch.Generator]) -> Tensor:
-    """Gray noise U(-1, 1), copied to three channels: `(len(generators), 3, *size)`, one generator an image."""
-    gray = torch.stack([torch.rand(1, *size, generator=g, device=g.device) * 2 - 1 for g in generators])
+def noise_start(size: Size, generators: Sequence[torch.Generator], each: int = 1) -> Tensor:
+    """Gray noise U(-1, 1), copied to three channels: `(len(generators)·each, 3, *size)`, `each` of one generator."""
+    gray = torch.cat([torch.rand(each, 1, *size, generator=g, device=g.device) * 2 - 1 for g in generators])
     return gray.expand(-1, 3, -1, -1)
 
 

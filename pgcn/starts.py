@@ -1,7 +1,7 @@
 """Where synthesis chains begin: noise at scale 0, and above it the upsampled ends of the chains of the scale below.
 
 Frozen scales make a start a function of noise alone, so starts are drawn ahead, in batches: each used once, as the
-published algorithm does, or kept as a pool that updates choose from.
+published algorithm does, or kept as a pool that updates go through in turn.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ AHEAD = 16
 class Starts:
     """Starts at one scale for a stack of B images; image b draws from `generators[b]` alone.
 
-    `drawn` `(P, B·3, H, W)` are there already, the first `used` of them given away; with a pool, none ever is.
-    `on_alive` is called now and then while many are drawn.
+    `drawn` `(P, B·3, H, W)` are there already, the first `used` of them given away; a pool is gone through again and
+    again. `on_alive` is called now and then while many are drawn.
     """
 
     def __init__(
@@ -45,32 +45,27 @@ class Starts:
 
     def draw(self, count: int) -> Tensor:
         """Starts of `count` chains for each image: `(count, B·3, H, W)`."""
-        if not self.frozen:
-            return self._noise(count)
-        if self.settings.pool_size > 0:
-            if not len(self.drawn):
-                pool = self.settings.pool_size
-                self.drawn = torch.cat([self._ends(min(AHEAD, pool - at)) for at in range(0, pool, AHEAD)])
-            return self._choose(count)
+        if self.frozen and self.settings.pool_size > 0:
+            return self._from_pool(count)
         if self.used + count > len(self.drawn):
             self.drawn = torch.cat([self.drawn[self.used :], self._ends(max(AHEAD, count))])
             self.used = 0
         self.used += count
         return self.drawn[self.used - count : self.used]
 
-    def _choose(self, count: int) -> Tensor:
-        """Any of the pool, with repetition, chosen for each image on its own."""
-        chosen = []
-        for generator, pool in zip(self.generators, self.drawn.split(3, dim=1), strict=True):
-            chosen.append(pool[torch.randint(len(pool), (count,), generator=generator, device=generator.device)])
-        return torch.cat(chosen, dim=1)
-
-    def _noise(self, count: int) -> Tensor:
-        return torch.cat([noise_start(self.sizes[0], [g] * count) for g in self.generators], dim=1)
+    def _from_pool(self, count: int) -> Tensor:
+        pool = self.settings.pool_size
+        if not len(self.drawn):
+            self.drawn = torch.cat([self._ends(min(AHEAD, pool - at)) for at in range(0, pool, AHEAD)])
+        taken = [(self.used + chain) % pool for chain in range(count)]
+        self.used = (self.used + count) % pool
+        return torch.stack([self.drawn[at] for at in taken])
 
     def _ends(self, count: int) -> Tensor:
-        """The chains of all scales below, run for `count` new starts."""
-        noise = self._noise(count)
+        """The chains of all scales below, run for `count` new starts from noise; at scale 0 the noise itself."""
+        noise = torch.cat([noise_start(self.sizes[0], [g], count) for g in self.generators], dim=1)
+        if not self.frozen:
+            return noise
         if is_fused(noise) and self.settings.frozen_sigma() == 0:
             return self._graphs.setdefault(count, Replayed(self._rise))(noise).clone()
         return self._rise(noise)

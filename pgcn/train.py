@@ -192,8 +192,11 @@ class Trainer:
         """σε for every step of the synthesis, `(K, chains, B·3, H + 10, W + 10)`."""
         if sigma == 0:
             return None
-        like, draw = pad(start), normal_stack(self.generators)
-        return torch.stack([draw(like) for _ in range(self.settings.steps_at(self.scale))]).mul_(sigma)
+        steps, like, draw = self.settings.steps_at(self.scale), pad(start), normal_stack(self.generators)
+        if is_fused(start):  # one call for each image, not one for each step too
+            noise = draw(like.expand(steps, *like.shape).flatten(0, 1)).mul_(sigma)
+            return noise.view(steps, *like.shape)
+        return torch.stack([draw(like) for _ in range(steps)]).mul_(sigma)
 
     def _step(self, due: bool, noisy: bool) -> Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]:
         """What an update does to the net, given a start: as it is, or on a GPU as one graph for each kind of update."""
@@ -250,11 +253,10 @@ class Trainer:
         return synthesized, go(recovered, recovery_steps - together, None)
 
     def _check(self) -> Tensor:
-        """The recovery errors `(B,)`. Mark as failed where the last recovered image is far from the observed one, is no image, or never moved.
+        """The recovery errors `(B,)`; one that is too large, or a chain that never moved, marks its image as failed.
 
         Weights that are not finite show here too, at the next recovery. As the published code does, this looks
-        now and then, and at the end of a scale: short chains overshoot at times, and come back. Raises
-        `DivergenceError` when no image is left.
+        now and then, and at the end of a scale. Raises `DivergenceError` when no image is left.
         """
         errors = recovery_errors(crop(self.recovered), self.observed[self.scale])
         moves = largest_move(pad(self.recovery_start), self.recovered)

@@ -42,7 +42,7 @@ def test_text_is_read_as_the_settings_own_type():
 @pytest.mark.parametrize(
     ("preset", "overrides", "words"),
     [
-        ("papers", {}, ["papers", "draft, small, paper"]),
+        ("papers", {}, ["papers", "draft, small, best, paper"]),
         ("draft", {"langevin_step": 3}, ["langevin_step", "Did you mean 'langevin_steps'"]),
         ("draft", {"max_size": "large"}, ["max_size", "large", "integer"]),
         ("draft", {"step_size": -1}, ["step_size", "-1", "greater than 0"]),

@@ -13,7 +13,7 @@ TINY = {"max_size": 20, "min_size": 12, "scales": 2, "iterations": 6, "iteration
 
 @pytest.fixture
 def in_double():
-    """Adam makes whole steps of gradients that are rounding alone: only float64 tells a wrong one from a rounded one."""
+    """Adam makes whole steps of gradients that are but rounding: only float64 tells a wrong one from a rounded one."""
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)

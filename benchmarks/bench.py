@@ -1,0 +1,229 @@
+"""What `make bench` prints and writes to docs/benchmarks.md: quality, time and memory, all in one run on one machine.
+
+`python -m benchmarks.bench [--device cuda] [--part quality …] [--threads 2]`. Parts:
+
+- quality: presets trained to their end on a bundled photograph, with their measures;
+- reference: the published algorithm written plainly, its whole time from a few updates of each scale;
+- paths: one recipe, `draft`, in that plain loop and in the product;
+- stack: images an hour, side by side and one at a time (GPU);
+- sampling: 64 samples of 250 px (GPU) or 64 px;
+- matching: direct patch matching, without a model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import resource
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks import reference
+from benchmarks.machine import describe
+from benchmarks.matching import match
+from benchmarks.pictures import photograph
+from jobs.artifacts import measure
+from pgcn import DivergenceError, Pyramid, Trainer, make_settings
+from pgcn.energy import EnergyNet
+from pgcn.pyramid import resize, scale_sizes
+from pgcn.settings import Settings
+
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+PICTURE = "02-launch.jpg"
+FIGURES = ("frechet_vgg22", "frechet_vgg33", "patch_swd", "copy", "diversity", "recovery_error")
+MEASURED = 4
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """Markdown; numbers are brought to three decimals."""
+    lines = [list(header), *([_shown(cell) for cell in row] for row in rows)]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _shown(cell: object) -> str:
+    if isinstance(cell, float):
+        return f"{cell:.0f}" if cell >= 100 else f"{cell:.1f}" if cell >= 5 else f"{cell:.3f}"
+    return str(cell)
+
+
+def train(image: Tensor, settings: Settings, device: str, seed: int = 0) -> tuple[Trainer, float]:
+    """Train to the end; seconds of the wall. A seed that diverges is followed by the next, its time counted."""
+    began = time.perf_counter()
+    for attempt in range(3):
+        trainer = Trainer([image], settings, [seed + attempt], device)
+        try:
+            for _ in trainer.updates():
+                pass
+        except DivergenceError as error:
+            print(f"seed {seed + attempt}: {error}", flush=True)
+            continue
+        break
+    else:
+        raise SystemExit("Three seeds diverged.")
+    _wait(device)
+    return trainer, time.perf_counter() - began
+
+
+def quality(device: str, presets: list[str]) -> str:
+    """Each preset on the photograph, once."""
+    rows = []
+    for preset in presets:
+        settings = make_settings(preset)
+        trainer, seconds = train(photograph(PICTURE, settings.max_size), settings, device)
+        pyramid = Pyramid.trained(trainer)
+        image = trainer.observed_of(0)[-1]
+        figures = measure(pyramid.sample(MEASURED, seed=100), pyramid.recover()[-1], image)
+        shown = [figures.get(name, float("nan")) for name in FIGURES]
+        rows.append([f"`{preset}`", f"{image.shape[3]}x{image.shape[2]}", seconds, *shown])
+        print(*rows[-1], flush=True)
+    return table(["preset", "px", "seconds", *FIGURES], rows)
+
+
+def plain_seconds(settings: Settings, device: str, updates: int = 2) -> float:
+    """The whole time of the plain reference with these settings, from `updates` updates of each scale."""
+    image = photograph(PICTURE, settings.max_size).to(device)
+    return reference.whole_seconds(reference.train(image, settings, updates=updates))
+
+
+def reference_times(device: str, presets: list[str]) -> str:
+    """The published constants at each preset's size, plain, and the preset in the product."""
+    rows = []
+    for preset in presets:
+        settings = make_settings(preset)
+        plain = plain_seconds(make_settings("paper", {"max_size": settings.max_size, "min_size": 25}), device)
+        _, seconds = train(photograph(PICTURE, settings.max_size), settings, device)
+        rows.append([f"{settings.max_size} px", plain, f"`{preset}`", seconds, f"{plain / seconds:.0f}"])
+        print(*rows[-1], flush=True)
+    return table(["longest side", "published algorithm, plain, s", "preset", "product, s", "times faster"], rows)
+
+
+def paths(device: str) -> str:
+    """The recipe of `draft`, in the plain loop and in the product."""
+    settings = make_settings("draft")
+    plain = plain_seconds(settings, device)
+    _, seconds = train(photograph(PICTURE, settings.max_size), settings, device)
+    return table(["`draft`, plain loop, s", "product, s", "times faster"], [[plain, seconds, f"{plain / seconds:.1f}"]])
+
+
+def stack(device: str, sizes: tuple[int, ...] = (1, 16, 128)) -> str:
+    """Images an hour of `draft`, trained side by side; those that diverge are counted, as a run would retry them."""
+    settings = make_settings("draft", {"precision": "bfloat16"})
+    image = photograph("08-vessels.jpg", settings.max_size)
+    rows = []
+    for images in sizes:
+        trainer = Trainer([image] * images, settings, list(range(images)), device)
+        began = time.perf_counter()
+        for _ in trainer.updates():
+            pass
+        _wait(device)
+        seconds = time.perf_counter() - began
+        rows.append([images, seconds, f"{3600 * images / seconds:.0f}", len(trainer.failed), peak_memory(device)])
+        print(*rows[-1], flush=True)
+    return table(["side by side", "seconds", "images an hour", "diverged", "peak memory, MiB"], rows)
+
+
+def sampling(device: str) -> str:
+    """64 samples with nets of a preset's shapes; what they have learned changes no time."""
+    settings = make_settings("best" if device.startswith("cuda") else "draft")
+    image = photograph(PICTURE, settings.max_size)
+    sizes = scale_sizes(image.shape[2], image.shape[3], settings)
+    nets = [
+        EnergyNet(wide=settings.is_wide(max(size)), generators=[torch.Generator().manual_seed(0)]).weights()
+        for size in sizes
+    ]
+    pyramid = Pyramid(settings, 0, sizes, nets, resize(image, sizes[0])).to(device)
+    pyramid.sample(16)
+    _wait(device)
+    began = time.perf_counter()
+    pyramid.sample(64, seed=1)
+    _wait(device)
+    size = f"{sizes[-1][1]}x{sizes[-1][0]}"
+    return table(["samples", "px", "seconds"], [[64, size, time.perf_counter() - began]])
+
+
+def matching(device: str) -> str:
+    """Direct patch matching beside `draft`, at its size, on the CPU."""
+    del device
+    settings = make_settings("draft")
+    image = photograph(PICTURE)
+    sizes = scale_sizes(image.shape[2], image.shape[3], settings)
+    began = time.perf_counter()
+    made = match(image, sizes)
+    seconds = time.perf_counter() - began
+    figures = measure(made, made, resize(image, sizes[-1]))
+    names = FIGURES[:4]
+    return table(["seconds", *names], [[seconds, *(figures[name] for name in names)]])
+
+
+def peak_memory(device: str) -> str:
+    """MiB: of the GPU's allocator, or of this process."""
+    if device.startswith("cuda"):
+        return str(torch.cuda.max_memory_allocated() >> 20)
+    return str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+
+
+def _wait(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def warm_up(device: str) -> None:
+    """Compile what a GPU compiles, once for each machine, before anything is timed."""
+    if device.startswith("cuda"):
+        for preset in ("draft", "best"):
+            settings = make_settings(preset, {"precision": "bfloat16", "iterations": 3, "iteration_growth": 1})
+            train(photograph(PICTURE, settings.max_size), settings, device)
+
+
+def write(section: str, text: str, page: Path = PAGE) -> None:
+    """Put `text` in place of the page's section of that name, or at its end."""
+    old = page.read_text() if page.exists() else "# Benchmarks\n"
+    whole = f"## {section}\n\n{text}\n"
+    found = re.compile(rf"^## {re.escape(section)}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+    page.write_text(found.sub(lambda _: whole + "\n", old).rstrip() + "\n" if found.search(old) else f"{old}\n{whole}")
+
+
+def main() -> None:
+    """Print and write the parts asked for, all by default."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--part", action="append")
+    parser.add_argument("--preset", action="append")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    gpu = asked.device.startswith("cuda")
+    presets = asked.preset or (["draft", "small", "best"] if gpu else ["draft", "small"])
+    parts: dict[str, Callable[[], str]] = {
+        "quality": partial(quality, asked.device, presets),
+        "reference": partial(reference_times, asked.device, presets),
+        "paths": partial(paths, asked.device),
+        "sampling": partial(sampling, asked.device),
+        **({"stack": partial(stack, asked.device)} if gpu else {"matching": partial(matching, asked.device)}),
+    }
+    warm_up(asked.device)
+    titles = {
+        "quality": "Presets, trained to their end",
+        "reference": "Against the published algorithm",
+        "paths": "One recipe, two loops",
+        "stack": "Side by side on one GPU",
+        "sampling": "Sampling",
+        "matching": "Direct patch matching, for the scale of things",
+    }
+    written = [f"{describe(asked.device)}. Picture: `{PICTURE}`; one seed."]
+    for name, part in parts.items():
+        if asked.part is None or name in asked.part:
+            written.append(f"### {titles[name]}\n\n{part()}")
+            print(f"\n{written[-1]}\n", flush=True)
+            write("On a GPU" if gpu else "On a CPU", "\n\n".join(written), asked.page)
+
+
+if __name__ == "__main__":
+    main()
