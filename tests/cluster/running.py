@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from textwrap import indent
 
 import numpy as np
 import psutil
@@ -59,6 +60,14 @@ def start(*arguments, env=None, cwd=None):
         cwd=cwd,
         env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1", **(env or {})},
     )
+
+
+def at_start(folder, program, code):
+    """Environment for `start`, in which processes with `program` in their command line begin with a piece of Python."""
+    folder.mkdir()
+    begin = f"import sys\nif any({program!r} in argument for argument in sys.orig_argv):\n"
+    (folder / "sitecustomize.py").write_text(begin + indent(code, "    "))
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))}
 
 
 def pgcn(*arguments, env=None, cwd=None, timeout=240):

@@ -22,7 +22,7 @@ from tests.cluster.machines import ROOT, ray_cluster
 from tests.cluster.running import ask, checkpoints, options, pgcn, photograph, png_bytes, wait_for
 from tests.servers import SECRET
 
-LONG = {"iterations": 300, "langevin_steps": 10, "langevin_steps_init": 10}
+LONG = {"iterations": 200, "langevin_steps": 10, "langevin_steps_init": 10}
 """Longer than `pgcn cancel` takes to start."""
 
 
