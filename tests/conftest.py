@@ -13,6 +13,9 @@ from tests.servers import S3Server, juicefs_server, moto_server
 # hundred numbers make tests take six times as long where anything else runs on this machine. Workers have one anyway.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Ray gives its workers niceness 15: anything else on this machine would go first.
+os.environ.setdefault("RAY_worker_niceness", "0")
+
 
 @pytest.fixture(scope="session")
 def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:

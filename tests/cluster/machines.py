@@ -77,7 +77,6 @@ class RayCluster:
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "PYTHONPATH": str(ROOT),
             "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_worker_niceness": "0",  # Ray's own 15 would let anything else on this machine go first
             "COLUMNS": "200",
             "NO_COLOR": "1",
         }
@@ -166,7 +165,10 @@ def ray_cluster(server: S3Server, *, job_server: bool) -> Iterator[RayCluster]:
 @contextmanager
 def standing_ray() -> Iterator[str]:
     """Ray with two cores and without a token, for runs that do no harm to it: its address."""
-    with _folder() as folder, _running(RayCluster(folder, {"RAY_AUTH_MODE": "disabled"}, job_server=False, cpus=2)) as cluster:
+    with (
+        _folder() as folder,
+        _running(RayCluster(folder, {"RAY_AUTH_MODE": "disabled"}, job_server=False, cpus=2)) as cluster,
+    ):
         yield cluster.address
 
 

@@ -101,9 +101,7 @@ def test_a_server_that_stops_answering_loses_nothing(tmp_path):
     """Gone in the middle of a run, and back again with its disk: the same command finishes."""
     images = write_photographs(tmp_path / "images", 3)
     impatient = at_start(
-        tmp_path / "plant",
-        "/pgcn",
-        "import jobs.failures as f; f.POLICY[f.FailureClass.STORE] = f.Policy(1, 'backoff')  # 2 s, not a minute",
+        tmp_path / "plant", "/bin/pgcn", "import jobs.storage_errors\njobs.storage_errors.ATTEMPTS = 2\n"
     )
     disk = tmp_path / "disk"
     disk.mkdir()
