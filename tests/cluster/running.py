@@ -141,10 +141,10 @@ def wait_for(condition, timeout=90, process=None, every=0.05):
     raise AssertionError("waited too long")
 
 
-def workers(process):
-    """Ray worker processes that train, below a `pgcn` process."""
+def workers():
+    """Ray worker processes that train, of any Ray that tests have started."""
     found = []
-    for child in psutil.Process(process.pid).children(recursive=True):
+    for child in psutil.Process().children(recursive=True):
         try:
             if child.name().startswith("ray::Worker"):
                 found.append(child)

@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import time
 
 import psutil
 import pytest
@@ -106,6 +107,7 @@ def test_the_same_command_again_does_nothing_and_starts_no_ray(finished):
             seen |= {child.name() for child in psutil.Process(process.pid).children(recursive=True)}
         except psutil.NoSuchProcess:
             break
+        time.sleep(0.05)
     output = process.stdout.read()
     assert process.wait() == 3, output
     assert "nothing left to train, 7 done before, 4 refused (--retry looks again)" in output
@@ -323,23 +325,23 @@ def undisturbed(ray_address, tmp_path_factory):
 STRUCK = [*options(**LONG), "--checkpoint-seconds", "0.2"]
 
 
-def strike(images, run, act):
+def strike(images, run, act, *more):
     """Begin a run, `act` on it when two images have restart points and first looks; its exit code and output."""
-    process = start("run", images, "--out", run, *STRUCK)
+    process = start("run", images, "--out", run, *STRUCK, *more)
     wait_for(lambda: len(checkpoints(run)) >= 2, process=process)
     wait_for(lambda: Store(str(run)).list("previews"), process=process)
     act(process)
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=180)
     return process.returncode, output
 
 
-def test_a_killed_worker_costs_only_the_time_since_its_last_restart_point(undisturbed, tmp_path):
+def test_a_killed_worker_costs_only_the_time_since_its_last_restart_point(ray_address, undisturbed, tmp_path):
     images, expected = undisturbed
 
     def kill(process):
-        wait_for(lambda: workers(process), process=process)[0].kill()
+        wait_for(workers, process=process)[0].kill()
 
-    code, output = strike(images, tmp_path / "run", kill)
+    code, output = strike(images, tmp_path / "run", kill, "--ray-address", ray_address)
     assert code == 0, output
     assert "WORKER_LOST" in output
     store = Store(str(tmp_path / "run"))
@@ -375,12 +377,15 @@ def ctrl_c(process):
     process.send_signal(signal.SIGINT)
 
 
-@pytest.mark.parametrize("strike_at", [ctrl_c, lambda process: process.terminate()], ids=["ctrl-c", "SIGTERM"])
+@pytest.mark.parametrize("at", ["local Ray, Ctrl-C", "joined Ray, SIGTERM"])
 def test_an_interrupted_run_hands_its_jobs_back_and_is_finished_by_the_same_command(
-    there, undisturbed, tmp_path, strike_at
+    there, ray_address, undisturbed, tmp_path, at
 ):
     images, expected = undisturbed
-    code, output = strike(images, tmp_path / "run", strike_at)
+    if at == "local Ray, Ctrl-C":
+        code, output = strike(images, tmp_path / "run", ctrl_c)
+    else:
+        code, output = strike(images, tmp_path / "run", lambda p: p.terminate(), "--ray-address", ray_address)
     assert code == 130, output
     assert "The same command goes on" in output
     assert checkpoints(tmp_path / "run")
@@ -392,13 +397,15 @@ def test_an_interrupted_run_hands_its_jobs_back_and_is_finished_by_the_same_comm
     assert artifacts(tmp_path / "run") == artifacts(expected)
 
 
-def test_a_worker_that_stops_answering_is_replaced(undisturbed, tmp_path):
+def test_a_worker_that_stops_answering_is_replaced(ray_address, undisturbed, tmp_path):
     images, expected = undisturbed
-    process = start("run", images, "--out", tmp_path / "run", *STRUCK, "--silence-timeout", "8")
-    wait_for(lambda: len(checkpoints(tmp_path / "run")) >= 2, process=process)
-    wait_for(lambda: workers(process), process=process)[0].suspend()
-    output, _ = process.communicate(timeout=180)
-    assert process.returncode == 0, output
+
+    def suspend(process):
+        wait_for(workers, process=process)[0].suspend()
+
+    more = ("--ray-address", ray_address, "--silence-timeout", "6")
+    code, output = strike(images, tmp_path / "run", suspend, *more)
+    assert code == 0, output
     assert "TIMEOUT" in output
     assert artifacts(tmp_path / "run") == artifacts(expected)
 
