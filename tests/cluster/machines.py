@@ -94,7 +94,8 @@ class RayCluster:
             f"--num-cpus={cpus}",
             f"--system-config={json.dumps(_SYSTEM)}",
         )
-        _until(lambda: _answers(self.host, dashboard if job_server else gcs), self.machines[0], self._folder)
+        port = dashboard if job_server else gcs
+        _until(lambda: self._started("head") and _answers(self.host, port), self.machines[0], self._folder)
 
     def jobs(self, path: str = "") -> Any:
         """What the job server says below /api/jobs/, asked plainly, as JSON."""
@@ -139,6 +140,9 @@ class RayCluster:
         machine = Machine(process, name)
         self.machines.append(machine)
         return machine
+
+    def _started(self, name: str) -> bool:
+        return "Ray runtime started" in (self._folder / f"{name}.log").read_text()
 
     def _port(self) -> int:
         """A free port outside those that Ray gives its workers, 10002 to 19999."""
