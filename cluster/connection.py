@@ -32,10 +32,9 @@ class Cluster:
         try:
             local = {} if self.address else {"include_dashboard": False}
             ray.init(address=self.address or "local", log_to_driver=False, logging_level="ERROR", **local)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            first = str(error).strip().splitlines()[0]
+        except Exception as error:  # Ray raises `Exception` itself where its processes do not come up
             where = f"Ray at {self.address} does not answer" if self.address else "A local Ray could not be started"
-            raise ConfigError(f"{where}: {first}") from None
+            raise ConfigError(f"{where}: {first_line(error)}") from None
 
     def check_room(self, need: Need) -> None:
         """Raises `ConfigError` where this machine, which will not grow, cannot hold one job."""
@@ -59,6 +58,11 @@ class Cluster:
         """Disconnect, and end a Ray that was started here."""
         if ray.is_initialized():
             ray.shutdown()
+
+
+def first_line(error: Exception) -> str:
+    """What an error of Ray says first; its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _keep_secrets_from_ray() -> None:

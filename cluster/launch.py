@@ -7,7 +7,7 @@ from enum import IntEnum
 from ray.exceptions import RayError
 from rich.console import Console
 
-from cluster.connection import Cluster
+from cluster.connection import Cluster, first_line
 from cluster.display import display_for
 from cluster.driver import Driver
 from cluster.finish import finish
@@ -59,7 +59,7 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
             cluster.join()
             cluster.check_room(prepared.need)
     except RayError as error:
-        return _stopped(console, f"The images could not be looked at on the cluster: {_first_line(error)}")
+        return _stopped(console, f"The images could not be looked at on the cluster: {first_line(error)}")
     add_to_manifest(store, plan.entries, prepared.known)
     record_refusals(store, plan)
     console.print(plan.summary(), highlight=False, markup=False)
@@ -106,14 +106,10 @@ def _train(prepared: Prepared, request: Request, queue: Queue, tracker: Tracker,
     except StoreError as error:
         return str(error)
     except (RayError, ConnectionError) as error:
-        return f"The Ray cluster is gone: {_first_line(error)}"
+        return f"The Ray cluster is gone: {first_line(error)}"
     return None
 
 
 def _stopped(console: Console, trouble: str) -> Exit:
     console.print(f"The run stopped. {visible(trouble)}", highlight=False, markup=False)
     return Exit.STOPPED
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -64,23 +64,19 @@ class Machine:
 
 
 class RayCluster:
-    """A head without cores, as on Kubernetes, and machines that come and go. All see `server`'s storage."""
+    """A head, without cores as on Kubernetes if not said otherwise, and machines that come and go."""
 
-    def __init__(self, folder: Path, server: S3Server, job_server: bool) -> None:
+    def __init__(self, folder: Path, env: dict[str, str], *, job_server: bool, cpus: int = 0) -> None:
+        """`env` is added to the environment of all machines: their storage, and a token."""
         self._folder = folder
         self._ports: set[int] = set()
         self.host = _own_address()
         self.machines: list[Machine] = []
-        token = folder / "token"
-        token.write_text(secrets.token_hex(32))
         self.env = {
-            **server.env,
+            **env,
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "PYTHONPATH": str(ROOT),
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": str(token),
             "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_worker_niceness": "0",  # Ray's own 15 would let anything else on this machine go first
             "COLUMNS": "200",
             "NO_COLOR": "1",
         }
@@ -95,10 +91,11 @@ class RayCluster:
             f"--dashboard-host={self.host}",
             f"--dashboard-port={dashboard}",
             f"--ray-client-server-port={client}",
-            "--num-cpus=0",
+            f"--num-cpus={cpus}",
             f"--system-config={json.dumps(_SYSTEM)}",
         )
-        _until(lambda: _answers(self.host, dashboard if job_server else gcs), self.machines[0], self._folder)
+        port = dashboard if job_server else gcs
+        _until(lambda: self._started("head") and _answers(self.host, port), self.machines[0], self._folder)
 
     def jobs(self, path: str = "") -> Any:
         """What the job server says below /api/jobs/, asked plainly, as JSON."""
@@ -144,6 +141,9 @@ class RayCluster:
         self.machines.append(machine)
         return machine
 
+    def _started(self, name: str) -> bool:
+        return "Ray runtime started" in (self._folder / f"{name}.log").read_text()
+
     def _port(self) -> int:
         """A free port outside those that Ray gives its workers, 10002 to 19999."""
         while True:
@@ -157,17 +157,42 @@ class RayCluster:
 
 @contextmanager
 def ray_cluster(server: S3Server, *, job_server: bool) -> Iterator[RayCluster]:
-    """A cluster of a head alone, with Ray's job server or without; nothing of it is left behind."""
+    """A cluster of a head alone behind a token, with Ray's job server or without. All of it sees `server`'s storage."""
+    with _folder() as folder:
+        token = folder / "token"
+        token.write_text(secrets.token_hex(32))
+        env = {**server.env, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+        with _running(RayCluster(folder, env, job_server=job_server)) as cluster:
+            yield cluster
+
+
+@contextmanager
+def standing_ray() -> Iterator[str]:
+    """Ray with two cores and without a token, for runs that do no harm to it: its address."""
+    with (
+        _folder() as folder,
+        _running(RayCluster(folder, {"RAY_AUTH_MODE": "disabled"}, job_server=False, cpus=2)) as cluster,
+    ):
+        yield cluster.address
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="pgcn-"))  # short: the names of Ray's sockets have to fit into 107 bytes
-    cluster = None
     try:
-        cluster = RayCluster(folder, server, job_server)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _running(cluster: RayCluster) -> Iterator[RayCluster]:
+    """A cluster of which nothing is left behind."""
+    try:
         yield cluster
     finally:
-        if cluster is not None:
-            cluster.leave_only()
-            cluster.machines[0].kill()
-        shutil.rmtree(folder, ignore_errors=True)
+        cluster.leave_only()
+        cluster.machines[0].kill()
 
 
 def _own_address() -> str:

@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from textwrap import indent
 
 import numpy as np
 import psutil
@@ -59,6 +60,14 @@ def start(*arguments, env=None, cwd=None):
         cwd=cwd,
         env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1", **(env or {})},
     )
+
+
+def at_start(folder, program, code):
+    """Environment for `start`, in which processes with `program` in their command line begin with a piece of Python."""
+    folder.mkdir()
+    begin = f"import sys\nif any({program!r} in argument for argument in sys.orig_argv):\n"
+    (folder / "sitecustomize.py").write_text(begin + indent(code, "    "))
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))}
 
 
 def pgcn(*arguments, env=None, cwd=None, timeout=240):
@@ -132,10 +141,10 @@ def wait_for(condition, timeout=90, process=None, every=0.05):
     raise AssertionError("waited too long")
 
 
-def workers(process):
-    """Ray worker processes that train, below a `pgcn` process."""
+def workers():
+    """Ray worker processes that train, of any Ray that tests have started."""
     found = []
-    for child in psutil.Process(process.pid).children(recursive=True):
+    for child in psutil.Process().children(recursive=True):
         try:
             if child.name().startswith("ray::Worker"):
                 found.append(child)

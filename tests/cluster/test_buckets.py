@@ -1,7 +1,6 @@
 """The main job with a bucket as input and as output, on real S3 servers; and what happens when they fail."""
 
 import io
-import signal
 import time
 
 import pytest
@@ -10,21 +9,27 @@ from PIL import Image
 from cluster.query import query
 from jobs.commit import committed
 from jobs.store import Store
-from tests.cluster.running import checkpoints, options, pgcn, photograph, png_bytes, start, wait_for
+from tests.cluster.running import (
+    ask,
+    at_start,
+    checkpoints,
+    options,
+    pgcn,
+    photograph,
+    png_bytes,
+    start,
+    wait_for,
+    write_photographs,
+)
 from tests.servers import SECRET, juicefs_server
 
-LONG = {"iterations": 80, "langevin_steps": 10, "langevin_steps_init": 10}
-
-
-@pytest.fixture(params=["moto", "juicefs"])
-def server(request):
-    return request.getfixturevalue(request.param)
+LONG = {"iterations": 40, "langevin_steps": 10, "langevin_steps_init": 10}
 
 
 @pytest.fixture
-def images(server, reach):
+def images(moto, reach):
     """Four pictures in a bucket, one of them bad, below two prefixes."""
-    url = reach(server)
+    url = reach(moto)
     store = Store(url)
     for index in range(3):
         store.put(f"a/photo-{index}.png", png_bytes(photograph(index)))
@@ -32,9 +37,9 @@ def images(server, reach):
     return url
 
 
-def test_a_bucket_of_images_in_and_a_bucket_of_results_out(server, images):
-    run = server.url
-    code, output = pgcn("run", images, "--out", run, *options(), env=server.env)
+def test_a_bucket_of_images_in_and_a_bucket_of_results_out(moto, images):
+    run = moto.url
+    code, output = pgcn("run", images, "--out", run, *options(), env=moto.env)
     assert code == 3, output
     store = Store(run)
     assert len(committed(store)) == 3
@@ -43,30 +48,14 @@ def test_a_bucket_of_images_in_and_a_bucket_of_results_out(server, images):
     (picture,) = query(store, "SELECT image FROM samples WHERE kind = 'sample' LIMIT 1").to_pylist()
     assert Image.open(io.BytesIO(picture["image"]["bytes"])).size == (20, 16)
     assert b"photo-1" in store.get("gallery/index.html")
-    code, output = pgcn("run", images, "--out", run, *options(), env=server.env)
+    code, output = ask("run", images, "--out", run, *options())
     assert code == 3
     assert "nothing left to train, 3 done before, 1 refused" in output
-    code, output = pgcn("query", run, "SELECT count(*) AS n FROM results", "--format", "csv", env=server.env)
+    code, output = ask("query", run, "SELECT count(*) AS n FROM results", "--format", "csv")
     assert (code, output.split()[-1]) == (0, "3")
-    assert pgcn("status", run, env=server.env)[0] == 0
+    assert ask("status", run)[0] == 0
     secrets = [path for path in store.list() if SECRET.encode() in store.get(path)]
     assert not secrets
-
-
-def test_a_killed_driver_is_gone_on_with_from_the_bucket(juicefs, reach):
-    images, run, server = reach(juicefs), juicefs.url, juicefs
-    for index in range(3):
-        Store(images).put(f"a/photo-{index}.png", png_bytes(photograph(index)))
-    arguments = ["run", f"{images}/a", "--out", run, *options(**LONG), "--checkpoint-seconds", "0.2"]
-    process = start(*arguments, env=server.env)
-    wait_for(lambda: len(checkpoints(run)) >= 2, process=process)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    code, output = pgcn(*arguments, env=server.env)
-    assert code == 0, output
-    assert len(committed(Store(run))) == 3
-    assert query(Store(run), "SELECT sum(resumes) AS n FROM results").to_pylist()[0]["n"] >= 1
-    assert not checkpoints(run)
 
 
 @pytest.mark.parametrize(
@@ -77,10 +66,13 @@ def test_a_killed_driver_is_gone_on_with_from_the_bucket(juicefs, reach):
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, None, ["cannot be reached", "s3://"]),
     ],
 )
-def test_storage_that_cannot_be_used_is_one_sentence(juicefs, tmp_path, environment, url, words):
+def test_storage_that_cannot_be_used_is_one_sentence(juicefs, reach, monkeypatch, tmp_path, environment, url, words):
     photograph(0).save(tmp_path / "photo.png")
+    run = reach(juicefs)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     began = time.monotonic()
-    code, output = pgcn("run", tmp_path, "--out", url or juicefs.url, *options(), env={**juicefs.env, **environment})
+    code, output = ask("run", tmp_path, "--out", url or run, *options())
     assert code == 2, output
     assert all(word in output for word in words), output
     assert "Traceback" not in output
@@ -88,18 +80,18 @@ def test_storage_that_cannot_be_used_is_one_sentence(juicefs, tmp_path, environm
     assert time.monotonic() - began < 100
 
 
-def test_a_server_that_stops_answering_loses_nothing(tmp_path):
+def test_a_server_that_stops_answering_loses_nothing(reach, tmp_path):
     """Gone in the middle of a run, and back again with its disk: the same command finishes."""
-    images = tmp_path / "images"
-    images.mkdir()
-    for index in range(3):
-        photograph(index).save(images / f"photo-{index}.png")
+    images = write_photographs(tmp_path / "images", 3)
+    impatient = at_start(
+        tmp_path / "plant", "/bin/pgcn", "import jobs.storage_errors\njobs.storage_errors.ATTEMPTS = 2\n"
+    )
     disk = tmp_path / "disk"
     disk.mkdir()
     with juicefs_server(disk) as server:
         run = server.url
         arguments = ["run", images, "--out", run, *options(**LONG), "--checkpoint-seconds", "0.2"]
-        process = start(*arguments, env=server.env)
+        process = start(*arguments, env=server.env | impatient)
         wait_for(lambda: len(keys(server, run, "checkpoints")) >= 2, process=process)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 4, output
@@ -110,6 +102,9 @@ def test_a_server_that_stops_answering_loses_nothing(tmp_path):
         code, output = pgcn(*arguments, env=server.env)
         assert code == 0, output
         assert len(keys(server, run, "commits")) == 3
+        reach(server)
+        assert query(Store(run), "SELECT sum(resumes) AS n FROM results").to_pylist()[0]["n"] >= 1
+        assert not checkpoints(run)
 
 
 def keys(server, run, folder):

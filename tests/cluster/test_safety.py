@@ -137,7 +137,7 @@ def unpacked(data: bytes) -> bytes:
     return data + repr(table.to_pylist()).encode() + repr(table.schema.metadata).encode()
 
 
-def test_rays_record_of_the_job_has_no_secret(web):
+def test_rays_record_of_the_job_has_no_secret(web, ray_address):
     """What `ray list jobs` shows: asked of a cluster while its driver still runs."""
     code = (
         "import json, ray; from cluster.connection import Cluster; c = Cluster(None); c.join()\n"
@@ -145,7 +145,8 @@ def test_rays_record_of_the_job_has_no_secret(web):
         "print('JOBS', json.dumps([str(job) for job in state.job_table()])); c.leave()"
     )
     url = f"http://user:{PASSWORD}@{web}/photo.png?X-Amz-Signature={SIGNATURE}"
-    done = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True, timeout=200)
+    env = {**os.environ, "RAY_ADDRESS": ray_address}
+    done = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True, timeout=200, env=env)
     jobs = next(line for line in done.stdout.splitlines() if line.startswith("JOBS"))
     assert "photo.png" in jobs, "the command line is what Ray keeps"
     assert PASSWORD not in jobs and SIGNATURE not in jobs

@@ -22,7 +22,7 @@ from tests.cluster.machines import ROOT, ray_cluster
 from tests.cluster.running import ask, checkpoints, options, pgcn, photograph, png_bytes, wait_for
 from tests.servers import SECRET
 
-LONG = {"iterations": 300, "langevin_steps": 10, "langevin_steps_init": 10}
+LONG = {"iterations": 160, "langevin_steps": 10, "langevin_steps_init": 10}
 """Longer than `pgcn cancel` takes to start."""
 
 
@@ -95,7 +95,7 @@ def test_a_run_sent_with_its_wheel_is_followed_to_its_end_and_read_from_its_buck
 
 def test_a_cancelled_run_is_gone_on_with_also_by_hand(cluster, moto, images):
     run = moto.url
-    arguments = [images, "--out", run, *options(**LONG), "--checkpoint-seconds", "2"]
+    arguments = [images, "--out", run, *options(**LONG), "--checkpoint-seconds", "0.5"]
     code, output = pgcn("submit", *arguments, "--address", cluster.dashboard, env=cluster.env)
     assert code == 0, output
     job = job_of(output)

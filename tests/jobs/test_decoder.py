@@ -127,6 +127,19 @@ def test_memory_has_a_limit_and_large_children_retire():
     large.close()
 
 
+def test_a_child_is_not_charged_for_its_parents_memory():
+    """A worker that has trained is large; Linux counts that in `ru_maxrss` of the processes that it starts."""
+    code = (
+        "import sys; from jobs.decoder import shared\n"
+        "held = bytearray(b'x') * (600 * 2**20)\n"
+        "data, children = sys.stdin.buffer.read(), set()\n"
+        "for _ in range(3): shared.decode(data, 'good'); children.add(shared._child.pid)\n"
+        "print(len(children))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], input=GOOD, capture_output=True, check=True)
+    assert done.stdout == b"1\n"
+
+
 def many_frames(kind: str, count: int) -> bytes:
     """A GIF or TIFF of so many frames, a few bytes each."""
     image = Image.new("L", (12, 12))
