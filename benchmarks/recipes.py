@@ -2,16 +2,18 @@
 
 `python -m benchmarks.recipes RECIPES.yaml [--images 02-launch.jpg …] [--seeds 2] [--out runs/recipes]` trains every
 recipe on every image with every seed, one thread, keeps each result as a line of `results.jsonl` and a strip of
-samples, and prints a row for each recipe. A recipe is a name and settings over a preset; results that are there
-already are not made again, so that several processes and evenings add to one table.
+samples, and prints a row for each recipe. With `--device cuda` the seeds of an image are trained side by side, and
+seconds are of all of them. A recipe is a name and settings over a preset; results that are there already are not made
+again, so that several processes and evenings add to one table.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +30,33 @@ FIGURES = ("seconds", "frechet_vgg22", "frechet_vgg33", "patch_swd", "copy", "di
 Result = dict[str, Any]
 
 
-def train(recipe: str, changes: Mapping[str, Any], image: str, seed: int, out: Path) -> Result:
-    """Train once; seconds are of this process's one thread, so that others on the machine do not count."""
+def train(
+    recipe: str, changes: Mapping[str, Any], image: str, seeds: Sequence[int], device: str, out: Path
+) -> list[Result]:
+    """Train an image once for each seed, side by side. The seconds on a CPU are of this process's one thread."""
     changes = dict(changes)
     settings = make_settings(changes.pop("preset", "draft"), changes)
-    trainer = Trainer([photograph(image)], settings, [seed])
-    result: Result = {"recipe": recipe, "image": Path(image).name, "seed": seed, "diverged": None}
-    began = time.process_time()
-    try:
+    trainer = Trainer([photograph(image, settings.max_size)] * len(seeds), settings, seeds, device)
+    clock = time.perf_counter if device.startswith("cuda") else time.process_time
+    began = clock()
+    with contextlib.suppress(DivergenceError):  # all of them: each is told of below
         for _ in trainer.updates():
             pass
-    except DivergenceError as error:
-        return result | {"diverged": str(error)}
-    result["seconds"] = time.process_time() - began
-    pyramid, observed = Pyramid.trained(trainer), trainer.observed_of(0)[-1]
-    samples = pyramid.sample(MEASURED, seed=100)
-    strip([observed, *samples[:4]]).save(out / f"{recipe}-{Path(image).stem}-{seed}.png")
-    return result | measure(samples, pyramid.recover()[-1], observed)
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    seconds = clock() - began
+    results: list[Result] = []
+    for index, seed in enumerate(seeds):
+        result: Result = {"recipe": recipe, "image": Path(image).name, "seed": seed, "diverged": None}
+        if index in trainer.failed:
+            results.append(result | {"diverged": str(trainer.failed[index])})
+            continue
+        pyramid, observed = Pyramid.trained(trainer, index), trainer.observed_of(index)[-1]
+        samples = pyramid.sample(MEASURED, seed=100)
+        strip([observed, *samples[:4]]).save(out / f"{recipe}-{Path(image).stem}-{seed}.png")
+        figures = measure(samples.cpu(), pyramid.recover()[-1].cpu(), observed.cpu())
+        results.append(result | {"seconds": seconds} | figures)
+    return results
 
 
 def row(recipe: str, results: list[Result]) -> str:
@@ -63,6 +75,7 @@ def main() -> None:
         "--images", nargs="+", default=["01-bricks.jpg", "02-launch.jpg", "04-gravel.jpg", "05-galaxies.jpg"]
     )
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("runs/recipes"))
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -72,14 +85,14 @@ def main() -> None:
     for recipe, changes in yaml.safe_load(asked.recipes.read_text()).items():
         results = []
         for image in asked.images:
-            for seed in range(asked.seeds):
-                key = (recipe, Path(image).name, seed)
-                result = _kept(kept).get(key)
-                if result is None:
-                    result = train(recipe, changes or {}, image, seed, asked.out)
-                    with kept.open("a") as file:
-                        file.write(json.dumps(result) + "\n")
-                results.append(result)
+            wanted = [(recipe, Path(image).name, seed) for seed in range(asked.seeds)]
+            missing = [seed for *_, seed in wanted if (recipe, Path(image).name, seed) not in _kept(kept)]
+            side_by_side = [missing] if asked.device.startswith("cuda") else [[seed] for seed in missing]
+            for seeds in filter(None, side_by_side):
+                made = train(recipe, changes or {}, image, seeds, asked.device, asked.out)
+                with kept.open("a") as file:
+                    file.writelines(json.dumps(result) + "\n" for result in made)
+            results += [_kept(kept)[key] for key in wanted]
         print(row(recipe, results), flush=True)
 
 

@@ -7,6 +7,7 @@ Internal Learning", CVPR 2021. Sampling goes UP f.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
@@ -16,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 ONE_DNN = torch.backends.mkldnn.is_available()
-HAS_TRITON = find_spec("triton") is not None
+HAS_TRITON = find_spec("triton") is not None and any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang")))
+"""Triton compiles with the machine's C compiler, too."""
 
 PAD = 5
 """Pixels of zero border: five 3x3 valid convolutions take them off again."""
