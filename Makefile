@@ -8,11 +8,14 @@ BIN     = $(VENV)/bin
 TORCH_INDEX ?=
 PIP     = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test lint types check install install-test clean
+.PHONY: demo bench test lint types check install install-test clean
 
 demo: $(VENV)/.installed
 	@echo "Four photographs at 48 px: smaller than the preset draft (64 px), so that two cores take minutes."
 	@$(BIN)/pgcn run examples/images/0[1-4]-*.jpg --out $(RUN) --config examples/demo.yaml
+
+bench: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.bench
 
 test: install-test lint types check
 

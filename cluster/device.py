@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
+
 from jobs.failures import ConfigError
 
 
@@ -21,3 +23,11 @@ def choose_device(wanted: str, has_gpu: Callable[[], bool]) -> str:
     if wanted == "cuda":
         raise ConfigError("There is no GPU here for --device cuda. Use --device cpu, or a machine or cluster with one.")
     return "cpu"
+
+
+def has_bfloat16_units() -> bool:
+    """Whether this machine's CPU multiplies bfloat16 matrices in units of its own (AMX).
+
+    With them chains take half the time of float32; without, up to nine times it.
+    """
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))

@@ -66,6 +66,9 @@ class Settings(BaseModel):
     iteration_growth: float = Field(1.0, ge=1, le=10, description="factor of updates for each coarser scale")
     learning_rate: float = Field(4e-4, gt=0, le=1, description="of Adam, β = (0.5, 0.999), at the first update")
     final_learning_rate: float = Field(5e-5, ge=0, le=1, description="reached linearly after 80 % of the updates")
+    warm_up: int = Field(
+        0, ge=0, description="first updates of a scale, in which the learning rate rises from zero: Adam's are large"
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the convolutions inside chains; states, updates and measures are float32"
     )
@@ -96,9 +99,13 @@ class Settings(BaseModel):
         return float(self.step_size**0.5) if self.noise == "langevin" else 0.0
 
     def learning_rate_at(self, iteration: int, iterations: int) -> float:
-        """Linear from `learning_rate` to `final_learning_rate` over 80 % of `iterations`, then constant."""
+        """Linear from `learning_rate` to `final_learning_rate` over 80 % of `iterations`, then constant.
+
+        In the first `warm_up` updates it is multiplied by a factor that rises to one.
+        """
         share = min(1.0, iteration / max(1.0, 0.8 * iterations))
-        return self.learning_rate + share * (self.final_learning_rate - self.learning_rate)
+        rate = self.learning_rate + share * (self.final_learning_rate - self.learning_rate)
+        return rate * min(1.0, (iteration + 1) / self.warm_up) if self.warm_up else rate
 
     def is_wide(self, longest_side: int) -> bool:
         """Whether a scale of this longest side has the wide net."""
@@ -123,11 +130,15 @@ _small_budget = Settings(
     recovery_weight=0.5,
     iterations=72,
     iteration_growth=1.8,
+    # A net that comes warm from the scale below is thrown out of it by Adam's first steps.
+    warm_up=20,
 )
 
 PRESETS: dict[str, Settings] = {
     "draft": _small_budget,
-    "small": _small_budget.model_copy(update={"max_size": 128, "scales": 6, "iterations": 40}),
+    "small": _small_budget.model_copy(
+        update={"max_size": 128, "scales": 6, "iterations": 60, "iteration_growth": 1.45}
+    ),
     "best": Settings(
         precision="bfloat16",
         warm_start=True,
@@ -137,6 +148,7 @@ PRESETS: dict[str, Settings] = {
         noise_iterations=100,
         pool_size=64,
         recovery_every=4,
+        warm_up=20,
         iterations=300,
         iteration_growth=1.3,
     ),

@@ -30,6 +30,7 @@ from jobs.store import Store
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "images").glob("*.jpg"))
 
 TINY = {
+    "precision": "float32",  # on every machine
     "max_size": 20,
     "min_size": 12,
     "scales": 2,

@@ -21,6 +21,12 @@ def test_the_learning_rate_falls_linearly_over_four_fifths():
     assert {it: paper.learning_rate_at(it, 4000) for it in rates} == pytest.approx(rates)
 
 
+def test_the_learning_rate_warms_up():
+    warm, cold = (make_settings("paper", {"warm_up": updates}) for updates in (10, 0))
+    factors = [warm.learning_rate_at(it, 4000) / cold.learning_rate_at(it, 4000) for it in range(12)]
+    assert factors == pytest.approx([*(n / 10 for n in range(1, 11)), 1, 1])
+
+
 def test_widths_by_size():
     paper = PRESETS["paper"]
     assert [paper.is_wide(side) for side in (63, 64, 250)] == [False, True, True]
