@@ -27,6 +27,7 @@ from benchmarks import reference
 from benchmarks.machine import describe
 from benchmarks.matching import match
 from benchmarks.pictures import photograph
+from cluster.device import has_bfloat16_units
 from jobs.artifacts import measure
 from pgcn import DivergenceError, Pyramid, Trainer, make_settings
 from pgcn.energy import EnergyNet
@@ -69,19 +70,25 @@ def train(image: Tensor, settings: Settings, device: str, seed: int = 0) -> tupl
     return trainer, clock(device) - began
 
 
+def precisions(preset: str, device: str) -> list[str]:
+    """Those a run would choose among here, the one that it takes by itself last."""
+    own = make_settings(preset).precision
+    return [own] if device.startswith("cuda") or not has_bfloat16_units() else [own, "bfloat16"]
+
+
 def quality(device: str, presets: list[str]) -> str:
-    """Each preset on the photograph, once."""
+    """Each preset on the photograph, once for each precision."""
     rows = []
-    for preset in presets:
-        settings = make_settings(preset)
+    for preset, precision in [(preset, precision) for preset in presets for precision in precisions(preset, device)]:
+        settings = make_settings(preset, {"precision": precision})
         trainer, seconds = train(photograph(PICTURE, settings.max_size), settings, device)
         pyramid = Pyramid.trained(trainer)
         image = trainer.observed_of(0)[-1]
         figures = measure(pyramid.sample(MEASURED, seed=100), pyramid.recover()[-1], image)
         shown = [figures.get(name, float("nan")) for name in FIGURES]
-        rows.append([f"`{preset}`", f"{image.shape[3]}x{image.shape[2]}", seconds, *shown])
+        rows.append([f"`{preset}`", precision, f"{image.shape[3]}x{image.shape[2]}", seconds, *shown])
         print(*rows[-1], flush=True)
-    return table(["preset", "px", "seconds", *FIGURES], rows)
+    return table(["preset", "precision", "px", "seconds", *FIGURES], rows)
 
 
 def plain_seconds(settings: Settings, device: str, updates: int = 2) -> float:
@@ -94,8 +101,8 @@ def reference_times(device: str, presets: list[str]) -> str:
     """The published constants at each preset's size, plain, and the preset in the product."""
     rows = []
     for preset in presets:
-        settings = make_settings(preset)
-        plain = plain_seconds(make_settings("paper", {"max_size": settings.max_size, "min_size": 25}), device)
+        settings = make_settings(preset, {"precision": precisions(preset, device)[-1]})
+        plain = plain_seconds(make_settings("paper", {"max_size": settings.max_size}), device)
         _, seconds = train(photograph(PICTURE, settings.max_size), settings, device)
         rows.append([f"{settings.max_size} px", plain, f"`{preset}`", seconds, f"{plain / seconds:.0f}"])
         print(*rows[-1], flush=True)
@@ -104,10 +111,13 @@ def reference_times(device: str, presets: list[str]) -> str:
 
 def paths(device: str) -> str:
     """The recipe of `draft`, in the plain loop and in the product."""
-    settings = make_settings("draft")
-    plain = plain_seconds(settings, device)
-    _, seconds = train(photograph(PICTURE, settings.max_size), settings, device)
-    return table(["`draft`, plain loop, s", "product, s", "times faster"], [[plain, seconds, f"{plain / seconds:.1f}"]])
+    plain = plain_seconds(make_settings("draft"), device)
+    rows = []
+    for precision in precisions("draft", device):
+        settings = make_settings("draft", {"precision": precision})
+        _, seconds = train(photograph(PICTURE, settings.max_size), settings, device)
+        rows.append([plain, precision, seconds, f"{plain / seconds:.1f}"])
+    return table(["`draft`, plain loop, s", "precision of the product", "product, s", "times faster"], rows)
 
 
 def stack(device: str, sizes: tuple[int, ...] = (1, 16, 128)) -> str:
