@@ -11,8 +11,8 @@ PIP     = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c co
 .PHONY: demo bench test lint types check install install-test clean
 
 demo: $(VENV)/.installed
-	@echo "Four photographs at 48 px: smaller than the preset draft (64 px), so that two cores take minutes."
-	@$(BIN)/pgcn run examples/images/0[1-4]-*.jpg --out $(RUN) --config examples/demo.yaml
+	@echo "Four photographs with the preset that fits this machine: a few minutes on two CPU cores."
+	@$(BIN)/pgcn run examples/images/0[1-4]-*.jpg --out $(RUN) --samples 4 --size 1x1 --size 2x1
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.bench

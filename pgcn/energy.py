@@ -92,15 +92,21 @@ def energy(padded: Tensor, weights: Weights, precision: Precision = "float32") -
 
 
 def energies(
-    padded: Tensor, coefficients: Tensor, weights: Weights, precision: Precision = "float32"
+    padded: Tensor,
+    coefficients: Tensor,
+    weights: Weights,
+    precision: Precision = "float32",
+    positions: Tensor | None = None,
 ) -> tuple[Tensor, Weights]:
     """Mean f of each padded image, `(N, B)`, and the gradient of Σ_n coefficients[n]·f[n] by the weights.
 
-    `padded` is `(N, B·3, H + 10, W + 10)`, `coefficients` `(N,)`: the same for all images of a stack.
+    `padded` is `(N, B·3, H + 10, W + 10)`, `coefficients` `(N,)`: the same for all images of a stack. `positions`
+    `(1, 1, H, W)` says how much each counts in the mean, 1 where it is not given.
     """
     leaves = Weights(*(tuple(x.detach().requires_grad_() for x in part) for part in weights))
     with torch.enable_grad():
-        f = energy(padded, leaves, precision).mean((2, 3))
+        f_at = energy(padded, leaves, precision)
+        f = (f_at if positions is None else f_at * positions).mean((2, 3))
         loss = (coefficients.unsqueeze(1) * f).sum()
     gradients = torch.autograd.grad(loss, [*leaves.kernels, *leaves.biases])
     return f.detach(), Weights(gradients[: len(leaves.kernels)], gradients[len(leaves.kernels) :])

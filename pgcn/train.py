@@ -88,6 +88,8 @@ class Trainer:
         """Images of the stack whose training failed. They stay in it, so that the others' arithmetic stays the same."""
         self.on_alive: Callable[[], None] = lambda: None
         """Called now and then within long updates: a sign of life for who watches."""
+        self.positions: Tensor | None = None
+        """How much each position of the present scale counts in the loss, `(1, 1, H, W)`; None: all the same."""
         self.nets: list[EnergyNet] = []
         self.frozen: list[Weights] = []
         self.scale = 0
@@ -204,7 +206,7 @@ class Trainer:
         def step(start: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
             return self._learn(start, noise, due)
 
-        if not is_fused(self.net.kernels[0]):
+        if self.positions is not None or not is_fused(self.net.kernels[0]):
             return step
         return self._graphs.setdefault((due, noisy), Replayed(step))
 
@@ -219,10 +221,11 @@ class Trainer:
         if recovered is not None:
             images.append(recovered)
             self.recovered.copy_(recovered)
-        if isinstance(gradient, Climber):
-            f, by_weights = gradient.energies(torch.cat(images), self._loss_weights[due])
+        together, counts = torch.cat(images), self._loss_weights[due]
+        if isinstance(gradient, Climber) and self.positions is None:
+            f, by_weights = gradient.energies(together, counts)
         else:
-            f, by_weights = energies(torch.cat(images), self._loss_weights[due], weights, settings.precision)
+            f, by_weights = energies(together, counts, weights, settings.precision, self.positions)
         self.net.set_gradients(by_weights)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
