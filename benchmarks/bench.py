@@ -79,7 +79,8 @@ def precisions(preset: str, device: str) -> list[str]:
 def quality(device: str, presets: list[str]) -> str:
     """Each preset on the photograph, once for each precision."""
     rows = []
-    for preset, precision in [(preset, precision) for preset in presets for precision in precisions(preset, device)]:
+    pairs = [(preset, precision) for preset in presets for precision in precisions(preset, device)]
+    for preset, precision in pairs:
         settings = make_settings(preset, {"precision": precision})
         trainer, seconds = train(photograph(PICTURE, settings.max_size), settings, device)
         pyramid = Pyramid.trained(trainer)

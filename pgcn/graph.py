@@ -36,10 +36,20 @@ class Replayed(Generic[Result]):
                 kept.copy_(given)
         if self._graph is None:
             self._graph = torch.cuda.CUDAGraph()
-            with _no_collection(), torch.cuda.graph(self._graph):
-                self._result = self._function(*self._inputs)
+            try:
+                with _no_collection(), torch.cuda.graph(self._graph):
+                    self._result = self._function(*self._inputs)
+            except Exception as error:
+                raise _first_reason(error) from None
         self._graph.replay()
         return self._result
+
+
+def _first_reason(error: Exception) -> Exception:
+    """A capture that breaks off for lack of memory ends in another error, of the capture: the first one tells."""
+    if isinstance(error.__context__, torch.OutOfMemoryError):
+        return error.__context__
+    return error
 
 
 @contextlib.contextmanager
