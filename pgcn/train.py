@@ -169,7 +169,7 @@ class Trainer:
             self.moved = largest_move(pad(self.recovery_start), recovered)
 
         f = energy(torch.cat(images), weights, settings.precision)
-        f_observed, f_synthesized, *f_recovered = (part.mean((0, 2, 3)) for part in f.split([len(x) for x in images]))
+        f_observed, f_synthesized, *f_recovered = map(self.mean_energy, f.split([len(x) for x in images]))
         loss = f_synthesized - f_observed
         for f_again in f_recovered:
             loss = loss + settings.recovery_weight * (f_again - f_observed)
@@ -199,6 +199,10 @@ class Trainer:
         if self.iteration == iterations:
             self._end_scale()
         return progress
+
+    def mean_energy(self, f: Tensor) -> Tensor:
+        """The mean of f `(N, B, H, W)` over images and positions: `(B,)`."""
+        return f.mean((0, 2, 3))
 
     def _check(self) -> None:
         """Mark as failed where the last recovered image is far from the observed one, is no image, or never moved.
