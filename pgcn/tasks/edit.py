@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pgcn.tasks.choose import choose
 from pgcn.tasks.harmonize import mask_picture
 from pgcn.tasks.measures import rmse, seam_gradient
-from pgcn.tasks.region import RegionOptions, region_of
+from pgcn.tasks.region import RegionOptions, needs_region, region_of
 from pgcn.tasks.task import Inputs, Judged, Made, Task
 
 if TYPE_CHECKING:
@@ -56,4 +56,5 @@ TASK = Task(
     target="the edited picture",
     mask="white on what was edited; without one, where the target differs from the image",
     holes=True,
+    refuse=lambda inputs, _: needs_region(inputs, "edit"),
 )

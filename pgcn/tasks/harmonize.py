@@ -13,7 +13,7 @@ from torch import Tensor
 from pgcn.pyramid import resize
 from pgcn.tasks.choose import choose
 from pgcn.tasks.measures import colour_distance, gradients, gray
-from pgcn.tasks.region import RegionOptions, region_of
+from pgcn.tasks.region import RegionOptions, needs_region, region_of
 from pgcn.tasks.task import Inputs, Judged, Made, Task
 
 if TYPE_CHECKING:
@@ -73,4 +73,5 @@ TASK = Task(
     target="the picture with the object pasted in",
     mask="white on the object; without one, where the target differs from the image",
     holes=True,
+    refuse=lambda inputs, _: needs_region(inputs, "harmonize"),
 )

@@ -3,6 +3,9 @@
 Conditional Langevin dynamics: the chains run on the whole picture, and known pixels are put back after every step, at
 every scale (Xie et al., "A Theory of Generative ConvNet", ICML 2016, recover so at one scale). The pyramid is best
 trained with the holes left out of the loss: `pgcn.fit_masked`.
+
+In a wide hole many pictures are right, and one is made. In a thin one (a scratch, single pixels) the surroundings
+decide: there the chain's end and a smooth fill are weighed by how well each fills other holes of the same kind.
 """
 
 from __future__ import annotations
@@ -19,13 +22,16 @@ from pgcn.tasks.chains import check_scale, run, sizes_of, working_size
 from pgcn.tasks.enlarge import enlarged
 from pgcn.tasks.harmonize import mask_picture
 from pgcn.tasks.holes import filled, hole_at, put_back
-from pgcn.tasks.masks import check_mask, fit
+from pgcn.tasks.masks import check_mask, fit, shrink
 from pgcn.tasks.measures import psnr, rmse
 from pgcn.tasks.task import Injected, Inputs, Judged, Made, Task
 
 if TYPE_CHECKING:
     from pgcn.model import Pyramid
 
+
+THIN = 2
+"""Pixels of the working size from which known ones are everywhere in reach of a thin hole's."""
 
 HIDDEN = 0.25
 """Largest share of a picture that is hidden to try start scales."""
@@ -82,21 +88,25 @@ def apply(pyramid: Pyramid, inputs: Inputs, options: InpaintOptions) -> Made:
         mask = check_mask(fit(mask, full))
     hole = Hole.of(image, mask, pyramid)
     every = list(range(len(pyramid.nets)))
-    if options.start_scale is None:
-        errors = held_out_errors(pyramid, image, mask, options)
-        chosen = min(every, key=lambda scale: errors[scale])
-    else:
-        chosen = check_scale(pyramid, options.start_scale)
+    if options.start_scale is not None:
+        every = every if options.sweep else [check_scale(pyramid, options.start_scale)]
+    trials = {scale: trial for scale, trial in zip(every, held_out(pyramid, image, mask, every, options), strict=True)}
+    chosen = options.start_scale
+    if chosen is None:
+        chosen = min(every, key=lambda scale: trials[scale].error)
+    share = trials[chosen].share
 
     def made(seed: int) -> Tensor:
         small = hole.filled_from(pyramid, chosen, options, seed)
+        smooth = resize(hole.smooth, (small.shape[-2], small.shape[-1]))
+        small = smooth + share * (small - smooth)
         return put_back(enlarged(pyramid, small, full, seed=seed, after=hole.known), image, mask)
 
     results = [made(options.seed + index) for index in range(options.number)]
     pictures = {"result": torch.cat(results), "before": hole.smooth, "mask": mask_picture(mask)}
     if options.sweep:
         pictures["sweep"] = torch.cat([hole.filled_from(pyramid, scale, options, options.seed) for scale in every])
-    figures = {"start_scale": float(chosen), "hole": float(mask.mean())}
+    figures = {"start_scale": float(chosen), "hole": float(mask.mean()), "share_of_chain": share}
     if inputs.truth is not None:
         truth = resize(inputs.truth, full)
         mean = put_back(mean_fill(image, mask), image, mask)
@@ -105,27 +115,39 @@ def apply(pyramid: Pyramid, inputs: Inputs, options: InpaintOptions) -> Made:
     return Made(pictures, figures, notes)
 
 
-def held_out_errors(pyramid: Pyramid, image: Tensor, mask: Tensor, options: InpaintOptions) -> list[float]:
-    """How well each start scale fills holes of this kind: the mask, shifted to where the image is known, is one more.
+@dataclass(frozen=True)
+class Trial:
+    """How well holes of this kind are filled, levels of 255, and the share of the chain's end in that (1 if wide)."""
 
-    Root mean squared error there, in levels of 255, at the working size.
-    """
+    error: float
+    share: float
+
+
+def held_out(pyramid: Pyramid, image: Tensor, mask: Tensor, scales: list[int], options: InpaintOptions) -> list[Trial]:
+    """Each start scale tried on one hole more: the mask, shifted to where the image is known. At the working size."""
     size = working_size(image, pyramid)
     small, gone = resize(filled(image, mask), size), hole_at(mask, size)
-    trial = gone.roll((size[0] // 2, size[1] // 2), (2, 3)) * (1 - gone)
+    hidden = gone.roll((size[0] // 2, size[1] // 2), (2, 3)) * (1 - gone)
     # No more than a quarter is hidden, or nothing would be left to fill it from.
-    share = float(trial.mean())
-    if share > HIDDEN:
+    amount = float(hidden.mean())
+    if amount > HIDDEN:
         generator = torch.Generator().manual_seed(0)
-        trial = trial * (torch.rand(trial.shape, generator=generator).to(trial) < HIDDEN / share)
-    if not bool(trial.any()):
-        return [0.0] * (len(pyramid.nets) - 1) + [-1.0]
-    both = (gone + trial).clamp_max(1)
-    hole = Hole.of(put_back(torch.zeros_like(small), small, both), both, pyramid)
-    return [
-        rmse(hole.filled_from(pyramid, scale, options, options.seed), small, trial)
-        for scale in range(len(pyramid.nets))
-    ]
+        hidden = hidden * (torch.rand(hidden.shape, generator=generator).to(hidden) < HIDDEN / amount)
+    if not bool(hidden.any()):
+        return [Trial(float(-scale), 1.0) for scale in scales]
+    both = (gone + hidden).clamp_max(1)
+    hole = Hole.of(small, both, pyramid)
+    smooth = hole.smooth
+    thin = not bool(shrink(gone, THIN).any())
+    trials = []
+    for scale in scales:
+        made = hole.filled_from(pyramid, scale, options, options.seed)
+        # Least squares: truth ≈ smooth + share·(made - smooth).
+        moved, wanted = (made - smooth) * hidden, (small - smooth) * hidden
+        best = float((moved * wanted).sum() / moved.square().sum().clamp_min(1e-9))
+        share = min(1.0, max(0.0, best)) if thin else 1.0
+        trials.append(Trial(rmse(smooth + share * (made - smooth), small, hidden), share))
+    return trials
 
 
 def mean_fill(image: Tensor, mask: Tensor) -> Tensor:

@@ -78,27 +78,36 @@ class Region:
         return float(((result - given).abs() * outside).max()) * 127.5
 
 
+def mask_of(inputs: Inputs, name: str) -> tuple[Tensor, list[str]]:
+    """The mask, at the size of the picture that it is for, and notes of what was done to it. Raises `TaskError`."""
+    full = inputs.image if inputs.target is None else inputs.target
+    size = full.shape[-2], full.shape[-1]
+    if inputs.mask is not None:
+        if tuple(inputs.mask.shape[-2:]) == size:
+            return inputs.mask, []
+        return fit(inputs.mask, size), [f"the mask of {_words(inputs.mask)} px was fitted to {_words(full)} px"]
+    if inputs.target is None:
+        raise TaskError(f"The task {name} needs a mask, or a target that differs from the image where the mask is.")
+    try:
+        mask = difference(inputs.target, inputs.image)
+    except ValueError as error:
+        raise TaskError(f"The task {name} was given no mask, and {error}.") from None
+    return mask, [f"no mask was given: {float(mask.mean()):.1%} of the picture differs from the image, and is used"]
+
+
+def needs_region(inputs: Inputs, name: str) -> None:
+    """Raises `TaskError` where `mask_of` does."""
+    mask_of(inputs, name)
+
+
 def region_of(pyramid: Pyramid, inputs: Inputs, options: RegionOptions, name: str) -> tuple[Region, list[str]]:
     """The region that is asked for, and notes of what was done to get it.
 
     The picture is the target, or the image itself where there is none. A mask of another size is fitted; one that
-    is missing is where target and image differ. Raises `TaskError` where there is neither.
+    is missing is where target and image differ. Raises `TaskError` as `mask_of` does.
     """
-    notes = []
     full = inputs.image if inputs.target is None else inputs.target
-    size = full.shape[-2], full.shape[-1]
-    mask = inputs.mask
-    if mask is None:
-        if inputs.target is None:
-            raise TaskError(f"The task {name} needs a mask, or a target that differs from the image where the mask is.")
-        try:
-            mask = difference(inputs.target, inputs.image)
-        except ValueError as error:
-            raise TaskError(f"The task {name} was given no mask, and {error}.") from None
-        notes.append(f"no mask was given: {float(mask.mean()):.1%} of the picture differs from the image, and is used")
-    elif tuple(mask.shape[-2:]) != size:
-        notes.append(f"the mask of {_words(mask)} px was fitted to the picture of {_words(full)} px")
-        mask = fit(mask, size)
+    mask, notes = mask_of(inputs, name)
     given = resize(full, working_size(full, pyramid))
     small = fit(check_mask(mask), (given.shape[-2], given.shape[-1]))
     region = Region(full, mask, given, small, soft(small, options.rim), sizes_of(full, pyramid), options.rim)

@@ -54,6 +54,11 @@ def wanted_size(image: Tensor, options: SuperresOptions) -> Size:
     return size
 
 
+def needs_larger(inputs: Inputs, options: SuperresOptions) -> None:
+    """Raises `TaskError` where `wanted_size` does."""
+    wanted_size(inputs.image if inputs.target is None else inputs.target, options)
+
+
 def apply(pyramid: Pyramid, inputs: Inputs, options: SuperresOptions) -> Made:
     """The image, or the target where there is one, enlarged."""
     given = inputs.image if inputs.target is None else inputs.target
@@ -83,5 +88,6 @@ TASK = Task(
     options=SuperresOptions,
     apply=apply,
     judged=Judged("input_error", "input_error_bicubic", "lower"),
+    refuse=needs_larger,
     target="another picture to enlarge with this image's patches, in place of the image",
 )

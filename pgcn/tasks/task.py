@@ -110,6 +110,8 @@ class Task(Generic[O]):
     holes: bool = False
     clip: bool = False
     """Whether the result's pictures are the frames of a clip."""
+    refuse: Callable[[Inputs, O], None] = lambda inputs, options: None
+    """Raises `TaskError` for what can be seen to fail before minutes of training."""
 
     def make_options(self, given: Mapping[str, Any]) -> O:
         """Options from values or texts by name. Raises `TaskError` for what does not exist or cannot be."""
@@ -128,10 +130,11 @@ class Task(Generic[O]):
 
     def __call__(self, pyramid: Pyramid, inputs: Inputs, **options: Any) -> Made:
         """Check the inputs, and do it. Raises `TaskError` for what cannot be asked, `ValueError` for bad tensors."""
-        return self.apply(pyramid, self.checked(pyramid, inputs), self.make_options(options))
+        parsed = self.make_options(options)
+        return self.apply(pyramid, self.checked(pyramid, inputs, parsed), parsed)
 
-    def checked(self, pyramid: Pyramid, inputs: Inputs) -> Inputs:
-        """The inputs on the pyramid's device. Raises `TaskError` where one is missing, or is not taken."""
+    def check(self, inputs: Inputs, options: O) -> None:
+        """Raises `TaskError` where an input is missing or not taken, or cannot do: what is seen without a pyramid."""
         words = {"target": self.target, "mask": self.mask}
         for name, what in words.items():
             given = getattr(inputs, name) is not None
@@ -139,6 +142,11 @@ class Task(Generic[O]):
                 raise TaskError(f"The task {self.name} takes no {name}: {self.summary}.")
             if not given and name in self.needs:
                 raise TaskError(f"The task {self.name} needs a {name}: {what}.")
+        self.refuse(inputs, options)
+
+    def checked(self, pyramid: Pyramid, inputs: Inputs, options: O) -> Inputs:
+        """The inputs on the pyramid's device. Raises as `check` does."""
+        self.check(inputs, options)
         device = pyramid.observed.device
 
         def picture(x: Tensor | None) -> Tensor | None:

@@ -216,7 +216,7 @@ def test_a_missing_mask_is_where_the_pictures_differ(pyramid, image):
 def test_a_mask_of_another_size_is_fitted_and_said(pyramid, image):
     composite, mask = pasted(image)
     made = pyramid.apply("edit", image, target=composite, mask=F.interpolate(mask, size=(64, 80)))
-    assert made.notes == ["the mask of 80x64 px was fitted to the picture of 40x32 px"]
+    assert made.notes == ["the mask of 80x64 px was fitted to 40x32 px"]
 
 
 def test_editing_lessens_a_seam(pyramid, image):
