@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor
 
 from jobs.ahead import ahead
 from jobs.commit import Commit, committed, read_artifact, read_commit
 from jobs.manifest import read_manifest
+from jobs.spec import another_try
 from jobs.store import Store
-from pgcn.model import ALGORITHM, Pyramid
+from pgcn.masked import fit_masked
+from pgcn.model import ALGORITHM, Pyramid, fit
 from pgcn.settings import Settings
+from pgcn.train import DivergenceError, Progress
 
 
 def pyramid_id(sha256: str, settings: Settings, seed: int, holes: str | None = None) -> str:
@@ -43,6 +50,26 @@ def keep(store: Store, name: str, pyramid: Pyramid) -> None:
     """Put a pyramid where `find_kept` finds it. The coarsest scale, which names the others, comes last."""
     for file, data in sorted(pyramid.to_files().items(), reverse=True):
         store.put(f"pyramids/{name}/{file}", data)
+
+
+def learn(
+    image: Tensor,
+    mask: Tensor | None,
+    settings: Settings,
+    seed: int,
+    device: str = "cpu",
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Pyramid:
+    """Train on an image, its holes left out. A training that diverges is tried once more, as a run does: `reseeded`.
+
+    Raises `DivergenceError` where that diverges too.
+    """
+    train = fit if mask is None else partial(fit_masked, mask=mask)
+    try:
+        return train(image, seed=seed, settings=settings, device=device, on_progress=on_progress)
+    except DivergenceError:
+        seed, settings = another_try(seed, settings)
+        return train(image, seed=seed, settings=settings, device=device, on_progress=on_progress)
 
 
 def find_in_run(store: Store, sha256: str, settings: Settings | None, seed: int | None) -> Pyramid | None:

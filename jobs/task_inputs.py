@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,10 @@ from jobs.decoder import shared as decoder
 from jobs.failures import ConfigError, InputError
 from jobs.identity import RUN
 from jobs.images import to_tensor
-from jobs.pyramids import find_in_run, find_kept, keep, pyramid_id
+from jobs.pyramids import find_in_run, find_kept, keep, learn, pyramid_id
 from jobs.sources import find_sources, read_source
 from jobs.store import Store
-from pgcn.masked import fit_masked
-from pgcn.model import Pyramid, fit
+from pgcn.model import Pyramid
 from pgcn.settings import Settings
 from pgcn.tasks.masks import check_mask
 from pgcn.tasks.masks import fit as fit_mask
@@ -130,11 +128,8 @@ def pyramid_for(
             return found.to(wanted.device)
     missing = f" None is in {wanted.found_in.url} yet." if wanted.found_in is not None else ""
     on_found(f"Training a pyramid of {read.name}, once; it is kept in {wanted.kept_in.url}.{missing}")
-    learn = fit if mask is None else partial(fit_masked, mask=mask)
     try:
-        pyramid = learn(
-            inputs.image, settings=settings, seed=wanted.seed, device=wanted.device, on_progress=on_progress
-        )
+        pyramid = learn(inputs.image, mask, settings, wanted.seed, wanted.device, on_progress)
     except DivergenceError as error:
         raise ConfigError(f"No pyramid of {read.name} could be learned. {error} Try another --seed.") from None
     keep(wanted.kept_in, name, pyramid)

@@ -29,9 +29,13 @@ def in_palette(picture: Tensor, colours: Tensor) -> Tensor:
     return nearest.T.view(picture.shape)
 
 
-def with_moments(picture: Tensor, image: Tensor) -> Tensor:
-    """`picture` with the mean and covariance of `image`'s colours: the Monge map between Gaussians (Pitié, 2007)."""
-    x = picture[0].flatten(1).double()
+def with_moments(picture: Tensor, image: Tensor, mask: Tensor | None = None) -> Tensor:
+    """`picture` with the mean and covariance of `image`'s colours: the Monge map between Gaussians (Pitié, 2007).
+
+    The map is that of the picture's colours on `mask` `(1, 1, H, W)`, where there is one.
+    """
+    every = picture[0].flatten(1).double()
+    x = every if mask is None else every[:, mask.flatten() > 0]
     y = image[0].flatten(1).double()
     mean_x, mean_y = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
     eye = 1e-6 * torch.eye(3, dtype=x.dtype, device=x.device)
@@ -39,7 +43,7 @@ def with_moments(picture: Tensor, image: Tensor) -> Tensor:
     back = _power((x - mean_x) @ (x - mean_x).T / x.shape[1] + eye, -0.5)
     cov_y = (y - mean_y) @ (y - mean_y).T / y.shape[1] + eye
     transport = back @ _power(root @ cov_y @ root, 0.5) @ back
-    return (transport @ (x - mean_x) + mean_y).clamp(-1, 1).view(picture.shape).to(picture)
+    return (transport @ (every - mean_x) + mean_y).clamp(-1, 1).view(picture.shape).to(picture)
 
 
 def _power(matrix: Tensor, exponent: float) -> Tensor:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from pgcn.tasks.choose import choose
 from pgcn.tasks.harmonize import mask_picture
 from pgcn.tasks.measures import rmse, seam_gradient
@@ -26,12 +28,13 @@ def apply(pyramid: Pyramid, inputs: Inputs, options: EditOptions) -> Made:
     """The edited picture `inputs.target` without the seams at the mask."""
     region, notes = region_of(pyramid, inputs, options, "edit")
     before = seam_gradient(region.given, region.mask)
+    usual = rmse(region.given, mean_on(region.given, region.mask), region.mask) + 1
     choice = choose(
         pyramid,
         options,
         lambda scale: region.from_scale(pyramid, scale, options.seed),
         unlike=lambda x: seam_gradient(x, region.mask),
-        astray=lambda x: rmse(x, region.given, region.mask) / 127.5,
+        astray=lambda x: rmse(x, region.given, region.mask) / usual,
         nothing=before,
     )
     made = choice.best.picture
@@ -45,6 +48,11 @@ def apply(pyramid: Pyramid, inputs: Inputs, options: EditOptions) -> Made:
     }
     pictures = {"result": result, "before": region.full, "mask": mask_picture(region.full_mask), "small": made}
     return Made({**pictures, **choice.sheet()}, figures, notes)
+
+
+def mean_on(picture: Tensor, mask: Tensor) -> Tensor:
+    """The mean colour on the mask, everywhere: a region that is erased is about as far from what it was."""
+    return ((picture * mask).sum((2, 3), keepdim=True) / mask.sum().clamp_min(1)).expand_as(picture)
 
 
 TASK = Task(

@@ -37,7 +37,7 @@ class RecoverOptions(Injected):
     noise: float | None = Field(
         None, ge=0, le=1, description="σ of the picture's noise in [-1, 1] units, 0 for none; none: estimated"
     )
-    pull: float = Field(0.1, ge=0, le=1, description="without noise: share of the way back to the given, each step")
+    pull: float = Field(0.3, ge=0, le=1, description="without noise: share of the way back to the given, each step")
 
 
 def apply(pyramid: Pyramid, inputs: Inputs, options: RecoverOptions) -> Made:

@@ -40,15 +40,19 @@ class Region:
     sizes: list[Size]
     rim: int
 
-    def from_scale(self, pyramid: Pyramid, scale: int, seed: int) -> Tensor:
-        """The picture with its region made anew from `scale` on; what lies beyond the rim is held at every step."""
+    def from_scale(self, pyramid: Pyramid, scale: int, seed: int, start: Tensor | None = None) -> Tensor:
+        """The picture with its region made anew from `scale` on; what lies beyond the rim is held at every step.
+
+        Chains begin from the picture, or from `start`, another of its size.
+        """
+        begin = self.given if start is None else start
         known = [resize(self.given, size) for size in self.sizes]
         free = [fit(grow(self.mask, self.rim), size) for size in self.sizes]
 
         def held(x: Tensor, at: int) -> Tensor:
             return blend(x, known[at], free[at])
 
-        made = injected(pyramid, self.given, scale, seed=seed, after=held, sizes=self.sizes)
+        made = injected(pyramid, begin, scale, seed=seed, after=held, sizes=self.sizes)
         return blend(made, self.given, self.weights)
 
     @property
