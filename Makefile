@@ -8,11 +8,15 @@ BIN     = $(VENV)/bin
 TORCH_INDEX ?=
 PIP     = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test lint types check install install-test clean
+.PHONY: demo tasks test lint types check install install-test clean
 
 demo: $(VENV)/.installed
 	@echo "Four photographs at 48 px: smaller than the preset draft (64 px), so that two cores take minutes."
 	@$(BIN)/pgcn run examples/images/0[1-4]-*.jpg --out $(RUN) --config examples/demo.yaml
+
+tasks: $(VENV)/.installed-tasks
+	@echo "Every task on bundled photographs, and tables of measures: 30 pyramids at 64 px, half an hour of one core; once."
+	@$(BIN)/python docs/tasks.py
 
 test: install-test lint types check
 
@@ -41,6 +45,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing pgcn and what its tests need into $(VENV): a few minutes, once."
 	$(PIP) -e '.[test]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-tasks: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing pgcn and what its tables compare with into $(VENV): a few minutes, once."
+	$(PIP) -e '.[tasks]'
 	@touch $@ $(VENV)/.installed
 
 clean:

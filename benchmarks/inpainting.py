@@ -16,7 +16,7 @@ from skimage.restoration import inpaint_biharmonic
 from torch import Tensor
 
 from benchmarks.pictures import photograph
-from benchmarks.trained import markdown, pyramid_with_hole
+from benchmarks.trained import markdown, pyramid_of_pixels
 from pgcn import make_settings
 from pgcn.pyramid import finest_size, resize
 from pgcn.tasks.measures import psnr, rmse
@@ -51,7 +51,7 @@ def table(folder: Path) -> tuple[str, dict[str, float]]:
         image = resize(image, finest_size(image.shape[-2], image.shape[-1], make_settings("draft")))
         for kind, mask in holes(image.shape[-2], image.shape[-1]).items():
             torn = image * (1 - mask)
-            pyramid = pyramid_with_hole(torn, mask, folder)
+            pyramid = pyramid_of_pixels(torn, mask, folder)
             made = pyramid.apply("inpaint", torn, mask=mask, truth=image)
             figures, spread = made.figures, diffused(torn, mask)
             fills = {

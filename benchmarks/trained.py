@@ -26,9 +26,10 @@ def pyramid_of(name: str, folder: Path, preset: str = "draft") -> tuple[Pyramid,
     return pyramid, resize(image, pyramid.sizes[-1])
 
 
-def pyramid_with_hole(image: Tensor, mask: Tensor, folder: Path, preset: str = "draft") -> Pyramid:
-    """The pyramid of an image with a hole, which is left out of the loss; named by the pixels of both."""
-    sha256, holes = (hashlib.sha256(x.numpy().tobytes()).hexdigest() for x in (image, mask))
+def pyramid_of_pixels(image: Tensor, mask: Tensor | None, folder: Path, preset: str = "draft") -> Pyramid:
+    """The pyramid of an image that is no file, its hole left out of the loss if it has one; named by the pixels."""
+    sha256, holes = (None if x is None else hashlib.sha256(x.numpy().tobytes()).hexdigest() for x in (image, mask))
+    assert sha256 is not None
     return _kept(folder, pyramid_id(sha256, make_settings(preset), 0, holes), image, mask, preset)
 
 

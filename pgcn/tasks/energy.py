@@ -100,7 +100,7 @@ TASK = Task(
     summary="what in a picture is unlike the image, and whether it is of the image's patches",
     options=EnergyOptions,
     apply=apply,
-    judged=Judged("score", "score_noise", "lower"),
+    judged=Judged("auroc", "auroc_chance", "higher"),
     target="another picture to look at, in place of the image",
     mask="white on what is known to be foreign, for the figure alone",
 )

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from pgcn.langevin import normal_each
+from pgcn.langevin import Draw, normal_each
 from pgcn.pyramid import Size, resize
 from pgcn.sample import seeded
 from pgcn.tasks.chains import chain
-from pgcn.tasks.tiles import tiled
+from pgcn.tasks.masks import fit
+from pgcn.tasks.tiles import Where, tiled
 
 if TYPE_CHECKING:
     from pgcn.model import Pyramid
@@ -68,22 +69,25 @@ def enlarged(
     seed: int = 0,
     after: Callable[[Tensor], Tensor] = lambda x: x,
     noise_std: float = 0.0,
+    only: Tensor | None = None,
 ) -> Tensor:
     """`picture` `(1, 3, h, w)` at a larger `size`, in steps of 1/r, each refined by `steps` of the finest net's chain.
 
-    `after` puts back what is known, before and after each chain. In tiles, so that memory is bounded by the result.
-    A size that is not larger than the picture's is a plain resize.
+    `after` puts back what is known, before and after each chain. In tiles, so that memory is bounded by the result;
+    those where the mask `only` `(1, 1, H, W)`, of any size, chooses nothing are left as they are. A size that is not
+    larger than the picture's is a plain resize.
     """
     x = picture
     finest = len(pyramid.nets) - 1
     for stage, next_size in enumerate(sizes_up((x.shape[-2], x.shape[-1]), size, step_factor(pyramid))):
         x = after(resize(x, next_size))
         draw = normal_each(seeded(seed + stage, len(x)))
-        x = tiled(
-            x,
-            lambda tile, _, draw=draw: chain(  # type: ignore[misc]
-                tile, pyramid.nets[-1], pyramid.settings, finest, steps=steps, noise_std=noise_std, draw=draw
-            ),
-        )
-        x = after(x)
+        wanted = None if only is None else fit(only, next_size)
+
+        def refined(tile: Tensor, where: Where, draw: Draw = draw, wanted: Tensor | None = wanted) -> Tensor:
+            if wanted is not None and not bool(wanted[..., where[0], where[1]].any()):
+                return tile
+            return chain(tile, pyramid.nets[-1], pyramid.settings, finest, steps=steps, noise_std=noise_std, draw=draw)
+
+        x = after(tiled(x, refined))
     return resize(x, size)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pgcn.pyramid import Size
-from pgcn.tasks.masks import blend, fit
+from pgcn.tasks.masks import blend, fit, shrink
 
 KNOWN_SHARE = 0.25
 """Share of a coarse pixel's area that has to be known for the pixel to be: its value is the mean over that share."""
@@ -18,11 +18,19 @@ ROUNDS = 100
 
 
 def filled(image: Tensor, mask: Tensor) -> Tensor:
-    """`image` `(1, 3, H, W)` with smooth colours where `mask` `(1, 1, H, W)` is 1: those of least bending.
+    """`image` `(1, 3, H, W)` with smooth colours where `mask` `(1, 1, H, W)` is 1.
 
-    Biharmonic diffusion, min Σ(Δu)² over the hole, begun from `push_pull`. What lies in the hole is never looked at.
+    Those of least bending (biharmonic diffusion, min Σ(Δu)² over the hole) where all holes are thin; in wide ones that
+    shoots over, and `push_pull`, which stays between the colours around, is taken. What lies in the hole is never
+    looked at.
     """
-    return least_bent(push_pull(image, mask), mask) if bool(mask.any()) else image
+    rough = push_pull(image, mask)
+    return least_bent(rough, mask) if is_thin(mask) else rough
+
+
+def is_thin(mask: Tensor) -> bool:
+    """Whether no pixel of the hole is far from what is known: 1/32 of the longest side, 2 px at 64."""
+    return not bool(shrink(mask, max(2, round(max(mask.shape[-2:]) / 32))).any())
 
 
 def least_bent(image: Tensor, mask: Tensor) -> Tensor:

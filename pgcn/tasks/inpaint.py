@@ -21,17 +21,14 @@ from pgcn.pyramid import Size, resize
 from pgcn.tasks.chains import check_scale, run, sizes_of, working_size
 from pgcn.tasks.enlarge import enlarged
 from pgcn.tasks.harmonize import mask_picture
-from pgcn.tasks.holes import filled, hole_at, put_back
-from pgcn.tasks.masks import check_mask, fit, shrink
+from pgcn.tasks.holes import filled, hole_at, is_thin, put_back
+from pgcn.tasks.masks import check_mask, fit
 from pgcn.tasks.measures import psnr, rmse
 from pgcn.tasks.task import Injected, Inputs, Judged, Made, Task
 
 if TYPE_CHECKING:
     from pgcn.model import Pyramid
 
-
-THIN = 2
-"""Pixels of the working size from which known ones are everywhere in reach of a thin hole's."""
 
 HIDDEN = 0.25
 """Largest share of a picture that is hidden to try start scales."""
@@ -100,7 +97,7 @@ def apply(pyramid: Pyramid, inputs: Inputs, options: InpaintOptions) -> Made:
         small = hole.filled_from(pyramid, chosen, options, seed)
         smooth = resize(hole.smooth, (small.shape[-2], small.shape[-1]))
         small = smooth + share * (small - smooth)
-        return put_back(enlarged(pyramid, small, full, seed=seed, after=hole.known), image, mask)
+        return put_back(enlarged(pyramid, small, full, seed=seed, after=hole.known, only=mask), image, mask)
 
     results = [made(options.seed + index) for index in range(options.number)]
     pictures = {"result": torch.cat(results), "before": hole.smooth, "mask": mask_picture(mask)}
@@ -138,14 +135,13 @@ def held_out(pyramid: Pyramid, image: Tensor, mask: Tensor, scales: list[int], o
     both = (gone + hidden).clamp_max(1)
     hole = Hole.of(small, both, pyramid)
     smooth = hole.smooth
-    thin = not bool(shrink(gone, THIN).any())
     trials = []
     for scale in scales:
         made = hole.filled_from(pyramid, scale, options, options.seed)
         # Least squares: truth ≈ smooth + share·(made - smooth).
         moved, wanted = (made - smooth) * hidden, (small - smooth) * hidden
         best = float((moved * wanted).sum() / moved.square().sum().clamp_min(1e-9))
-        share = min(1.0, max(0.0, best)) if thin else 1.0
+        share = min(1.0, max(0.0, best)) if is_thin(gone) else 1.0
         trials.append(Trial(rmse(smooth + share * (made - smooth), small, hidden), share))
     return trials
 

@@ -58,7 +58,11 @@ def difference(a: Tensor, b: Tensor) -> Tensor:
 
 def grow(mask: Tensor, pixels: int) -> Tensor:
     """Dilated by a square of `pixels` each way."""
-    return F.max_pool2d(mask, 2 * pixels + 1, stride=1, padding=pixels) if pixels > 0 else mask
+    if pixels == 0:
+        return mask
+    # Columns, then rows: a large picture's rim is hundreds of pixels, and a square of that is not to be waited for.
+    mask = F.max_pool2d(mask, (2 * pixels + 1, 1), stride=1, padding=(pixels, 0))
+    return F.max_pool2d(mask, (1, 2 * pixels + 1), stride=1, padding=(0, pixels))
 
 
 def shrink(mask: Tensor, pixels: int) -> Tensor:
@@ -69,7 +73,8 @@ def shrink(mask: Tensor, pixels: int) -> Tensor:
 def blur(x: Tensor, pixels: int) -> Tensor:
     """The mean over a square of `pixels` each way, twice: a soft edge. Borders are continued."""
     for _ in range(2 if pixels > 0 else 0):
-        x = F.avg_pool2d(F.pad(x, [pixels] * 4, mode="replicate"), 2 * pixels + 1, stride=1)
+        x = F.avg_pool2d(F.pad(x, [0, 0, pixels, pixels], mode="replicate"), (2 * pixels + 1, 1), stride=1)
+        x = F.avg_pool2d(F.pad(x, [pixels, pixels, 0, 0], mode="replicate"), (1, 2 * pixels + 1), stride=1)
     return x
 
 

@@ -67,16 +67,20 @@ class Region:
 
     def replaced(self, pyramid: Pyramid, made: Tensor, seed: int) -> Tensor:
         """The result at the picture's own size, nothing kept of the region: the pyramid's patches, enlarged."""
-        return self._into_full(enlarged(pyramid, made, self.full_size, seed=seed))
+        reached = grow(self.full_mask, self._full_rim)
+        return self._into_full(enlarged(pyramid, made, self.full_size, seed=seed, only=reached))
 
     def _into_full(self, picture: Tensor) -> Tensor:
-        rim = round(self.rim * max(self.full_size) / max(self.given.shape[-2:]))
-        return blend(picture, self.full, soft(self.full_mask, rim))
+        return blend(picture, self.full, soft(self.full_mask, self._full_rim))
+
+    @property
+    def _full_rim(self) -> int:
+        return round(self.rim * max(self.full_size) / max(self.given.shape[-2:]))
 
     def outside_error(self, result: Tensor) -> float:
         """The largest change of any value beyond the rim, in levels of 255."""
         full = (result.shape[-2], result.shape[-1]) == self.full_size
-        rim = round(self.rim * max(result.shape[-2:]) / max(self.given.shape[-2:]))
+        rim = self._full_rim if full else self.rim
         given, mask = (self.full, self.full_mask) if full else (self.given, self.mask)
         outside = (soft(mask, rim) == 0).float()
         return float(((result - given).abs() * outside).max()) * 127.5

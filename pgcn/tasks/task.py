@@ -76,7 +76,10 @@ class Made:
 
 @dataclass(frozen=True)
 class Judged:
-    """The task's own figure, and the one of doing nothing that it has to beat, as names in `Made.figures`."""
+    """The task's own figure, and the one of doing nothing that it has to beat, as names in `Made.figures`.
+
+    Some figures are there only where `Inputs.truth`, or a mask of what is foreign, is given.
+    """
 
     figure: str
     nothing: str

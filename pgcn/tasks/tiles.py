@@ -14,6 +14,10 @@ OVERLAP = 32
 """Pixels that neighbouring tiles share. A step of a chain carries 10 px, and little of it beyond a few."""
 
 
+Where = tuple[slice, slice]
+"""Rows and columns of a tile."""
+
+
 def spans(length: int, tile: int = TILE, overlap: int = OVERLAP) -> list[tuple[int, int]]:
     """Even pieces of a side that cover it, each at most `tile` long and sharing at least `overlap` with the next."""
     if length <= tile:
@@ -32,9 +36,7 @@ def _ramp(span: tuple[int, int], length: int, overlap: int) -> Tensor:
     return torch.minimum(left, right).clamp_max(1)
 
 
-def tiled(
-    x: Tensor, work: Callable[[Tensor, tuple[slice, slice]], Tensor], tile: int = TILE, overlap: int = OVERLAP
-) -> Tensor:
+def tiled(x: Tensor, work: Callable[[Tensor, Where], Tensor], tile: int = TILE, overlap: int = OVERLAP) -> Tensor:
     """`work` on tiles of `x` `(N, 3, H, W)`, put together again: the same size.
 
     `work` gets a tile and where it lies (rows, columns), and returns it changed. One tile is `x` itself.

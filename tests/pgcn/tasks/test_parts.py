@@ -158,6 +158,16 @@ def test_a_hole_is_filled_smoothly_and_what_is_known_stays():
     )
 
 
+def test_a_scratch_across_a_bow_is_filled_along_the_bow():
+    """The least bent surface continues a parabola, which averages of what is around would flatten."""
+    bow = (torch.linspace(-1, 1, 41) ** 2 - 0.5).expand(1, 3, 30, 41).clone()
+    mask = box(30, 41, 0, 18, 30, 4)
+    torn = torch.where(mask > 0, torch.zeros_like(bow), bow)
+    torch.testing.assert_close(holes.filled(torn, mask), bow, atol=0.003, rtol=0)
+    assert float((holes.push_pull(torn, mask) - bow).abs().max()) > 0.01
+    assert not holes.is_thin(box(30, 41, 8, 8, 9, 9))
+
+
 def test_scattered_holes_close_at_coarse_sizes_and_large_ones_do_not():
     pepper = (torch.rand(1, 1, 40, 40, generator=torch.Generator().manual_seed(0)) < 0.6).float()
     assert holes.hole_at(pepper, (10, 10)).mean() < 0.1
