@@ -67,8 +67,7 @@ def apply(pyramid: Pyramid, inputs: Inputs, options: SuperresOptions) -> Made:
     def held(x: Tensor) -> Tensor:
         return back_projected(x, given) if options.consistent else x
 
-    made = enlarged(pyramid, given, size, steps=options.steps, seed=options.seed, after=held, noise_std=options.noise)
-    result = held(made)
+    result = enlarged(pyramid, given, size, steps=options.steps, seed=options.seed, after=held, noise_std=options.noise)
     bicubic = resize(given, size)
     figures = {
         "input_error": rmse(resize(result, (given.shape[-2], given.shape[-1])), given),

@@ -9,10 +9,11 @@ import torch.nn.functional as F
 
 import pgcn
 from pgcn.langevin import normal_each
+from pgcn.masked import MaskedTrainer, known_share
 from pgcn.metrics import patch_swd
 from pgcn.pyramid import resize
 from pgcn.sample import seeded
-from pgcn.tasks import animate, generate, recover, task
+from pgcn.tasks import animate, generate, inpaint, recover, region, task
 from pgcn.tasks.measures import psnr
 from pgcn.tasks.task import TaskError, all_tasks, find_task
 
@@ -196,6 +197,32 @@ def test_beyond_the_rim_every_pixel_stays(pyramid, image, name, factor):
     assert float((made.result - composite)[mask.expand_as(composite) > 0].abs().mean()) > 0.02
 
 
+@pytest.mark.parametrize("name", ["harmonize", "edit"])
+def test_beyond_the_rim_every_pixel_stays_at_the_working_size_too(pyramid, image, name):
+    composite, mask = pasted(image)
+    made = pyramid.apply(name, image, target=composite, mask=mask, rim=2, full_size=False)
+    beyond = F.max_pool2d(mask, 5, 1, 2) == 0
+    assert torch.equal(made.result * beyond, composite * beyond)
+    within = (beyond == 0) & (mask == 0)
+    assert float((made.result - composite)[within.expand_as(composite)].abs().mean()) > 0, "the rim is blended"
+
+
+def test_a_regions_surroundings_are_held_by_the_chain_and_its_rim_is_mixed(pyramid, image, monkeypatch):
+    composite, mask = pasted(image)
+    asked = region.RegionOptions(rim=4)
+    own, _ = region.region_of(pyramid, task.Inputs(image, composite, mask), asked, "edit")
+
+    def white(pyramid, picture, scale, *, after, **_):
+        held = after(torch.ones_like(picture), len(pyramid.sizes) - 1)
+        assert torch.equal(held == 1, (F.max_pool2d(mask, 9, 1, 4) > 0).expand_as(held)), "known beyond the rim"
+        return torch.ones_like(picture)
+
+    monkeypatch.setattr(region, "injected", white)
+    made = own.from_scale(pyramid, 1, seed=0)
+    torch.testing.assert_close(made, composite + own.weights * (1 - composite))
+    assert len(own.weights.unique()) > 3
+
+
 def test_a_pasted_object_takes_on_the_scenes_colours(pyramid, image):
     composite, mask = pasted(image)
     chosen, free = (
@@ -266,12 +293,20 @@ def test_what_lies_in_the_hole_is_never_learned(image):
 
 
 def test_a_position_counts_by_what_it_knows():
-    from pgcn.masked import known_share
-
     share = known_share(square(30, 30, 10, 10, 11))
     assert float(share[0, 0, 15, 15]) == 0
     assert float(share[0, 0, 0, 0]) == 1
     assert float(share[0, 0, 15, 10]) == pytest.approx(5 / 11)
+
+
+def test_positions_that_see_the_hole_alone_are_left_out_of_the_loss(image):
+    settings = pgcn.make_settings("draft", {"max_size": 40, "scales": 1, "iterations": 2, "min_size": 12})
+    trainer = MaskedTrainer(image, square(32, 40, 8, 8, 13), settings, seed=0)
+    f = torch.zeros(1, 1, 32, 40)
+    f[..., 13:16, 13:16] = 1e3
+    assert float(trainer.mean_energy(f)) == 0
+    assert float(trainer.mean_energy(f.roll((16, 20), (2, 3)))) > 0
+    assert float(trainer.mean_energy(torch.ones_like(f))) == pytest.approx(1)
 
 
 def test_the_hole_is_filled_better_than_with_a_mean_and_the_rest_stays(pyramid, image):
@@ -283,6 +318,14 @@ def test_the_hole_is_filled_better_than_with_a_mean_and_the_rest_stays(pyramid, 
     several = pyramid.apply("inpaint", image * (1 - mask), mask=mask, number=2, noise=0.2)
     assert several.result.shape[0] == 2
     assert not torch.equal(several.result[0], several.result[1])
+
+
+def test_known_pixels_are_held_by_the_chains_themselves(pyramid, image):
+    mask = square(32, 40, 12, 12, 7)
+    hole = inpaint.Hole.of(image, mask, pyramid)
+    end = hole.filled_from(pyramid, 0, inpaint.InpaintOptions(), seed=0)
+    assert torch.equal(end * (1 - mask), image * (1 - mask))
+    assert not torch.equal(end, hole.smooth)
 
 
 def test_a_larger_picture_is_inpainted_at_its_own_size(pyramid, image):
