@@ -53,17 +53,14 @@ class MaskedTrainer(Trainer):
         size = self.sizes[self.scale]
         self.hole = hole_at(self.mask, size)
         weights = known_share(self.hole) ** POWER
-        self.position_weights = weights / weights.mean().clamp_min(1e-6)
+        # Of made images too: both see like places, or the border of the hole alone would tell them apart.
+        self.positions = weights / weights.mean().clamp_min(1e-6)
         if self.scale > 0:
             below = self.scale - 1
             known, hole = self.observed[below], hole_at(self.mask, self.sizes[below])
             made = chain(known, self.frozen[below], self.settings, below, after=lambda x, _: put_back(x, known, hole))
             self.observed[self.scale] = put_back(resize(made, size), self.observed[self.scale], self.hole)
         super().begin_scale()
-
-    def mean_energy(self, f: Tensor) -> Tensor:
-        """As `Trainer`, but with positions that see the hole left out, of made images too: both see like places."""
-        return (f * self.position_weights).mean((0, 2, 3))
 
 
 def fit_masked(

@@ -86,6 +86,8 @@ class Trainer:
         """Images of the stack whose training failed. They stay in it, so that the others' arithmetic stays the same."""
         self.on_alive: Callable[[], None] = lambda: None
         """Called now and then within long updates: a sign of life for who watches."""
+        self.positions: Tensor | None = None
+        """How much each position of the present scale counts in the loss, `(1, 1, H, W)`; None: all the same."""
         self.nets: list[EnergyNet] = []
         self.frozen: list[Weights] = []
         self.scale = 0
@@ -169,7 +171,8 @@ class Trainer:
             self.moved = largest_move(pad(self.recovery_start), recovered)
 
         f = energy(torch.cat(images), weights, settings.precision)
-        f_observed, f_synthesized, *f_recovered = map(self.mean_energy, f.split([len(x) for x in images]))
+        f = f if self.positions is None else f * self.positions
+        f_observed, f_synthesized, *f_recovered = (part.mean((0, 2, 3)) for part in f.split([len(x) for x in images]))
         loss = f_synthesized - f_observed
         for f_again in f_recovered:
             loss = loss + settings.recovery_weight * (f_again - f_observed)
@@ -199,10 +202,6 @@ class Trainer:
         if self.iteration == iterations:
             self._end_scale()
         return progress
-
-    def mean_energy(self, f: Tensor) -> Tensor:
-        """The mean of f `(N, B, H, W)` over images and positions: `(B,)`."""
-        return f.mean((0, 2, 3))
 
     def _check(self) -> None:
         """Mark as failed where the last recovered image is far from the observed one, is no image, or never moved.

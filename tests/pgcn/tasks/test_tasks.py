@@ -301,12 +301,13 @@ def test_a_position_counts_by_what_it_knows():
 
 def test_positions_that_see_the_hole_alone_are_left_out_of_the_loss(image):
     settings = pgcn.make_settings("draft", {"max_size": 40, "scales": 1, "iterations": 2, "min_size": 12})
-    trainer = MaskedTrainer(image, square(32, 40, 8, 8, 13), settings, seed=0)
-    f = torch.zeros(1, 1, 32, 40)
-    f[..., 13:16, 13:16] = 1e3
-    assert float(trainer.mean_energy(f)) == 0
-    assert float(trainer.mean_energy(f.roll((16, 20), (2, 3)))) > 0
-    assert float(trainer.mean_energy(torch.ones_like(f))) == pytest.approx(1)
+    trainer, plain = (MaskedTrainer(image, square(32, 40, 8, 8, 13), settings, seed=0) for _ in range(2))
+    assert float(trainer.positions[..., 13:16, 13:16].max()) == 0
+    assert float(trainer.positions[..., 25:, 25:].min()) > 1
+    assert float(trainer.positions.mean()) == pytest.approx(1)
+    plain.positions = None
+    trainer.update(), plain.update()
+    assert not torch.equal(trainer.net.kernels[0], plain.net.kernels[0]), "what counts is used"
 
 
 def test_the_hole_is_filled_better_than_with_a_mean_and_the_rest_stays(pyramid, image):
