@@ -8,7 +8,7 @@ BIN     = $(VENV)/bin
 TORCH_INDEX ?=
 PIP     = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo bench test lint types check install install-test clean
+.PHONY: demo bench tasks test lint types check install install-test clean
 
 demo: $(VENV)/.installed
 	@echo "Four photographs with the preset that fits this machine: a few minutes on two CPU cores."
@@ -16,6 +16,10 @@ demo: $(VENV)/.installed
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.bench
+
+tasks: $(VENV)/.installed-tasks
+	@echo "Every task on bundled photographs, and tables of measures: 30 pyramids at 64 px, half an hour of one core; once."
+	@$(BIN)/python docs/tasks.py
 
 test: install-test lint types check
 
@@ -44,6 +48,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing pgcn and what its tests need into $(VENV): a few minutes, once."
 	$(PIP) -e '.[test]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-tasks: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing pgcn and what its tables compare with into $(VENV): a few minutes, once."
+	$(PIP) -e '.[tasks]'
 	@touch $@ $(VENV)/.installed
 
 clean:

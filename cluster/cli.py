@@ -272,6 +272,71 @@ def sample(
 
 
 @app.command()
+def apply(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="One of those that `pgcn tasks` lists.")],
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", help="A file or URL: what the pyramid has learned, or will.")
+    ],
+    target: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The second picture: composite, painting, content, …")
+    ] = None,
+    mask: Annotated[str | None, typer.Option(metavar="FILE", help="White where something is to be done.")] = None,
+    truth: Annotated[
+        str | None, typer.Option(metavar="FILE", help="What the result should be, for the figures alone.")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="PLACE", help="A folder, or the result's own PNG file.")] = Path(
+        "applied"
+    ),
+    pyramids: Annotated[
+        str | None, typer.Option(metavar="RUN", help="A run, or an earlier --out, whose pyramids are used.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Of a training: draft (64 px), small (128), best or paper (250).")
+    ] = None,
+    set_: Annotated[
+        list[str], typer.Option("--set", metavar="NAME=VALUE", help="Any option of the task, or setting; repeatable.")
+    ] = [],  # noqa: B006 - typer copies it
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of training and task.")] = 0,
+    start_scale: Annotated[
+        int | None, typer.Option(min=0, help="Where chains begin; else the best by measure.")
+    ] = None,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Also a contact sheet of all start scales.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Use a pyramid of one image: a task on it, from files to files. What was trained once is used again."""
+    from cluster.apply import Asked
+    from cluster.apply import apply as do
+    from cluster.options import parse_pairs
+
+    pairs: dict[str, Any] = dict(parse_pairs(set_)) | {"seed": seed}
+    pairs |= {} if start_scale is None else {"start_scale": start_scale}
+    pairs |= {"sweep": True} if sweep else {}
+    asked = Asked(task, image, target, mask, truth, pairs, preset, pyramids, out, device)
+    try:
+        written = do(asked, console)
+    except ValueError as error:
+        if isinstance(error, SettingsError):
+            raise
+        raise ConfigError(str(error)) from None
+    for path in written:
+        print(path)
+
+
+@app.command()
+def tasks(
+    task: Annotated[str | None, typer.Argument(metavar="TASK", help="Say its inputs and options.")] = None,
+) -> None:
+    """List what a pyramid can be used for; of one task, its inputs and options."""
+    from cluster.task_help import say_task, say_tasks
+    from pgcn.tasks.task import TaskError
+
+    try:
+        say_tasks(console) if task is None else say_task(task, console)
+    except TaskError as error:
+        raise ConfigError(str(error)) from None
+
+
+@app.command()
 def gather(run: Run) -> None:
     """Build the run's tables from its records; at any moment, also while it goes on."""
     from cluster.gather import gather as build

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 
 from cluster.device import choose_device
-from jobs.ahead import ahead
-from jobs.commit import Commit, read_artifact, read_commit
+from jobs.commit import read_commit
 from jobs.failures import ConfigError
 from jobs.images import encode_png, to_rgb
 from jobs.manifest import Entry
+from jobs.pyramids import weight_files
 from jobs.spec import resolve_size
 from jobs.store import Store
 from jobs.text import visible
@@ -32,13 +32,6 @@ def load_pyramid(store: Store, entry: Entry) -> Pyramid:
         return Pyramid.from_files(weight_files(store, commit))
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(f"The model of {name} cannot be read: {error}.") from None
-
-
-def weight_files(store: Store, commit: Commit) -> dict[str, bytes]:
-    """The safetensors objects that a commit names, each checked against its hash."""
-    named = [a for a in commit.artifacts if a.path.endswith(".safetensors")]
-    data = ahead(lambda artifact: read_artifact(store, artifact), named)
-    return {artifact.path.rsplit("/", 1)[-1]: one for artifact, one in zip(named, data, strict=True)}
 
 
 def file_stem(image_id: str) -> str:

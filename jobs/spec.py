@@ -96,5 +96,10 @@ def job_id(sha256: str, settings: Settings, seed: int, plan: SamplePlan) -> str:
 
 def reseeded(spec: JobSpec) -> JobSpec:
     """The spec for another attempt after a NUMERIC failure: a new seed and half the step; the same job."""
-    settings = spec.settings.model_copy(update={"step_size": spec.settings.step_size / 2})
-    return spec.model_copy(update={"settings": settings, "seed": (spec.seed + 1_000_003) % MAX_SEED})
+    seed, settings = another_try(spec.seed, spec.settings)
+    return spec.model_copy(update={"settings": settings, "seed": seed})
+
+
+def another_try(seed: int, settings: Settings) -> tuple[int, Settings]:
+    """A new seed and half the step: where a training diverged, the same again would diverge in the same way."""
+    return (seed + 1_000_003) % MAX_SEED, settings.model_copy(update={"step_size": settings.step_size / 2})

@@ -8,19 +8,26 @@
 torch.Size([2, 3, 20, 48])
 """
 
+from pgcn.masked import fit_masked
 from pgcn.model import ALGORITHM, Pyramid, fit
 from pgcn.settings import PRESETS, Settings, SettingsError, make_settings
+from pgcn.tasks.task import Made, TaskError
+from pgcn.tiny import example
 from pgcn.train import DivergenceError, Progress, Trainer
 
 __all__ = [
     "ALGORITHM",
     "PRESETS",
     "DivergenceError",
+    "Made",
     "Progress",
     "Pyramid",
     "Settings",
     "SettingsError",
+    "TaskError",
     "Trainer",
+    "example",
     "fit",
+    "fit_masked",
     "make_settings",
 ]

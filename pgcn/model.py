@@ -17,6 +17,7 @@ from pgcn.pyramid import Size, check_image, resize, sizes_for
 from pgcn.sample import ascend, noise_start, recover, seeded
 from pgcn.settings import Settings, make_settings
 from pgcn.train import Progress, Trainer
+from pgcn.uses import Uses
 
 ALGORITHM = "patchgencn-1"
 """Changes when the same image, settings and seed give another result."""
@@ -26,7 +27,7 @@ BATCH, BATCH_PIXELS = 16, 2**20
 
 
 @dataclass(frozen=True)
-class Pyramid:
+class Pyramid(Uses):
     """The energy functions of one image, scale 0 the coarsest.
 
     `nets` are spectrally normalized weights (stacks of one), `sizes` the trained sizes (height, width),

@@ -1,0 +1,130 @@
+"""Super-resolution four times on twelve pictures, against bicubic, back-projection alone and direct patch matching.
+
+`python -m benchmarks.superres --keep FOLDER [--preset draft]` prints a table, a row a picture. Each picture is a
+crop of a bundled photograph, at most 256 px, made smaller by bicubic reduction; a pyramid is trained on the small one
+alone. NIQE is not among the measures: its reference statistics are not part of any package that this project uses.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.matching import PROJECTIONS
+from benchmarks.pictures import photograph
+from benchmarks.trained import markdown, pyramid_of_pixels
+from jobs.images import encode_png, to_rgb
+from jobs.sheets import in_a_row, in_rows
+from pgcn.metrics import PATCH
+from pgcn.pyramid import resize
+from pgcn.tasks.enlarge import back_projected, sizes_up, step_factor
+from pgcn.tasks.measures import psnr, rmse, ssim
+
+FACTOR = 4
+STEPS, RATE = 60, 0.002
+"""Of Adam for direct matching: at ten times the rate, which suits a start from noise, it adds noise to a picture."""
+
+# Name, and the crop's left, top, width and height in the photograph; the longest side becomes 256 px.
+PICTURES = {
+    "bricks": ("01-bricks.jpg", 0, 0, 256, 256),
+    "launch": ("02-launch.jpg", 0, 0, 640, 427),
+    "lamps": ("02-launch.jpg", 0, 171, 256, 256),
+    "wood": ("03-wood.jpg", 0, 0, 160, 188),
+    "gravel": ("04-gravel.jpg", 0, 0, 120, 120),
+    "galaxies": ("05-galaxies.jpg", 0, 0, 256, 256),
+    "stars": ("05-galaxies.jpg", 320, 0, 256, 256),
+    "cat": ("06-cat.jpg", 0, 0, 451, 300),
+    "fur": ("06-cat.jpg", 190, 40, 256, 256),
+    "coffee": ("07-coffee.jpg", 0, 0, 600, 400),
+    "cup": ("07-coffee.jpg", 200, 40, 256, 256),
+    "vessels": ("08-vessels.jpg", 100, 200, 256, 256),
+}
+
+
+def truth_of(name: str) -> Tensor:
+    """The large picture, each side a multiple of four."""
+    file, left, top, width, height = PICTURES[name]
+    crop = photograph(file)[..., top : top + height, left : left + width]
+    scale = min(1.0, 256 / max(width, height))
+    return resize(crop, tuple(int(side * scale) // FACTOR * FACTOR for side in (height, width)))  # type: ignore[arg-type]
+
+
+def matched(low: Tensor, factor: float, seed: int = 0) -> Tensor:
+    """Direct matching: enlarged step by step, patches moved to be distributed as the input's, and projected back."""
+    generator = torch.Generator().manual_seed(seed)
+    height, width = low.shape[-2:]
+    x = low
+    for size in sizes_up((height, width), (FACTOR * height, FACTOR * width), factor):
+        x = back_projected(resize(x, size), low).requires_grad_()
+        adam = torch.optim.Adam([x], lr=RATE)
+        for _ in range(STEPS):
+            adam.zero_grad()
+            _distance(x, low, generator).backward()
+            adam.step()
+        x = back_projected(x.detach().clamp(-1, 1), low)
+    return x
+
+
+def _distance(x: Tensor, image: Tensor, generator: torch.Generator) -> Tensor:
+    """Sliced Wasserstein distance of the patches of two pictures of different size, over fresh directions."""
+    kernels = torch.randn(PROJECTIONS, 3, PATCH, PATCH, generator=generator)
+    kernels = kernels / kernels.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    mine, theirs = (F.conv2d(one, kernels).flatten(2).sort(dim=2).values for one in (x, image))
+    theirs = F.interpolate(theirs, size=mine.shape[-1], mode="linear", align_corners=True)
+    return (mine - theirs).abs().mean()
+
+
+NAMES = ("bicubic", "back-projection", "matching", "pgcn")
+
+
+def table(folder: Path, preset: str = "draft", sheet: Path | None = None) -> tuple[str, dict[str, float]]:
+    """Markdown with PSNR, SSIM and RMSE (levels of 255) of each way, and the mean PSNR of each."""
+    rows, shown = [], []
+    sums = {name: torch.zeros(3) for name in NAMES}
+    for picture in PICTURES:
+        truth = truth_of(picture)
+        size = truth.shape[-2], truth.shape[-1]
+        low = resize(truth, (size[0] // FACTOR, size[1] // FACTOR))
+        pyramid = pyramid_of_pixels(low, None, folder, preset)
+        made = {
+            "bicubic": resize(low, size),
+            "back-projection": back_projected(resize(low, size), low),
+            "matching": matched(low, step_factor(pyramid)),
+            "pgcn": pyramid.superresolve(low, FACTOR),
+        }
+        cells = [picture]
+        for name, x in made.items():
+            figures = psnr(x, truth), ssim(x, truth), rmse(x, truth)
+            sums[name] += torch.tensor(figures)
+            cells.append(_cell(figures))
+        rows.append(cells)
+        shown.append(in_a_row([to_rgb(x) for x in (made["bicubic"], made["pgcn"], made["matching"], truth)], 256))
+    means = {name: (sums[name] / len(PICTURES)).tolist() for name in NAMES}
+    rows.append(["mean", *(_cell(mean) for mean in means.values())])
+    if sheet:
+        sheet.write_bytes(encode_png(in_rows(shown)))
+    return markdown(["picture", *NAMES], rows), {name: mean[0] for name, mean in means.items()}
+
+
+def _cell(figures: Sequence[float]) -> str:
+    return f"{figures[0]:.2f} / {figures[1]:.3f} / {figures[2]:.1f}"
+
+
+def main() -> None:
+    """Print the table, and write a sheet of all pictures where asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--preset", default="draft")
+    parser.add_argument("--keep", type=Path, required=True, help="a folder of trained pyramids, used again")
+    parser.add_argument("--sheet", type=Path, help="a PNG file: bicubic, ours, matching, truth")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    print(table(given.keep, given.preset, given.sheet)[0])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Pyramids of the bundled photographs for benchmarks of tasks: trained once, and kept where `pgcn apply` finds them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.pictures import EXAMPLES, photograph
+from jobs.pyramids import find_kept, keep, learn, pyramid_id
+from jobs.store import Store
+from pgcn import Pyramid, make_settings
+from pgcn.pyramid import resize
+
+NAMES = sorted(path.name for path in EXAMPLES.glob("*.jpg"))
+
+
+def pyramid_of(name: str, folder: Path, preset: str = "draft") -> tuple[Pyramid, Tensor]:
+    """The pyramid of a bundled photograph, and the photograph at its finest scale, `(1, 3, H, W)`."""
+    image = photograph(name)
+    sha256 = hashlib.sha256((EXAMPLES / name).read_bytes()).hexdigest()
+    pyramid = _kept(folder, pyramid_id(sha256, make_settings(preset), 0), image, None, preset)
+    return pyramid, resize(image, pyramid.sizes[-1])
+
+
+def pyramid_of_pixels(image: Tensor, mask: Tensor | None, folder: Path, preset: str = "draft") -> Pyramid:
+    """The pyramid of an image that is no file, its hole left out of the loss if it has one; named by the pixels."""
+    sha256, holes = (None if x is None else hashlib.sha256(x.numpy().tobytes()).hexdigest() for x in (image, mask))
+    assert sha256 is not None
+    return _kept(folder, pyramid_id(sha256, make_settings(preset), 0, holes), image, mask, preset)
+
+
+def _kept(folder: Path, name: str, image: Tensor, mask: Tensor | None, preset: str) -> Pyramid:
+    store = Store(str(folder))
+    found = find_kept(store, name)
+    if found is None:
+        torch.set_num_threads(1)
+        found = learn(image, mask, make_settings(preset), 0)
+        keep(store, name, found)
+    return found
+
+
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table, its first column to the left and the others to the right."""
+    lines = [f"| {' | '.join(columns)} |", "|---" + "|---:" * (len(columns) - 1) + "|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
