@@ -23,7 +23,7 @@ from jobs.commit import (
     withdraw,
     write_failure,
 )
-from jobs.failures import ConfigError, FailureClass, JobError
+from jobs.failures import POLICY, ConfigError, FailureClass, JobError
 from jobs.manifest import Ask, Entry, plan_source
 from jobs.sources import Source
 from jobs.spec import reseeded
@@ -138,7 +138,7 @@ def sort_out(store: Store, sources: list[Source], entries: list[Entry], ask: Ask
             plan.refused[job] = entry
         elif job in done:
             plan.done.add(job)
-        elif job in failed and not retry:
+        elif job in failed and not retry and not POLICY[failed[job].failure].again:
             plan.failed[job] = failed[job].message
         elif job not in plan.jobs:
             spec = entry.spec(source.location, ask)
