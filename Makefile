@@ -8,7 +8,7 @@ BIN     = $(VENV)/bin
 TORCH_INDEX ?=
 PIP     = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo bench tasks test lint types check install install-test clean
+.PHONY: demo bench tasks test lint types check faults soak install install-test clean
 
 demo: $(VENV)/.installed
 	@echo "Four photographs with the preset that fits this machine: a few minutes on two CPU cores."
@@ -32,6 +32,16 @@ types: $(VENV)/.installed-test
 
 check: $(VENV)/.installed-test
 	$(BIN)/pytest
+
+# Faults at named points, in a hundred cells: prints the table fault × point. Part of `make test`.
+faults: $(VENV)/.installed-test
+	$(BIN)/pytest -q tests/faults
+
+# More of them, strikes at real Ray clusters, and ten minutes at random. Not part of `make test`, which has to end
+# within a quarter of an hour on two cores: every strike at Ray waits for Ray to notice, some ten seconds each.
+# SOAK_S: seconds at random. SOAK_SEED: the same strikes in the same order.
+soak: $(VENV)/.installed-test
+	$(BIN)/pytest -q -m soak tests/faults -s
 
 install: $(VENV)/.installed
 install-test: $(VENV)/.installed-test

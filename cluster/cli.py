@@ -19,7 +19,7 @@ from cluster.status import Status, failed_for_good, find_image, require_run
 from cluster.status import status as read_status
 from cluster.stopping import Limits, StopSignal
 from jobs.commit import committed
-from jobs.failures import ConfigError, JobError
+from jobs.failures import ConfigError, JobError, StoreError
 from jobs.manifest import read_manifest
 from jobs.spec import MAX_SEED
 from jobs.store import Store
@@ -161,10 +161,15 @@ def _after(out: str) -> None:
     store = Store(out)
     out = store.url.rstrip("/")
     console.print(f"Gallery: {visible(out)}/gallery/index.html", highlight=False, markup=False)
-    results = store.parquet("tables/results")
-    if results is None or results.count_rows() == 0:
+    columns = ["image_id", "width", "height", *FIGURES, "wall_s"]
+    try:
+        found = store.read_parquet("tables/results", lambda data: (data.count_rows(), data.head(10, columns=columns)))
+    except StoreError as error:  # the run is done all the same
+        console.print(visible(str(error)), highlight=False, markup=False)
         return
-    rows = results.head(10, columns=["image_id", "width", "height", *FIGURES, "wall_s"])
+    if found is None or found[0] == 0:
+        return
+    total, rows = found
     table = Table(box=None, header_style="bold", title=None)
     for name in ("image", "size", "Fréchet", "copy", "diversity", "seconds"):
         table.add_column(name, justify="left" if name == "image" else "right")
@@ -174,8 +179,8 @@ def _after(out: str) -> None:
             escape(visible(row["image_id"])), f"{row['width']}x{row['height']}", *figures, f"{row['wall_s']:.0f}"
         )
     console.print(table)
-    if results.count_rows() > rows.num_rows:
-        console.print(f"… and {results.count_rows() - rows.num_rows} more", highlight=False)
+    if total > rows.num_rows:
+        console.print(f"… and {total - rows.num_rows} more", highlight=False)
     name = rows.column("image_id")[0].as_py()
     pgcn = "pgcn" if shutil.which("pgcn") else sys.argv[0]
     console.print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from jobs.commit import (
     withdraw,
     write_failure,
 )
-from jobs.failures import ConfigError, FailureClass, JobError
+from jobs.failures import POLICY, ConfigError, FailureClass, JobError
 from jobs.manifest import Ask, Entry, plan_source
 from jobs.sources import Source
 from jobs.spec import reseeded
@@ -49,6 +50,7 @@ class Plan:
     failed: dict[str, str] = field(default_factory=dict)  # job id -> why; not tried again without --retry
     refused: dict[str, Entry] = field(default_factory=dict)
     unrecorded: list[Entry] = field(default_factory=list)  # refused, and no failure in the bucket says so yet
+    failed_before: set[str] = field(default_factory=set)  # jobs with a failure in the bucket, final or not
 
     def fate(self, entry: Entry) -> str:
         """What follows for one image, in words."""
@@ -131,14 +133,14 @@ def sort_out(store: Store, sources: list[Source], entries: list[Entry], ask: Ask
         done -= broken
     before = read_failures(store, {entry.job_id for entry in entries} - done)
     failed = final_failures(before)
-    plan = Plan(entries=entries)
+    plan = Plan(entries=entries, failed_before=set(before))
     for source, entry in zip(sources, entries, strict=True):
         job = entry.job_id
         if entry.problem is not None:
             plan.refused[job] = entry
         elif job in done:
             plan.done.add(job)
-        elif job in failed and not retry:
+        elif job in failed and not retry and not POLICY[failed[job].failure].again:
             plan.failed[job] = failed[job].message
         elif job not in plan.jobs:
             spec = entry.spec(source.location, ask)
@@ -170,10 +172,17 @@ def record_refusals(store: Store, plan: Plan) -> None:
         assert entry.problem is not None
         failure = Failure(
             job_id=entry.job_id,
-            attempt=new_attempt(),
+            attempt=new_attempt() if entry.job_id in plan.failed_before else _first_refusal(entry.problem),
             failure=FailureClass.INPUT,
             final=True,
             message=entry.problem,
             failed_at=now(),
         )
         write_failure(store, failure)
+
+
+def _first_refusal(problem: str) -> str:
+    """The attempt that a first refusal is filed under, before all others: one name, and so one reason for an image,
+    also where two drivers refuse it at once, or a listing does not show yet that another did.
+    """
+    return f"00000000T000000-{hashlib.sha256(problem.encode()).hexdigest()[:6]}"

@@ -37,11 +37,13 @@ class Policy:
     """What follows a failure of one class.
 
     `retries` is how often the job is tried again (None: without limit), `remedy` what the next attempt
-    changes: "reseed" (new seed, half the step), "whole_gpu", "double_memory", "backoff", or nothing.
+    changes: "reseed" (new seed, half the step), "whole_gpu", "double_memory", "backoff", or nothing. `again`:
+    the same command tries the job again, also after the last retry, since nothing is wrong with its image.
     """
 
     retries: int | None
     remedy: str = ""
+    again: bool = False
 
 
 POLICY: dict[FailureClass, Policy] = {
@@ -53,7 +55,7 @@ POLICY: dict[FailureClass, Policy] = {
     FailureClass.PREEMPTED: Policy(None),
     FailureClass.WORKER_LOST: Policy(3),
     FailureClass.TIMEOUT: Policy(1),
-    FailureClass.STORE: Policy(5, "backoff"),
+    FailureClass.STORE: Policy(5, "backoff", again=True),
     FailureClass.BUG: Policy(1),
 }
 

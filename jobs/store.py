@@ -138,13 +138,21 @@ class Store:
         """The files `prefix/*.parquet` as one dataset, None where there are none.
 
         Nothing but the first file's schema is read before rows are asked for. DuckDB queries it by the name of
-        a variable that holds it. Reading rows later raises pyarrow's own `OSError`.
+        a variable that holds it. Reading rows later raises pyarrow's own `OSError`, or the storage's error.
         """
+        files = self._parquet_files(prefix)
+        return self._patiently(lambda folder: folder.parquet(files)) if files else None
+
+    def read_parquet(self, prefix: str, read: Callable[[ds.Dataset], T]) -> T | None:
+        """What `read` makes of that dataset: rows are read with the same patience as objects. None without files."""
+        files = self._parquet_files(prefix)
+        return self._patiently(lambda folder: read(folder.parquet(files))) if files else None
+
+    def _parquet_files(self, prefix: str) -> Sequence[str]:
         parent = PurePosixPath(prefix)
-        files = [
+        return [
             path for path in self.list(prefix) if PurePosixPath(path).parent == parent and path.endswith(".parquet")
         ]
-        return self._patiently(lambda folder: folder.parquet(files)) if files else None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": {}}

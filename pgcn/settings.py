@@ -115,7 +115,7 @@ class Settings(BaseModel):
 _small_budget = Settings(
     max_size=64,
     min_size=12,
-    scales=4,
+    scales=5,
     width="narrow",
     warm_start=True,
     # Few steps, each thirty times the published one: what decided most in the trials of docs/trainer.md.
@@ -128,17 +128,15 @@ _small_budget = Settings(
     recovery_steps=10,
     recovery_every=2,
     recovery_weight=0.5,
-    iterations=72,
-    iteration_growth=1.8,
+    iterations=90,
+    iteration_growth=1.45,
     # A net that comes warm from the scale below is thrown out of it by Adam's first steps.
     warm_up=20,
 )
 
 PRESETS: dict[str, Settings] = {
     "draft": _small_budget,
-    "small": _small_budget.model_copy(
-        update={"max_size": 128, "scales": 6, "iterations": 60, "iteration_growth": 1.45}
-    ),
+    "small": _small_budget.model_copy(update={"max_size": 128, "scales": 6, "iterations": 60}),
     "best": Settings(
         precision="bfloat16",
         warm_start=True,

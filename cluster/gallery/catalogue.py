@@ -87,11 +87,11 @@ def read_catalogue(store: Store) -> Catalogue:
 
 
 def _read(store: Store, name: str, columns: list[str]) -> pa.Table:
-    dataset = store.parquet(f"tables/{name}")
-    if dataset is None:
+    table = store.read_parquet(f"tables/{name}", lambda dataset: dataset.to_table(columns=columns))
+    if table is None:
         schema = {"results": RESULTS, "manifest": MANIFEST, "failures": FAILURES}[name]
         return pa.schema([schema.field(column) for column in columns]).empty_table()
-    return dataset.to_table(columns=columns)
+    return table
 
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:

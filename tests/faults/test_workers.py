@@ -1,0 +1,76 @@
+"""Workers that die, hang, run out of memory or meet a bug: the command that is under way makes up for it."""
+
+import pytest
+
+from jobs.commit import read_failures
+from tests.faults.points import Strike
+
+LOST = ["an image is read", "mid-scale", "a restart point is written", "between the artifacts", "during the commit"]
+
+
+def failures(batch):
+    """Classes of failures that were no image's fault."""
+    found = [each for those in read_failures(batch.store).values() for each in those]
+    return [(str(each.failure), each.final) for each in found if each.failure != "INPUT"]
+
+
+@pytest.mark.parametrize(
+    ("act", "point", "failure"),
+    [
+        *[("SIGKILL", point, "WORKER_LOST") for point in [*LOST, "after the commit"]],
+        ("killed for memory", "mid-scale", "HOST_OOM"),
+        ("machine taken back", "mid-scale", "PREEMPTED"),
+        ("hangs", "an image is read", "TIMEOUT"),
+        ("hangs", "during the commit", "TIMEOUT"),
+    ],
+)
+def test_a_worker_that_is_lost_is_replaced(disk, table, tmp_path, act, point, failure):
+    """Two workers, each a process; one is struck, once."""
+    strike = Strike(act, point, tmp_path / "struck")
+    name = "hangs for 2 s" if act == "hangs" else act
+    with table.cell(f"worker: {name}", point) as cell:
+        code, output = disk.run("--silence-timeout", "2", workers=2, strike=strike)
+        assert strike.struck
+        assert code == 3, output
+        assert failures(disk) == [(failure, False)], output
+        disk.is_as_if_nothing_happened(cell)
+
+
+@pytest.mark.parametrize(
+    ("act", "point", "failure"),
+    [
+        ("CUDA out of memory", "mid-scale", "GPU_OOM"),
+        ("CUDA error", "mid-scale", "WORKER_LOST"),
+        ("out of memory", "an image is read", "HOST_OOM"),
+        ("out of memory", "after samples, before commit", "HOST_OOM"),
+        ("a bug", "between the artifacts", "BUG"),
+        ("full disk", "a restart point is written", "STORE"),
+        ("full disk", "during the commit", "STORE"),
+    ],
+)
+def test_what_a_worker_raises_once_is_tried_again(disk, table, tmp_path, act, point, failure):
+    strike = Strike(act, point, tmp_path / "struck")
+    with table.cell(f"worker: {act}", point) as cell:
+        code, output = disk.run(strike=strike)
+        assert strike.struck
+        assert code == 3, output
+        assert failures(disk) == [(failure, False)], output
+        disk.is_as_if_nothing_happened(cell)
+
+
+@pytest.mark.parametrize(
+    "point",
+    ["the manifest is written", "a refusal is written", "a restart point is written", "during the commit",
+     "during gather", "the gallery is built"],
+)  # fmt: skip
+def test_a_disk_that_stays_full_stops_the_run_and_it_goes_on_when_there_is_room(disk, table, tmp_path, point):
+    strike = Strike("full disk", point, tmp_path / "struck", lasting=True)
+    with table.cell("full disk, until there is room", point) as cell:
+        code, output = disk.run(strike=strike)
+        assert strike.struck
+        assert code in (2, 4), output
+        assert "the disk is full: free some space" in output
+        assert "Traceback" not in output
+        code, output = disk.run()
+        assert code == 3, output
+        disk.is_as_if_nothing_happened(cell)
