@@ -62,32 +62,49 @@ PASSING = {
 }
 
 
+def mixed(turn):
+    """For every point one of the faults that it can meet, another one at each turn."""
+    faults = list(PASSING)
+    cells = []
+    for index, point in enumerate(REQUESTS):
+        possible = [fault for fault in faults if point in PASSING[fault]]
+        cells.append((possible[(index + turn) % len(possible)], point))
+    return cells
+
+
+RUNS = {
+    "mixed": mixed(0),
+    "mixed otherwise": mixed(2),
+    **{fault: [(fault, point) for point in points] for fault, points in PASSING.items()},
+}
+
+
 def soaking(values, *names):
     """Parameters of which `names` are for `make soak`: they take the way of others, and `make test` has its limit."""
     return [pytest.param(value, marks=[pytest.mark.soak] if value in names else []) for value in values]
 
 
-@pytest.mark.parametrize("fault", soaking(PASSING, "503 SlowDown"))
-def test_a_fault_that_passes_is_not_noticed(bucket, proxy, table, tmp_path, fault):
+@pytest.mark.parametrize("name", soaking(RUNS, *PASSING))
+def test_a_fault_that_passes_is_not_noticed(bucket, proxy, table, tmp_path, name):
     """At every point of one run, twice in a row: more than one layer alone makes up for."""
-    rules = {}
+    rules = []
     with ExitStack() as cells:
-        cell = {point: cells.enter_context(table.cell(f"{fault}, passing", point)) for point in PASSING[fault]}
-        for point in cell:
+        for fault, point in RUNS[name]:
+            cell = cells.enter_context(table.cell(f"{fault}, passing", point))
             method, pattern, skip = requests_of(bucket, point)
-            rules[point] = proxy.strike(fault, method, pattern, times=2, skip=skip)
+            rules.append((point, cell, proxy.strike(fault, method, pattern, times=2, skip=skip)))
         with suppress(PowerCut):  # so that there is a restart point to be read
             bucket.run(strike=Strike("power cut", "mid-scale", tmp_path / "cut", nth=2))
         code, output = bucket.run()
-        for point, rule in rules.items():
+        for point, cell, rule in rules:
             assert rule.struck == 2, (point, proxy.asked)
-            cell[point].lost_s = rule.delay_s
+            cell.lost_s = rule.delay_s
         assert code == 3, output
         assert "2 done, 1 failed" in output
         bucket.is_as_if_nothing_happened()
 
 
-SILENT = ["an image is read", "a restart point is written", "the commit is written", "tables are read"]
+SILENT = ["a restart point is written", "tables are read"]
 
 
 def test_a_server_that_is_silent_for_once_is_asked_again(bucket, proxy, table, impatient):
@@ -117,7 +134,10 @@ LASTING = {
 """The exit code of a command that cannot get past these points."""
 
 
-@pytest.mark.parametrize("point", soaking(LASTING, "an image is read", "samples are written", "results are gathered"))
+@pytest.mark.parametrize(
+    "point",
+    soaking(LASTING, "an image is read", "a restart point is written", "samples are written", "results are gathered"),
+)
 def test_a_fault_that_stays_ends_in_a_sentence_and_the_same_command_goes_on(
     bucket, proxy, table, impatient, monkeypatch, point
 ):
@@ -157,7 +177,7 @@ STALE = {
 }
 
 
-@pytest.mark.parametrize("folder", STALE)
+@pytest.mark.parametrize("folder", soaking(STALE, "checkpoints", "manifest"))
 def test_a_stale_listing_costs_time_and_nothing_else(bucket, proxy, table, tmp_path, folder):
     """A command is cut off; to the next one, listings of one folder are as they were before the first."""
     with table.cell("stale listing", folder) as cell:
