@@ -8,7 +8,7 @@ BIN     = $(VENV)/bin
 TORCH_INDEX ?=
 PIP     = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test lint types check install install-test clean
+.PHONY: demo test lint types check scale install install-test clean
 
 demo: $(VENV)/.installed
 	@echo "Four photographs at 48 px: smaller than the preset draft (64 px), so that two cores take minutes."
@@ -25,6 +25,10 @@ types: $(VENV)/.installed-test
 
 check: $(VENV)/.installed-test
 	$(BIN)/pytest
+
+# What a run of 1,000 and 10,000 images costs besides training: some minutes. docs/scale.md says what follows.
+scale: $(VENV)/.installed
+	@$(BIN)/python -m benchmarks.scale
 
 install: $(VENV)/.installed
 install-test: $(VENV)/.installed-test
