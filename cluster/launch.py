@@ -16,6 +16,7 @@ from cluster.plan import record_refusals
 from cluster.progress import Tracker
 from cluster.queue import Queue
 from cluster.request import Prepared, Request, make_plan, prepare
+from cluster.spread import where_it_pays
 from cluster.stopping import StopSignal
 from jobs.commit import committed
 from jobs.failures import StoreError
@@ -80,9 +81,11 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
         if trouble is None and tracker.committed_jobs - committed(store):
             trouble = f"Workers are done, but {store.url} has nothing of it: use a bucket, or a folder that all share."
         if trouble is None:
-            damaged = finish(store)
+            damaged = finish(store, where_it_pays)
     except StoreError as error:
         trouble = str(error)
+    except RayError as error:
+        trouble = f"Tables and gallery could not be built on the cluster: {first_line(error)}"
     trouble = trouble or queue.stopped
     if trouble is not None:
         code = _stopped(console, trouble)

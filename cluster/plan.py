@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
-
-import ray
-from ray.exceptions import RayTaskError
+from functools import partial
 
 from cluster.gather import BUILT
 from cluster.queue import Job, Need
+from cluster.spread import over_ray
 from jobs.commit import (
     Failure,
     committed,
@@ -23,7 +20,7 @@ from jobs.commit import (
     withdraw,
     write_failure,
 )
-from jobs.failures import ConfigError, FailureClass, JobError
+from jobs.failures import ConfigError, FailureClass
 from jobs.manifest import Ask, Entry, plan_source
 from jobs.sources import Source
 from jobs.spec import reseeded
@@ -85,29 +82,8 @@ def look_at(items: list[Item], ask: Ask) -> list[Entry]:
 
 def with_ray(items: list[Item], ask: Ask) -> list[Entry]:
     """Look at all images in tasks of the cluster, so that reading and hashing cost the driver nothing."""
-    task = ray.remote(num_cpus=1, max_retries=3)(look_at)
-    chunks = list(_chunks(items))
-    entries: list[list[Entry]] = [[] for _ in chunks]
-    waiting: dict[Any, int] = {}
-    limit = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
-    todo = deque(enumerate(chunks))
-    while todo or waiting:
-        while todo and len(waiting) < limit:
-            index, chunk = todo.popleft()
-            waiting[task.remote(chunk, ask)] = index
-        (ready, *_), _ = ray.wait(list(waiting), num_returns=1)
-        try:
-            entries[waiting.pop(ready)] = ray.get(ready)
-        except RayTaskError as error:
-            if isinstance(error.cause, JobError):
-                raise error.cause from None  # Ray's own text of it is a traceback
-            raise
-    return [entry for chunk in entries for entry in chunk]
-
-
-def _chunks(items: list[Item]) -> Iterator[list[Item]]:
-    for at in range(0, len(items), CHUNK):
-        yield items[at : at + CHUNK]
+    chunks = [items[at : at + CHUNK] for at in range(0, len(items), CHUNK)]
+    return [entry for chunk in over_ray(partial(look_at, ask=ask), chunks) for entry in chunk]
 
 
 def check_overrides(sources: Iterable[Source], ask: Ask) -> None:
