@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 
 from cluster.gather import BUILT
 from cluster.queue import Job, Need
@@ -21,7 +21,7 @@ from jobs.commit import (
     write_failure,
 )
 from jobs.failures import ConfigError, FailureClass
-from jobs.manifest import Ask, Entry, plan_source
+from jobs.manifest import Ask, Entry, plan_source, settings_of
 from jobs.sources import Source
 from jobs.spec import reseeded
 from jobs.store import Store
@@ -121,9 +121,7 @@ def sort_out(store: Store, sources: list[Source], entries: list[Entry], ask: Ask
             for failure in before.get(job, []):
                 # The same seed and step would diverge in the same way.
                 spec = reseeded(spec) if failure.failure is FailureClass.NUMERIC else spec
-            sizes = trained_sizes(entry)
-            work = training_operations(sizes, spec.settings)
-            shape = f"{spec.settings.model_dump_json()} {sizes}"
+            work, shape = _work_and_shape(spec.settings, tuple(trained_sizes(entry)))
             plan.jobs[job] = Job(spec, entry.image_id, work, need, shape)
     # Those that failed before come last: they must not keep the others from their turn.
     plan.jobs = dict(sorted(plan.jobs.items(), key=lambda item: item[0] in before))
@@ -137,7 +135,13 @@ def trained_sizes(entry: Entry) -> list[Size]:
     """The sizes of an image's pyramid."""
     assert entry.height is not None
     assert entry.width is not None
-    return scale_sizes(entry.height, entry.width, Settings.model_validate_json(entry.settings))
+    return scale_sizes(entry.height, entry.width, settings_of(entry.settings))
+
+
+@lru_cache(maxsize=1024)
+def _work_and_shape(settings: Settings, sizes: tuple[Size, ...]) -> tuple[float, str]:
+    """What `Job` calls so; kept, since a bucket's images often have few sizes, and then share one text too."""
+    return training_operations(list(sizes), settings), f"{settings.model_dump_json()} {list(sizes)}"
 
 
 def record_refusals(store: Store, plan: Plan) -> None:
