@@ -39,7 +39,8 @@ from jobs.store import Store
 SAMPLED_S = 0.5
 """Between two looks at the memory of all processes."""
 
-REQUEST = re.compile(r'"(GET|PUT|POST|DELETE|HEAD) (\S+) HTTP')
+REQUEST = re.compile(r'"(?:\x1b\[\d+m)*(GET|PUT|POST|DELETE|HEAD) (\S+) HTTP')
+"""A request in moto's log, which shows some in colours."""
 
 
 def main() -> None:
