@@ -8,7 +8,7 @@ BIN     = $(VENV)/bin
 TORCH_INDEX ?=
 PIP     = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo bench tasks test lint types check faults soak install install-test clean
+.PHONY: demo bench tasks test lint types check faults soak scale install install-test clean
 
 demo: $(VENV)/.installed
 	@echo "Four photographs with the preset that fits this machine: a few minutes on two CPU cores."
@@ -42,6 +42,10 @@ faults: $(VENV)/.installed-test
 # SOAK_S: seconds at random. SOAK_SEED: the same strikes in the same order.
 soak: $(VENV)/.installed-test
 	$(BIN)/pytest -q -m soak tests/faults -s
+
+# What a run of 1,000 and 10,000 images costs besides training: some minutes. docs/scale.md says what follows.
+scale: $(VENV)/.installed
+	@$(BIN)/python -m benchmarks.scale
 
 install: $(VENV)/.installed
 install-test: $(VENV)/.installed-test

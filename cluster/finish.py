@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from cluster.gallery import build_gallery
 from cluster.gather import gather, is_current, mark_current, records_now
+from cluster.spread import Spread, here
 from jobs.store import Store
 
 
-def finish(store: Store) -> list[str]:
+def finish(store: Store, spread: Spread = here) -> list[str]:
     """Build tables and gallery where they are not current; returns sentences for results that are damaged."""
     records = records_now(store)
     if is_current(store, records):
         return []
-    found = gather(store)
-    build_gallery(store)
+    found = gather(store, spread)
+    build_gallery(store, spread=spread)
     if not found.problems:
         mark_current(store, records)
     return found.problems

@@ -1,76 +1,52 @@
 """The gatherer: builds `tables/` from the manifest, commits and failures, at any moment of a run.
 
 Tables are what the records say, in the manifest's order, in parts of bounded size: two gathers of the same
-records write the same bytes, and a table can be deleted and built again.
+records write the same bytes, and a table can be deleted and built again. Samples and metrics, which are nearly all
+of the bytes, go from the attempts to their parts in slices of some hundred jobs, wherever those are worked on.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
+from cluster.parts import PartWriter, complete
+from cluster.spread import Spread, here
 from jobs import schemas
 from jobs.ahead import ahead
 from jobs.commit import Commit, Failure, committed, read_artifact, read_commit, read_failures
 from jobs.manifest import Entry, read_manifest
 from jobs.store import Store
 
-PART_BYTES = 64 * 1024**2
-PART_ROWS = 100_000
-ROWS_TOGETHER = 1000
+SLICE = 250
+"""Jobs of one slice. Part of the tables' layout: with another number, the same rows are in other parts."""
+
 BUILT = "tables/built.json"
 
 
-class PartWriter:
-    """Writes one table as `part-00000.parquet`, `part-00001.parquet`, …, each whole, each of bounded size."""
+@dataclass(frozen=True)
+class Slice:
+    """Some jobs that follow each other in the manifest's order, each with its images: `image_id` and `uri`."""
 
-    def __init__(self, store: Store, name: str) -> None:
-        self._store = store
-        self._name = name
-        self._schema = schemas.TABLES[name]
-        self._rows: list[dict[str, Any]] = []
-        self._tables: list[pa.Table] = []
-        self._pending = (0, 0)  # rows and bytes of `_tables`
-        self._written: list[str] = []
-        self.rows = 0
+    number: int
+    jobs: dict[str, list[tuple[str, str]]]
 
-    def add(self, data: pa.Table) -> None:
-        """Add rows; a part is written when enough have come."""
-        self._tables.append(data)
-        self._pending = self._pending[0] + data.num_rows, self._pending[1] + data.nbytes
-        self.rows += data.num_rows
-        if self._pending[0] >= PART_ROWS or self._pending[1] >= PART_BYTES:
-            self._write()
 
-    def add_rows(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Add rows given as mappings, kept together until they make a table worth having."""
-        self._rows += rows
-        if len(self._rows) >= ROWS_TOGETHER:
-            self._make_table()
+@dataclass(frozen=True)
+class Gathering:
+    """What came of a slice: rows of the small tables, and parts written and rows in them of the large ones."""
 
-    def finish(self) -> None:
-        """Write what is left (an empty part where there is nothing: the columns are there), remove what is stale."""
-        self._make_table()
-        if self._pending[0] or not self._written:
-            self._write()
-        existing = self._store.list(f"tables/{self._name}")
-        self._store.delete([path for path in existing if path not in self._written])
-
-    def _make_table(self) -> None:
-        rows, self._rows = self._rows, []
-        self.add(schemas.table(rows, self._schema))
-
-    def _write(self) -> None:
-        data = pa.concat_tables([self._schema.empty_table(), *self._tables])
-        path = f"tables/{self._name}/part-{len(self._written):05d}.parquet"
-        self._store.put(path, schemas.parquet_bytes(data))
-        self._written.append(path)
-        self._tables, self._pending = [], (0, 0)
+    results: pa.Table
+    attempts: pa.Table
+    parts: dict[str, list[str]]
+    rows: dict[str, int]
+    damaged: list[str]
 
 
 @dataclass
@@ -81,8 +57,8 @@ class Gathered:
     problems: list[str] = field(default_factory=list)
 
 
-def gather(store: Store) -> Gathered:
-    """Build all tables. Holds the manifest and the failures, and otherwise one part and a few jobs in memory.
+def gather(store: Store, spread: Spread = here) -> Gathered:
+    """Build all tables. Holds the manifest, the failures and the small tables' next parts in memory.
 
     A damaged record is left out and named in `problems`; its job counts as not done.
     """
@@ -95,14 +71,15 @@ def gather(store: Store) -> Gathered:
     failures = read_failures(store, by_job)
     writers = {name: PartWriter(store, name) for name in schemas.TABLES}
 
-    writers["manifest"].add_rows(asdict(entry) for entry in entries)
-    read = [job for job in by_job if job in done]
-    for job, (commit, tables) in zip(read, ahead(lambda job: _read_job(store, job), read), strict=True):
-        if commit is None or tables is None:
+    writers["manifest"].add_rows(vars(entry) for entry in entries)
+    for part in spread(partial(gather_slice, store), list(_slices(by_job, done))):
+        writers["results"].add(part.results)
+        writers["attempts"].add(part.attempts)
+        for name, paths in part.parts.items():
+            writers[name].adopt(paths, part.rows[name])
+        for job in part.damaged:
             found.problems.append(f"job {job} ({by_job[job][0].image_id}): its commit or what it names is damaged")
             done.discard(job)
-            continue
-        _add_commit(writers, commit, tables, by_job[job])
     for job, images in by_job.items():
         for failure in failures.get(job, []):
             writers["attempts"].add_rows([_attempt_row(failure)])
@@ -110,8 +87,44 @@ def gather(store: Store) -> Gathered:
                 writers["failures"].add_rows(_failure_rows(failure, images))
     for name, writer in writers.items():
         writer.finish()
+        complete(store, name, writer.written)
         found.rows[name] = writer.rows
     return found
+
+
+def _slices(by_job: dict[str, list[Entry]], done: set[str]) -> Iterator[Slice]:
+    listed = [job for job in by_job if job in done]
+    for number, at in enumerate(range(0, len(listed), SLICE)):
+        jobs = listed[at : at + SLICE]
+        yield Slice(number, {job: [(entry.image_id, entry.uri) for entry in by_job[job]] for job in jobs})
+
+
+def gather_slice(store: Store, slice_: Slice) -> Gathering:
+    """Read some commits and what they name, and write their parts of samples and metrics."""
+    writers = {name: PartWriter(store, name, slice_.number) for name in ("samples", "metrics")}
+    results: list[dict[str, Any]] = []
+    attempts: list[dict[str, Any]] = []
+    damaged: list[str] = []
+    read = ahead(lambda job: _read_job(store, job), slice_.jobs)
+    for (job, images), (commit, tables) in zip(slice_.jobs.items(), read, strict=True):
+        if commit is None or tables is None:
+            damaged.append(job)
+            continue
+        samples, metrics = tables
+        image_id = pa.array([images[0][0]] * samples.num_rows, pa.string())
+        writers["samples"].add(samples.add_column(0, "image_id", image_id).cast(schemas.TABLES["samples"]))
+        writers["metrics"].add(metrics.cast(schemas.METRICS))
+        results += [{**commit.result, "image_id": name, "uri": uri} for name, uri in images]
+        attempts.append(_committed_row(commit))
+    for writer in writers.values():
+        writer.finish()
+    return Gathering(
+        schemas.table(results, schemas.RESULTS),
+        schemas.table(attempts, schemas.ATTEMPTS),
+        {name: writer.written for name, writer in writers.items()},
+        {name: writer.rows for name, writer in writers.items()},
+        damaged,
+    )
 
 
 def is_current(store: Store, records: bytes) -> bool:
@@ -148,25 +161,14 @@ def _read_job(store: Store, job: str) -> tuple[Commit | None, tuple[pa.Table, pa
     return commit, (samples, metrics)
 
 
-def _add_commit(
-    writers: dict[str, PartWriter], commit: Commit, tables: tuple[pa.Table, pa.Table], images: list[Entry]
-) -> None:
-    samples, metrics = tables
-    writers["results"].add_rows({**commit.result, "image_id": entry.image_id, "uri": entry.uri} for entry in images)
-    image_id = pa.array([images[0].image_id] * samples.num_rows, pa.string())
-    writers["samples"].add(samples.add_column(0, "image_id", image_id).cast(schemas.TABLES["samples"]))
-    writers["metrics"].add(metrics.cast(schemas.METRICS))
-    writers["attempts"].add_rows(
-        [
-            {
-                "job_id": commit.job_id,
-                "attempt": commit.attempt,
-                "state": "committed",
-                "wall_s": commit.result.get("wall_s"),
-                "ended_at": commit.result.get("committed_at"),
-            }
-        ]
-    )
+def _committed_row(commit: Commit) -> dict[str, Any]:
+    return {
+        "job_id": commit.job_id,
+        "attempt": commit.attempt,
+        "state": "committed",
+        "wall_s": commit.result.get("wall_s"),
+        "ended_at": commit.result.get("committed_at"),
+    }
 
 
 def _attempt_row(failure: Failure) -> dict[str, Any]:

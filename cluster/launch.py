@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+import pyarrow as pa
 from ray.exceptions import RayError
 from rich.console import Console
 
@@ -16,6 +17,7 @@ from cluster.plan import record_refusals
 from cluster.progress import Tracker
 from cluster.queue import Queue
 from cluster.request import Prepared, Request, make_plan, prepare
+from cluster.spread import where_it_pays
 from cluster.stopping import StopSignal
 from jobs.commit import committed
 from jobs.failures import StoreError
@@ -61,6 +63,7 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
     except RayError as error:
         return _stopped(console, f"The images could not be looked at on the cluster: {first_line(error)}")
     add_to_manifest(store, plan.entries, prepared.known)
+    pa.default_memory_pool().release_unused()  # what building tables took would be kept, for as long as jobs take
     record_refusals(store, plan)
     console.print(plan.summary(), highlight=False, markup=False)
 
@@ -76,13 +79,16 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
         console.print(f"Interrupted: {counts}", highlight=False)
         return Exit.INTERRUPTED
     damaged: list[str] = []
+    del prepared, plan, jobs  # tables and gallery read anew what they need of it
     try:
         if trouble is None and tracker.committed_jobs - committed(store):
             trouble = f"Workers are done, but {store.url} has nothing of it: use a bucket, or a folder that all share."
         if trouble is None:
-            damaged = finish(store)
+            damaged = finish(store, where_it_pays)
     except StoreError as error:
         trouble = str(error)
+    except (RayError, ConnectionError) as error:
+        trouble = f"Tables and gallery could not be built on the cluster: {first_line(error)}"
     trouble = trouble or queue.stopped
     if trouble is not None:
         code = _stopped(console, trouble)

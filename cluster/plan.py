@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
-
-import ray
-from ray.exceptions import RayTaskError
+from functools import lru_cache, partial
 
 from cluster.gather import BUILT
 from cluster.queue import Job, Need
+from cluster.spread import over_ray
 from jobs.commit import (
     Failure,
     committed,
@@ -24,8 +21,8 @@ from jobs.commit import (
     withdraw,
     write_failure,
 )
-from jobs.failures import POLICY, ConfigError, FailureClass, JobError
-from jobs.manifest import Ask, Entry, plan_source
+from jobs.failures import POLICY, ConfigError, FailureClass
+from jobs.manifest import Ask, Entry, plan_source, settings_of
 from jobs.sources import Source
 from jobs.spec import reseeded
 from jobs.store import Store
@@ -87,29 +84,8 @@ def look_at(items: list[Item], ask: Ask) -> list[Entry]:
 
 def with_ray(items: list[Item], ask: Ask) -> list[Entry]:
     """Look at all images in tasks of the cluster, so that reading and hashing cost the driver nothing."""
-    task = ray.remote(num_cpus=1, max_retries=3)(look_at)
-    chunks = list(_chunks(items))
-    entries: list[list[Entry]] = [[] for _ in chunks]
-    waiting: dict[Any, int] = {}
-    limit = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
-    todo = deque(enumerate(chunks))
-    while todo or waiting:
-        while todo and len(waiting) < limit:
-            index, chunk = todo.popleft()
-            waiting[task.remote(chunk, ask)] = index
-        (ready, *_), _ = ray.wait(list(waiting), num_returns=1)
-        try:
-            entries[waiting.pop(ready)] = ray.get(ready)
-        except RayTaskError as error:
-            if isinstance(error.cause, JobError):
-                raise error.cause from None  # Ray's own text of it is a traceback
-            raise
-    return [entry for chunk in entries for entry in chunk]
-
-
-def _chunks(items: list[Item]) -> Iterator[list[Item]]:
-    for at in range(0, len(items), CHUNK):
-        yield items[at : at + CHUNK]
+    chunks = [items[at : at + CHUNK] for at in range(0, len(items), CHUNK)]
+    return [entry for chunk in over_ray(partial(look_at, ask=ask), chunks) for entry in chunk]
 
 
 def check_overrides(sources: Iterable[Source], ask: Ask) -> None:
@@ -147,9 +123,7 @@ def sort_out(store: Store, sources: list[Source], entries: list[Entry], ask: Ask
             for failure in before.get(job, []):
                 # The same seed and step would diverge in the same way.
                 spec = reseeded(spec) if failure.failure is FailureClass.NUMERIC else spec
-            sizes = trained_sizes(entry)
-            work = training_operations(sizes, spec.settings)
-            shape = f"{spec.settings.model_dump_json()} {sizes}"
+            work, shape = _work_and_shape(spec.settings, tuple(trained_sizes(entry)))
             plan.jobs[job] = Job(spec, entry.image_id, work, need, shape)
     # Those that failed before come last: they must not keep the others from their turn.
     plan.jobs = dict(sorted(plan.jobs.items(), key=lambda item: item[0] in before))
@@ -163,7 +137,13 @@ def trained_sizes(entry: Entry) -> list[Size]:
     """The sizes of an image's pyramid."""
     assert entry.height is not None
     assert entry.width is not None
-    return scale_sizes(entry.height, entry.width, Settings.model_validate_json(entry.settings))
+    return scale_sizes(entry.height, entry.width, settings_of(entry.settings))
+
+
+@lru_cache(maxsize=1024)
+def _work_and_shape(settings: Settings, sizes: tuple[Size, ...]) -> tuple[float, str]:
+    """What `Job` calls so; kept, since a bucket's images often have few sizes, and then share one text too."""
+    return training_operations(list(sizes), settings), f"{settings.model_dump_json()} {list(sizes)}"
 
 
 def record_refusals(store: Store, plan: Plan) -> None:

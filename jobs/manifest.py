@@ -7,9 +7,11 @@ was mended, added or asked for with another seed is seen as it is now.
 from __future__ import annotations
 
 import hashlib
+import sys
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +24,9 @@ from jobs.spec import JobSpec, SamplePlan, job_id
 from jobs.store import Store
 from jobs.urls import is_web
 from pgcn.settings import Settings, make_settings
+
+PART_ROWS = 50_000
+"""Rows of one part of the manifest: some kilobytes a row are in memory while it is written."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +56,16 @@ class Entry:
             location=location,
             uri=self.uri,
             preset=ask.preset,
-            settings=Settings.model_validate_json(self.settings),
+            settings=settings_of(self.settings),
             seed=self.seed,
             plan=ask.plan,
         )
+
+
+@lru_cache(maxsize=256)
+def settings_of(text: str) -> Settings:
+    """The settings in a row of the manifest: rows that have the same share one object, which nobody can change."""
+    return Settings.model_validate_json(text)
 
 
 @dataclass(frozen=True)
@@ -93,7 +104,7 @@ def plan_source(source: Source, ask: Ask, known: Entry | None) -> Entry:
         job_id=job_id(image, settings, seed, ask.plan),
         version=source.version,
         seed=seed,
-        settings=settings.model_dump_json(),
+        settings=sys.intern(settings.model_dump_json()),
         **facts,
     )
 
@@ -135,8 +146,8 @@ def read_manifest(store: Store) -> dict[str, Entry]:
 def read_part(store: Store, path: str) -> dict[str, Entry]:
     """The rows of one part of the manifest, by `image_id`. Raises `ConfigError` where it is damaged."""
     try:
-        rows = schemas.read_parquet(store.get(path)).to_pylist()
-        return {row["image_id"]: Entry(**row) for row in rows}
+        rows = schemas.rows_of(schemas.read_parquet(store.get(path)))
+        return {row["image_id"]: Entry(**row | {"settings": sys.intern(row["settings"])}) for row in rows}
     except (KeyError, TypeError, ValueError, OSError, pa.ArrowException):
         raise ConfigError(
             f"{path} in {store.url} cannot be read as a part of the manifest. "
@@ -145,9 +156,9 @@ def read_part(store: Store, path: str) -> dict[str, Entry]:
 
 
 def add_to_manifest(store: Store, entries: Iterable[Entry], known: Mapping[str, Entry]) -> None:
-    """Write one part with the entries that `known` does not have as they are; none where there are none."""
-    new = [asdict(entry) for entry in entries if known.get(entry.image_id) != entry]
-    if new:
-        data = schemas.parquet_bytes(schemas.table(new, schemas.MANIFEST))
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    """Write the entries that `known` does not have as they are: a part for every so many, none where there are none."""
+    new = [vars(entry) for entry in entries if known.get(entry.image_id) != entry]
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    for at in range(0, len(new), PART_ROWS):
+        data = schemas.parquet_bytes(schemas.table(new[at : at + PART_ROWS], schemas.MANIFEST))
         store.put(f"manifest/part-{stamp}-{hashlib.sha256(data).hexdigest()[:8]}.parquet", data)

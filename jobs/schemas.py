@@ -6,7 +6,7 @@ Images are `struct<bytes, path>` holding a PNG, which Hugging Face `datasets` an
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -145,7 +145,13 @@ def table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     unknown = {key for row in listed for key in row} - set(schema.names)
     if unknown:
         raise KeyError(f"columns not in the schema: {sorted(unknown)}")
-    return pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in listed], schema=schema)
+    return pa.Table.from_pydict({name: [row.get(name) for row in listed] for name in schema.names}, schema=schema)
+
+
+def rows_of(data: pa.Table) -> Iterator[dict[str, Any]]:
+    """The rows one after another: only some hundred of them are ever Python objects at once."""
+    for batch in data.to_batches(max_chunksize=512):
+        yield from batch.to_pylist()
 
 
 def parquet_bytes(data: pa.Table) -> bytes:

@@ -1,0 +1,127 @@
+"""Jobs that train nothing: read their image, and commit made-up pictures, curves and figures of a small size.
+
+All but the training is the product's own: the worker, its look for a commit, the decoder, the publishing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+
+import cluster.worker
+from cluster.worker import Worker
+from jobs import schemas
+from jobs.commit import Commit, now, publish
+from jobs.images import encode_png
+from jobs.run import Conditions, clean_up
+from jobs.sources import read_source
+from jobs.spec import JobSpec
+from jobs.store import Store
+from pgcn.model import ALGORITHM
+from pgcn.train import Progress
+
+ROWS = 10
+"""Rows that a job adds to the table of samples: one image, and samples."""
+
+CURVES = 100
+"""Rows that it adds to the table of metrics."""
+
+SIDE = 32
+"""Pixels of its pictures: 3 kB of PNG each, since they are noise."""
+
+WEIGHTS = 20_000
+"""Bytes of its one file of weights."""
+
+
+class NoOp(Worker):
+    """The product's worker, with jobs that train nothing."""
+
+    def __init__(self, store: Store, conditions: Conditions, threads: int, gpu_share: float) -> None:
+        super().__init__(store, conditions, threads, gpu_share)
+        setattr(cluster.worker, "run_jobs", run_nothing)  # noqa: B010 - a name that the module only imports
+
+
+def run_nothing(
+    specs: Sequence[JobSpec],
+    store: Store,
+    attempts: Sequence[str],
+    conditions: Conditions,
+    *,
+    on_progress: Callable[[Progress], None],
+    on_alive: Callable[[], None],
+    should_stop: Callable[[], bool],
+) -> list[Commit | Exception]:
+    """In place of `jobs.run.run_jobs`."""
+    ends: list[Commit | Exception] = []
+    for spec, attempt in zip(specs, attempts, strict=True):
+        read_source(spec.location, spec.uri)
+        # What a training of one scale leaves on its way and takes back.
+        store.list(f"checkpoints/{spec.job_id}")
+        ends.append(publish(store, spec.job_id, attempt, _files(spec, attempt), _result(spec, attempt)))
+        clean_up(store, spec.job_id)
+    return ends
+
+
+@cache
+def _pictures() -> list[bytes]:
+    noise = np.random.default_rng(0).integers(0, 256, (ROWS, SIDE, SIDE, 3), dtype=np.uint8)
+    return [encode_png(one) for one in noise]
+
+
+def _files(spec: JobSpec, attempt: str) -> dict[str, bytes]:
+    samples = [
+        {
+            "job_id": spec.job_id,
+            "attempt": attempt,
+            "kind": "sample" if index else "observed",
+            "index": max(0, index - 1),
+            "scale": 0,
+            "size": "1x1",
+            "width": SIDE,
+            "height": SIDE,
+            "seed": index,
+            "image": {"bytes": png, "path": f"{index}.png"},
+        }
+        for index, png in enumerate(_pictures())
+    ]
+    metrics = [
+        {"job_id": spec.job_id, "scale": 0, "iteration": index // 2, "name": name, "value": 1 / (index + 1)}
+        for index, name in enumerate(("loss", "contrast") * (CURVES // 2))
+    ]
+    return {
+        "samples.parquet": schemas.parquet_bytes(schemas.table(samples, schemas.SAMPLES)),
+        "metrics.parquet": schemas.parquet_bytes(schemas.table(metrics, schemas.METRICS)),
+        "scale-0.safetensors": bytes(WEIGHTS),
+        "log.txt": b"nothing was trained\n",
+    }
+
+
+def _result(spec: JobSpec, attempt: str) -> dict[str, Any]:
+    return {
+        "uri": spec.uri,
+        "job_id": spec.job_id,
+        "attempt": attempt,
+        "preset": spec.preset,
+        "seed": spec.seed,
+        "width": SIDE,
+        "height": SIDE,
+        "scales": 1,
+        "iterations": CURVES // 2,
+        "parameters": WEIGHTS // 4,
+        "samples": ROWS - 1,
+        "copy": 0.1,
+        "diversity": 0.5,
+        "wall_s": 0.0,
+        "train_s": 0.0,
+        "device": "cpu",
+        "algorithm": ALGORITHM,
+        "pgcn_version": version("pgcn"),
+        "torch_version": torch.__version__,
+        "settings": spec.settings.model_dump_json(),
+        "committed_at": now(),
+    }

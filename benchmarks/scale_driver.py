@@ -1,0 +1,102 @@
+"""One `pgcn run` with jobs that train nothing, as a process of its own: says what each step took, a JSON line each.
+
+python -m benchmarks.scale_driver IMAGES RUN
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+
+import cluster.finish
+import cluster.fleet
+import cluster.launch
+from benchmarks.noop import NoOp
+from cluster.request import Request
+from cluster.stopping import StopSignal
+
+STEPS: dict[str, tuple[Any, str]] = {
+    "find images": (cluster.launch, "prepare"),
+    "plan": (cluster.launch, "make_plan"),
+    "write manifest": (cluster.launch, "add_to_manifest"),
+    "jobs": (cluster.launch, "_train"),
+    "list commits": (cluster.launch, "committed"),
+    "is it current": (cluster.finish, "records_now"),
+    "gather": (cluster.finish, "gather"),
+    "gallery": (cluster.finish, "build_gallery"),
+}
+"""What a run does, one after another, and where it is called from."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What one step took: seconds on the clock, seconds of this process on cores, and its peak of memory, MB."""
+
+    step: str
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+
+
+def main() -> None:
+    """Run, and end with the run's own exit code."""
+    images, out = sys.argv[1:]
+    setattr(cluster.fleet, "Worker", NoOp)  # noqa: B010 - a name that the module only imports
+    for step, (module, name) in STEPS.items():
+        setattr(module, name, measured(step, getattr(module, name)))
+    say(Taken("imports", since_start(), time.process_time(), peak_mb()))
+    request = Request([images], out, preset="draft", device="cpu", jobs_per_worker=10_000)
+    code = cluster.launch.run(request, Console(stderr=True), StopSignal())
+    say(Taken("whole command", since_start(), time.process_time(), peak_mb()))
+    sys.exit(int(code))
+
+
+def since_start() -> float:
+    """Seconds since this process began."""
+    return time.time() - psutil.Process().create_time()
+
+
+def measured(step: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    """The same call, which also says what it took."""
+
+    def timed(*arguments: Any, **named: Any) -> Any:
+        forget_peak()
+        wall, cpu = time.perf_counter(), time.process_time()
+        try:
+            return call(*arguments, **named)
+        finally:
+            say(Taken(step, time.perf_counter() - wall, time.process_time() - cpu, peak_mb()))
+
+    return timed
+
+
+def say(taken: Taken) -> None:
+    """One line for whoever started this process."""
+    print(json.dumps(asdict(taken)), flush=True)
+
+
+def forget_peak() -> None:
+    """Let the peak of memory begin anew (Linux; elsewhere it stays that of the whole process)."""
+    clear = Path("/proc/self/clear_refs")
+    if clear.exists():
+        clear.write_text("5")
+
+
+def peak_mb() -> float:
+    """The most memory that was resident since `forget_peak`, MB."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+if __name__ == "__main__":
+    main()

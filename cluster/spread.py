@@ -1,0 +1,65 @@
+"""Work that is not training, in pieces: here, or in tasks of the cluster, so that it costs the driver nothing."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+import ray
+from ray.exceptions import RayTaskError
+
+from jobs.failures import JobError
+
+AHEAD = 4
+"""Tasks for each core of the cluster that are under way, or done and not yet taken: a bound on what results hold."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Spread(Protocol):
+    """A way to call a function for each of some pieces; results come in the pieces' order."""
+
+    def __call__(self, call: Callable[[T], R], pieces: Sequence[T]) -> Iterator[R]:
+        """Raises what `call` raises."""
+
+
+def here(call: Callable[[T], R], pieces: Sequence[T]) -> Iterator[R]:
+    """One piece after another, in this process."""
+    return map(call, pieces)
+
+
+def over_ray(call: Callable[[T], R], pieces: Sequence[T]) -> Iterator[R]:
+    """Each piece in a task of the cluster, which holds one core; for Ray that is joined.
+
+    Raises the `JobError` that a task ended with, and Ray's own errors where the cluster is gone.
+    """
+    task = ray.remote(num_cpus=1, max_retries=3)(_apply)
+    shared = ray.put(call)
+    limit = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    waiting: deque[Any] = deque()
+    for piece in pieces:
+        waiting.append(task.remote(shared, piece))
+        if len(waiting) >= limit:
+            yield _result(waiting.popleft())
+    while waiting:
+        yield _result(waiting.popleft())
+
+
+def where_it_pays(call: Callable[[T], R], pieces: Sequence[T]) -> Iterator[R]:
+    """Over the cluster, if this process has joined one; a single piece here: a process that starts takes seconds."""
+    return over_ray(call, pieces) if len(pieces) > 1 and ray.is_initialized() else here(call, pieces)
+
+
+def _apply(call: Callable[[T], R], piece: T) -> R:
+    return call(piece)
+
+
+def _result(task: Any) -> Any:
+    try:
+        return ray.get(task)
+    except RayTaskError as error:
+        if isinstance(error.cause, JobError):
+            raise error.cause from None  # Ray's own text of it is a traceback
+        raise

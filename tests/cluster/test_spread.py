@@ -1,0 +1,123 @@
+"""Tables and gallery that tasks of a cluster write are those that one process writes, slice by slice."""
+
+import shutil
+from functools import partial
+
+import pyarrow.parquet as pq
+import pytest
+
+import cluster.gallery.build
+import cluster.gather
+import cluster.parts
+from benchmarks.noop import CURVES, ROWS, run_nothing
+from benchmarks.scale import write_images
+from cluster.connection import Cluster
+from cluster.finish import finish
+from cluster.gallery import build_gallery
+from cluster.gather import gather
+from cluster.request import make_plan, prepare
+from cluster.spread import here, over_ray, where_it_pays
+from jobs.commit import new_attempt
+from jobs.failures import StoreError
+from jobs.identity import open_run
+from jobs.manifest import add_to_manifest
+from jobs.run import Conditions
+from jobs.store import Store
+from tests.cluster.running import request_for
+
+IMAGES = 11
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Records of a run of jobs that trained nothing, one of them damaged; no tables."""
+    folder = tmp_path_factory.mktemp("spread")
+    write_images(Store(str(folder / "images")), IMAGES)
+    prepared = prepare(request_for(folder / "images", str(folder / "run")), Cluster(None))
+    open_run(prepared.store, prepared.identity)
+    plan = make_plan(prepared, None, retry=False)
+    add_to_manifest(prepared.store, plan.entries, prepared.known)
+    specs = [job.spec for job in plan.jobs.values()]
+    quiet = {"on_progress": lambda _: None, "on_alive": lambda: None, "should_stop": lambda: False}
+    commits = run_nothing(specs, prepared.store, [new_attempt() for _ in specs], Conditions(), **quiet)
+    prepared.store.delete([next(a.path for a in commits[4].artifacts if a.path.endswith("metrics.parquet"))])
+    return folder / "run"
+
+
+@pytest.fixture
+def run(made, tmp_path, monkeypatch):
+    """A copy of it, for slices of three jobs."""
+    monkeypatch.setattr(cluster.gather, "SLICE", 3)
+    monkeypatch.setattr(cluster.gallery.build, "SLICE", 3)
+    return Store(str(shutil.copytree(made, tmp_path / "copy" / "run")))
+
+
+@pytest.fixture
+def ray_here(ray_address):
+    cluster = Cluster(ray_address)
+    cluster.join()
+    yield
+    cluster.leave()
+
+
+def built(store):
+    return {path: store.get(path) for folder in ("tables", "gallery") for path in store.list(folder)}
+
+
+def test_tasks_of_a_cluster_write_what_one_process_writes(run, ray_here):
+    (sentence,) = finish(run, here)
+    assert "damaged" in sentence
+    alone = built(run)
+    run.delete(alone)
+    assert finish(run, over_ray) == [sentence]
+    assert built(run) == alone
+    assert len(run.list("tables/samples")) == 4, "eleven jobs in slices of three"
+    assert len(run.list("gallery/jobs")) == IMAGES - 1
+
+
+def test_no_row_is_lost_or_doubled_between_slices(run):
+    found = gather(run)
+    whole = IMAGES - 1
+    assert found.rows["samples"] == whole * ROWS and found.rows["metrics"] == whole * CURVES
+    for name, rows in found.rows.items():
+        assert sum(pq.read_metadata(f"{run.url}/{path}").num_rows for path in run.list(f"tables/{name}")) == rows
+    samples = run.parquet("tables/samples").to_table(columns=["image_id", "job_id"]).to_pydict()
+    results = run.parquet("tables/results").to_table().to_pydict()
+    assert list(dict.fromkeys(samples["job_id"])) == results["job_id"], "in the manifest's order"
+    assert list(dict.fromkeys(samples["image_id"])) == results["image_id"] == sorted(results["image_id"])
+
+
+def test_a_slice_too_large_for_a_part_has_several_in_order(run, monkeypatch):
+    once = gather(run)
+    order = run.parquet("tables/samples").to_table(columns=["job_id", "index"])
+    monkeypatch.setattr(cluster.parts, "PART_ROWS", ROWS)
+    assert gather(run) == once
+    names = [path.rpartition("/")[2] for path in run.list("tables/samples")]
+    assert names[:4] == ["part-00000.parquet", "part-00000_001.parquet", "part-00000_002.parquet", "part-00001.parquet"]
+    assert run.parquet("tables/samples").to_table(columns=["job_id", "index"]).equals(order)
+    monkeypatch.undo()
+    gather(run)
+    assert len(run.list("tables/samples")) == 1, "parts of an older build are gone"
+
+
+def test_pages_know_their_neighbours_in_other_slices(run):
+    gather(run)
+    build_gallery(run)
+    sliced = built(run)
+    run.delete(run.list("gallery"))
+    cluster.gallery.build.SLICE = 100
+    build_gallery(run)
+    assert built(run) == sliced
+
+
+def refuse(word, number):
+    raise StoreError(f"The bucket {word} is full at {number}.")
+
+
+def test_what_a_task_cannot_do_is_a_sentence_here(ray_here):
+    with pytest.raises(StoreError, match=r"^The bucket b is full at 1\.$"):
+        list(over_ray(partial(refuse, "b"), [1, 2]))
+
+
+def test_many_pieces_come_back_in_order(ray_here):
+    assert list(where_it_pays(partial(pow, 2), range(40))) == [2**n for n in range(40)]
