@@ -1,8 +1,7 @@
-"""Strikes at real Ray: its workers, its drivers, a machine that joins. For `make soak`."""
+"""Strikes at real Ray: its workers and drivers. For `make soak`."""
 
 from __future__ import annotations
 
-import re
 import signal
 import time
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobs.commit import committed
 from jobs.store import Store
 from tests.cluster.machines import ray_cluster
 from tests.cluster.running import checkpoints, options, start, wait_for, write_photographs
@@ -111,18 +109,6 @@ def test_a_worker_that_hangs(batch, table):
         batch.check(cell, at)
 
 
-def test_a_machine_that_joins_late_gets_work(batch, table, tmp_path):
-    with table.cell("Ray: a machine joins", "mid-run") as cell:
-        process = batch.start()
-        batch.under_way(process)
-        late = batch.machines.add(f"late-{tmp_path.name[-6:]}")
-        at = time.monotonic()
-        wait_for(late.workers, process=process)
-        batch.going_at = time.monotonic()
-        batch.ends(process)
-        batch.check(cell, at)
-
-
 def test_a_killed_driver(batch, table):
     with table.cell("Ray: driver, SIGKILL", "mid-run") as cell:
         process = batch.start()
@@ -134,13 +120,3 @@ def test_a_killed_driver(batch, table):
         batch.going_on(process)
         batch.ends(process)
         batch.check(cell, at)
-
-
-def test_two_drivers_on_one_run_commit_no_job_twice_and_both_end(batch, table, tmp_path):
-    batch.machines.add(f"two-{tmp_path.name[-6:]}")
-    with table.cell("Ray: two drivers", "from the start"):
-        both = [batch.start(), batch.start()]
-        said = "".join(batch.ends(process) for process in both)
-        assert len(committed(batch.store)) == GOOD
-        assert len(re.findall("All|4 done, 1 failed", said)) == 2, said
-        is_as_if_nothing_happened(batch.store, batch.undisturbed, GOOD, BAD)
