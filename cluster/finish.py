@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
+
 from cluster.gallery import build_gallery
 from cluster.gather import gather, is_current, mark_current, records_now
 from cluster.spread import Spread, here
@@ -14,6 +16,7 @@ def finish(store: Store, spread: Spread = here) -> list[str]:
     if is_current(store, records):
         return []
     found = gather(store, spread)
+    pa.default_memory_pool().release_unused()  # else the gallery's memory comes on top of it
     build_gallery(store, spread=spread)
     if not found.problems:
         mark_current(store, records)

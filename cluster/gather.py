@@ -72,7 +72,7 @@ def gather(store: Store, spread: Spread = here) -> Gathered:
     writers = {name: PartWriter(store, name) for name in schemas.TABLES}
 
     writers["manifest"].add_rows(vars(entry) for entry in entries)
-    for part in spread(partial(gather_slice, store), list(_slices(by_job, done))):
+    for part in spread(partial(gather_slice, store), _slices(by_job, done)):
         writers["results"].add(part.results)
         writers["attempts"].add(part.attempts)
         for name, paths in part.parts.items():
@@ -93,7 +93,7 @@ def gather(store: Store, spread: Spread = here) -> Gathered:
 
 
 def _slices(by_job: dict[str, list[Entry]], done: set[str]) -> Iterator[Slice]:
-    listed = [job for job in by_job if job in done]
+    listed = [job for job in by_job if job in done]  # before any is found to be damaged
     for number, at in enumerate(range(0, len(listed), SLICE)):
         jobs = listed[at : at + SLICE]
         yield Slice(number, {job: [(entry.image_id, entry.uri) for entry in by_job[job]] for job in jobs})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 from typing import Any, Protocol, TypeVar
 
 import ray
@@ -14,30 +15,37 @@ from jobs.failures import JobError
 AHEAD = 4
 """Tasks for each core of the cluster that are under way, or done and not yet taken: a bound on what results hold."""
 
+AT_MOST = 32
+"""Tasks at once that read many objects at a time: S3 answers some thousands of requests a second below a prefix."""
+
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 class Spread(Protocol):
-    """A way to call a function for each of some pieces; results come in the pieces' order."""
+    """A way to call a function for each of some pieces; results come in the pieces' order.
 
-    def __call__(self, call: Callable[[T], R], pieces: Sequence[T]) -> Iterator[R]:
+    Pieces are taken as they are needed, so that a large run's need not all be in memory.
+    """
+
+    def __call__(self, call: Callable[[T], R], pieces: Iterable[T]) -> Iterator[R]:
         """Raises what `call` raises."""
 
 
-def here(call: Callable[[T], R], pieces: Sequence[T]) -> Iterator[R]:
+def here(call: Callable[[T], R], pieces: Iterable[T]) -> Iterator[R]:
     """One piece after another, in this process."""
     return map(call, pieces)
 
 
-def over_ray(call: Callable[[T], R], pieces: Sequence[T]) -> Iterator[R]:
-    """Each piece in a task of the cluster, which holds one core; for Ray that is joined.
+def over_ray(call: Callable[[T], R], pieces: Iterable[T], at_most: int | None = None) -> Iterator[R]:
+    """Each piece in a task of the cluster, which holds one core; for Ray that is joined. `at_most` tasks at once.
 
     Raises the `JobError` that a task ended with, and Ray's own errors where the cluster is gone.
     """
     task = ray.remote(num_cpus=1, max_retries=3)(_apply)
     shared = ray.put(call)
     limit = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    limit = min(limit, at_most or limit)
     waiting: deque[Any] = deque()
     for piece in pieces:
         waiting.append(task.remote(shared, piece))
@@ -47,9 +55,12 @@ def over_ray(call: Callable[[T], R], pieces: Sequence[T]) -> Iterator[R]:
         yield _result(waiting.popleft())
 
 
-def where_it_pays(call: Callable[[T], R], pieces: Sequence[T]) -> Iterator[R]:
+def where_it_pays(call: Callable[[T], R], pieces: Iterable[T]) -> Iterator[R]:
     """Over the cluster, if this process has joined one; a single piece here: a process that starts takes seconds."""
-    return over_ray(call, pieces) if len(pieces) > 1 and ray.is_initialized() else here(call, pieces)
+    rest = iter(pieces)
+    first = list(islice(rest, 2))
+    pieces = chain(first, rest)
+    return over_ray(call, pieces, AT_MOST) if len(first) > 1 and ray.is_initialized() else here(call, pieces)
 
 
 def _apply(call: Callable[[T], R], piece: T) -> R:

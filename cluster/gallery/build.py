@@ -46,7 +46,7 @@ def build_gallery(store: Store, title: str | None = None, spread: Spread = here)
         run=run,
     )
     there = set(store.list("gallery/"))
-    slices = list(_slices(catalogue, read_built(store), there))
+    slices = _slices(catalogue, read_built(store), there)
     built = [job for part in spread(partial(build_slice, store, look), slices) for job in part]
     cards = _cards(catalogue, built)
 
