@@ -142,7 +142,7 @@ def test_a_clip_is_written_in_every_format_there_is(photo, tmp_path):
         (["edit", "PHOTO"], "needs a mask, or a target"),
         (["inpaint", "PHOTO", "--mask", "BLACK"], "chooses nothing: make it white"),
         (["generate", "PHOTO", "--device", "tpu"], "not one of auto, cpu, cuda"),
-        (["generate", "PHOTO", "--preset", "best"], "There is no preset 'best'"),
+        (["generate", "PHOTO", "--preset", "finest"], "There is no preset 'finest'"),
     ],
 )
 def test_what_cannot_be_is_one_sentence_and_trains_nothing(tmp_path, arguments, words):
