@@ -7,13 +7,12 @@ of it, and seven others; AUROC over all pairs.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from benchmarks.trained import NAMES, markdown, pyramid_of
+from benchmarks.trained import NAMES, markdown, print_table, pyramid_of
 from pgcn.pyramid import resize
 from pgcn.tasks.measures import auroc
 
@@ -55,13 +54,5 @@ def table(folder: Path) -> tuple[str, dict[str, float]]:
     return markdown(["picture", "AUROC, foreign squares", "AUROC, pairs"], rows), mean
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--keep", type=Path, required=True, help="a folder of trained pyramids, used again")
-    torch.set_num_threads(1)
-    print(table(parser.parse_args().keep)[0])
-
-
 if __name__ == "__main__":
-    main()
+    print_table(table, __doc__)

@@ -15,8 +15,7 @@ from __future__ import annotations
 import argparse
 import re
 import resource
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,9 +23,10 @@ import torch
 from torch import Tensor
 
 from benchmarks import reference
-from benchmarks.machine import describe
+from benchmarks.machine import clock, describe
 from benchmarks.matching import match
 from benchmarks.pictures import photograph
+from benchmarks.trained import markdown
 from cluster.device import has_bfloat16_units
 from jobs.artifacts import measure
 from pgcn import DivergenceError, Pyramid, Trainer, make_settings
@@ -40,11 +40,9 @@ FIGURES = ("frechet_vgg22", "frechet_vgg33", "patch_swd", "copy", "diversity", "
 MEASURED = 4
 
 
-def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+def table(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
     """Markdown; numbers are brought to three decimals."""
-    lines = [list(header), *([_shown(cell) for cell in row] for row in rows)]
-    lines.insert(1, ["---"] * len(lines[0]))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown(header, [[_shown(cell) for cell in row] for row in rows])
 
 
 def _shown(cell: object) -> str:
@@ -173,17 +171,6 @@ def peak_memory(device: str) -> str:
     if device.startswith("cuda"):
         return str(torch.cuda.max_memory_allocated() >> 20)
     return str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
-
-
-def clock(device: str) -> float:
-    """Seconds: of the wall for a GPU, with its work done; of this process's processors otherwise.
-
-    Others on the machine do not count in the second.
-    """
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-        return time.perf_counter()
-    return time.process_time()
 
 
 def warm_up(device: str) -> None:

@@ -6,7 +6,6 @@ in the hole, levels of 255. Each pyramid is trained with its hole left out of th
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from skimage.restoration import inpaint_biharmonic
 from torch import Tensor
 
 from benchmarks.pictures import photograph
-from benchmarks.trained import markdown, pyramid_of_pixels
+from benchmarks.trained import markdown, print_table, pyramid_of_pixels
 from pgcn import make_settings
 from pgcn.pyramid import finest_size, resize
 from pgcn.tasks.measures import psnr, rmse
@@ -66,13 +65,5 @@ def table(folder: Path) -> tuple[str, dict[str, float]]:
     return markdown(["picture", "hole", *mean], rows), mean
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--keep", type=Path, required=True, help="a folder of trained pyramids, used again")
-    torch.set_num_threads(1)
-    print(table(parser.parse_args().keep)[0])
-
-
 if __name__ == "__main__":
-    main()
+    print_table(table, __doc__)

@@ -40,6 +40,15 @@ def seconds(call: Callable[[], object], device: str, rounds: int = 5) -> float:
     return best
 
 
+def clock(device: str) -> float:
+    """Seconds: of the wall for a GPU, with its work done; of this process's processors otherwise.
+
+    Others on the machine do not count in the second.
+    """
+    _wait(device)
+    return time.perf_counter() if device.startswith("cuda") else time.process_time()
+
+
 def _wait(device: str) -> None:
     if device.startswith("cuda"):
         torch.cuda.synchronize()

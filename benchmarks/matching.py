@@ -27,10 +27,12 @@ SHOWN = ("frechet_vgg22", "frechet_vgg33", "patch_swd", "copy")
 
 
 def patch_distance(x: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
-    """Sliced Wasserstein distance of the 7x7 patches of two images of one size, over fresh random directions."""
+    """Sliced Wasserstein distance of the 7x7 patches of two images, over fresh random directions."""
     kernels = torch.randn(PROJECTIONS, 3, PATCH, PATCH, generator=generator)
     kernels = kernels / kernels.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     mine, theirs = (F.conv2d(image, kernels).flatten(2).sort(dim=2).values for image in (x, target))
+    if theirs.shape != mine.shape:  # as many of each, at the same quantiles
+        theirs = F.interpolate(theirs, size=mine.shape[-1], mode="linear", align_corners=True)
     return (mine - theirs).abs().mean()
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from jobs.images import to_rgb, to_tensor
+from jobs.sheets import in_a_row
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "images"
 
@@ -25,11 +26,4 @@ def photograph(name: str = "02-launch.jpg", side: int | None = None) -> Tensor:
 
 def strip(images: Iterable[Tensor], height: int = 96) -> Image.Image:
     """Pictures `(3, H, W)` or `(1, 3, H, W)` in one row, each `height` px high."""
-    made = [Image.fromarray(to_rgb(image.reshape(image.shape[-3:]))) for image in images]
-    made = [one.resize((round(one.width * height / one.height), height), Image.Resampling.BICUBIC) for one in made]
-    sheet = Image.new("RGB", (sum(one.width + 4 for one in made) - 4, height), "white")
-    left = 0
-    for one in made:
-        sheet.paste(one, (left, 0))
-        left += one.width + 4
-    return sheet
+    return Image.fromarray(in_a_row([to_rgb(image.reshape(image.shape[-3:])) for image in images], height))

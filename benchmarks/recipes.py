@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 import yaml
 
+from benchmarks.machine import clock
 from benchmarks.pictures import photograph, strip
 from jobs.artifacts import measure
 from pgcn import DivergenceError, Pyramid, Trainer, make_settings
@@ -37,14 +37,11 @@ def train(
     changes = dict(changes)
     settings = make_settings(changes.pop("preset", "draft"), changes)
     trainer = Trainer([photograph(image, settings.max_size)] * len(seeds), settings, seeds, device)
-    clock = time.perf_counter if device.startswith("cuda") else time.process_time
-    began = clock()
+    began = clock(device)
     with contextlib.suppress(DivergenceError):  # all of them: each is told of below
         for _ in trainer.updates():
             pass
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    seconds = clock() - began
+    seconds = clock(device) - began
     results: list[Result] = []
     for index, seed in enumerate(seeds):
         result: Result = {"recipe": recipe, "image": Path(image).name, "seed": seed, "diverged": None}

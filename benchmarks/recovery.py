@@ -6,13 +6,12 @@ it knows of the image, as the paper's recovery does, not whether a stranger's pi
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from benchmarks.trained import NAMES, markdown, pyramid_of
+from benchmarks.trained import NAMES, markdown, print_table, pyramid_of
 from pgcn.pyramid import resize
 from pgcn.tasks.masks import blur
 
@@ -45,13 +44,5 @@ def table(folder: Path) -> tuple[str, dict[str, float]]:
     return markdown(["picture", *mean], rows), mean
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--keep", type=Path, required=True, help="a folder of trained pyramids, used again")
-    torch.set_num_threads(1)
-    print(table(parser.parse_args().keep)[0])
-
-
 if __name__ == "__main__":
-    main()
+    print_table(table, __doc__)

@@ -6,7 +6,6 @@ iteration in every call of the net. Zheng, Xie and Li, CVPR 2021, with the publi
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.machine import clock
 from pgcn.pyramid import Size, resize, scale_sizes
 from pgcn.settings import Settings
 
@@ -122,7 +122,7 @@ def train(
             net.u = list(trained.nets[-1].u)
         adam = torch.optim.Adam(net.parameters(), lr=settings.learning_rate, betas=(0.5, 0.999))
         iterations = settings.iterations_at(scale)
-        began = _now(image)
+        began = clock(str(image.device))
         for iteration in range(min(iterations, updates or iterations)):
             net.power_iteration()
             sigma = settings.sigma(iteration, scale)
@@ -138,19 +138,12 @@ def train(
             loss.backward()
             adam.step()
             trained.losses.append(float(loss.detach()))
-        trained.seconds.append((_now(image) - began) / (iteration + 1))
+        trained.seconds.append((clock(str(image.device)) - began) / (iteration + 1))
         net.power_iteration()
         if scale + 1 < len(sizes):
             recovery_start = resize(crop(recover(recovery_start, net, settings, generator)), sizes[scale + 1])
         trained.nets.append(net)
     return trained
-
-
-def _now(x: Tensor) -> float:
-    if x.is_cuda:
-        torch.cuda.synchronize()
-        return time.perf_counter()
-    return time.process_time()  # others on the machine do not count
 
 
 def recover(start: Tensor, net: Net, settings: Settings, generator: torch.Generator) -> Tensor:

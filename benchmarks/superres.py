@@ -12,15 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.matching import PROJECTIONS
+from benchmarks.matching import patch_distance
 from benchmarks.pictures import photograph
 from benchmarks.trained import markdown, pyramid_of_pixels
 from jobs.images import encode_png, to_rgb
 from jobs.sheets import in_a_row, in_rows
-from pgcn.metrics import PATCH
 from pgcn.pyramid import resize
 from pgcn.tasks.enlarge import back_projected, sizes_up, step_factor
 from pgcn.tasks.measures import psnr, rmse, ssim
@@ -64,19 +62,10 @@ def matched(low: Tensor, factor: float, seed: int = 0) -> Tensor:
         adam = torch.optim.Adam([x], lr=RATE)
         for _ in range(STEPS):
             adam.zero_grad()
-            _distance(x, low, generator).backward()
+            patch_distance(x, low, generator).backward()
             adam.step()
         x = back_projected(x.detach().clamp(-1, 1), low)
     return x
-
-
-def _distance(x: Tensor, image: Tensor, generator: torch.Generator) -> Tensor:
-    """Sliced Wasserstein distance of the patches of two pictures of different size, over fresh directions."""
-    kernels = torch.randn(PROJECTIONS, 3, PATCH, PATCH, generator=generator)
-    kernels = kernels / kernels.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-    mine, theirs = (F.conv2d(one, kernels).flatten(2).sort(dim=2).values for one in (x, image))
-    theirs = F.interpolate(theirs, size=mine.shape[-1], mode="linear", align_corners=True)
-    return (mine - theirs).abs().mean()
 
 
 NAMES = ("bicubic", "back-projection", "matching", "pgcn")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -47,3 +48,11 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table, its first column to the left and the others to the right."""
     lines = [f"| {' | '.join(columns)} |", "|---" + "|---:" * (len(columns) - 1) + "|"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def print_table(table: Callable[[Path], tuple[str, dict[str, float]]], description: str | None) -> None:
+    """What `python -m benchmarks.TABLE --keep FOLDER` does, on one thread."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--keep", type=Path, required=True, help="a folder of trained pyramids, used again")
+    torch.set_num_threads(1)
+    print(table(parser.parse_args().keep)[0])

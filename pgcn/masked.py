@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pgcn.energy import PAD
-from pgcn.model import Pyramid
+from pgcn.model import Pyramid, train_out
 from pgcn.pyramid import check_image, resize
 from pgcn.settings import Settings, make_settings
 from pgcn.tasks.chains import chain
@@ -82,8 +82,4 @@ def fit_masked(
     >>> pgcn.fit_masked(image, hole, settings=settings).inpaint(image, hole).shape
     torch.Size([1, 3, 20, 24])
     """
-    trainer = MaskedTrainer(image, mask, settings or make_settings(preset), seed, device)
-    for progress in trainer.updates():
-        if on_progress:
-            on_progress(progress)
-    return Pyramid.trained(trainer)
+    return train_out(MaskedTrainer(image, mask, settings or make_settings(preset), seed, device), on_progress)

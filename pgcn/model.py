@@ -215,7 +215,11 @@ def fit(
     `settings` wins over `preset`. `on_progress` is called after every update. Raises `ValueError` for a bad
     image or an unknown preset, `DivergenceError` where training fails.
     """
-    trainer = Trainer([image], settings or make_settings(preset), [seed], device)
+    return train_out(Trainer([image], settings or make_settings(preset), [seed], device), on_progress)
+
+
+def train_out(trainer: Trainer, on_progress: Callable[[Progress], None] | None = None) -> Pyramid:
+    """Make all updates of one image's trainer: its pyramid. Raises `DivergenceError` where training fails."""
     for progress in trainer.updates():
         if on_progress:
             on_progress(progress)
