@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.pictures import EXAMPLES, photograph
-from jobs.pyramids import find_kept, keep, learn, pyramid_id
+from jobs.pyramids import find_kept, keep, learn
+from jobs.spec import pyramid_id
 from jobs.store import Store
 from pgcn import Pyramid, make_settings
 from pgcn.pyramid import resize

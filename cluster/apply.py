@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cluster.device import choose_device
 from cluster.draw import file_stem
+from cluster.task_of import sorted_out
 from jobs.clips import encode_clip, encode_mp4
 from jobs.failures import ConfigError
 from jobs.images import encode_png, to_rgb
@@ -22,7 +23,7 @@ from jobs.sheets import in_a_row
 from jobs.store import Store
 from jobs.task_inputs import Read, Wanted, pyramid_for, read_inputs
 from jobs.text import visible
-from pgcn.settings import Settings, make_settings
+from pgcn.settings import make_settings
 from pgcn.tasks.task import Made, Task, find_task
 from pgcn.train import Progress as Trained
 
@@ -89,15 +90,6 @@ def apply(asked: Asked, console: Console) -> list[Path]:
     for name, value in made.figures.items():
         say(f"  {name:24s} {value:.4g}")
     return write(task, made, folder, stem)
-
-
-def sorted_out(task: Task[Any], pairs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options of the task, and settings of the training. What is neither is left to the task, which says so."""
-    settings = {name: value for name, value in pairs.items() if name in Settings.model_fields}
-    options = {
-        name: value for name, value in pairs.items() if name not in settings or name in task.options.model_fields
-    }
-    return options, {name: value for name, value in settings.items() if name not in options}
 
 
 def place(out: Path, read: Read, task: Task[Any]) -> tuple[Path, str]:

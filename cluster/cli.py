@@ -19,6 +19,7 @@ from cluster.status import Status, failed_for_good, find_image, require_run
 from cluster.status import status as read_status
 from cluster.stopping import Limits, StopSignal
 from jobs.commit import committed
+from jobs.edit_manifest import read_edits
 from jobs.failures import ConfigError, JobError, StoreError
 from jobs.manifest import read_manifest
 from jobs.spec import MAX_SEED
@@ -78,6 +79,21 @@ def run(
     allow_local: Annotated[
         bool, typer.Option("--allow-local", help="A list from a bucket may name files of the workers' machines.")
     ] = False,
+    task: Annotated[
+        str | None, typer.Option(metavar="TASK", help="Do this with each image's model; `pgcn tasks` lists them.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The task's second picture; {stem} and {name} are the image's.")
+    ] = None,
+    mask: Annotated[
+        str | None, typer.Option(metavar="FILE", help="White where something is to be done: masks/{stem}.png")
+    ] = None,
+    truth: Annotated[
+        str | None, typer.Option(metavar="FILE", help="What the result should be, for the figures alone.")
+    ] = None,
+    pyramids: Annotated[
+        str | None, typer.Option(metavar="RUN", help="A run whose models are used where it has them.")
+    ] = None,
     job_timeout: Annotated[float, typer.Option(min=1, help="Seconds for one image.")] = Limits.job_s,
     silence_timeout: Annotated[float, typer.Option(min=1, help="Seconds without a sign of life.")] = Limits.silence_s,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and write nothing.")] = False,
@@ -223,7 +239,8 @@ def _print_status(current: Status) -> None:
         highlight=False,
         markup=False,
     )
-    parts = [f"{current.images} images", f"{current.done} done", f"{current.failed} failed", f"{current.waiting} left"]
+    asked = [f"{current.images} images", *([f"{current.edits} edits"] if current.edits else [])]
+    parts = [*asked, f"{current.done} done", f"{current.failed} failed", f"{current.waiting} left"]
     console.print(", ".join(parts), highlight=False)
     for name, count in current.failures.items():
         console.print(f"  {name}: {count}", highlight=False)
@@ -239,18 +256,24 @@ def failures(
     """List the images that failed or were refused, and why."""
     store = Store(run)
     require_run(store)
-    entries = sorted(read_manifest(store).values(), key=lambda entry: entry.image_id)
-    failed = failed_for_good(store, entries, committed(store))
-    found = [(entry, failed[entry.job_id]) for entry in entries if entry.job_id in failed]
+    asked = {image_id: entry.job_id for image_id, entry in sorted(read_manifest(store).items())}
+    edits = {edit_id: entry.job_id for edit_id, entry in sorted(read_edits(store).items())}
+    failed = failed_for_good(store, {*asked.values(), *edits.values()}, committed(store))
+    found = [
+        (name, key, failed[job])
+        for key, jobs in (("image_id", asked), ("edit_id", edits))
+        for name, job in jobs.items()
+        if job in failed
+    ]
     if as_json:
-        print(json.dumps([{"image_id": e.image_id, **f.model_dump(mode="json")} for e, f in found], indent=1))
+        print(json.dumps([{key: name, **f.model_dump(mode="json")} for name, key, f in found], indent=1))
         return
     if not found:
         console.print("No image has failed.")
         return
     table = Table("image", "failure", "why", box=None, header_style="bold")
-    for entry, failure in found:
-        table.add_row(*(escape(visible(text)) for text in (entry.image_id, str(failure.failure), failure.message)))
+    for name, _, failure in found:
+        table.add_row(*(escape(visible(text)) for text in (name, str(failure.failure), failure.message)))
     console.print(table)
     console.print("`pgcn run` with the same options and --retry tries them again.", highlight=False)
 
@@ -415,7 +438,7 @@ def query(
     format_: Annotated[str, typer.Option("--format", help="table, csv, json or parquet.")] = "table",
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write here instead of printing.")] = None,
 ) -> None:
-    """Ask the run's tables with SQL: manifest, attempts, results, samples, metrics, failures."""
+    """Ask the run's tables with SQL: manifest, results, samples, metrics, edits, pictures, failures, attempts."""
     from cluster.query import query as ask
     from cluster.query import render
 

@@ -13,7 +13,7 @@ from cluster.progress import Tracker
 from cluster.queue import Job, Need, Queue
 from cluster.stopping import Limits, StopSignal
 from cluster.worker import Outcome
-from jobs.commit import Failure, now, write_failure
+from jobs.commit import Failure, new_attempt, now, write_failure
 from jobs.failures import FailureClass, StoreError
 from jobs.store import Store
 
@@ -78,7 +78,7 @@ class Driver:
 
     def _settle(self, job: Job, outcome: Outcome) -> None:
         if outcome.state == "committed":
-            self._queue.succeeded()
+            self._queue.succeeded(job)
             self._tracker.committed(job, outcome)
         elif outcome.state == "stopped":
             self._queue.put_back(job)
@@ -90,6 +90,13 @@ class Driver:
         failure = outcome.failure or FailureClass.BUG
         reason = outcome.fingerprint or outcome.message
         final = self._queue.failed(job, failure, reason, outcome.message, time.monotonic())
+        self._record(job, outcome, failure, final=final)
+        for orphan in self._queue.orphans(job) if final else []:
+            message = f"The model of {job.image_id} could not be trained ({failure}): {outcome.message}"
+            lost = Outcome(new_attempt(), "failed", 0.0, "", FailureClass.PYRAMID, message)
+            self._record(orphan, lost, FailureClass.PYRAMID, final=True)
+
+    def _record(self, job: Job, outcome: Outcome, failure: FailureClass, *, final: bool) -> None:
         write_failure(
             self._store,
             Failure(

@@ -11,6 +11,7 @@ from cluster.connection import Cluster
 from cluster.plan import Plan
 from cluster.request import Prepared, Request, make_plan, prepare
 from cluster.snapshot import duration
+from jobs.spec import JobSpec
 from jobs.text import visible
 from pgcn.cost import measured_rate
 from pgcn.pyramid import scale_sizes
@@ -44,23 +45,38 @@ def dry_run(request: Request, console: Console) -> None:
     console.print(table)
     if len(plan.entries) > SHOWN:
         console.print(f"… and {len(plan.entries) - SHOWN} more images", highlight=False)
+    if plan.edits:
+        console.print(_edits(plan))
+    if len(plan.edits) > SHOWN:
+        console.print(f"… and {len(plan.edits) - SHOWN} more edits", highlight=False)
     console.print(plan.summary(), highlight=False, markup=False)
     if plan.jobs:
         console.print(_estimate(prepared, plan), highlight=False)
 
 
+def _edits(plan: Plan) -> Table:
+    table = Table("edit", "task", "model", "what follows", box=None, header_style="bold")
+    for edit in plan.edits[:SHOWN]:
+        model = edit.image_id if edit.pyramid_run is None else f"{edit.image_id} in {edit.pyramid_run}"
+        table.add_row(*(escape(visible(text)) for text in (edit.edit_id, edit.task, model, plan.fate(edit))))
+    return table
+
+
 def _estimate(prepared: Prepared, plan: Plan) -> str:
     """Time for all jobs, from the speed of this machine in a second of work like theirs."""
     work = sum(job.work for job in plan.jobs.values())
-    largest = max(plan.jobs.values(), key=lambda job: job.work)
-    entry = next(e for e in plan.entries if e.job_id == largest.spec.job_id)
+    trainings = [(job, job.spec) for job in plan.jobs.values() if isinstance(job.spec, JobSpec)]
+    if not trainings:
+        return "No estimate of the time: nothing is trained."
+    largest, spec = max(trainings, key=lambda training: training[0].work)
+    entry = next(e for e in plan.entries if e.job_id == spec.job_id)
     assert entry.height is not None
     assert entry.width is not None
-    size = scale_sizes(entry.height, entry.width, largest.spec.settings)[-1]
+    size = scale_sizes(entry.height, entry.width, spec.settings)[-1]
     threads = max(1, int(prepared.need.cpus))
     if prepared.device == "cuda" and not torch.cuda.is_available():
         return "No estimate of the time: jobs would run on GPUs, and this machine, where it is measured, has none."
-    rate = measured_rate(size, largest.spec.settings, prepared.device, threads)
+    rate = measured_rate(size, spec.settings, prepared.device, threads)
     workers = "one job on a GPU" if prepared.device == "cuda" else f"one job on {threads} core{'s' * (threads > 1)}"
     return (
         f"About {duration(work / rate)} of training in all, {duration(largest.work / rate)} for the largest image, "

@@ -1,7 +1,7 @@
-"""The gatherer: builds `tables/` from the manifest, commits and failures, at any moment of a run.
+"""The gatherer: builds `tables/` from the manifests, commits and failures, at any moment of a run.
 
 Tables are what the records say, in the manifest's order, in parts of bounded size: two gathers of the same
-records write the same bytes, and a table can be deleted and built again. Samples and metrics, which are nearly all
+records write the same bytes, and a table can be deleted and built again. Pictures and metrics, which are nearly all
 of the bytes, go from the attempts to their parts in slices of some hundred jobs, wherever those are worked on.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -21,7 +21,9 @@ from cluster.spread import Spread, here
 from jobs import schemas
 from jobs.ahead import ahead
 from jobs.commit import Commit, Failure, committed, read_artifact, read_commit, read_failures
-from jobs.manifest import Entry, read_manifest
+from jobs.edit_manifest import FOLDER as EDITS
+from jobs.edit_manifest import read_edits
+from jobs.manifest import read_manifest
 from jobs.store import Store
 
 SLICE = 250
@@ -30,18 +32,24 @@ SLICE = 250
 BUILT = "tables/built.json"
 
 
+Named = dict[str, str]
+"""What a row is called where it is asked for: columns that stand in its result's stead."""
+
+
 @dataclass(frozen=True)
 class Slice:
-    """Some jobs that follow each other in the manifest's order, each with its images: `image_id` and `uri`."""
+    """Some jobs of one kind that follow each other in their manifest's order, each with the rows that ask for it."""
 
     number: int
-    jobs: dict[str, list[tuple[str, str]]]
+    kind: schemas.Kind
+    jobs: dict[str, list[Named]]
 
 
 @dataclass(frozen=True)
 class Gathering:
     """What came of a slice: rows of the small tables, and parts written and rows in them of the large ones."""
 
+    kind: schemas.Kind
     results: pa.Table
     attempts: pa.Table
     parts: dict[str, list[str]]
@@ -64,27 +72,35 @@ def gather(store: Store, spread: Spread = here) -> Gathered:
     """
     found = Gathered()
     entries = sorted(read_manifest(store).values(), key=lambda entry: entry.image_id)
-    by_job: dict[str, list[Entry]] = {}
+    edits = sorted(read_edits(store).values(), key=lambda edit: edit.edit_id)
+    asked: dict[schemas.Kind, dict[str, list[Named]]] = {schemas.TRAINING: {}, schemas.EDIT: {}}
     for entry in entries:
-        by_job.setdefault(entry.job_id, []).append(entry)
+        asked[schemas.TRAINING].setdefault(entry.job_id, []).append({"image_id": entry.image_id, "uri": entry.uri})
+    for edit in edits:
+        names = {"edit_id": edit.edit_id, "image_id": edit.image_id, "uri": edit.uri}
+        asked[schemas.EDIT].setdefault(edit.job_id, []).append(names)
+    by_job = asked[schemas.TRAINING] | asked[schemas.EDIT]
     done = committed(store)
     failures = read_failures(store, by_job)
     writers = {name: PartWriter(store, name) for name in schemas.TABLES}
 
     writers["manifest"].add_rows(vars(entry) for entry in entries)
-    for part in spread(partial(gather_slice, store), _slices(by_job, done)):
-        writers["results"].add(part.results)
+    writers["manifest_edits"].add_rows(vars(edit) for edit in edits)
+    for part in spread(partial(gather_slice, store), _slices(asked, done)):
+        writers[part.kind.results].add(part.results)
         writers["attempts"].add(part.attempts)
         for name, paths in part.parts.items():
             writers[name].adopt(paths, part.rows[name])
         for job in part.damaged:
-            found.problems.append(f"job {job} ({by_job[job][0].image_id}): its commit or what it names is damaged")
+            names = by_job[job][0]
+            called = names.get("edit_id") or names["image_id"]
+            found.problems.append(f"job {job} ({called}): its commit or what it names is damaged")
             done.discard(job)
-    for job, images in by_job.items():
+    for job, rows in by_job.items():
         for failure in failures.get(job, []):
             writers["attempts"].add_rows([_attempt_row(failure)])
             if job not in done:
-                writers["failures"].add_rows(_failure_rows(failure, images))
+                writers["failures"].add_rows(_failure_rows(failure, rows))
     for name, writer in writers.items():
         writer.finish()
         complete(store, name, writer.written)
@@ -92,39 +108,50 @@ def gather(store: Store, spread: Spread = here) -> Gathered:
     return found
 
 
-def _slices(by_job: dict[str, list[Entry]], done: set[str]) -> Iterator[Slice]:
-    listed = [job for job in by_job if job in done]  # before any is found to be damaged
-    for number, at in enumerate(range(0, len(listed), SLICE)):
-        jobs = listed[at : at + SLICE]
-        yield Slice(number, {job: [(entry.image_id, entry.uri) for entry in by_job[job]] for job in jobs})
+def _slices(asked: dict[schemas.Kind, dict[str, list[Named]]], done: set[str]) -> Iterator[Slice]:
+    number = 0
+    for kind, by_job in asked.items():
+        listed = [job for job in by_job if job in done]  # before any is found to be damaged
+        for at in range(0, len(listed), SLICE):
+            yield Slice(number, kind, {job: by_job[job] for job in listed[at : at + SLICE]})
+            number += 1
 
 
 def gather_slice(store: Store, slice_: Slice) -> Gathering:
-    """Read some commits and what they name, and write their parts of samples and metrics."""
-    writers = {name: PartWriter(store, name, slice_.number) for name in ("samples", "metrics")}
+    """Read some commits and what they name, and write their parts of pictures and metrics."""
+    kind = slice_.kind
+    writers = {name: PartWriter(store, name, slice_.number) for name in (kind.pictures, "metrics")}
     results: list[dict[str, Any]] = []
     attempts: list[dict[str, Any]] = []
     damaged: list[str] = []
-    read = ahead(lambda job: _read_job(store, job), slice_.jobs)
-    for (job, images), (commit, tables) in zip(slice_.jobs.items(), read, strict=True):
+    read = ahead(lambda job: _read_job(store, job, kind), slice_.jobs)
+    for (job, rows), (commit, tables) in zip(slice_.jobs.items(), read, strict=True):
         if commit is None or tables is None:
             damaged.append(job)
             continue
-        samples, metrics = tables
-        image_id = pa.array([images[0][0]] * samples.num_rows, pa.string())
-        writers["samples"].add(samples.add_column(0, "image_id", image_id).cast(schemas.TABLES["samples"]))
+        pictures, metrics = tables
+        writers[kind.pictures].add(_named(pictures, schemas.TABLES[kind.pictures], commit.result | rows[0]))
         writers["metrics"].add(metrics.cast(schemas.METRICS))
-        results += [{**commit.result, "image_id": name, "uri": uri} for name, uri in images]
+        results += [{**commit.result, **names} for names in rows]
         attempts.append(_committed_row(commit))
     for writer in writers.values():
         writer.finish()
     return Gathering(
-        schemas.table(results, schemas.RESULTS),
+        kind,
+        schemas.table(results, schemas.TABLES[kind.results]),
         schemas.table(attempts, schemas.ATTEMPTS),
         {name: writer.written for name, writer in writers.items()},
         {name: writer.rows for name, writer in writers.items()},
         damaged,
     )
+
+
+def _named(pictures: pa.Table, schema: pa.Schema, names: Mapping[str, Any]) -> pa.Table:
+    """An attempt's pictures as rows of their table, which adds what they were made from in front."""
+    more = [name for name in schema.names if name not in pictures.column_names]
+    for at, name in enumerate(more):
+        pictures = pictures.add_column(at, name, pa.array([names[name]] * pictures.num_rows, pa.string()))
+    return pictures.cast(schema)
 
 
 def is_current(store: Store, records: bytes) -> bool:
@@ -142,23 +169,23 @@ def mark_current(store: Store, records: bytes) -> None:
 
 def records_now(store: Store) -> bytes:
     """What tables are built from, as a fingerprint: names and sizes of every manifest part, commit and failure."""
-    listed = {folder: store.list(folder) for folder in ("manifest", "commits", "failures")}
+    listed = {folder: store.list(folder) for folder in ("manifest", EDITS, "commits", "failures")}
     return json.dumps({"records": hashlib.sha256(json.dumps(listed).encode()).hexdigest()}).encode()
 
 
-def _read_job(store: Store, job: str) -> tuple[Commit | None, tuple[pa.Table, pa.Table] | None]:
-    """A job's commit, and the samples and metrics it names; None for what is missing or damaged."""
+def _read_job(store: Store, job: str, kind: schemas.Kind) -> tuple[Commit | None, tuple[pa.Table, pa.Table] | None]:
+    """A job's commit, and the pictures and metrics it names; None for what is missing or damaged."""
     commit = read_commit(store, job)
-    if commit is None:
+    if commit is None or schemas.kind_of(commit.result) != kind:
         return None, None
     named = {artifact.path.rsplit("/", 1)[-1]: artifact for artifact in commit.artifacts}
     try:
-        samples, metrics = (
-            schemas.read_parquet(read_artifact(store, named[f"{name}.parquet"])) for name in ("samples", "metrics")
+        pictures, metrics = (
+            schemas.read_parquet(read_artifact(store, named[f"{name}.parquet"])) for name in (kind.pictures, "metrics")
         )
     except (FileNotFoundError, KeyError, ValueError, pa.ArrowException):
         return commit, None
-    return commit, (samples, metrics)
+    return commit, (pictures, metrics)
 
 
 def _committed_row(commit: Commit) -> dict[str, Any]:
@@ -183,6 +210,6 @@ def _attempt_row(failure: Failure) -> dict[str, Any]:
     }
 
 
-def _failure_rows(failure: Failure, images: list[Entry]) -> list[dict[str, Any]]:
+def _failure_rows(failure: Failure, rows: list[Named]) -> list[dict[str, Any]]:
     row = failure.model_dump(mode="json", exclude={"wall_s"})
-    return [{**row, "image_id": entry.image_id, "uri": entry.uri} for entry in images]
+    return [{**row, **names} for names in rows]

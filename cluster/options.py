@@ -12,6 +12,7 @@ import yaml
 
 from cluster.request import Request
 from cluster.stopping import Limits
+from cluster.task_of import find
 from jobs.failures import ConfigError
 from pgcn.settings import Settings
 
@@ -49,10 +50,12 @@ def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not isinstance(content, dict):
         raise ConfigError(f"The config file {path} holds no names with values, as `iterations: 500` would be.")
     options, settings = {}, {}
+    task = find(content.get("task"))
+    task_options = task.options.model_fields if task is not None else {}
     for name, value in content.items():
         if name in RUN_OPTIONS:
             options[RUN_OPTIONS[name]] = value
-        elif name in Settings.model_fields:
+        elif name in Settings.model_fields or name in task_options:
             settings[name] = value
         else:
             close = difflib.get_close_matches(str(name), [*RUN_OPTIONS, *Settings.model_fields], n=1)
@@ -108,6 +111,11 @@ def _check_types(options: dict[str, Any]) -> None:
         "ray_address": (str,),
         "retry": (bool,),
         "allow_local": (bool,),
+        "task": (str,),
+        "target": (str,),
+        "mask": (str,),
+        "truth": (str,),
+        "pyramids": (str,),
         "max_pixels": (int,),
         "checkpoint_seconds": (int, float),
         "jobs_per_worker": (int,),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 
@@ -21,10 +21,11 @@ from jobs.commit import (
     withdraw,
     write_failure,
 )
+from jobs.edit_manifest import EditEntry, check_edit, plan_edit
 from jobs.failures import POLICY, ConfigError, FailureClass
 from jobs.manifest import Ask, Entry, plan_source, settings_of
-from jobs.sources import Source
-from jobs.spec import reseeded
+from jobs.source import EditSource, Source
+from jobs.spec import EditSpec, PyramidAt, reseeded
 from jobs.store import Store
 from jobs.text import visible
 from pgcn.cost import training_operations
@@ -36,21 +37,34 @@ CHUNK = 16
 
 Item = tuple[Source, Entry | None]
 
+EditItem = tuple[Source, EditSource, Entry, EditEntry | None]
+"""An edit, the image and its row, and the edit's own row from an earlier command."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A job that is not tried, and why: a failure to be written."""
+
+    job_id: str
+    failure: FailureClass
+    message: str
+
 
 @dataclass
 class Plan:
-    """A command's images, sorted into what follows; all but `entries` by job, each once."""
+    """A command's images and edits, sorted into what follows; all but `entries` and `edits` by job, each once."""
 
     entries: list[Entry] = field(default_factory=list)
+    edits: list[EditEntry] = field(default_factory=list)
     jobs: dict[str, Job] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)  # job id -> why; not tried again without --retry
-    refused: dict[str, Entry] = field(default_factory=dict)
-    unrecorded: list[Entry] = field(default_factory=list)  # refused, and no failure in the bucket says so yet
+    refused: dict[str, Entry | EditEntry] = field(default_factory=dict)
+    unrecorded: list[Refusal] = field(default_factory=list)  # no failure in the bucket says so yet
     failed_before: set[str] = field(default_factory=set)  # jobs with a failure in the bucket, final or not
 
-    def fate(self, entry: Entry) -> str:
-        """What follows for one image, in words."""
+    def fate(self, entry: Entry | EditEntry) -> str:
+        """What follows for one image or edit, in words."""
         job = entry.job_id
         if job in self.refused:
             return f"refused: {entry.problem}"
@@ -59,15 +73,24 @@ class Plan:
         if job in self.failed:
             return f"failed before: {self.failed[job]}"
         first = self.jobs[job].image_id
+        if isinstance(entry, EditEntry):
+            return "to make" if first == entry.edit_id else f"the same as {first}"
         return "to train" if first == entry.image_id else f"the same bytes as {first}"
 
     def summary(self) -> str:
-        """One line: how many images, and what is done, to do, refused and failed before."""
+        """One line: how many images and edits, and what is done, to do, refused and failed before."""
         jobs = len(self.jobs) + len(self.done) + len(self.failed) + len(self.refused)
+        asked = len(self.entries) + len(self.edits)
+        to_make = sum(isinstance(job.spec, EditSpec) for job in self.jobs.values())
+        to_train = len(self.jobs) - to_make
         parts = [f"{len(self.entries)} images"]
-        if jobs < len(self.entries):
-            parts.append(f"{len(self.entries) - jobs} the same as another")
-        parts.append(f"{len(self.jobs)} to train" if self.jobs else "nothing left to train")
+        if self.edits:
+            parts.append(f"{len(self.edits)} edits")
+        if jobs < asked:
+            parts.append(f"{asked - jobs} the same as another")
+        parts.append(f"{to_train} to train" if to_train else "nothing left to train")
+        if self.edits:
+            parts.append(f"{to_make} to make" if to_make else "nothing left to make")
         if self.done:
             parts.append(f"{len(self.done)} done before")
         if self.refused:
@@ -88,49 +111,111 @@ def with_ray(items: list[Item], ask: Ask) -> list[Entry]:
     return [entry for chunk in over_ray(partial(look_at, ask=ask), chunks) for entry in chunk]
 
 
-def check_overrides(sources: Iterable[Source], ask: Ask) -> None:
-    """Raises `ConfigError` for a manifest row whose settings cannot be, before anything runs."""
+def look_at_edits(items: list[EditItem], ask: Ask, elsewhere: Mapping[str, PyramidAt]) -> list[EditEntry]:
+    """Rows of some edits."""
+    return [plan_edit(*item[:3], elsewhere, item[3], ask.max_pixels) for item in items]
+
+
+def edits_with_ray(items: list[EditItem], ask: Ask, elsewhere: Mapping[str, PyramidAt]) -> list[EditEntry]:
+    """Look at the pictures of all edits in tasks of the cluster."""
+    chunks = [
+        (part, {name: elsewhere[name] for name in {item[2].pyramid for item in part} & elsewhere.keys()})
+        for part in (items[at : at + CHUNK] for at in range(0, len(items), CHUNK))
+    ]
+    return [entry for chunk in over_ray(partial(_look_at_part, ask=ask), chunks) for entry in chunk]
+
+
+def _look_at_part(part: tuple[list[EditItem], Mapping[str, PyramidAt]], ask: Ask) -> list[EditEntry]:
+    return look_at_edits(part[0], ask, part[1])
+
+
+def check_asked(sources: Iterable[Source], ask: Ask) -> None:
+    """Raises `ConfigError` for settings and tasks that cannot be, before anything runs."""
     for source in sources:
         try:
             ask.settings(source)
         except SettingsError as error:
             raise ConfigError(f"The manifest's row for {visible(source.image_id)} cannot run. {error}") from None
+        for edit in source.edits:
+            check_edit(source, edit)
 
 
-def sort_out(store: Store, sources: list[Source], entries: list[Entry], ask: Ask, need: Need, *, retry: bool) -> Plan:
-    """What is done, refused, failed before, and left, of `entries`, which belong to `sources` one by one."""
+def sort_out(
+    store: Store,
+    images: Mapping[str, tuple[Source, Entry]],
+    edits: Sequence[tuple[Source, EditSource, EditEntry]],
+    ask: Ask,
+    need: Need,
+    *,
+    retry: bool,
+) -> Plan:
+    """What is done, refused, failed before, and left, of images (by `image_id`) and of edits.
+
+    An image that is only wanted for edits is not trained where none of them needs it: they are done, or their pyramid
+    is elsewhere.
+    """
     done = committed(store)
+    asked = {entry.job_id for _, entry in images.values()} | {entry.job_id for *_, entry in edits}
     if retry:
-        broken = damaged(store, done & {entry.job_id for entry in entries})
+        broken = damaged(store, done & asked)
         if broken:
             withdraw(store, broken)
             # New commits may have the very sizes of the old ones, and tables would seem to be current.
             store.delete([BUILT])
         done -= broken
-    before = read_failures(store, {entry.job_id for entry in entries} - done)
+    before = read_failures(store, asked - done)
     failed = final_failures(before)
-    plan = Plan(entries=entries, failed_before=set(before))
-    for source, entry in zip(sources, entries, strict=True):
+    tried_again = {job for job, failure in failed.items() if retry or POLICY[failure.failure].again}
+    plan = Plan(edits=[entry for *_, entry in edits], failed_before=set(before))
+    needed = {source.image_id for source, _, entry in edits if entry.job_id not in done and entry.pyramid_run is None}
+    for image_id, (source, entry) in images.items():
         job = entry.job_id
+        if not source.wanted and image_id not in needed and job not in done:
+            continue
+        plan.entries.append(entry)
         if entry.problem is not None:
             plan.refused[job] = entry
         elif job in done:
             plan.done.add(job)
-        elif job in failed and not retry and not POLICY[failed[job].failure].again:
+        elif job in failed and job not in tried_again:
             plan.failed[job] = failed[job].message
         elif job not in plan.jobs:
-            spec = entry.spec(source.location, ask)
+            spec = entry.spec(source, ask)
             for failure in before.get(job, []):
                 # The same seed and step would diverge in the same way.
                 spec = reseeded(spec) if failure.failure is FailureClass.NUMERIC else spec
             work, shape = _work_and_shape(spec.settings, tuple(trained_sizes(entry)))
-            plan.jobs[job] = Job(spec, entry.image_id, work, need, shape)
+            plan.jobs[job] = Job(spec, entry.image_id, work, need, "" if entry.holes else shape)
+    for source, edit, made in edits:
+        job, pyramid = made.job_id, made.pyramid_job if made.pyramid_run is None else None
+        if made.problem is not None:
+            plan.refused[job] = made
+        elif job in done:
+            plan.done.add(job)
+        elif pyramid in plan.failed:
+            plan.failed[job] = f"The model of {made.image_id} could not be trained: {plan.failed[pyramid]}"
+            if job not in failed:
+                plan.unrecorded.append(Refusal(job, FailureClass.PYRAMID, plan.failed[job]))
+        elif job in failed and job not in tried_again:
+            plan.failed[job] = failed[job].message
+        elif job not in plan.jobs:
+            after = pyramid if pyramid in plan.jobs else None
+            work = _edit_work(images[source.image_id][1])
+            plan.jobs[job] = Job(made.spec(source, edit), made.edit_id, work, need, after=after)
     # Those that failed before come last: they must not keep the others from their turn.
     plan.jobs = dict(sorted(plan.jobs.items(), key=lambda item: item[0] in before))
-    plan.unrecorded = [
-        entry for job, entry in plan.refused.items() if job not in failed or failed[job].message != entry.problem
+    plan.unrecorded += [
+        Refusal(job, FailureClass.INPUT, entry.problem)
+        for job, entry in plan.refused.items()
+        if entry.problem is not None and (job not in failed or failed[job].message != entry.problem)
     ]
     return plan
+
+
+def _edit_work(image: Entry) -> float:
+    """What `Job` calls so, roughly: chains from every start scale cost as much as some updates of all scales."""
+    settings = settings_of(image.settings)
+    return _work_and_shape(settings, tuple(trained_sizes(image)))[0] * 10 / settings.iterations
 
 
 def trained_sizes(entry: Entry) -> list[Size]:
@@ -147,15 +232,14 @@ def _work_and_shape(settings: Settings, sizes: tuple[Size, ...]) -> tuple[float,
 
 
 def record_refusals(store: Store, plan: Plan) -> None:
-    """Write an INPUT failure for each refused image that has none that says so yet."""
-    for entry in plan.unrecorded:
-        assert entry.problem is not None
+    """Write a failure for each job that is not tried and has none that says so yet."""
+    for refusal in plan.unrecorded:
         failure = Failure(
-            job_id=entry.job_id,
-            attempt=new_attempt() if entry.job_id in plan.failed_before else _first_refusal(entry.problem),
-            failure=FailureClass.INPUT,
+            job_id=refusal.job_id,
+            attempt=new_attempt() if refusal.job_id in plan.failed_before else _first_refusal(refusal.message),
+            failure=refusal.failure,
             final=True,
-            message=entry.problem,
+            message=refusal.message,
             failed_at=now(),
         )
         write_failure(store, failure)

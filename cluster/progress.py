@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Mapping
+from typing import Any
 
 from cluster.display import Display
 from cluster.fleet import Lease
@@ -12,10 +14,27 @@ from cluster.snapshot import PROGRESS, Lane, Snapshot
 from cluster.worker import Outcome
 from jobs.commit import now
 from jobs.failures import StoreError
+from jobs.spec import EditSpec
 from jobs.store import Store
 
 KEEP_EVERY_S = 10.0
 WINDOW_S = 300.0
+
+
+def said_of_model(figures: Mapping[str, Any]) -> str:
+    """A model's figures in few words: fidelity beside copying."""
+    return ", ".join(
+        f"{name} {figures[key]:.3f}"
+        for name, key in (("Fréchet", "frechet_vgg22"), ("copy", "copy"), ("diversity", "diversity"))
+        if figures.get(key) is not None
+    )
+
+
+def said_of_edit(figures: Mapping[str, Any]) -> str:
+    """An edit's own figure beside that of doing nothing, where there is one."""
+    if figures.get("figure") is None:
+        return f"{figures.get('width')}x{figures.get('height')} px"
+    return f"{figures['figure']} {figures['value']:.3g}, {figures['nothing']:.3g} without the model"
 
 
 class Tracker:
@@ -41,7 +60,7 @@ class Tracker:
 
     def began(self, job: Job) -> None:
         """A job was given to a worker."""
-        self._display.line(f"training {job.image_id}")
+        self._display.line(job.image_id if isinstance(job.spec, EditSpec) else f"training {job.image_id}")
 
     def committed(self, job: Job, outcome: Outcome) -> None:
         """A job is done."""
@@ -49,11 +68,7 @@ class Tracker:
         self.committed_jobs.add(job.spec.job_id)
         self._finished_work += job.work
         figures = outcome.figures or {}
-        measures = ", ".join(
-            f"{name} {figures[key]:.3f}"
-            for name, key in (("Fréchet", "frechet_vgg22"), ("copy", "copy"), ("diversity", "diversity"))
-            if figures.get(key) is not None
-        )
+        measures = said_of_edit(figures) if isinstance(job.spec, EditSpec) else said_of_model(figures)
         caution = f"; look at it: {figures['warning']}" if figures.get("warning") else ""
         self._display.line(f"done {job.image_id} in {outcome.wall_s:.0f} s: {measures}{caution}")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from jobs.failures import POLICY, FailureClass
-from jobs.spec import JobSpec, reseeded
+from jobs.spec import EditSpec, JobSpec, reseeded
 
 BREAKER = 3
 """So many jobs, one after another, that end for the same reason stop the run."""
@@ -30,14 +30,17 @@ DOUBLED_FROM = 4 * 1024**3
 class Job:
     """One job and its story in this run. `work` is in operations, for shares and estimates.
 
-    Jobs of the same `shape` (their settings, and the sizes of their pyramids) can be trained side by side.
+    `image_id` is what people call it: for an edit, its `edit_id`. Jobs of the same `shape` (their settings, and the
+    sizes of their pyramids) can be trained side by side; "" is like no other. An edit is begun `after` the job that
+    trains its pyramid.
     """
 
-    spec: JobSpec
+    spec: JobSpec | EditSpec
     image_id: str
     work: float
     need: Need
     shape: str = ""
+    after: str | None = None
     tries: Counter[FailureClass] = field(default_factory=Counter)
     ready_at: float = 0.0
 
@@ -54,13 +57,18 @@ class Queue:
         self._delayed: list[Job] = []
         self._streak: tuple[str, set[str]] = ("", set())
         self._any_done = False
+        self._held: dict[str, list[Job]] = {}
         self.stopped: str | None = None
         self.stopped_by_settings = False
         for job in jobs:
-            self._ready.setdefault(job.need, deque()).append(job)
+            if job.after is not None:
+                self._held.setdefault(job.after, []).append(job)
+            else:
+                self._ready.setdefault(job.need, deque()).append(job)
 
     def __len__(self) -> int:
-        return len(self._delayed) + sum(len(jobs) for jobs in self._ready.values())
+        waiting = [*self._ready.values(), *self._held.values()]
+        return len(self._delayed) + sum(len(jobs) for jobs in waiting)
 
     def needs(self, now: float) -> list[Need]:
         """What jobs that could start now would hold."""
@@ -77,7 +85,7 @@ class Queue:
         ready = self._ready[need]
         first = ready.popleft()
         taken = [first]
-        if at_most > 1 and not first.tries:
+        if at_most > 1 and first.shape and not first.tries:
             beside = [job for job in ready if job.shape == first.shape and not job.tries][: at_most - 1]
             for job in beside:
                 ready.remove(job)
@@ -96,10 +104,16 @@ class Queue:
         """Nothing more can be done, for a reason that is not a job's."""
         self.stopped = reason
 
-    def succeeded(self) -> None:
-        """A job was committed: whatever went wrong before is not everywhere."""
+    def succeeded(self, job: Job) -> None:
+        """A job was committed: whatever went wrong before is not everywhere, and what waited for it is next."""
         self._any_done = True
         self._streak = ("", set())
+        for held in reversed(self._held.pop(job.spec.job_id, [])):
+            self.put_back(held)
+
+    def orphans(self, job: Job) -> list[Job]:
+        """A job failed for good: those that waited for it, which are no longer in the queue."""
+        return self._held.pop(job.spec.job_id, [])
 
     def failed(self, job: Job, failure: FailureClass, reason: str, message: str, now: float) -> bool:
         """A job's attempt failed: wait again, changed as its class says, or not at all. Returns whether it is final.

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cluster.connection import Cluster
 from cluster.device import choose_device, has_bfloat16_units
-from cluster.plan import Item, Plan, check_overrides, look_at, sort_out, with_ray
+from cluster.plan import Item, Plan, check_asked, edits_with_ray, look_at, look_at_edits, sort_out, with_ray
 from cluster.queue import Need
 from cluster.stopping import Limits
+from cluster.task_of import find, sorted_out, task_of
 from jobs.ahead import ahead
+from jobs.edit_manifest import EditEntry, read_edits
 from jobs.failures import ConfigError
 from jobs.identity import RunIdentity, check_same, read_identity
 from jobs.manifest import Ask, Entry, plan_source, read_manifest, unchanged
+from jobs.pyramids import pyramids_in
 from jobs.sources import Source, apart, find_sources
-from jobs.spec import SamplePlan
+from jobs.spec import PyramidAt, SamplePlan
 from jobs.store import Store
 from jobs.urls import is_local, local_path
 from pgcn.settings import Settings, make_settings
@@ -44,6 +47,11 @@ class Request:
     jobs_per_worker: int = 100
     stack: int = 1
     allow_local: bool = False
+    task: str | None = None
+    target: str | None = None
+    mask: str | None = None
+    truth: str | None = None
+    pyramids: str | None = None
     limits: Limits = field(default_factory=Limits)
 
 
@@ -56,6 +64,8 @@ class Prepared:
     ask: Ask
     sources: list[Source]
     known: dict[str, Entry]
+    known_edits: dict[str, EditEntry]
+    elsewhere: dict[str, PyramidAt]
     device: str
     need: Need
     said: list[str]
@@ -73,10 +83,16 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
     standing = read_identity(store)
     said: list[str] = []
     device = choose_device(request.device, cluster.has_gpu)
+    task = find(request.task)
+    options, pairs = sorted_out(task, request.overrides)
+    request = replace(request, overrides=pairs)
+    other = Store(request.pyramids) if request.pyramids is not None else None
+    model = standing if standing is not None or other is None else read_identity(other)
     preset = request.preset
-    if preset is None and standing is not None:
-        preset = standing.preset
-        said.append(f"Preset {preset}, as this run was begun with.")
+    if preset is None and model is not None:
+        preset = model.preset
+        of = "this run" if standing is not None else "the run of the pyramids"
+        said.append(f"Preset {preset}, as {of} was begun with.")
     if preset is None:
         preset = "best" if device == "cuda" else "draft"
         slow = "and `best` would take hours on a CPU"
@@ -84,28 +100,35 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
         said.append(f"Preset {preset}, since {why}. Choose with --preset.")
     default = standing.samples if standing is not None else SamplePlan()
     plan = SamplePlan(count=request.samples or default.count, sizes=request.sizes or default.sizes)
-    seed = request.seed if request.seed is not None else (standing.seed if standing is not None else 0)
-    if standing is not None and request.preset is None and not request.overrides:
-        settings, overrides = standing.settings, _beside(standing.settings, preset)
+    seed = request.seed if request.seed is not None else (model.seed if model is not None else 0)
+    if model is not None and request.preset is None and not request.overrides:
+        settings, overrides = model.settings, _beside(model.settings, preset)
     else:
         overrides = dict(request.overrides)
-        if "precision" not in overrides and standing is not None:
-            overrides["precision"] = standing.settings.precision
+        if "precision" not in overrides and model is not None:
+            overrides["precision"] = model.settings.precision
         elif "precision" not in overrides and _better_in_bfloat16(preset, device, cluster):
             overrides["precision"] = "bfloat16"
             said.append("In bfloat16, since this CPU has AMX: half the time. --set precision=float32 does without.")
         settings = make_settings(preset, overrides)
     ask = Ask(preset, overrides, seed, plan, request.max_pixels)
-    found = find_sources(request.images, setting_names=Settings.model_fields, allow_local=request.allow_local)
+    found = find_sources(
+        request.images,
+        setting_names=Settings.model_fields,
+        allow_local=request.allow_local,
+        ask=task_of(request, task, options),
+    )
     known = read_manifest(store) if standing is not None else {}
     sources = [_apart(source, known) for source in found if not _inside(source.location, request.out)][: request.limit]
-    check_overrides(sources, ask)
+    check_asked(sources, ask)
     return Prepared(
         store=store,
         identity=RunIdentity.begin(preset, settings, seed, plan),
         ask=ask,
         sources=sources,
         known=known,
+        known_edits=read_edits(store) if standing is not None and any(source.edits for source in sources) else {},
+        elsewhere=pyramids_in(other) if other is not None else {},
         device=device,
         need=need_of(device, request.cpus_per_job, request.gpus_per_job),
         said=said,
@@ -115,7 +138,8 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
 def _apart(source: Source, known: Mapping[str, Entry]) -> Source:
     """The source, under another name where an earlier command gave its name to an image from elsewhere."""
     other = known.get(source.image_id)
-    return source if other is None or other.uri == source.uri else apart(source)
+    same = other is None or (other.uri, other.holes_uri) == (source.uri, source.holes_uri)
+    return source if same else apart(source)
 
 
 def _better_in_bfloat16(preset: str, device: str, cluster: Cluster) -> bool:
@@ -145,25 +169,31 @@ def need_of(device: str, cpus: float, gpus: float) -> Need:
 
 
 def make_plan(prepared: Prepared, cluster: Cluster | None, *, retry: bool) -> Plan:
-    """Look at the images, on the cluster or (None) from this process, and sort out what follows."""
+    """Look at the images and edits, on the cluster or (None) from this process, and sort out what follows."""
+    ask, elsewhere = prepared.ask, prepared.elsewhere
     old: list[Item] = []
     new: list[Item] = []
     for source in prepared.sources:
         entry = prepared.known.get(source.image_id)
         unread = entry is None or not unchanged(source, entry) or (retry and entry.problem is not None)
         (new if unread else old).append((source, None if unread else entry))
-    found = look_at(old, prepared.ask)
+    found = look_at(old, ask)
     if new and cluster is not None:
         cluster.join()
-        found += with_ray(new, prepared.ask)
+        found += with_ray(new, ask)
     elif new:
-        found += ahead(lambda item: plan_source(item[0], prepared.ask, item[1]), new)
+        found += ahead(lambda item: plan_source(item[0], ask, item[1]), new)
     entries = {entry.image_id: entry for entry in found}
-    return sort_out(
-        prepared.store,
-        prepared.sources,
-        [entries[source.image_id] for source in prepared.sources],
-        prepared.ask,
-        prepared.need,
-        retry=retry,
-    )
+    images = {source.image_id: (source, entries[source.image_id]) for source in prepared.sources}
+    asked = [
+        (source, edit, entry, prepared.known_edits.get(edit.edit_id or ""))
+        for source, entry in images.values()
+        for edit in source.edits
+    ]
+    if asked and cluster is not None:
+        cluster.join()
+        edits = edits_with_ray(asked, ask, elsewhere)
+    else:
+        edits = look_at_edits(asked, ask, elsewhere)
+    made = [(source, edit, entry) for (source, edit, *_), entry in zip(asked, edits, strict=True)]
+    return sort_out(prepared.store, images, made, ask, prepared.need, retry=retry)

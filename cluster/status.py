@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from cluster.snapshot import PROGRESS, Snapshot
 from jobs.commit import Failure, committed, final_failures, read_failures
+from jobs.edit_manifest import EditEntry, read_edits
 from jobs.failures import ConfigError
 from jobs.identity import RunIdentity, read_identity
 from jobs.manifest import Entry, read_manifest
@@ -19,13 +20,14 @@ STALE_S = 60.0
 
 
 class Status(BaseModel):
-    """A run's state. Counts are of images in the manifest: two of the same bytes count twice."""
+    """A run's state. Counts are of images in the manifest and edits: two of the same bytes count twice."""
 
     run: str
     preset: str
     created_at: str
     state: str  # "running", "complete", "incomplete"
     images: int
+    edits: int
     done: int
     failed: int
     waiting: int
@@ -46,9 +48,10 @@ def require_run(store: Store) -> RunIdentity:
 def status(store: Store) -> Status:
     """How the run stands now. Raises `ConfigError` where there is none."""
     identity = require_run(store)
-    entries = list(read_manifest(store).values())
+    images, edits = list(read_manifest(store).values()), list(read_edits(store).values())
+    entries: list[Entry | EditEntry] = [*images, *edits]
     done = committed(store)
-    failed = failed_for_good(store, entries, done)
+    failed = failed_for_good(store, {entry.job_id for entry in entries}, done)
     left = [entry for entry in entries if entry.job_id not in done and entry.job_id not in failed]
     classes = Counter(str(failed[e.job_id].failure) for e in entries if e.job_id in failed)
     progress = under_way(store)
@@ -57,7 +60,8 @@ def status(store: Store) -> Status:
         preset=identity.preset,
         created_at=identity.created_at,
         state="running" if progress else ("incomplete" if left else "complete"),
-        images=len(entries),
+        images=len(images),
+        edits=len(edits),
         done=sum(entry.job_id in done for entry in entries),
         failed=sum(classes.values()),
         waiting=len(left),
@@ -66,9 +70,9 @@ def status(store: Store) -> Status:
     )
 
 
-def failed_for_good(store: Store, entries: list[Entry], done: set[str]) -> dict[str, Failure]:
-    """The last failure of each job of the manifest that is not done and will not be tried again by itself."""
-    return final_failures(read_failures(store, {entry.job_id for entry in entries} - done))
+def failed_for_good(store: Store, jobs: set[str], done: set[str]) -> dict[str, Failure]:
+    """The last failure of each of some jobs that is not done and will not be tried again by itself."""
+    return final_failures(read_failures(store, jobs - done))
 
 
 def under_way(store: Store) -> Snapshot | None:

@@ -120,7 +120,8 @@ def _check_travels(request: Request) -> None:
     """Raises `ConfigError` for what means another thing on the cluster, or must not be seen in its list of jobs."""
     if request.ray_address is not None:
         raise ConfigError("A run is submitted with --address alone: take out --ray-address.")
-    for url in [*request.images, request.out]:
+    others = (request.target, request.mask, request.truth, request.pyramids)
+    for url in [*request.images, request.out, *(url for url in others if url is not None)]:
         if has_credentials(url):
             raise ConfigError(
                 f"The URL of {public_url(url)} has a key, a password or a query in it, which the cluster's list of "

@@ -42,7 +42,8 @@ def say_verified(store: Store, console: Console, *, quick: bool, mend: bool, as_
 def _print(report: Report, console: Console) -> None:
     for problem in report.problems:
         _say(console, problem.sentence)
-    parts = [f"{report.images} images", f"{report.committed} jobs committed", f"{report.failed} failed for good"]
+    asked = [f"{report.images} images", *([f"{report.edits} edits"] if report.edits else [])]
+    parts = [*asked, f"{report.committed} jobs committed", f"{report.failed} failed for good"]
     _say(console, f"{report.run}: {', '.join(parts)}, {report.left} left to do.")
     if report.not_compared:
         _say(console, report.not_compared)

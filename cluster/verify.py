@@ -23,6 +23,7 @@ class Report(BaseModel):
 
     run: str
     images: int
+    edits: int
     committed: int
     failed: int
     left: int
@@ -42,11 +43,12 @@ def verify(store: Store, *, quick: bool) -> Report:
     """
     require_run(store)
     records = check_records(store, quick=quick)
-    jobs = {entry.job_id for entry in records.entries.values()}
+    jobs = set(records.jobs)
     failed = final_failures({job: those for job, those in records.failures.items() if job in jobs - records.committed})
     report = Report(
         run=store.url,
         images=len(records.entries),
+        edits=len(records.edits),
         committed=len(jobs & records.committed),
         failed=len(failed),
         left=len(jobs - records.committed - set(failed)),

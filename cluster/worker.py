@@ -20,10 +20,11 @@ import ray
 import torch
 
 from jobs.commit import Commit, read_commit
+from jobs.edit import run_edit
 from jobs.failures import FailureClass, JobError, classify, fingerprint
 from jobs.privacy import scrub
 from jobs.run import Conditions, Stopped, clean_up, run_jobs
-from jobs.spec import JobSpec
+from jobs.spec import EditSpec, JobSpec
 from jobs.store import Store
 from pgcn.train import Progress
 
@@ -81,8 +82,8 @@ class Worker:
         self._alive_at = time.monotonic()
         self._pace = (time.monotonic(), 0)
 
-    def train(self, specs: list[JobSpec], attempts: list[str]) -> list[Outcome]:
-        """Try some jobs side by side; outcomes are in their order."""
+    def train(self, specs: list[JobSpec | EditSpec], attempts: list[str]) -> list[Outcome]:
+        """Try some trainings side by side, or an edit; outcomes are in their order."""
         began = time.monotonic()
         where = f"{socket.gethostname()} process {os.getpid()}"
         self._lease, self._progress, self._alive_at = attempts[0], None, began
@@ -110,7 +111,7 @@ class Worker:
 
         ends: dict[str, Commit | Exception] = {}
         try:
-            left = []
+            left: list[tuple[JobSpec | EditSpec, str]] = []
             for spec, attempt in zip(specs, attempts, strict=True):
                 try:
                     # Another driver on this run, or an attempt that was thought lost, may have been here already.
@@ -123,22 +124,30 @@ class Worker:
                 else:
                     ends[attempt] = commit
                     clean_up(self._store, spec.job_id)
-            trained = run_jobs(
-                [spec for spec, _ in left],
-                self._store,
-                [attempt for _, attempt in left],
-                self._conditions,
-                on_progress=self._note,
-                on_alive=self._live,
-                should_stop=self._stop.is_set,
-            )
-            ends |= {attempt: end for (_, attempt), end in zip(left, trained, strict=True)}
+            for (_, attempt), end in zip(left, self._do(left), strict=True):
+                ends[attempt] = end
         except Exception as error:
             for attempt in attempts:
                 ends.setdefault(attempt, error)
         finally:
             self._lease = None
         return [outcome(attempt, ends[attempt]) for attempt in attempts]
+
+    def _do(self, left: list[tuple[JobSpec | EditSpec, str]]) -> list[Commit | Exception]:
+        alive, stop = self._live, self._stop.is_set
+        match left:
+            case [(EditSpec() as edit, attempt)]:
+                return [run_edit(edit, self._store, attempt, self._conditions, on_alive=alive, should_stop=stop)]
+            case _:
+                return run_jobs(
+                    [spec for spec, _ in left if isinstance(spec, JobSpec)],
+                    self._store,
+                    [attempt for _, attempt in left],
+                    self._conditions,
+                    on_progress=self._note,
+                    on_alive=alive,
+                    should_stop=stop,
+                )
 
     @ray.method(concurrency_group="watch")
     def pulse(self) -> Pulse:

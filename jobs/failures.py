@@ -29,6 +29,7 @@ class FailureClass(StrEnum):
     WORKER_LOST = "WORKER_LOST"
     TIMEOUT = "TIMEOUT"
     STORE = "STORE"
+    PYRAMID = "PYRAMID"
     BUG = "BUG"
 
 
@@ -56,6 +57,7 @@ POLICY: dict[FailureClass, Policy] = {
     FailureClass.WORKER_LOST: Policy(3),
     FailureClass.TIMEOUT: Policy(1),
     FailureClass.STORE: Policy(5, "backoff", again=True),
+    FailureClass.PYRAMID: Policy(0, again=True),
     FailureClass.BUG: Policy(1),
 }
 
@@ -82,6 +84,12 @@ class StoreError(JobError):
     """The storage did not do what was asked, after its own retries."""
 
     failure = FailureClass.STORE
+
+
+class PyramidError(JobError):
+    """An edit's pyramid is not there: its training failed, or it was damaged since."""
+
+    failure = FailureClass.PYRAMID
 
 
 def classify(error: BaseException) -> FailureClass:

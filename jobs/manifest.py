@@ -9,21 +9,24 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from jobs import schemas
 from jobs.decoder import shared as decoder
 from jobs.failures import ConfigError, InputError, StoreError
+from jobs.reading import holes_of, take_mask
 from jobs.sources import Source, read_source
-from jobs.spec import JobSpec, SamplePlan, job_id
+from jobs.spec import Holes, JobSpec, SamplePlan, job_id, pyramid_id
 from jobs.store import Store
 from jobs.urls import is_web
 from pgcn.settings import Settings, make_settings
+
+T = TypeVar("T")
 
 PART_ROWS = 50_000
 """Rows of one part of the manifest: some kilobytes a row are in memory while it is written."""
@@ -46,19 +49,31 @@ class Entry:
     settings: str
     note: str | None
     problem: str | None
+    holes: str | None = None
+    holes_uri: str | None = None
 
-    def spec(self, location: str, ask: Ask) -> JobSpec:
+    @property
+    def pyramid(self) -> str:
+        """The name of the pyramid that its job trains, whoever else trains it."""
+        return pyramid_id(self.sha256 or "", settings_of(self.settings), self.seed, self.holes)
+
+    def spec(self, source: Source, ask: Ask) -> JobSpec:
         """The job that trains this image. Only for entries without a problem."""
         assert self.sha256 is not None
+        holes = None
+        if source.holes is not None:
+            assert self.holes is not None
+            holes = Holes(location=source.holes.location, uri=source.holes.uri, digest=self.holes)
         return JobSpec(
             job_id=self.job_id,
             sha256=self.sha256,
-            location=location,
+            location=source.location,
             uri=self.uri,
             preset=ask.preset,
             settings=settings_of(self.settings),
             seed=self.seed,
             plan=ask.plan,
+            holes=holes,
         )
 
 
@@ -90,23 +105,29 @@ def plan_source(source: Source, ask: Ask, known: Entry | None) -> Entry:
     """
     settings = ask.settings(source)
     seed = ask.seed if source.seed is None else source.seed
-    facts: dict[str, Any] = dict.fromkeys(("sha256", "format", "width", "height", "note"))
-    facts |= {"size_bytes": source.size_bytes, "problem": source.problem}
+    facts: dict[str, Any] = dict.fromkeys(("sha256", "format", "width", "height", "note", "holes"))
+    facts |= {"size_bytes": source.size_bytes, "problem": source.problem or (source.holes and source.holes.problem)}
     if known and unchanged(source, known):
         facts = {name: getattr(known, name) for name in facts}
-    elif source.problem is None:
+    elif facts["problem"] is None:
         facts |= _look(source, ask.max_pixels)
     # What could not be read has no bytes to be named by; its name only has to be its own.
     image = facts["sha256"] or hashlib.sha256(f"unreadable {source.uri}".encode()).hexdigest()
     return Entry(
         image_id=source.image_id,
         uri=source.uri,
-        job_id=job_id(image, settings, seed, ask.plan),
-        version=source.version,
+        job_id=job_id(image, settings, seed, ask.plan, facts["holes"] or _unreadable_holes(source)),
+        version=source.stamp,
         seed=seed,
         settings=sys.intern(settings.model_dump_json()),
+        holes_uri=source.holes_uri,
         **facts,
     )
+
+
+def _unreadable_holes(source: Source) -> str | None:
+    """A name of their own for holes that could not be read, so that what they are refused for is not the image's."""
+    return None if source.holes is None else f"unreadable {source.holes.uri}"
 
 
 def unchanged(source: Source, known: Entry) -> bool:
@@ -114,8 +135,8 @@ def unchanged(source: Source, known: Entry) -> bool:
 
     What was wrong with a refused one (its permissions, the bound on pixels) may be mended without that.
     """
-    same = (known.uri, known.version, known.size_bytes) == (source.uri, source.version, source.size_bytes)
-    return source.version is not None and same
+    before = known.uri, known.version, known.size_bytes, known.holes_uri
+    return source.stamp is not None and before == (source.uri, source.stamp, source.size_bytes, source.holes_uri)
 
 
 def _look(source: Source, max_pixels: int) -> dict[str, Any]:
@@ -130,9 +151,13 @@ def _look(source: Source, max_pixels: int) -> dict[str, Any]:
     facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
     try:
         seen = decoder.look(data, source.uri, max_pixels=max_pixels)
+        facts |= {"format": seen.format, "width": seen.width, "height": seen.height, "note": seen.note}
+        if source.holes is not None:
+            mask, _ = take_mask(source.holes.location, source.holes.uri, max_pixels)
+            facts["holes"] = holes_of(mask, (seen.height, seen.width))[1]
     except InputError as error:
         return facts | {"problem": str(error)}
-    return facts | {"format": seen.format, "width": seen.width, "height": seen.height, "note": seen.note}
+    return facts
 
 
 def read_manifest(store: Store) -> dict[str, Entry]:
@@ -145,9 +170,17 @@ def read_manifest(store: Store) -> dict[str, Entry]:
 
 def read_part(store: Store, path: str) -> dict[str, Entry]:
     """The rows of one part of the manifest, by `image_id`. Raises `ConfigError` where it is damaged."""
+
+    def entry(row: dict[str, Any]) -> Entry:
+        return Entry(**row | {"settings": sys.intern(row["settings"])})
+
+    return {each.image_id: each for each in read_rows(store, path, entry)}
+
+
+def read_rows(store: Store, path: str, make: Callable[[dict[str, Any]], T]) -> list[T]:
+    """The rows of one part of a manifest. Raises `ConfigError` where it is damaged."""
     try:
-        rows = schemas.rows_of(schemas.read_parquet(store.get(path)))
-        return {row["image_id"]: Entry(**row | {"settings": sys.intern(row["settings"])}) for row in rows}
+        return [make(row) for row in schemas.rows_of(schemas.read_parquet(store.get(path)))]
     except (KeyError, TypeError, ValueError, OSError, pa.ArrowException):
         raise ConfigError(
             f"{path} in {store.url} cannot be read as a part of the manifest. "
@@ -158,7 +191,12 @@ def read_part(store: Store, path: str) -> dict[str, Entry]:
 def add_to_manifest(store: Store, entries: Iterable[Entry], known: Mapping[str, Entry]) -> None:
     """Write the entries that `known` does not have as they are: a part for every so many, none where there are none."""
     new = [vars(entry) for entry in entries if known.get(entry.image_id) != entry]
+    write_parts(store, "manifest", new, schemas.MANIFEST)
+
+
+def write_parts(store: Store, folder: str, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
+    """Write rows of a manifest as new parts of it."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    for at in range(0, len(new), PART_ROWS):
-        data = schemas.parquet_bytes(schemas.table(new[at : at + PART_ROWS], schemas.MANIFEST))
-        store.put(f"manifest/part-{stamp}-{hashlib.sha256(data).hexdigest()[:8]}.parquet", data)
+    for at in range(0, len(rows), PART_ROWS):
+        data = schemas.parquet_bytes(schemas.table(rows[at : at + PART_ROWS], schema))
+        store.put(f"{folder}/part-{stamp}-{hashlib.sha256(data).hexdigest()[:8]}.parquet", data)

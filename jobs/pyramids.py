@@ -7,8 +7,6 @@ manifest tells which jobs are of the same image, settings and seed.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from functools import partial
 
@@ -16,25 +14,14 @@ from torch import Tensor
 
 from jobs.ahead import ahead
 from jobs.commit import Commit, committed, read_artifact, read_commit
+from jobs.failures import PyramidError
 from jobs.manifest import read_manifest
-from jobs.spec import another_try
+from jobs.spec import PyramidAt, another_try
 from jobs.store import Store
 from pgcn.masked import fit_masked
-from pgcn.model import ALGORITHM, Pyramid, fit
+from pgcn.model import Pyramid, fit
 from pgcn.settings import Settings
 from pgcn.train import DivergenceError, Progress
-
-
-def pyramid_id(sha256: str, settings: Settings, seed: int, holes: str | None = None) -> str:
-    """A pyramid's name: 20 hex digits of what decides it. `holes` is the hash of the mask that is left out, if any."""
-    decides = {
-        "algorithm": ALGORITHM,
-        "image": sha256,
-        "settings": settings.model_dump(mode="json"),
-        "seed": seed,
-        "holes": holes,
-    }
-    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:20]
 
 
 def find_kept(store: Store, name: str) -> Pyramid | None:
@@ -79,7 +66,7 @@ def find_in_run(store: Store, sha256: str, settings: Settings | None, seed: int 
     """
     done = committed(store)
     for entry in sorted(read_manifest(store).values(), key=lambda entry: entry.image_id):
-        if entry.sha256 != sha256 or entry.job_id not in done:
+        if entry.sha256 != sha256 or entry.job_id not in done or entry.holes is not None:
             continue
         if settings is not None and Settings.model_validate_json(entry.settings) != settings:
             continue
@@ -87,6 +74,36 @@ def find_in_run(store: Store, sha256: str, settings: Settings | None, seed: int 
         if commit is not None:
             return Pyramid.from_files(weight_files(store, commit))
     return None
+
+
+def pyramids_in(store: Store) -> dict[str, PyramidAt]:
+    """All pyramids that are in a place, a run or a folder of `pgcn apply`, by their names."""
+    found = {
+        name: PyramidAt(name=name, place=store.url) for name in {path.split("/")[1] for path in store.list("pyramids")}
+    }
+    done = committed(store)
+    for entry in read_manifest(store).values():
+        if entry.job_id in done:
+            found[entry.pyramid] = PyramidAt(name=entry.pyramid, place=store.url, job_id=entry.job_id)
+    return found
+
+
+def load(at: PyramidAt, own: Store) -> Pyramid:
+    """The pyramid at a place; `own` is the run that asks. Raises `PyramidError` where it is not there, or damaged."""
+    store = own if at.place is None else Store(at.place)
+    try:
+        if at.job_id is None:
+            pyramid = find_kept(store, at.name)
+        else:
+            commit = read_commit(store, at.job_id)
+            pyramid = None if commit is None else Pyramid.from_files(weight_files(store, commit))
+    except (ValueError, FileNotFoundError) as error:
+        raise PyramidError(
+            f"The pyramid in {store.url} is damaged: {error}. `pgcn verify` finds such, and mends."
+        ) from None
+    if pyramid is None:
+        raise PyramidError(f"The pyramid {at.name} is not in {store.url} any more. The same command trains it again.")
+    return pyramid
 
 
 def weight_files(store: Store, commit: Commit) -> dict[str, bytes]:

@@ -9,7 +9,6 @@ would believe; the next attempt goes on from the last of them.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import resource
 import sys
@@ -25,15 +24,12 @@ from jobs import schemas
 from jobs.artifacts import MEASURES, Row, draw, preview, preview_path, warning
 from jobs.checkpoints import last_checkpoint, remove_checkpoints, write_checkpoint
 from jobs.commit import Commit, now, publish
-from jobs.decoder import shared as decoder
-from jobs.failures import InputError
-from jobs.images import to_tensor
-from jobs.pixels import Picture
 from jobs.privacy import scrub
-from jobs.sources import read_source
-from jobs.spec import JobSpec
+from jobs.reading import changed, holes_of, take, take_mask
+from jobs.spec import Holes, JobSpec
 from jobs.store import Store
 from jobs.text import visible
+from pgcn.masked import MaskedTrainer
 from pgcn.model import ALGORITHM, Pyramid
 from pgcn.pyramid import scale_sizes
 from pgcn.restart import Place, State, place_of, restore, state_of
@@ -92,7 +88,10 @@ class History:
 
 @dataclass
 class _Job:
-    """One job of a stack, on its way: `image` is `(1, 3, H, W)`, `state` its last restart point, if it has one."""
+    """One job of a stack, on its way: `image` is `(1, 3, H, W)`, `state` its last restart point, if it has one.
+
+    `mask` `(1, 1, H, W)` is what is left out of the loss; a job that has one is alone.
+    """
 
     spec: JobSpec
     attempt: str
@@ -100,6 +99,7 @@ class _Job:
     began: float = field(default_factory=time.monotonic)
     history: History = field(default_factory=lambda: History(train_s=0.0, resumes=0, curves=[]))
     image: Tensor = field(default_factory=lambda: torch.empty(0))
+    mask: Tensor | None = None
     note: str | None = None
     state: State | None = None
     ended: Commit | Exception | None = None
@@ -109,9 +109,10 @@ class _Job:
         spec, log = self.spec, self.log
         log(f"job {spec.job_id}, attempt {self.attempt}, image {spec.uri}")
         log(f"settings {spec.settings.model_dump_json()}, seed {spec.seed}")
-        picture = _read(spec, conditions)
+        self.image, _, picture = take(spec.location, spec.uri, conditions.max_pixels, spec.sha256)
         self.note = picture.note
-        self.image = to_tensor(picture.rgb)
+        if spec.holes is not None:
+            self.mask = _holes(spec.holes, self.image, conditions.max_pixels)
         sizes = scale_sizes(self.image.shape[-2], self.image.shape[-1], spec.settings)
         log(f"{picture.format}, {picture.rgb.shape[1]}x{picture.rgb.shape[0]} px; {picture.note or 'plain RGB'}")
         state = last_checkpoint(store, spec.job_id)
@@ -173,8 +174,7 @@ def _run_stack(
     should_stop: Callable[[], bool],
 ) -> None:
     """Train jobs that stand at the same update, then draw, measure and publish each on its own."""
-    settings = stack[0].spec.settings
-    trainer = Trainer([job.image for job in stack], settings, [job.spec.seed for job in stack], conditions.device)
+    trainer = _trainer(stack, conditions.device)
     states = [job.state for job in stack if job.state is not None]
     if states:
         restore(trainer, states)
@@ -186,6 +186,15 @@ def _run_stack(
             job.ended = trainer.failed.get(index) or _publish(trainer, index, job, store, conditions, on_alive)
         except Exception as error:
             job.ended = error
+
+
+def _trainer(stack: list[_Job], device: str) -> Trainer:
+    first = stack[0]
+    if first.mask is None:
+        return Trainer([job.image for job in stack], first.spec.settings, [job.spec.seed for job in stack], device)
+    if len(stack) > 1:
+        raise ValueError("images with holes are trained alone")
+    return MaskedTrainer(first.image, first.mask, first.spec.settings, first.spec.seed, device)
 
 
 def _train(
@@ -267,8 +276,8 @@ def _publish(
         "train_s": round(job.history.train_s, 3),
         "stack": len(trainer.seeds),
         "resumes": job.history.resumes,
-        "peak_memory_mb": round(_peak_memory_mb(), 1),
-        "device": _device_name(conditions.device),
+        "peak_memory_mb": round(peak_memory_mb(), 1),
+        "device": device_name(conditions.device),
         "algorithm": ALGORITHM,
         "pgcn_version": version("pgcn"),
         "torch_version": torch.__version__,
@@ -293,19 +302,20 @@ def clean_up(store: Store, job_id: str) -> None:
     store.delete([preview_path(job_id)])
 
 
-def _read(spec: JobSpec, conditions: Conditions) -> Picture:
-    data = read_source(spec.location, spec.uri)
-    if hashlib.sha256(data).hexdigest() != spec.sha256:
-        raise InputError(
-            f"{spec.uri} changed after the run looked at it. Run the same command again to take it as it is now."
-        )
-    return decoder.decode(data, spec.uri, max_pixels=conditions.max_pixels)
+def _holes(holes: Holes, image: Tensor, max_pixels: int) -> Tensor:
+    """The mask that is left out of the loss, at the image's own size."""
+    mask, digest = holes_of(take_mask(holes.location, holes.uri, max_pixels)[0], (image.shape[-2], image.shape[-1]))
+    if digest != holes.digest:
+        raise changed(holes.uri)
+    return mask
 
 
-def _peak_memory_mb() -> float:
+def peak_memory_mb() -> float:
+    """The most memory that this process has ever held."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
-def _device_name(device: str) -> str:
+def device_name(device: str) -> str:
+    """A device as results call it: "cpu", or the GPU's own name."""
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"

@@ -6,8 +6,9 @@ Images are `struct<bytes, path>` holding a PNG, which Hugging Face `datasets` an
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,8 +28,31 @@ MANIFEST = pa.schema(
         ("height", pa.int32()),
         ("seed", pa.int64()),
         ("settings", pa.string()),  # JSON of every setting of this image's training
+        ("holes", pa.string()),  # hash of the pixels that are left out of the loss; null where none are
+        ("holes_uri", pa.string()),  # the mask that says so
         ("note", pa.string()),  # how the picture was turned into RGB, where it was not RGB already
         ("problem", pa.string()),  # why the image is refused; null where it is not
+    ]
+)
+
+# What was asked of images' models, one row an edit.
+MANIFEST_EDITS = pa.schema(
+    [
+        ("edit_id", pa.string()),  # unique in a run: "cat.jpg:superres"
+        ("image_id", pa.string()),
+        ("uri", pa.string()),
+        ("task", pa.string()),
+        ("job_id", pa.string()),
+        ("pyramid", pa.string()),  # identity of the pyramid that it needs: image, settings, seed, holes
+        ("pyramid_job", pa.string()),  # the job that trains it, in this run or in `pyramid_run`; null: kept by `apply`
+        ("pyramid_run", pa.string()),  # where the pyramid is, if not in this run
+        ("target_uri", pa.string()),
+        ("mask_uri", pa.string()),
+        ("truth_uri", pa.string()),
+        ("sha256", pa.list_(pa.string())),  # of image, target, mask and truth; null where there is none
+        ("version", pa.string()),  # the storage's words for "unchanged" for all of them
+        ("options", pa.string()),  # JSON of every option of the task
+        ("problem", pa.string()),  # why it is refused; null where it is not
     ]
 )
 
@@ -55,6 +79,20 @@ SAMPLES = pa.schema(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("seed", pa.int64()),
+        ("image", IMAGE),
+    ]
+)
+
+# name: "result" (several of `generate`, the first frame of a clip), "clip" (an animated WebP), "image", "target" and
+# "mask" (what was given, at most 1024 px), "before" (what there would be without the pyramid), "sweep" (start scales).
+PICTURES = pa.schema(
+    [
+        ("job_id", pa.string()),
+        ("attempt", pa.string()),
+        ("name", pa.string()),
+        ("index", pa.int32()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
         ("image", IMAGE),
     ]
 )
@@ -100,9 +138,45 @@ RESULTS = pa.schema(
     ]
 )
 
+# One row for each edit that is done, as `RESULTS` has one for each image.
+EDITS = pa.schema(
+    [
+        ("edit_id", pa.string()),
+        ("image_id", pa.string()),
+        ("uri", pa.string()),
+        ("task", pa.string()),
+        ("job_id", pa.string()),
+        ("attempt", pa.string()),
+        ("pyramid", pa.string()),
+        ("pyramid_job", pa.string()),
+        ("pyramid_run", pa.string()),
+        ("target_uri", pa.string()),
+        ("mask_uri", pa.string()),
+        ("options", pa.string()),  # JSON of every option
+        ("seed", pa.int64()),  # of the attempt that succeeded
+        ("width", pa.int32()),  # of the result
+        ("height", pa.int32()),
+        ("pictures", pa.int32()),  # in the result
+        # The task's own figure, by its name in `metrics`, and that of doing nothing; null where a truth is missing.
+        ("figure", pa.string()),
+        ("value", pa.float64()),
+        ("nothing", pa.float64()),
+        ("better", pa.bool_()),  # whether the figure is better than that of doing nothing
+        ("note", pa.string()),  # what was done to the inputs
+        ("wall_s", pa.float64()),
+        ("peak_memory_mb", pa.float64()),
+        ("device", pa.string()),
+        ("algorithm", pa.string()),
+        ("pgcn_version", pa.string()),
+        ("torch_version", pa.string()),
+        ("committed_at", pa.string()),
+    ]
+)
+
 FAILURES = pa.schema(
     [
         ("image_id", pa.string()),
+        ("edit_id", pa.string()),  # null: the image's own training failed
         ("uri", pa.string()),
         ("job_id", pa.string()),
         ("attempt", pa.string()),
@@ -136,7 +210,30 @@ TABLES: dict[str, pa.Schema] = {
     "samples": pa.schema([pa.field("image_id", pa.string()), *SAMPLES]),
     "metrics": METRICS,
     "failures": FAILURES,
+    "manifest_edits": MANIFEST_EDITS,
+    "edits": EDITS,
+    "pictures": pa.schema([pa.field("edit_id", pa.string()), pa.field("task", pa.string()), *PICTURES]),
 }
+
+
+class Kind(NamedTuple):
+    """A kind of job: the tables that its result and its pictures are rows of. `<pictures>.parquet` is an artifact."""
+
+    results: str
+    pictures: str
+
+
+TRAINING, EDIT = Kind("results", "samples"), Kind("edits", "pictures")
+
+
+def kind_of(result: Mapping[str, Any]) -> Kind:
+    """The kind of job that has this result."""
+    return EDIT if "task" in result else TRAINING
+
+
+def json_text(value: Mapping[str, Any]) -> str:
+    """A column's JSON: the same text for the same content."""
+    return json.dumps(value, sort_keys=True)
 
 
 def table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import json
 import os
 import posixpath
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,33 +18,20 @@ from fsspec.utils import glob_translate
 from PIL import Image
 
 from jobs.failures import ConfigError, InputError
-from jobs.image_list import SUFFIXES, Row, read_image_list
+from jobs.image_list import SUFFIXES, EditRow, read_image_list
 from jobs.list_rules import forbidden
 from jobs.pixels import NOT_PIXELS
+from jobs.source import EditSource, Source, asked, fingerprint, named, together
 from jobs.source_bytes import read_source
 from jobs.storage_errors import error_code, patiently
 from jobs.urls import driver_problem, filesystem, is_local, is_web, local_path, names_local_file, public_url
 
-__all__ = ["Source", "apart", "find_sources", "read_source"]
+__all__ = ["Source", "apart", "find_sources", "one_source", "read_source"]
 
 MAX_LIST_BYTES = 2 * 2**30
 
 _MAGIC = re.compile(r"[*?\[]")
 _UNWRITABLE = re.compile("[\ud800-\udfff]")  # bytes of a file's name that are not UTF-8, as Python holds them
-
-
-@dataclass(frozen=True)
-class Source:
-    """One image that was asked for. Two of them never share an `image_id`."""
-
-    image_id: str  # the path below the folder asked for, with "/" and extension; of a single file, its name
-    uri: str  # for artifacts: a public URL, or a local path that begins at the name of the folder asked for
-    location: str  # private, what a worker opens: an absolute path, or the full URL
-    size_bytes: int | None = None
-    version: str | None = None  # the storage's word for "unchanged": ETag, or time of modification in ns
-    seed: int | None = None
-    overrides: Mapping[str, Any] = field(default_factory=dict)  # settings of this image alone
-    problem: str | None = None  # a sentence, where it is known already that it cannot be read
 
 
 @dataclass(frozen=True)
@@ -63,6 +49,7 @@ def find_sources(
     setting_names: Collection[str],
     options: Mapping[str, Any] | None = None,
     allow_local: bool = False,
+    ask: Callable[[Source], EditSource] | None = None,
 ) -> list[Source]:
     """Every image that `images` name, sorted by `image_id`, each location once.
 
@@ -74,7 +61,8 @@ def find_sources(
 
     Two images of one name keep it apart by "-" and six hexadecimal digits, the same at every run. An image that
     is in a list and also in a folder is taken from the list. The same image in several rows with different
-    seeds or settings is several sources.
+    seeds or settings is several sources; rows that ask for tasks on one model of it are one source with their edits.
+    `ask` says what is asked of all that ask for nothing themselves; without it, they are wanted as they are.
 
     A single file that is not there has a `problem`; alone, it is an error. Raises `ConfigError` for an argument
     that names nothing and for a list that is wrong, `StoreError` where the storage does not work.
@@ -84,7 +72,18 @@ def find_sources(
     found = [each for name in images for each in _expand(name, setting_names, options, allow_local)]
     if len(images) == 1 and len(found) == 1 and not found[0].listed and found[0].source.problem:
         raise ConfigError(found[0].source.problem)
-    return _with_unique_ids(_once_each(found))
+    if ask is not None:
+        found = [f if f.source.edits else replace(f, source=asked(f.source, ask(f.source))) for f in found]
+    return _with_named_edits(_with_unique_ids(_once_each(found)))
+
+
+def one_source(name: str) -> Source:
+    """One file or object by its name, whatever it is called; with a `problem` where it is known not to be there."""
+    return (
+        _local_source(local_path(name), local_path(name).name, local_path(name).name)
+        if is_local(name)
+        else (replace(_one_remote(name), problem=driver_problem(name)))
+    )
 
 
 def _expand(
@@ -251,25 +250,39 @@ def _from_list(
         raise ConfigError(str(error)) from None
     folder = str(local_path(name).parent) if is_local(name) else name.partition("?")[0].rpartition("/")[0]
     for row in read_image_list(data, shown, setting_names):
-        source = replace(_row_source(row, folder, allow_local), seed=row.seed, overrides=row.overrides)
+        source = replace(_row_source(row.uri, folder, allow_local), seed=row.seed, overrides=row.overrides)
         if row.image_id is not None:
             source = replace(source, image_id=row.image_id)
-        yield _Found(source, given=row.image_id is not None, listed=True)
+        if row.edit is not None:
+            source = asked(source, _row_edit(row.edit, folder, allow_local))
+        # The name that a row gives is that of the image's plain model.
+        yield _Found(source, given=row.image_id is not None and source.holes is None, listed=True)
 
 
-def _row_source(row: Row, folder: str, allow_local: bool) -> Source:
-    """The image that a row names; `folder` is where its list lies, a path or a URL."""
-    if why := forbidden(row.uri, folder, allow_local=allow_local):
-        named = _one_remote(row.uri)
-        return replace(named, problem=f"{named.uri} cannot be read: {why}.")
-    if not is_local(row.uri):
-        return replace(_one_remote(row.uri), problem=driver_problem(row.uri))
-    if names_local_file(row.uri):
-        path = local_path(row.uri)
+def _row_edit(row: EditRow, folder: str, allow_local: bool) -> EditSource:
+    """What a row asks of its image; its other pictures are named as images are."""
+
+    def other(uri: str | None) -> Source | None:
+        return None if uri is None else _row_source(uri, folder, allow_local)
+
+    return EditSource(
+        row.task, row.options, other(row.target_uri), other(row.mask_uri), other(row.truth_uri), row.edit_id
+    )
+
+
+def _row_source(uri: str, folder: str, allow_local: bool) -> Source:
+    """The picture that a row names; `folder` is where its list lies, a path or a URL."""
+    if why := forbidden(uri, folder, allow_local=allow_local):
+        stranger = _one_remote(uri)
+        return replace(stranger, problem=f"{stranger.uri} cannot be read: {why}.")
+    if not is_local(uri):
+        return replace(_one_remote(uri), problem=driver_problem(uri))
+    if names_local_file(uri):
+        path = local_path(uri)
     elif is_local(folder):
-        path = local_path(str(Path(folder, row.uri)))
+        path = local_path(str(Path(folder, uri)))
     else:
-        return _listed(folder, posixpath.normpath(row.uri), {})
+        return _listed(folder, posixpath.normpath(uri), {})
     if is_local(folder) and path.is_relative_to(folder):
         return _below(Path(folder), path)
     return _local_source(path, path.name, path.name)
@@ -295,7 +308,12 @@ def _once_each(found: Iterable[_Found]) -> list[_Found]:
         by_location.setdefault(each.source.location, []).append(each)
     kept: list[_Found] = []
     for same in by_location.values():
-        rows = {(_fingerprint(each.source), each.source.image_id): each for each in same if each.listed}
+        rows: dict[tuple[str, str], _Found] = {}
+        for each in same:
+            if each.listed:
+                key = fingerprint(each.source), each.source.image_id
+                before = rows.get(key)
+                rows[key] = each if before is None else replace(each, source=together(before.source, each.source))
         # Of several folders, one inside the other, the outer one's longer path tells more.
         kept += rows.values() or [max(same, key=lambda each: (len(each.source.image_id), each.source.image_id))]
     return kept
@@ -304,7 +322,7 @@ def _once_each(found: Iterable[_Found]) -> list[_Found]:
 def _with_unique_ids(found: Iterable[_Found]) -> list[Source]:
     """The sources sorted by `image_id`, made unique. Ids that the user chose stay as they are."""
     sources: dict[str, Source] = {}
-    for each in sorted(found, key=lambda each: (not each.given, each.source.image_id, _fingerprint(each.source))):
+    for each in sorted(found, key=lambda each: (not each.given, each.source.image_id, fingerprint(each.source))):
         source = each.source
         if source.image_id in sources:
             if each.given:
@@ -315,17 +333,25 @@ def _with_unique_ids(found: Iterable[_Found]) -> list[Source]:
     return [sources[image_id] for image_id in sorted(sources)]
 
 
+def _with_named_edits(sources: Sequence[Source]) -> list[Source]:
+    """The sources with names for all edits, each edit once. Raises `ConfigError` where two are given one name."""
+    seen: dict[str | None, EditSource] = {}
+    whole = []
+    for source in map(named, sources):
+        edits = []
+        for edit in source.edits:
+            if seen.setdefault(edit.edit_id, edit) is edit:
+                edits.append(edit)
+            elif edit not in edits:
+                raise ConfigError(f"The edit_id {edit.edit_id!r} is given to two edits: choose another for one.")
+        whole.append(replace(source, edits=tuple(edits)))
+    return whole
+
+
 def apart(source: Source, length: int = 6) -> Source:
     """The source under its other name, for where another image has its own: the same at every run."""
-    digest = hashlib.sha256(_fingerprint(source).encode(errors="surrogatepass")).hexdigest()
+    digest = hashlib.sha256(fingerprint(source).encode(errors="surrogatepass")).hexdigest()
     return replace(source, image_id=f"{source.image_id}-{digest[:length]}")
-
-
-def _fingerprint(source: Source) -> str:
-    """The location; with the seed and settings of a row that has some."""
-    if source.seed is None and not source.overrides:
-        return source.location
-    return json.dumps([source.location, source.seed, dict(source.overrides)], sort_keys=True, default=str)
 
 
 def _looks_like_image(name: str) -> bool:

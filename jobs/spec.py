@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, overload
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -59,6 +60,16 @@ class SamplePlan(BaseModel):
     sizes: tuple[Annotated[str, BeforeValidator(_size_text)], ...] = ("1x1", "2x1")
 
 
+class Holes(BaseModel):
+    """A mask that is left out of the loss; `digest` is the hash of its pixels, fitted to the image."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    location: str
+    uri: str
+    digest: str
+
+
 class JobSpec(BaseModel):
     """One image's training: what decides the result, and where the image is.
 
@@ -76,12 +87,65 @@ class JobSpec(BaseModel):
     settings: Settings
     seed: int = Field(ge=0, le=MAX_SEED)
     plan: SamplePlan
+    holes: Holes | None = None
 
 
-def job_id(sha256: str, settings: Settings, seed: int, plan: SamplePlan) -> str:
+class Picture(BaseModel):
+    """One picture that a task is given, as `JobSpec` has its image."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    location: str
+    uri: str
+    sha256: str
+
+
+class PyramidAt(BaseModel):
+    """Where a trained pyramid is: committed by a job of a run, or (no job) kept in a folder under its own name.
+
+    `place` is the run or folder, or None for the run that asks.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    place: str | None = None
+    job_id: str | None = None
+
+
+class EditSpec(BaseModel):
+    """One task on one image's pyramid: what decides the result, and where its pictures are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    job_id: str
+    edit_id: str
+    image_id: str
+    task: str
+    options: dict[str, Any]
+    pyramid: PyramidAt
+    image: Picture
+    target: Picture | None = None
+    mask: Picture | None = None
+    truth: Picture | None = None
+
+
+def edit_job_id(pyramid: str, task: str, options: Mapping[str, Any], others: Sequence[str | None]) -> str:
+    """An edit's name: 20 hex digits of the pyramid, the task, its options, and the hashes of its other pictures."""
+    decides = {
+        "algorithm": ALGORITHM,
+        "pyramid": pyramid,
+        "task": task,
+        "options": dict(options),
+        "others": list(others),
+    }
+    return _hash(decides)
+
+
+def job_id(sha256: str, settings: Settings, seed: int, plan: SamplePlan, holes: str | None = None) -> str:
     """The job's name: 20 hex digits of what decides its result.
 
-    The image's bytes, every setting, the seed, the samples and the algorithm's version; not paths, order,
+    The image's bytes, every setting, the seed, the samples, the holes and the algorithm's version; not paths, order,
     machine or device. The same job has the same name anywhere.
     """
     decides = {
@@ -91,15 +155,45 @@ def job_id(sha256: str, settings: Settings, seed: int, plan: SamplePlan) -> str:
         "seed": seed,
         "samples": plan.model_dump(mode="json"),
     }
+    return _hash(decides | ({"holes": holes} if holes is not None else {}))
+
+
+def pyramid_id(sha256: str, settings: Settings, seed: int, holes: str | None = None) -> str:
+    """A pyramid's name, whoever trains it and whatever samples are drawn: 20 hex digits of what decides it.
+
+    `holes` is the hash of the mask that is left out, if any.
+    """
+    return _hash(
+        {
+            "algorithm": ALGORITHM,
+            "image": sha256,
+            "settings": settings.model_dump(mode="json"),
+            "seed": seed,
+            "holes": holes,
+        }
+    )
+
+
+def _hash(decides: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def reseeded(spec: JobSpec) -> JobSpec:
+@overload
+def reseeded(spec: JobSpec) -> JobSpec: ...
+@overload
+def reseeded(spec: EditSpec) -> EditSpec: ...
+def reseeded(spec: JobSpec | EditSpec) -> JobSpec | EditSpec:
     """The spec for another attempt after a NUMERIC failure: a new seed and half the step; the same job."""
+    if isinstance(spec, EditSpec):
+        return spec.model_copy(update={"options": {**spec.options, "seed": _another_seed(spec.options["seed"])}})
     seed, settings = another_try(spec.seed, spec.settings)
     return spec.model_copy(update={"settings": settings, "seed": seed})
 
 
 def another_try(seed: int, settings: Settings) -> tuple[int, Settings]:
     """A new seed and half the step: where a training diverged, the same again would diverge in the same way."""
-    return (seed + 1_000_003) % MAX_SEED, settings.model_copy(update={"step_size": settings.step_size / 2})
+    return _another_seed(seed), settings.model_copy(update={"step_size": settings.step_size / 2})
+
+
+def _another_seed(seed: int) -> int:
+    return (seed + 1_000_003) % MAX_SEED

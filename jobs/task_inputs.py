@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from jobs.decoder import shared as decoder
 from jobs.failures import ConfigError, InputError
 from jobs.identity import RUN
-from jobs.images import to_tensor
-from jobs.pyramids import find_in_run, find_kept, keep, learn, pyramid_id
-from jobs.sources import find_sources, read_source
+from jobs.pyramids import find_in_run, find_kept, keep, learn
+from jobs.reading import MAX_PIXELS, Taken, holes_of, take, take_mask
+from jobs.sources import Source, find_sources
+from jobs.spec import pyramid_id
 from jobs.store import Store
 from pgcn.model import Pyramid
 from pgcn.settings import Settings
-from pgcn.tasks.masks import check_mask
-from pgcn.tasks.masks import fit as fit_mask
 from pgcn.tasks.task import Inputs, Task
 from pgcn.train import DivergenceError, Progress
 
@@ -37,46 +32,40 @@ class Read:
 
 
 def read_inputs(
-    image: str, target: str | None, mask: str | None, truth: str | None, *, max_pixels: int = 64_000_000
+    image: str, target: str | None, mask: str | None, truth: str | None, *, max_pixels: int = MAX_PIXELS
 ) -> Read:
     """The pictures of a task from files or URLs. Raises `ConfigError` or `InputError` with the file's name."""
-    data, name = _bytes(image, "image")
-    notes: list[str] = []
+    own, name = _take(image, "image", max_pixels)
+    notes = [f"{name}: {own.note}"] if own.note else []
 
     def picture(where: str | None, what: str) -> Tensor | None:
-        return None if where is None else _decoded(*_bytes(where, what), max_pixels, notes)
+        if where is None:
+            return None
+        taken, called = _take(where, what, max_pixels)
+        notes.extend([f"{called}: {taken.note}"] if taken.note else [])
+        return taken.image
 
-    own = _decoded(data, name, max_pixels, notes)
-    inputs = Inputs(own, picture(target, "target"), None, picture(truth, "truth"))
+    inputs = Inputs(own.image, picture(target, "target"), None, picture(truth, "truth"))
     if mask is not None:
-        inputs = Inputs(own, inputs.target, _mask(*_bytes(mask, "mask"), max_pixels), inputs.truth)
-    return Read(inputs, hashlib.sha256(data).hexdigest(), name, notes)
+        source = _named(mask, "mask")
+        inputs = replace(inputs, mask=take_mask(source.location, source.uri, max_pixels)[0])
+    return Read(inputs, own.sha256, name, notes)
 
 
-def _bytes(where: str, what: str) -> tuple[bytes, str]:
+def _take(where: str, what: str, max_pixels: int) -> tuple[Taken, str]:
+    source = _named(where, what)
+    return take(source.location, source.uri, max_pixels), source.image_id
+
+
+def _named(where: str, what: str) -> Source:
+    """The one picture that is called so on the command line."""
     sources = find_sources([where], setting_names=())
     if len(sources) != 1:
         raise ConfigError(f"The {what} {where} is {len(sources)} pictures: name one. `pgcn run` does many.")
     (source,) = sources
     if source.problem:
         raise InputError(source.problem)
-    return read_source(source.location, source.uri), source.image_id
-
-
-def _decoded(data: bytes, name: str, max_pixels: int, notes: list[str]) -> Tensor:
-    picture = decoder.decode(data, name, max_pixels=max_pixels)
-    if picture.note:
-        notes.append(f"{name}: {picture.note}")
-    return to_tensor(picture.rgb)
-
-
-def _mask(data: bytes, name: str, max_pixels: int) -> Tensor:
-    """A picture of any mode as a mask: light, on white, is chosen. Raises `InputError` where it chooses nothing."""
-    levels = decoder.decode(data, name, max_pixels=max_pixels).rgb.astype(np.float32).mean(2) / 255
-    try:
-        return check_mask(torch.from_numpy(levels))
-    except ValueError as error:
-        raise InputError(f"The mask {name} cannot be used: {error}.") from None
+    return source
 
 
 @dataclass(frozen=True)
@@ -106,10 +95,9 @@ def pyramid_for(
     `on_found` is told where it came from. Raises `ConfigError` where it is damaged, `DivergenceError` as training does.
     """
     inputs = read.inputs
-    mask = inputs.mask if task.holes and inputs.target is None else None
-    if mask is not None:
-        mask = fit_mask(mask, (inputs.image.shape[-2], inputs.image.shape[-1]))
-    holes = None if mask is None else hashlib.sha256(mask.to(torch.uint8).numpy().tobytes()).hexdigest()
+    mask, holes = None, None
+    if task.holes and inputs.target is None and inputs.mask is not None:
+        mask, holes = holes_of(inputs.mask, (inputs.image.shape[-2], inputs.image.shape[-1]))
     settings = wanted.settings or wanted.fallback
     name = pyramid_id(read.sha256, settings, wanted.seed, holes)
     for store in (wanted.found_in, wanted.kept_in):

@@ -6,8 +6,9 @@ Tables are built from these records; `cluster.verify` compares them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -15,12 +16,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from jobs import schemas
 from jobs.ahead import ahead
 from jobs.commit import Artifact, Commit, Failure, read_artifact, read_failure
+from jobs.edit_manifest import FOLDER, EditEntry, read_edit_part
 from jobs.failures import ConfigError
 from jobs.manifest import Entry, read_part
 from jobs.store import Store
 
-NEEDED = ("samples.parquet", "metrics.parquet")
-"""Artifacts without which no tables can be built."""
+T = TypeVar("T")
 
 
 class Problem(BaseModel):
@@ -41,9 +42,16 @@ class Records:
     """What a run's records say, as far as they can be believed, and what is wrong with the others."""
 
     entries: dict[str, Entry] = field(default_factory=dict)  # by image_id
+    edits: dict[str, EditEntry] = field(default_factory=dict)  # by edit_id
     committed: set[str] = field(default_factory=set)  # jobs
     failures: dict[str, list[Failure]] = field(default_factory=dict)  # by job
     problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def jobs(self) -> dict[str, str]:
+        """All that was asked for: what people call it, by job."""
+        images = {entry.job_id: entry.image_id for entry in self.entries.values()}
+        return images | {edit.job_id: edit.edit_id for edit in self.edits.values()}
 
 
 def check_records(store: Store, *, quick: bool) -> Records:
@@ -52,25 +60,28 @@ def check_records(store: Store, *, quick: bool) -> Records:
     Where `quick`, such objects are not read: their sizes in a listing have to be right.
     """
     records = Records()
-    _check_manifest(store, records)
-    images = {entry.job_id: entry.image_id for entry in records.entries.values()}
-    _check_commits(store, images, records, quick=quick)
+    _check_manifest(store, "manifest", read_part, records.entries, records)
+    _check_manifest(store, FOLDER, read_edit_part, records.edits, records)
+    _check_commits(store, records.jobs, records, quick=quick)
     _check_failures(store, records)
     return records
 
 
-def _check_manifest(store: Store, records: Records) -> None:
-    for path in sorted(store.list("manifest")):
+def _check_manifest(
+    store: Store, folder: str, read: Callable[[Store, str], dict[str, T]], found: dict[str, T], records: Records
+) -> None:
+    for path in sorted(store.list(folder)):
         try:
-            rows = read_part(store, path)
+            rows = read(store, path)
         except ConfigError:
             rows = None
         # A part's name ends in its hash: a byte may change without making it unreadable.
         if rows is None or not path.endswith(f"-{hashlib.sha256(store.get(path)).hexdigest()[:8]}.parquet"):
-            sentence = f"{path} is damaged: the images in it have to be asked for again."
+            what = "images" if folder == "manifest" else "edits"
+            sentence = f"{path} is damaged: the {what} in it have to be asked for again."
             records.problems.append(Problem(sentence=sentence, drop=path))
         else:
-            records.entries |= rows
+            found |= rows
 
 
 def _check_commits(store: Store, images: Mapping[str, str], records: Records, *, quick: bool) -> None:
@@ -115,16 +126,17 @@ def _fault_of_commit(commit: Commit, job: str) -> str | None:
         return f"is the commit of another job, {commit.job_id}"
     if (commit.result.get("job_id"), commit.result.get("attempt")) != (job, commit.attempt):
         return "holds the result of another attempt than the one it names"
+    kind = schemas.kind_of(commit.result)
     try:
-        schemas.table([commit.result], schemas.RESULTS)
+        schemas.table([commit.result], schemas.TABLES[kind.results])
     except (KeyError, TypeError, ValueError, OverflowError, pa.ArrowException):
-        return "holds a result that does not fit the results table"
+        return f"holds a result that does not fit the {kind.results} table"
     folder = f"attempts/{job}/{commit.attempt}/"
     named = {artifact.path for artifact in commit.artifacts}
     for path in named:
         if not path.startswith(folder) or ".." in path.split("/"):
             return f"names {path}, which is not of its attempt"
-    for name in NEEDED:
+    for name in (f"{kind.pictures}.parquet", "metrics.parquet"):  # without these, no tables can be built
         if folder + name not in named:
             return f"names no {name}"
     return None

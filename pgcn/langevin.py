@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor
@@ -11,6 +13,19 @@ from pgcn.energy import Climber
 
 Draw = Callable[[Tensor], Tensor]
 """Standard normal noise ε of the shape of its argument."""
+
+
+_sign_of_life: ContextVar[Callable[[], None]] = ContextVar("sign_of_life", default=lambda: None)
+
+
+@contextmanager
+def watched(sign_of_life: Callable[[], None]) -> Iterator[None]:
+    """Inside this context, `sign_of_life` is called at the start of every chain; what it raises ends the work."""
+    token = _sign_of_life.set(sign_of_life)
+    try:
+        yield
+    finally:
+        _sign_of_life.reset(token)
 
 
 def normal_stack(generators: Sequence[torch.Generator]) -> Draw:
@@ -42,6 +57,7 @@ def langevin(
     √step_size this is Langevin dynamics, whose law approaches p ∝ exp f as the step goes to zero; the
     published code uses less noise, and none at last. No noise is drawn where `noise_std` is 0.
     """
+    _sign_of_life.get()()
     if isinstance(gradient, Climber):
         return gradient.climb(x, steps=steps, step_size=step_size, noise_std=noise_std, draw=draw)
     with torch.no_grad():

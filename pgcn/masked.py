@@ -7,6 +7,7 @@ that chains and receptive fields which reach into it see something likely; it is
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -46,21 +47,37 @@ class MaskedTrainer(Trainer):
                 f"the mask is {mask.shape[-1]}x{mask.shape[-2]} px and the image {image.shape[-1]}x{image.shape[-2]}"
             )
         self.mask = mask.to(device)
+        self._filled = 0
         super().__init__([filled(image, mask)], settings, [seed], device)
 
     def begin_scale(self) -> None:
         """As `Trainer`, after the hole is filled with what the scale below makes of it."""
-        size = self.sizes[self.scale]
-        self.hole = hole_at(self.mask, size)
-        weights = known_share(self.hole) ** POWER
+        self._fill(self.scale)
+        weights = known_share(hole_at(self.mask, self.sizes[self.scale])) ** POWER
         # Of made images too: both see like places, or the border of the hole alone would tell them apart.
         self.positions = weights / weights.mean().clamp_min(1e-6)
-        if self.scale > 0:
-            below = self.scale - 1
-            known, hole = self.observed[below], hole_at(self.mask, self.sizes[below])
-            made = chain(known, self.frozen[below], self.settings, below, after=lambda x, _: put_back(x, known, hole))
-            self.observed[self.scale] = put_back(resize(made, size), self.observed[self.scale], self.hole)
         super().begin_scale()
+
+    def observed_of(self, image: int) -> list[Tensor]:
+        """As `Trainer`: the holes filled at every scale that a trained one lies below."""
+        self._fill(min(len(self.frozen), len(self.sizes) - 1))
+        return super().observed_of(image)
+
+    def _fill(self, finest: int) -> None:
+        """Fill the hole at each scale up to `finest` from the one below: also of a trainer that was restored."""
+        for at in range(self._filled + 1, finest + 1):
+            known, hole = self.observed[at - 1], hole_at(self.mask, self.sizes[at - 1])
+            made = chain(
+                known, self.frozen[at - 1], self.settings, at - 1, after=partial(_held, known=known, hole=hole)
+            )
+            self.observed[at] = put_back(
+                resize(made, self.sizes[at]), self.observed[at], hole_at(self.mask, self.sizes[at])
+            )
+            self._filled = at
+
+
+def _held(x: Tensor, scale: int, *, known: Tensor, hole: Tensor) -> Tensor:
+    return put_back(x, known, hole)
 
 
 def fit_masked(

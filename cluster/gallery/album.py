@@ -74,7 +74,8 @@ def album(samples: Iterable[Row]) -> Album:
     )
 
 
-def _png(row: Row) -> bytes:
+def png_of(row: Row) -> bytes:
+    """The bytes of a row's picture."""
     data: bytes = row["image"]["bytes"]
     return data
 
@@ -84,7 +85,7 @@ def _enlargement(row: Row | None) -> float:
 
 
 def _shown(row: Row, factor: float, label: str, detail: str) -> Shown:
-    made = picture(_png(row))
+    made = picture(png_of(row))
     return Shown(made, *made.shown(factor), label, detail)
 
 
@@ -110,7 +111,7 @@ def _scales(kinds: Mapping[str, Sequence[Row]]) -> dict[int, list[Shown]]:
     for kind, label in STAGES.items():
         # Rows are sorted by index: of several pictures at one scale the first one is shown.
         for scale, rows in itertools.groupby(kinds.get(kind, ()), key=lambda row: row["scale"]):
-            made = picture(_png(next(rows)))
+            made = picture(png_of(next(rows)))
             shown[scale].append(Shown(made, *made.fitted(SIDE), label))
     return dict(shown)
 
@@ -118,5 +119,5 @@ def _scales(kinds: Mapping[str, Sequence[Row]]) -> dict[int, list[Shown]]:
 def _thumbnail(original: Row | None, drawn: Sequence[Row]) -> tuple[bytes, int, int] | None:
     """The original beside a sample of its own size, where there is one."""
     like_original = [row for row in drawn if row["size"] == "1x1"] or drawn
-    pair = (_png(original) if original else None, _png(like_original[0]) if like_original else None)
+    pair = (png_of(original) if original else None, png_of(like_original[0]) if like_original else None)
     return thumbnail(*pair) if any(pair) else None

@@ -54,15 +54,15 @@ def read_attempt(store: Store, job_id: str, attempt: str) -> Attempt:
     pictures = _album(store, folder + "samples.parquet", problems)
     metrics = [
         Metric(row["scale"], row["iteration"], row["name"], row["value"])
-        for row in _rows(store, folder + "metrics.parquet", problems)
+        for row in read_rows(store, folder + "metrics.parquet", problems)
         if None not in (row["scale"], row["iteration"], row["name"])
     ]
-    artifacts = [Artifact(path.removeprefix(folder), size(n)) for path, n in store.list(folder).items()]
-    return Attempt(pictures, _scales(pictures.scales, metrics), _whole_model(metrics), artifacts, " ".join(problems))
+    scales, artifacts = _scales(pictures.scales, metrics), artifacts_in(store, folder)
+    return Attempt(pictures, scales, _whole_model(metrics), artifacts, " ".join(problems))
 
 
 def _album(store: Store, path: str, problems: list[str]) -> Album:
-    rows = _rows(store, path, problems)
+    rows = read_rows(store, path, problems)
     try:
         return album(rows)
     except (OSError, TypeError) as error:
@@ -71,7 +71,8 @@ def _album(store: Store, path: str, problems: list[str]) -> Album:
         return Album()
 
 
-def _rows(store: Store, path: str, problems: list[str]) -> list[dict[str, Any]]:
+def read_rows(store: Store, path: str, problems: list[str]) -> list[dict[str, Any]]:
+    """An artifact's rows; none, and a sentence more in `problems`, where it cannot be read."""
     try:
         rows: list[dict[str, Any]] = read_parquet(store.get(path)).to_pylist()
     except FileNotFoundError:
@@ -90,6 +91,11 @@ def _scales(pictures: Mapping[int, list[Shown]], metrics: Sequence[Metric]) -> l
         Scale(scale, iterations.get(scale, 0), pictures.get(scale, []), charts.get(scale, []))
         for scale in sorted({*pictures, *charts})
     ]
+
+
+def artifacts_in(store: Store, folder: str) -> list[Artifact]:
+    """The objects of an attempt."""
+    return [Artifact(path.removeprefix(folder), size(n)) for path, n in store.list(folder).items()]
 
 
 def _whole_model(metrics: Sequence[Metric]) -> list[Fact]:

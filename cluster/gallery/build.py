@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -13,11 +14,12 @@ import pyarrow as pa
 
 from cluster.gallery.attempt import read_attempt
 from cluster.gallery.built import BUILT, Built, built_bytes, digest, read_built
-from cluster.gallery.catalogue import Catalogue, preset_of, read_catalogue
+from cluster.gallery.catalogue import Catalogue, Totals, by_class, preset_of, read_catalogue
 from cluster.gallery.commands import commands, run_argument
+from cluster.gallery.edits import Used, edit_cards, edit_page, edits_by_model, read_edits
 from cluster.gallery.facts import circumstances, quality, settings
 from cluster.gallery.figures import rounded
-from cluster.gallery.pages import Card, Pages, Totals, rows_script
+from cluster.gallery.pages import Card, Pages, rows_script
 from cluster.spread import Spread, here
 from jobs.store import Store
 from jobs.text import sentence, visible
@@ -37,24 +39,34 @@ def build_gallery(store: Store, title: str | None = None, spread: Spread = here)
     that is missing or damaged is named on its page and stops nothing. Raises what the store raises when it cannot be
     used.
     """
-    catalogue = read_catalogue(store)
+    catalogue, edits = read_catalogue(store), read_edits(store)
     run = run_argument(store.url)
+    counts = Counter(edits.jobs["task"].to_pylist())
     look = Look(
         title=visible(title or run.rsplit("/", 1)[-1]),
         preset=preset_of(catalogue),
-        totals=Totals(len(catalogue.entries), len(catalogue.failed), catalogue.waiting),
+        totals=catalogue.totals,
+        edits=edits.totals,
+        tasks=tuple(sorted(counts.items())),
         run=run,
     )
     there = set(store.list("gallery/"))
-    slices = _slices(catalogue, read_built(store), there)
+    earlier = read_built(store)
+    slices = chain(
+        _slices(catalogue, "jobs", edits_by_model(edits), earlier, there), _slices(edits, "edits", {}, earlier, there)
+    )
     built = [job for part in spread(partial(build_slice, store, look), slices) for job in part]
-    cards = _cards(catalogue, built)
+    images, used = built[: catalogue.jobs.num_rows], built[catalogue.jobs.num_rows :]
+    cards = _cards(catalogue, images)
 
     pages = look.pages()
     written = {path for job in built for path in job.paths}
     record = {job.job_id: job.built for job in built if job.whole}
     records = [("rows.js", rows_script(cards)), (BUILT, built_bytes(record))]
-    for path, data in chain(pages.failures(catalogue.failed), records, pages.index(cards)):
+    of_tasks = edit_cards(edits, [job.built for job in used])
+    tasks = (page for task, those in of_tasks.items() for page in pages.task(task, those))
+    failures = pages.failures(by_class([*catalogue.failed, *edits.failed]))
+    for path, data in chain(failures, tasks, records, pages.index(cards)):
         store.put(f"gallery/{path}", data)
         written.add(f"gallery/{path}")
     store.delete(sorted(there - written))
@@ -68,58 +80,76 @@ class Look:
     title: str
     preset: str
     totals: Totals
+    edits: Totals
+    tasks: tuple[tuple[str, int], ...]
     run: str
 
     def pages(self) -> Pages:
         """What renders them: made once in a process, since templates take their time to be compiled."""
-        return _pages(self.title, self.preset, self.totals)
+        return _pages(self)
 
 
 @lru_cache(maxsize=1)
-def _pages(title: str, preset: str, totals: Totals) -> Pages:
-    return Pages(title, preset, totals)
+def _pages(look: Look) -> Pages:
+    return Pages(look.title, look.preset, look.totals, look.edits, dict(look.tasks))
 
 
 class BuiltJob(NamedTuple):
-    """One job's page as it now lies in the gallery; not `whole` where artifacts were missing."""
+    """One job's page as it now lies in the gallery, in `jobs` or `edits`; not `whole` where artifacts were missing."""
 
     job_id: str
+    folder: str
     built: Built
     whole: bool
 
     @property
+    def page(self) -> str:
+        """Its page's object."""
+        return f"gallery/{self.folder}/{self.job_id}.html"
+
+    @property
+    def thumb(self) -> str:
+        """Its thumbnail's object, where it has one."""
+        return f"gallery/{'thumbs' if self.folder == 'jobs' else self.folder}/{self.job_id}.webp"
+
+    @property
     def paths(self) -> list[str]:
         """Its objects."""
-        page, thumb = f"gallery/jobs/{self.job_id}.html", f"gallery/thumbs/{self.job_id}.webp"
-        return [page, thumb] if self.built.width else [page]
+        return [self.page, self.thumb] if self.built.width else [self.page]
 
 
 @dataclass(frozen=True)
 class Slice:
     """Some jobs that follow each other, as rows of the results, and what else their pages depend on."""
 
+    folder: str  # "jobs" of images, or "edits"
     rows: pa.Table
-    names: list[list[str]]  # of each job, the images that it stands for
+    names: list[list[str]]  # of each job, the images or edits that it stands for
+    edits: dict[str, list[Used]]  # of the models that were used for some
     before: str | None  # the job before the first
     after: str | None  # the job after the last
     standing: dict[str, BuiltJob]  # what lies in the gallery, whole, from an earlier build
 
 
-def _slices(catalogue: Catalogue, earlier: dict[str, Built], there: set[str]) -> Iterator[Slice]:
+def _slices(
+    catalogue: Catalogue, folder: str, edits: dict[str, list[Used]], earlier: dict[str, Built], there: set[str]
+) -> Iterator[Slice]:
     names = catalogue.names()
     jobs: list[str | None] = [None, *catalogue.jobs["job_id"].to_pylist(), None]
-    standing = {job_id: BuiltJob(job_id, built, True) for job_id, built in earlier.items()}
+    standing = {job_id: BuiltJob(job_id, folder, built, True) for job_id, built in earlier.items()}
     standing = {job_id: job for job_id, job in standing.items() if there.issuperset(job.paths)}
     for start in range(0, len(names), SLICE):
         end = min(start + SLICE, len(names))
-        mine = [job for job in jobs[start + 1 : end + 1] if job in standing]
+        here = [job for job in jobs[start + 1 : end + 1] if job is not None]
         yield Slice(
+            folder,
             # Copied, since a slice of a table carries the whole of it wherever it is sent.
             catalogue.jobs.take(pa.array(range(start, end), pa.int64())),
             names[start:end],
+            {job: edits[job] for job in here if job in edits},
             jobs[start],
             jobs[end + 1],
-            {job: standing[job] for job in mine if job is not None},
+            {job: standing[job] for job in here if job in standing},
         )
 
 
@@ -129,7 +159,7 @@ def build_slice(store: Store, look: Look, slice_: Slice) -> list[BuiltJob]:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(
             pool.map(
-                partial(_build, store, look, slice_.standing),
+                partial(_build, store, look, slice_),
                 slice_.rows.to_pylist(),
                 slice_.names,
                 jobs[:-2],
@@ -141,34 +171,38 @@ def build_slice(store: Store, look: Look, slice_: Slice) -> list[BuiltJob]:
 def _build(
     store: Store,
     look: Look,
-    standing: Mapping[str, BuiltJob],
+    slice_: Slice,
     row: dict[str, Any],
     names: list[str],
     previous: str | None,
     following: str | None,
 ) -> BuiltJob:
     job_id: str = row["job_id"]
-    shown = digest([look.title, look.run, row, names, previous, following])
-    if job_id in standing and standing[job_id].built.digest == shown:
-        return standing[job_id]
-
-    attempt = read_attempt(store, job_id, row["attempt"])
-    page = look.pages().job(
-        row=row,
-        names=names,
-        attempt=attempt,
-        quality=quality(row, attempt.figures),
-        circumstances=circumstances(row),
-        settings=settings(row),
-        commands=commands(look.run, names[0], job_id),
-        previous=previous,
-        following=following,
-    )
-    store.put(f"gallery/jobs/{job_id}.html", page)
-    thumb, width, height = attempt.album.thumbnail or (b"", 0, 0)
+    edits = slice_.edits.get(job_id, [])
+    shown = digest([look.title, look.run, row, names, previous, following, edits])
+    if job_id in slice_.standing and slice_.standing[job_id].built.digest == shown:
+        return slice_.standing[job_id]
+    around = {"row": row, "names": names, "previous": previous, "following": following}
+    if slice_.folder == "edits":
+        page, thumbnail, problem = edit_page(store, look.pages(), look.run, row, around)
+    else:
+        attempt = read_attempt(store, job_id, row["attempt"])
+        page = look.pages().job(
+            **around,
+            attempt=attempt,
+            edits=edits,
+            quality=quality(row, attempt.figures),
+            circumstances=circumstances(row),
+            settings=settings(row),
+            commands=commands(look.run, names[0], job_id),
+        )
+        thumbnail, problem = attempt.album.thumbnail, attempt.problem
+    thumb, width, height = thumbnail or (b"", 0, 0)
+    built = BuiltJob(job_id, slice_.folder, Built(shown, width, height), not problem)
+    store.put(built.page, page)
     if thumb:
-        store.put(f"gallery/thumbs/{job_id}.webp", thumb)
-    return BuiltJob(job_id, Built(shown, width, height), not attempt.problem)
+        store.put(built.thumb, thumb)
+    return built
 
 
 def _cards(catalogue: Catalogue, built: list[BuiltJob]) -> list[Card]:

@@ -1,4 +1,4 @@
-"""What a run holds, read from its tables: the images that are done, those that failed, those that wait."""
+"""What a run holds, read from its tables: the images and edits that are done, those that failed, those that wait."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from cluster.gallery.figures import natural_order
 from jobs.failures import FailureClass
-from jobs.schemas import FAILURES, MANIFEST, RESULTS
+from jobs.schemas import FAILURES, TABLES
 from jobs.store import Store
 
 log = logging.getLogger(__name__)
@@ -23,14 +23,14 @@ ATTEMPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
 class Entry(NamedTuple):
-    """One finished image of the index: its name and the place of its job in `Catalogue.jobs`."""
+    """One finished image, or edit: its name and the place of its job in `Catalogue.jobs`."""
 
     image_id: str
     job: int
 
 
 class Failed(NamedTuple):
-    """One image without a result, and why."""
+    """One image, or edit, without a result, and why."""
 
     image_id: str
     failure: str
@@ -38,9 +38,34 @@ class Failed(NamedTuple):
     failed_at: str | None
 
 
+class Totals(NamedTuple):
+    """The counts of a run."""
+
+    done: int
+    failed: int
+    waiting: int
+
+    @property
+    def asked(self) -> int:
+        """All that were asked for."""
+        return sum(self)
+
+
+class Asked(NamedTuple):
+    """Where a kind of jobs is asked for and where its results are: tables, and the column with their names."""
+
+    manifest: str
+    results: str
+    name: str
+
+
+IMAGES = Asked("manifest", "results", "image_id")
+EDITS = Asked("manifest_edits", "edits", "edit_id")
+
+
 @dataclass(frozen=True)
 class Catalogue:
-    """A run at one moment. Everything is in an order that depends on nothing but the tables' content.
+    """A run's images, or its edits, at one moment. The order depends on nothing but the tables' content.
 
     `entries` are sorted by name; `jobs` are rows of the results, each job once, in the order of the entries.
     Two entries name the same job where two files hold the same bytes.
@@ -52,44 +77,49 @@ class Catalogue:
     failed: list[Failed]
     waiting: int
 
+    @property
+    def totals(self) -> Totals:
+        """How many are done, failed and waiting."""
+        return Totals(len(self.entries), len(self.failed), self.waiting)
+
     def job(self, place: int) -> dict[str, Any]:
         """One row of the results."""
         row: dict[str, Any] = self.jobs.slice(place, 1).to_pylist()[0]
         return row
 
     def names(self) -> list[list[str]]:
-        """For every job, the images it stands for."""
+        """For every job, the images or edits it stands for."""
         named: list[list[str]] = [[] for _ in range(self.jobs.num_rows)]
         for entry in self.entries:
             named[entry.job].append(entry.image_id)
         return named
 
 
-def read_catalogue(store: Store) -> Catalogue:
-    """Read `run.json` and the tables `manifest`, `results` and `failures`; any of them may be missing."""
-    results = _latest_results(_read(store, "results", RESULTS.names))
-    asked = _read(store, "manifest", ["image_id", "job_id", "problem"])
+def read_catalogue(store: Store, kind: Asked = IMAGES) -> Catalogue:
+    """Read `run.json` and the tables of one kind and `failures`; any of them may be missing."""
+    results = _latest_results(_read(store, kind.results, TABLES[kind.results].names), kind.name)
+    asked = _read(store, kind.manifest, [kind.name, "job_id", "problem"])
     failures = _read(store, "failures", [n for n in FAILURES.names if n not in ("uri", "traceback")])
 
     place = {job_id: i for i, job_id in enumerate(results["job_id"].to_pylist())}
-    pairs = zip(results["image_id"].to_pylist(), place, strict=True)
-    wanted = {(row["image_id"], row["job_id"]): row["problem"] for row in _rows(asked)}
+    pairs = zip(results[kind.name].to_pylist(), place, strict=True)
+    wanted = {(row[kind.name], row["job_id"]): row["problem"] for row in _rows(asked)}
     done = {pair for pair in {*pairs, *wanted} if pair[1] in place}
     ordered = sorted(done, key=lambda pair: (natural_order(pair[0]), pair[1]))
     jobs = list(dict.fromkeys(place[job_id] for _, job_id in ordered))
     new_place = {old: new for new, old in enumerate(jobs)}
-    entries = [Entry(image_id, new_place[place[job_id]]) for image_id, job_id in ordered]
+    entries = [Entry(name, new_place[place[job_id]]) for name, job_id in ordered]
 
-    finished = {image_id for image_id, _ in done}
-    failed = _failed(wanted, _final(failures), finished)
-    waiting = len({image_id for image_id, _ in wanted} - finished - {f.image_id for f in failed})
+    finished = {name for name, _ in done}
+    failed = _failed(wanted, _final(failures, kind), finished)
+    waiting = len({name for name, _ in wanted} - finished - {f.image_id for f in failed})
     return Catalogue(_run_record(store), results.take(pa.array(jobs, pa.int64())), entries, failed, waiting)
 
 
 def _read(store: Store, name: str, columns: list[str]) -> pa.Table:
     table = store.read_parquet(f"tables/{name}", lambda dataset: dataset.to_table(columns=columns))
     if table is None:
-        schema = {"results": RESULTS, "manifest": MANIFEST, "failures": FAILURES}[name]
+        schema = TABLES[name]
         return pa.schema([schema.field(column) for column in columns]).empty_table()
     return table
 
@@ -100,13 +130,13 @@ def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-def _latest_results(results: pa.Table) -> pa.Table:
+def _latest_results(results: pa.Table, named: str) -> pa.Table:
     """Each job's latest commit. Rows whose ids could lead out of the gallery's folder are left out."""
     latest: dict[str, tuple[str, str, int]] = {}
-    keys = results.select(["job_id", "attempt", "committed_at", "image_id"])
+    keys = results.select(["job_id", "attempt", "committed_at", named])
     for i, row in enumerate(_rows(keys)):
-        job_id, attempt, image_id = row["job_id"] or "", row["attempt"] or "", row["image_id"]
-        if image_id is None or not JOB_ID.fullmatch(job_id) or not ATTEMPT.fullmatch(attempt):
+        job_id, attempt, name = row["job_id"] or "", row["attempt"] or "", row[named]
+        if name is None or not JOB_ID.fullmatch(job_id) or not ATTEMPT.fullmatch(attempt):
             log.warning("The gallery leaves out a result with the ids %r and %r.", job_id, attempt)
             continue
         candidate = (row["committed_at"] or "", attempt, i)
@@ -115,13 +145,15 @@ def _latest_results(results: pa.Table) -> pa.Table:
     return results.take(pa.array(kept, pa.int64()))
 
 
-def _final(failures: pa.Table) -> dict[str, Failed]:
-    """The latest final failure of every job, by job_id; by image_id where it failed before it had one."""
+def _final(failures: pa.Table, kind: Asked) -> dict[str, Failed]:
+    """The latest final failure of every job of a kind, by job_id; by name where it failed before it had one."""
     final: dict[str, Failed] = {}
     for row in sorted(_rows(failures), key=lambda row: (row["failed_at"] or "", row["attempt"] or "")):
-        key = row["job_id"] or row["image_id"]
+        if (row["edit_id"] is not None) != (kind is EDITS):
+            continue
+        key = row["job_id"] or row[kind.name]
         if row["final"] and key:
-            name, message = row["image_id"] or key, row["message"] or ""
+            name, message = row[kind.name] or key, row["message"] or ""
             final[key] = Failed(name, row["failure"] or "", message, row["failed_at"])
     return final
 
@@ -144,11 +176,13 @@ def _failed(
             failed[image_id] = known._replace(image_id=image_id)
         elif problem:
             failed[image_id] = Failed(image_id, FailureClass.INPUT, problem, None)
+    return by_class(failed.values())
+
+
+def by_class(failed: Iterable[Failed]) -> list[Failed]:
+    """Failures class by class, and by name in each."""
     place: dict[str, int] = {name: i for i, name in enumerate(FailureClass)}
-    return sorted(
-        failed.values(),
-        key=lambda f: (place.get(f.failure, len(place)), f.failure, natural_order(f.image_id)),
-    )
+    return sorted(failed, key=lambda f: (place.get(f.failure, len(place)), f.failure, natural_order(f.image_id)))
 
 
 def _run_record(store: Store) -> Mapping[str, Any]:

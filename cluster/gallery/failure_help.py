@@ -51,6 +51,10 @@ HELP: dict[str, Help] = {
         "The storage refused to read or write after many tries.",
         "Check access rights, free space and the network, then run again.",
     ),
+    FailureClass.PYRAMID: Help(
+        "What was asked of the image needs its model, and that could not be trained, or was damaged since.",
+        "See what the image itself failed of; with its model there, the same command makes this too.",
+    ),
     FailureClass.BUG: Help(
         "Something went wrong that pgcn does not know: most likely a mistake in pgcn.",
         "Please report it, with the message and the record under failures/ in the run.",

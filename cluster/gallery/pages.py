@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
 
@@ -13,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cluster.gallery import figures
-from cluster.gallery.catalogue import Failed
+from cluster.gallery.catalogue import Failed, Totals
 from cluster.gallery.failure_help import HELP, UNKNOWN, Help
 from jobs.text import sentence, visible
 
@@ -41,17 +42,17 @@ class Card(NamedTuple):
     height: int
 
 
-class Totals(NamedTuple):
-    """The counts of a run."""
+class EditCard(NamedTuple):
+    """One finished edit of a task's page: its own figure, that of doing nothing, and its thumbnail's size."""
 
-    done: int
-    failed: int
-    waiting: int
-
-    @property
-    def asked(self) -> int:
-        """All images of the run."""
-        return sum(self)
+    edit_id: str
+    job_id: str
+    figure: str
+    value: float | None
+    nothing: float | None
+    wall_s: float | None
+    width: int
+    height: int
 
 
 class Pager(NamedTuple):
@@ -86,11 +87,16 @@ def failures_name(number: int) -> str:
     return "failures.html" if number == 1 else f"failures-{number}.html"
 
 
+def task_name(task: str, number: int) -> str:
+    """The file of the page of a task's edits, counted from 1. `task` is a task's own name."""
+    return f"task-{task}.html" if number == 1 else f"task-{task}-{number}.html"
+
+
 class Pages:
     """Renders the pages of one run's gallery. The same input gives the same bytes."""
 
-    def __init__(self, title: str, preset: str, totals: Totals) -> None:
-        """`title` names the run on every page."""
+    def __init__(self, title: str, preset: str, totals: Totals, edits: Totals, tasks: Mapping[str, int]) -> None:
+        """`title` names the run on every page; `tasks` counts the finished edits of each."""
         self._env = Environment(
             loader=PackageLoader("cluster"),
             autoescape=True,
@@ -100,11 +106,13 @@ class Pages:
         )
         for rule in (figures.number, figures.share, figures.duration, figures.when, visible, sentence):
             self._env.filters[rule.__name__] = rule
-        style, script = self._source("gallery.css"), self._source("gallery.js")
+        style, script, compare = map(self._source, ("gallery.css", "gallery.js", "compare.js"))
         self._env.globals |= {
             "style": style,
             "script": script,
+            "compare": compare,
             "policy_of_pictures": _policy(f"img-src data:; style-src {_hash(style)}"),
+            "policy_of_edit": _policy(f"img-src data:; style-src {_hash(style)}; script-src {_hash(compare)}"),
             # From a disk a page's own folder is "file:", which 'self' does not cover in every browser.
             "policy_of_index": _policy(
                 f"img-src 'self' file: data:; style-src {_hash(style)}; script-src 'self' file: {_hash(script)}"
@@ -112,6 +120,8 @@ class Pages:
             "title": title,
             "preset": preset,
             "totals": totals,
+            "edits": edits,
+            "tasks": [(task, count, task_name(task, 1)) for task, count in sorted(tasks.items())],
             # What the script copies and fills for an image that is not on the page.
             "blank": Card("{name}", "", None, None, None, None, "", "", 1, 1),
         }
@@ -122,6 +132,17 @@ class Pages:
         for number, page in enumerate(pages, 1):
             pager = _pager(number, len(pages), index_name)
             yield index_name(number), self._render("index.html", cards=page, pager=pager)
+
+    def task(self, task: str, cards: Sequence[EditCard]) -> Iterator[tuple[str, bytes]]:
+        """The pages of one task's edits."""
+        pages = _split(cards, IMAGES_A_PAGE)
+        for number, page in enumerate(pages, 1):
+            pager = _pager(number, len(pages), partial(task_name, task))
+            yield task_name(task, number), self._render("task.html", task=task, cards=page, pager=pager)
+
+    def edit(self, **view: Any) -> bytes:
+        """The page of one edit."""
+        return self._render("edit.html", **view)
 
     def failures(self, failed: Sequence[Failed]) -> Iterator[tuple[str, bytes]]:
         """The pages of the failures, grouped by class; one page where nothing failed."""

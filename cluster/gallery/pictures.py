@@ -32,14 +32,23 @@ class Picture(NamedTuple):
         return self.shown(side / max(self.width, self.height))
 
 
-def picture(png: bytes) -> Picture:
+def picture(png: bytes, most: int | None = None) -> Picture:
     """A stored PNG as a data URI: lossless where it is small, close to lossless where it is not.
 
-    Raises OSError (PIL.UnidentifiedImageError) for bytes that are no picture.
+    Made smaller where a side is above `most` px. Raises OSError (PIL.UnidentifiedImageError) for bytes that are no
+    picture.
     """
     image = _opened(png)
+    if most is not None:
+        image.thumbnail((most, most), Image.Resampling.LANCZOS)
     data = _webp(image, lossless=max(image.size) <= LOSSLESS_SIDE)
     return Picture("data:image/webp;base64," + base64.b64encode(data).decode(), *image.size)
+
+
+def clip(webp: bytes) -> Picture:
+    """An animated WebP as it is. Raises OSError for bytes that are none."""
+    with Image.open(io.BytesIO(webp)) as image:
+        return Picture("data:image/webp;base64," + base64.b64encode(webp).decode(), *image.size)
 
 
 def thumbnail(original: bytes | None, sample: bytes | None) -> tuple[bytes, int, int]:

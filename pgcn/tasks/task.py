@@ -91,6 +91,10 @@ class Judged:
         return ours < theirs if self.better == "lower" else ours > theirs
 
 
+BEFORE = ("before", "bicubic", "corrupted", "content", "painting", "picture")
+"""What tasks call the picture that their result is compared with."""
+
+
 O = TypeVar("O", bound=Options)  # noqa: E741 - options
 
 
@@ -138,14 +142,20 @@ class Task(Generic[O]):
 
     def check(self, inputs: Inputs, options: O) -> None:
         """Raises `TaskError` where an input is missing or not taken, or cannot do: what is seen without a pyramid."""
-        words = {"target": self.target, "mask": self.mask}
-        for name, what in words.items():
-            given = getattr(inputs, name) is not None
-            if given and not what:
-                raise TaskError(f"The task {self.name} takes no {name}: {self.summary}.")
-            if not given and name in self.needs:
-                raise TaskError(f"The task {self.name} needs a {name}: {what}.")
+        self.check_given({"target": inputs.target is not None, "mask": inputs.mask is not None})
         self.refuse(inputs, options)
+
+    def check_given(self, given: Mapping[str, bool]) -> None:
+        """Raises `TaskError` where a target or a mask is missing, or is given and not taken."""
+        for name, what in {"target": self.target, "mask": self.mask}.items():
+            if given[name] and not what:
+                raise TaskError(f"The task {self.name} takes no {name}: {self.summary}.")
+            if not given[name] and name in self.needs:
+                raise TaskError(f"The task {self.name} needs a {name}: {what}.")
+
+    def before(self, made: Made) -> Tensor | None:
+        """What the result is looked at beside, `(1, 3, h, w)`: what there would be without the pyramid."""
+        return next((made.pictures[name][:1] for name in BEFORE if name in made.pictures), None)
 
     def checked(self, pyramid: Pyramid, inputs: Inputs, options: O) -> Inputs:
         """The inputs on the pyramid's device. Raises as `check` does."""

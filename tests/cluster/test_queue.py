@@ -50,7 +50,7 @@ def test_the_table_of_the_design():
     counts = {str(c): POLICY[c].retries for c in FailureClass}
     assert counts == {
         "INPUT": 0, "CONFIG": 0, "NUMERIC": 1, "GPU_OOM": 1, "HOST_OOM": 1, "PREEMPTED": None,
-        "WORKER_LOST": 3, "TIMEOUT": 1, "STORE": 5, "BUG": 1,
+        "WORKER_LOST": 3, "TIMEOUT": 1, "STORE": 5, "PYRAMID": 0, "BUG": 1,
     }  # fmt: skip
 
 
@@ -101,8 +101,7 @@ def test_different_bugs_do_not_stop_it():
 
 def test_once_an_image_is_done_the_same_bug_on_others_is_theirs():
     queue = Queue([job(str(i)) for i in range(20)])
-    take(queue)
-    queue.succeeded()
+    queue.succeeded(take(queue))
     for _ in range(6):
         fail(queue, take(queue), FailureClass.BUG, reason="abc")
     assert queue.stopped is None

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jobs.failures import ConfigError
-from jobs.image_list import Row, read_image_list
+from jobs.image_list import read_image_list
 from jobs.list_rules import STORAGE
 from jobs.pixels import DecodeError, decode
 from jobs.schemas import parquet_bytes
@@ -168,7 +168,7 @@ def try_list(data: bytes, name: str) -> bool:
 def try_row(uri: str) -> None:
     """A row's source is inside its list's folder, or in a storage that lists may name, or refused."""
     for folder in ("s3://bucket/set", "http://host/set"):
-        source = _row_source(Row(1, uri, None, None, {}), folder, allow_local=False)
+        source = _row_source(uri, folder, allow_local=False)
         if source.problem is None:
             assert not is_local(source.location)
             assert "::" not in uri

@@ -1,0 +1,140 @@
+"""One edit as its page shows it: what went in, what came out, and the two side by side."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cluster.gallery.album import Row, Shown, png_of
+from cluster.gallery.attempt import Artifact, artifacts_in, read_rows
+from cluster.gallery.facts import Fact
+from cluster.gallery.figures import duration, number, when
+from cluster.gallery.pictures import Picture, clip, picture, thumbnail
+from jobs.store import Store
+from pgcn.tasks.task import all_tasks
+
+log = logging.getLogger(__name__)
+
+MOST = 1024
+"""The longest side of a picture on a page, px: a result as large as a photograph stays in `pictures.parquet`."""
+
+SIDE, WIDE = 400, 720
+"""The longest side on the page, CSS pixels: of what went in, and of the two that are compared."""
+
+GIVEN = {
+    "image": ("Image", "what the model has learned"),
+    "target": ("Target", "what the task was given"),
+    "mask": ("Mask", "white where something was to be done"),
+    "truth": ("Truth", "what it should have been; only the figures saw it"),
+}
+SHEETS = {"sweep": ("Every start scale", "coarsest and freest first"), "tiled": ("Two by two", "the sides meet")}
+
+
+@dataclass(frozen=True)
+class EditShown:
+    """Everything of one edit that its page shows. `pair` is before and after, where they are of one shape."""
+
+    pair: tuple[Shown, Shown] | None = None
+    given: list[Shown] = field(default_factory=list)
+    made: list[Shown] = field(default_factory=list)
+    sheets: list[Shown] = field(default_factory=list)
+    figures: list[Fact] = field(default_factory=list)
+    artifacts: list[Artifact] = field(default_factory=list)
+    thumbnail: tuple[bytes, int, int] | None = None
+    problem: str = ""
+
+
+def read_edit(store: Store, job_id: str, attempt: str) -> EditShown:
+    """Read one edit's attempt. What is missing or damaged leaves gaps and a sentence, never an exception.
+
+    Raises what the store raises when it cannot be used.
+    """
+    folder = f"attempts/{job_id}/{attempt}/"
+    problems: list[str] = []
+    by_name: dict[str, list[Row]] = defaultdict(list)
+    for row in read_rows(store, folder + "pictures.parquet", problems):
+        by_name[row["name"]].append(row)
+    try:
+        pictures = _pictures(by_name)
+    except (OSError, TypeError) as error:
+        log.warning("The gallery could not read the pictures of job %s: %s", job_id, error)
+        problems.append(f"The pictures in {folder}pictures.parquet could not be read.")
+        pictures = {}
+    rows = read_rows(store, folder + "metrics.parquet", problems)
+    figures = [Fact(row["name"], number(row["value"])) for row in rows if row["name"] is not None]
+    return EditShown(**pictures, figures=figures, artifacts=artifacts_in(store, folder), problem=" ".join(problems))
+
+
+def _pictures(by_name: Mapping[str, list[Row]]) -> dict[str, Any]:
+    results = [picture(png_of(row), MOST) for row in by_name.get("result", [])]
+    clips = [clip(png_of(row)) for row in by_name.get("clip", [])]
+    before = next((picture(png_of(row), MOST) for row in by_name.get("before", [])), None)
+    made = [_shown(one, WIDE, f"Result {i}" if len(results) > 1 else "Result") for i, one in enumerate(results, 1)]
+    if clips:
+        made = [_shown(one, WIDE, "Clip", "an endless loop") for one in clips]
+    pair = None
+    if before is not None and [before[1:]] == [result[1:] for result in results]:
+        pair = _shown(before, WIDE, "Before", "without the model"), _shown(results[0], WIDE, "After", "")
+        made = []
+
+    def shown(words: Mapping[str, tuple[str, str]], side: int) -> list[Shown]:
+        there = [(name, row) for name in words for row in by_name.get(name, [])]
+        return [_shown(picture(png_of(row), 2 * side), side, *words[name]) for name, row in there]
+
+    first = by_name.get("before") or by_name.get("image")
+    last = by_name.get("result")
+    both = png_of(first[0]) if first else None, png_of(last[0]) if last else None
+    return {
+        "pair": pair,
+        "given": shown(GIVEN, SIDE),
+        "made": made,
+        "sheets": shown(SHEETS, 2 * WIDE),
+        "thumbnail": thumbnail(*both) if any(both) else None,
+    }
+
+
+def _shown(one: Picture, side: int, label: str, detail: str = "") -> Shown:
+    return Shown(one, *one.fitted(min(side, 6 * max(one.width, one.height))), label, detail)
+
+
+def options_of(row: Mapping[str, Any]) -> list[Fact]:
+    """Every option of the task, and how to read it."""
+    task = all_tasks().get(row["task"] or "")
+    fields = task.options.model_fields if task is not None else {}
+    try:
+        options = json.loads(row["options"] or "{}")
+        return [
+            Fact(name, json.dumps(value), (fields[name].description or "") if name in fields else "")
+            for name, value in options.items()
+        ]
+    except (ValueError, AttributeError):
+        return [Fact("options", row["options"])]
+
+
+def circumstances_of(row: Mapping[str, Any]) -> list[Fact]:
+    """How the edit was made."""
+    text = {
+        name: row[name] or "" for name in ("target_uri", "mask_uri", "pyramid", "pyramid_run", "device", "algorithm")
+    }
+    peak = row["peak_memory_mb"]
+    facts = [
+        Fact("uri", row["uri"] or "", "the image"),
+        Fact("target_uri", text["target_uri"]),
+        Fact("mask_uri", text["mask_uri"]),
+        Fact("pyramid", text["pyramid"], "of the image's model"),
+        Fact("pyramid_run", text["pyramid_run"], "where the model was found"),
+        Fact("wall_s", duration(row["wall_s"]), "storage included, training not"),
+        Fact("peak_memory_mb", number(peak) if peak is not None else "", "host memory of the worker"),
+        Fact("device", text["device"]),
+        Fact("committed_at", when(row["committed_at"])),
+        Fact("algorithm", text["algorithm"]),
+        Fact("pgcn_version", row["pgcn_version"] or ""),
+        Fact("torch_version", row["torch_version"] or ""),
+        Fact("job_id", row["job_id"]),
+        Fact("attempt", row["attempt"]),
+    ]
+    return [fact for fact in facts if fact.value]

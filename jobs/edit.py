@@ -1,0 +1,182 @@
+"""One edit, from its specification to its commit: the pyramid, the pictures, the task, what came of it.
+
+It takes seconds where a training takes minutes, so it has no restart points: a worker that dies begins it again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jobs import schemas
+from jobs.artifacts import Row
+from jobs.clips import encode_clip
+from jobs.commit import Commit, now, publish
+from jobs.failures import InputError
+from jobs.images import encode_png, to_rgb
+from jobs.pyramids import load
+from jobs.reading import take, take_mask
+from jobs.run import Conditions, Log, Stopped, device_name, peak_memory_mb
+from jobs.sheets import in_a_row
+from jobs.spec import EditSpec, Picture
+from jobs.store import Store
+from pgcn.langevin import watched
+from pgcn.model import ALGORITHM
+from pgcn.pyramid import resize
+from pgcn.tasks.task import Inputs, Made, Task, TaskError, find_task
+
+SIDE = 1024
+"""The longest side of the pictures that are kept beside a result to look at, px."""
+
+
+def run_edit(
+    spec: EditSpec,
+    store: Store,
+    attempt: str,
+    conditions: Conditions,
+    *,
+    on_alive: Callable[[], None],
+    should_stop: Callable[[], bool],
+) -> Commit:
+    """Do it, and return the commit that stands for it.
+
+    `on_alive` is called with every chain. Raises `Stopped` after `should_stop` says so, `InputError` for pictures that
+    do not do, `PyramidError` where the pyramid is not there, `StoreError` for the storage.
+    """
+    began, log = time.monotonic(), Log()
+    log(f"edit {spec.edit_id}, job {spec.job_id}, attempt {attempt}: {spec.task} {spec.options}")
+
+    def alive() -> None:
+        on_alive()
+        if should_stop():
+            raise Stopped
+
+    pyramid = load(spec.pyramid, store).to(conditions.device)
+    log(f"pyramid {spec.pyramid.name} of {spec.image_id}: {len(pyramid.sizes)} scales")
+    inputs, notes = read(spec, conditions)
+    task = find_task(spec.task)
+    alive()
+    try:
+        with watched(alive):
+            made = task(pyramid, inputs, **spec.options)
+    except TaskError as error:
+        raise InputError(str(error)) from None
+    notes += made.notes
+    for line in [*(f"note: {note}" for note in notes), f"figures {made.figures}"]:
+        log(line)
+    rows = pictures(spec, attempt, task, inputs, made)
+    metrics = [
+        {"job_id": spec.job_id, "scale": -1, "iteration": None, "name": name, "value": float(value)}
+        for name, value in made.figures.items()
+    ]
+    result = {
+        "edit_id": spec.edit_id,
+        "image_id": spec.image_id,
+        "uri": spec.image.uri,
+        "task": spec.task,
+        "job_id": spec.job_id,
+        "attempt": attempt,
+        "pyramid": spec.pyramid.name,
+        "pyramid_job": spec.pyramid.job_id,
+        "pyramid_run": spec.pyramid.place,
+        "target_uri": spec.target.uri if spec.target else None,
+        "mask_uri": spec.mask.uri if spec.mask else None,
+        "options": schemas.json_text(spec.options),
+        "seed": spec.options["seed"],
+        "width": made.result.shape[-1],
+        "height": made.result.shape[-2],
+        "pictures": len(made.result),
+        **judged(task, made),
+        "note": "; ".join(notes) or None,
+        "wall_s": round(time.monotonic() - began, 3),
+        "peak_memory_mb": round(peak_memory_mb(), 1),
+        "device": device_name(conditions.device),
+        "algorithm": ALGORITHM,
+        "pgcn_version": version("pgcn"),
+        "torch_version": torch.__version__,
+        "committed_at": now(),
+    }
+    files = {
+        "pictures.parquet": schemas.parquet_bytes(schemas.table(rows, schemas.PICTURES)),
+        "metrics.parquet": schemas.parquet_bytes(schemas.table(metrics, schemas.METRICS)),
+        "log.txt": log.bytes(),
+    }
+    alive()
+    return publish(store, spec.job_id, attempt, files, result)
+
+
+def read(spec: EditSpec, conditions: Conditions) -> tuple[Inputs, list[str]]:
+    """An edit's pictures, each checked to be the one that was looked at, and notes of how they were read."""
+    notes: list[str] = []
+
+    def picture(one: Picture | None) -> Tensor | None:
+        if one is None:
+            return None
+        taken = take(one.location, one.uri, conditions.max_pixels, one.sha256)
+        notes.extend([f"{one.uri}: {taken.note}"] if taken.note else [])
+        return taken.image
+
+    image, target, truth = (picture(one) for one in (spec.image, spec.target, spec.truth))
+    assert image is not None
+    mask = None
+    if spec.mask is not None:
+        mask, _ = take_mask(spec.mask.location, spec.mask.uri, conditions.max_pixels, spec.mask.sha256)
+    return Inputs(image, target, mask, truth), notes
+
+
+def judged(task: Task[Any], made: Made) -> Row:
+    """The task's own figure beside that of doing nothing, where both are there to be had."""
+    rule = task.judged
+    if rule is None or not {rule.figure, rule.nothing} <= made.figures.keys():
+        return {"figure": None, "value": None, "nothing": None, "better": None}
+    return {
+        "figure": rule.figure,
+        "value": float(made.figures[rule.figure]),
+        "nothing": float(made.figures[rule.nothing]),
+        "better": rule.passes(made.figures),
+    }
+
+
+def pictures(spec: EditSpec, attempt: str, task: Task[Any], inputs: Inputs, made: Made) -> list[Row]:
+    """Rows of `schemas.PICTURES`: the result whole, and what it is looked at beside."""
+    rows: list[Row] = []
+
+    def add(name: str, data: bytes, width: int, height: int, kind: str = "png") -> None:
+        index = sum(row["name"] == name for row in rows)
+        rows.append(
+            {"job_id": spec.job_id, "attempt": attempt, "name": name, "index": index, "width": width, "height": height}
+            | {"image": {"bytes": data, "path": f"{name}-{index}.{kind}"}}
+        )
+
+    def add_picture(name: str, image: Tensor) -> None:
+        add(name, encode_png(to_rgb(image)), image.shape[-1], image.shape[-2])
+
+    for result in made.result[:1] if task.clip else made.result:
+        add_picture("result", result)
+    if task.clip:
+        height, width = made.result.shape[-2:]
+        add("clip", encode_clip([to_rgb(frame) for frame in made.result], "WEBP"), width, height, "webp")
+    beside = {"image": inputs.image, "target": inputs.target, "truth": inputs.truth, "before": task.before(made)}
+    beside["mask"] = made.pictures.get("mask")
+    if beside["mask"] is None and inputs.mask is not None:
+        beside["mask"] = (2 * inputs.mask - 1).expand(-1, 3, -1, -1)
+    for name, image in beside.items():
+        if image is not None:
+            add_picture(name, at_most(image, SIDE))
+    for name in ("sweep", "tiled"):
+        if name in made.pictures:
+            row = in_a_row([to_rgb(one) for one in made.pictures[name]])
+            add(name, encode_png(row), row.shape[1], row.shape[0])
+    return rows
+
+
+def at_most(image: Tensor, side: int) -> Tensor:
+    """The picture `(1, 3, H, W)`, made smaller where its longest side is above `side` px."""
+    height, width = image.shape[-2:]
+    factor = side / max(height, width)
+    return image if factor >= 1 else resize(image, (max(1, round(height * factor)), max(1, round(width * factor))))
