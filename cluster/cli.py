@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +19,7 @@ from cluster.status import status as read_status
 from cluster.stopping import Limits, StopSignal
 from jobs.commit import committed
 from jobs.edit_manifest import read_edits
-from jobs.failures import ConfigError, JobError, StoreError
+from jobs.failures import ConfigError, JobError
 from jobs.manifest import read_manifest
 from jobs.spec import MAX_SEED
 from jobs.store import Store
@@ -36,11 +35,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 console = Console(soft_wrap=True)
-
-EXAMPLE_QUERY = "SELECT image_id, frechet_vgg22, copy, wall_s FROM results ORDER BY frechet_vgg22"
-
-FIGURES = ("frechet_vgg22", "copy", "diversity")
-"""The figures that are always shown: fidelity beside copying, which alone would win it."""
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URL, as it was given to --out.")]
 Setting = Annotated[list[str], typer.Option("--set", metavar="NAME=VALUE", help="Any setting; repeatable.")]
@@ -104,6 +98,7 @@ def run(
     3 some images failed, 4 stopped by trouble that is everywhere, 130 interrupted.
     """
     # Ray and torch take seconds to import: only the commands that use them pay for that.
+    from cluster.after import say_after
     from cluster.dry_run import dry_run as show_plan
     from cluster.launch import run as launch
     from cluster.options import request_of
@@ -114,7 +109,7 @@ def run(
         return
     code = launch(request, console, StopSignal())
     if code in (0, 3):
-        _after(request.out)
+        say_after(request.out, console)
     raise typer.Exit(int(code))
 
 
@@ -168,44 +163,6 @@ def cancel(run: Run, address: Address) -> None:
     from cluster.cancel import cancel as stop
 
     stop(run, address, console)
-
-
-def _after(out: str) -> None:
-    """Where the results are, and what to do with them."""
-    from cluster.gallery.commands import shell_word
-
-    store = Store(out)
-    out = store.url.rstrip("/")
-    console.print(f"Gallery: {visible(out)}/gallery/index.html", highlight=False, markup=False)
-    columns = ["image_id", "width", "height", *FIGURES, "wall_s"]
-    try:
-        found = store.read_parquet("tables/results", lambda data: (data.count_rows(), data.head(10, columns=columns)))
-    except StoreError as error:  # the run is done all the same
-        console.print(visible(str(error)), highlight=False, markup=False)
-        return
-    if found is None or found[0] == 0:
-        return
-    total, rows = found
-    table = Table(box=None, header_style="bold", title=None)
-    for name in ("image", "size", "Fréchet", "copy", "diversity", "seconds"):
-        table.add_column(name, justify="left" if name == "image" else "right")
-    for row in rows.to_pylist():
-        figures = [f"{row[k]:.3f}" if row[k] is not None else "–" for k in FIGURES]
-        table.add_row(
-            escape(visible(row["image_id"])), f"{row['width']}x{row['height']}", *figures, f"{row['wall_s']:.0f}"
-        )
-    console.print(table)
-    if total > rows.num_rows:
-        console.print(f"… and {total - rows.num_rows} more", highlight=False)
-    name = rows.column("image_id")[0].as_py()
-    pgcn = "pgcn" if shutil.which("pgcn") else sys.argv[0]
-    console.print(
-        f"Next:\n  {pgcn} sample --size 2x1 -n 4 --out samples -- {shell_word(out)} {shell_word(name)}\n"
-        f'  {pgcn} query {shell_word(out)} "{EXAMPLE_QUERY}"\n'
-        f"  {pgcn} status {shell_word(out)}",
-        highlight=False,
-        markup=False,
-    )
 
 
 @app.command()

@@ -145,6 +145,7 @@ def sort_out(
     images: Mapping[str, tuple[Source, Entry]],
     edits: Sequence[tuple[Source, EditSource, EditEntry]],
     ask: Ask,
+    elsewhere: Mapping[str, PyramidAt],
     need: Need,
     *,
     retry: bool,
@@ -152,10 +153,11 @@ def sort_out(
     """What is done, refused, failed before, and left, of images (by `image_id`) and of edits.
 
     An image that is only wanted for edits is not trained where none of them needs it: they are done, or their pyramid
-    is elsewhere.
+    in `elsewhere`.
     """
     done = committed(store)
     asked = {entry.job_id for _, entry in images.values()} | {entry.job_id for *_, entry in edits}
+    broken: set[str] = set()
     if retry:
         broken = damaged(store, done & asked)
         if broken:
@@ -170,7 +172,7 @@ def sort_out(
     needed = {source.image_id for source, _, entry in edits if entry.job_id not in done and entry.pyramid_run is None}
     for image_id, (source, entry) in images.items():
         job = entry.job_id
-        if not source.wanted and image_id not in needed and job not in done:
+        if not source.wanted and image_id not in needed and job not in done | broken:
             continue
         plan.entries.append(entry)
         if entry.problem is not None:
@@ -201,7 +203,7 @@ def sort_out(
         elif job not in plan.jobs:
             after = pyramid if pyramid in plan.jobs else None
             work = _edit_work(images[source.image_id][1])
-            plan.jobs[job] = Job(made.spec(source, edit), made.edit_id, work, need, after=after)
+            plan.jobs[job] = Job(made.spec(source, edit, elsewhere), made.edit_id, work, need, after=after)
     # Those that failed before come last: they must not keep the others from their turn.
     plan.jobs = dict(sorted(plan.jobs.items(), key=lambda item: item[0] in before))
     plan.unrecorded += [

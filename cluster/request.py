@@ -196,4 +196,4 @@ def make_plan(prepared: Prepared, cluster: Cluster | None, *, retry: bool) -> Pl
     else:
         edits = look_at_edits(asked, ask, elsewhere)
     made = [(source, edit, entry) for (source, edit, *_), entry in zip(asked, edits, strict=True)]
-    return sort_out(prepared.store, images, made, ask, prepared.need, retry=retry)
+    return sort_out(prepared.store, images, made, ask, elsewhere, prepared.need, retry=retry)

@@ -103,7 +103,7 @@ class _Rehearsal(Store):
     """The same folder for a gather that writes nothing: `differences` says what it would have changed."""
 
     def __init__(self, store: Store) -> None:
-        super().__init__(store._location, store.options)
+        super().__init__(store.location, store.options)
         self.url = store.url
         self.differences: list[str] = []
 

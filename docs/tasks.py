@@ -325,6 +325,42 @@ Where chains begin (`--start-scale`, 0 the coarsest and freest) is chosen by mea
 `--sweep` shows all. The measure is a rule of thumb: look at the sweep where the choice matters.
 """
 
+BUCKET = """## For a folder or bucket
+
+`pgcn run IMAGES --task TASK` does it with the model of every image, and a list does what its rows say:
+
+```
+pgcn run s3://bucket/photos --out s3://bucket/run --task superres --set factor=2
+pgcn run photos --out run --task inpaint --mask 'masks/{stem}.png'      # {name}: a/cat.jpg, {stem}: a/cat
+pgcn run list.csv --out run                                             # or Parquet
+pgcn run photos --out other --task animate --pyramids run               # trains only what `run` has not
+```
+
+| column | what it is |
+|---|---|
+| `uri` | the image that is learned |
+| `task` | what is done with its model; empty: the model itself, with its samples |
+| `target_uri`, `mask_uri`, `truth_uri` | the task's other pictures |
+| any setting, `seed` | of the image's training |
+| any option of the task; `task_seed` for its `seed` | of the task. A name that is both is the task's |
+| `image_id`, `edit_id` | what the model and the result are called; else the path, and `cat.jpg:superres` |
+
+Rows that need the same model (the same bytes, settings, seed and holes) share one: it is trained once, by a job of its
+own, and what waits for it comes next. An edit is a job like a training: named by what decides it, committed once, tried
+again by the rules of its failure, and done already where the same command runs again. One that cannot work (no mask,
+nothing in the mask) is refused before anything is trained.
+
+```
+pgcn query RUN "SELECT edit_id, task, figure, value, nothing, better FROM edits"
+pgcn query RUN "SELECT edit_id, image FROM pictures WHERE name = 'result'" --format parquet --out made.parquet
+pgcn query RUN "SELECT e.edit_id, m.name, m.value FROM edits e JOIN metrics m USING (job_id)"
+```
+
+`edits` has one row for each result, with the task's own figure (`value`) beside that of doing nothing (`nothing`);
+`pictures` has what went in, what came out, and the sweep; `manifest_edits` is what was asked. In the gallery each task
+has a page, and each edit one with before and after under a slider.
+"""
+
 TAIL = """## What does not work well
 
 - At 64 px thin lines and single things (a face, a rocket's tower) are not learned, so no task can make them.
@@ -349,7 +385,7 @@ def main() -> int:
         failed += [] if passes else [demo.task]
     if set(all_tasks()) - {demo.task for demo in DEMOS}:
         raise SystemExit("a task has no picture on the page")
-    PAGE.write_text("\n".join([*parts, *tables(), TAIL]))
+    PAGE.write_text("\n".join([*parts, BUCKET, *tables(), TAIL]))
     print(f"{PAGE} is made." if not failed else f"Not better than doing nothing: {', '.join(failed)}.")
     return 1 if failed else 0
 

@@ -83,7 +83,7 @@ def run_edit(
         "attempt": attempt,
         "pyramid": spec.pyramid.name,
         "pyramid_job": spec.pyramid.job_id,
-        "pyramid_run": spec.pyramid.place,
+        "pyramid_run": spec.pyramid.run,
         "target_uri": spec.target.uri if spec.target else None,
         "mask_uri": spec.mask.uri if spec.mask else None,
         "options": schemas.json_text(spec.options),

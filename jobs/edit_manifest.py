@@ -48,7 +48,7 @@ class EditEntry:
     options: str
     problem: str | None
 
-    def spec(self, source: Source, edit: EditSource) -> EditSpec:
+    def spec(self, source: Source, edit: EditSource, elsewhere: Mapping[str, PyramidAt]) -> EditSpec:
         """The job that makes this. Only for entries without a problem."""
         pictures = [
             None if one is None or sha256 is None else Picture(location=one.location, uri=one.uri, sha256=sha256)
@@ -62,7 +62,7 @@ class EditEntry:
             image_id=self.image_id,
             task=self.task,
             options=json.loads(self.options),
-            pyramid=PyramidAt(name=self.pyramid, place=self.pyramid_run, job_id=self.pyramid_job),
+            pyramid=elsewhere.get(self.pyramid, PyramidAt(name=self.pyramid, job_id=self.pyramid_job)),
             image=image,
             target=target,
             mask=mask,
@@ -117,7 +117,7 @@ def plan_edit(
         job_id=edit_job_id(pyramid, edit.task, options, hashes),
         pyramid=pyramid,
         pyramid_job=at.job_id,
-        pyramid_run=at.place,
+        pyramid_run=at.run,
         target_uri=uris[0],
         mask_uri=uris[1],
         truth_uri=uris[2],

@@ -145,7 +145,8 @@ def _check_ids(rows: Iterable[Row], name: str) -> None:
     for row in rows:
         other = row if row.image_id is None else first.setdefault(row.image_id, row)
         # Several tasks may be asked of one image, under its one name.
-        if other is not row and not (row.edit or (other.edit and row.uri == other.uri)):
+        shared = row.uri == other.uri and (row.edit is not None or other.edit is not None)
+        if other is not row and not shared:
             raise ConfigError(
                 f"{name}, row {row.number} has the image_id {row.image_id!r} of row {other.number}: change one."
             )

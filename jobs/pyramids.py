@@ -2,7 +2,7 @@
 
 `PLACE/pyramids/<id>/scale-<s>.safetensors`, where <id> says image, settings, seed, algorithm, and the holes that were
 left out of the loss. A run keeps its pyramids with its jobs, whose samples are part of their names: there the
-manifest tells which jobs are of the same image, settings and seed.
+manifest tells which job trained which.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from jobs.failures import PyramidError
 from jobs.manifest import read_manifest
 from jobs.spec import PyramidAt, another_try
 from jobs.store import Store
+from jobs.urls import is_local, local_path
 from pgcn.masked import fit_masked
 from pgcn.model import Pyramid, fit
 from pgcn.settings import Settings
@@ -59,38 +60,34 @@ def learn(
         return train(image, seed=seed, settings=settings, device=device, on_progress=on_progress)
 
 
-def find_in_run(store: Store, sha256: str, settings: Settings | None, seed: int | None) -> Pyramid | None:
-    """The pyramid of the image with these bytes in a run, with these settings and this seed, or (None) any.
-
-    None where there is no such image, or it is not trained. Raises `ValueError` where its files are damaged.
-    """
+def any_of_image(store: Store, sha256: str) -> PyramidAt | None:
+    """The first plain pyramid of the image with these bytes in a run, whatever its settings and seed."""
     done = committed(store)
     for entry in sorted(read_manifest(store).values(), key=lambda entry: entry.image_id):
-        if entry.sha256 != sha256 or entry.job_id not in done or entry.holes is not None:
-            continue
-        if settings is not None and Settings.model_validate_json(entry.settings) != settings:
-            continue
-        commit = read_commit(store, entry.job_id) if seed is None or entry.seed == seed else None
-        if commit is not None:
-            return Pyramid.from_files(weight_files(store, commit))
+        if entry.sha256 == sha256 and entry.holes is None and entry.job_id in done:
+            return _at(store, entry.pyramid, entry.job_id)
     return None
 
 
 def pyramids_in(store: Store) -> dict[str, PyramidAt]:
     """All pyramids that are in a place, a run or a folder of `pgcn apply`, by their names."""
-    found = {
-        name: PyramidAt(name=name, place=store.url) for name in {path.split("/")[1] for path in store.list("pyramids")}
-    }
+    found = {name: _at(store, name) for name in {path.split("/")[1] for path in store.list("pyramids")}}
     done = committed(store)
     for entry in read_manifest(store).values():
         if entry.job_id in done:
-            found[entry.pyramid] = PyramidAt(name=entry.pyramid, place=store.url, job_id=entry.job_id)
+            found[entry.pyramid] = _at(store, entry.pyramid, entry.job_id)
     return found
+
+
+def _at(store: Store, name: str, job_id: str | None = None) -> PyramidAt:
+    # A run may be sent to others, and says nothing of the machine that it was made on.
+    run = local_path(store.url).name if is_local(store.url) else store.url
+    return PyramidAt(name=name, location=store.location, run=run, job_id=job_id)
 
 
 def load(at: PyramidAt, own: Store) -> Pyramid:
     """The pyramid at a place; `own` is the run that asks. Raises `PyramidError` where it is not there, or damaged."""
-    store = own if at.place is None else Store(at.place)
+    store = own if at.location is None else Store(at.location)
     try:
         if at.job_id is None:
             pyramid = find_kept(store, at.name)

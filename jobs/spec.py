@@ -103,13 +103,14 @@ class Picture(BaseModel):
 class PyramidAt(BaseModel):
     """Where a trained pyramid is: committed by a job of a run, or (no job) kept in a folder under its own name.
 
-    `place` is the run or folder, or None for the run that asks.
+    `location` is what a worker opens that run or folder by, or None for the run that asks; `run` is what artifacts say.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    place: str | None = None
+    location: str | None = None
+    run: str | None = None
     job_id: str | None = None
 
 

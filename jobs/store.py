@@ -50,12 +50,13 @@ class Store:
     """
 
     url: str  # as it may be shown: no user name, password or query; a local folder as the user wrote it
+    location: str  # private, what any process of this machine or cluster opens it by
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
         self.url = public_url(url)
         self.options = dict(options or {})
         # A relative folder means the one seen from here, also where another process unpickles this store.
-        self._location = str(local_path(url)) if is_local(url) else url
+        self.location = str(local_path(url)) if is_local(url) else url
         self._opened: dict[int, _Folder] = {}
 
     def put(self, path: str, data: bytes) -> None:
@@ -175,9 +176,9 @@ class Store:
         return self._opened[process]
 
     def _open(self) -> _Folder:
-        if is_local(self._location):
-            return _LocalFolder(Path(self._location))
-        return _RemoteFolder(*filesystem(self._location, self.options))
+        if is_local(self.location):
+            return _LocalFolder(Path(self.location))
+        return _RemoteFolder(*filesystem(self.location, self.options))
 
 
 class _Folder(Protocol):

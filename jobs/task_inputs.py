@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from jobs.failures import ConfigError, InputError
+from jobs.failures import ConfigError, InputError, PyramidError
 from jobs.identity import RUN
-from jobs.pyramids import find_in_run, find_kept, keep, learn
+from jobs.pyramids import any_of_image, keep, learn, load, pyramids_in
 from jobs.reading import MAX_PIXELS, Taken, holes_of, take, take_mask
 from jobs.sources import Source, find_sources
-from jobs.spec import pyramid_id
+from jobs.spec import PyramidAt, pyramid_id
 from jobs.store import Store
 from pgcn.model import Pyramid
 from pgcn.settings import Settings
@@ -103,14 +103,15 @@ def pyramid_for(
     for store in (wanted.found_in, wanted.kept_in):
         if store is None:
             continue
-        found = find_kept(store, name)
-        if found is None and holes is None and store.exists(RUN):
-            try:
-                found = find_in_run(
-                    store, read.sha256, wanted.settings, None if wanted.settings is None else wanted.seed
-                )
-            except (ValueError, FileNotFoundError) as error:
-                raise ConfigError(f"The pyramid of {read.name} in {store.url} cannot be read: {error}.") from None
+        at = pyramids_in(store).get(name) if store.exists(RUN) else PyramidAt(name=name)
+        if at is None and wanted.settings is None and holes is None:
+            at = any_of_image(store, read.sha256)
+        try:
+            found = None if at is None else load(at, store)
+        except PyramidError as error:
+            if at is not None and at.job_id is not None:
+                raise ConfigError(f"{read.name} has a model in {store.url} that cannot be read. {error}") from None
+            found = None  # none is kept there yet, or not whole: it is trained
         if found is not None:
             on_found(f"The pyramid of {read.name} is in {store.url} already: nothing is trained.")
             return found.to(wanted.device)

@@ -53,9 +53,10 @@ def read_attempt(store: Store, job_id: str, attempt: str) -> Attempt:
     problems: list[str] = []
     pictures = _album(store, folder + "samples.parquet", problems)
     metrics = [
-        Metric(row["scale"], row["iteration"], row["name"], row["value"])
+        Metric(row["scale"], row["iteration"] or 0, row["name"], row["value"])
         for row in read_rows(store, folder + "metrics.parquet", problems)
-        if None not in (row["scale"], row["iteration"], row["name"])
+        # Figures of the whole model are of no iteration.
+        if None not in (row["scale"], row["name"]) and (row["iteration"] is not None or row["scale"] == -1)
     ]
     scales, artifacts = _scales(pictures.scales, metrics), artifacts_in(store, folder)
     return Attempt(pictures, scales, _whole_model(metrics), artifacts, " ".join(problems))

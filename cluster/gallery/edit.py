@@ -7,7 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from cluster.gallery.album import Row, Shown, png_of
 from cluster.gallery.attempt import Artifact, artifacts_in, read_rows
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 MOST = 1024
 """The longest side of a picture on a page, px: a result as large as a photograph stays in `pictures.parquet`."""
 
-SIDE, WIDE = 400, 720
+SIDE, WIDE = 380, 720
 """The longest side on the page, CSS pixels: of what went in, and of the two that are compared."""
 
 GIVEN = {
@@ -34,6 +34,14 @@ GIVEN = {
 SHEETS = {"sweep": ("Every start scale", "coarsest and freest first"), "tiled": ("Two by two", "the sides meet")}
 
 
+class Sheet(NamedTuple):
+    """A row of pictures in one, under a heading."""
+
+    heading: str
+    detail: str
+    picture: Shown
+
+
 @dataclass(frozen=True)
 class EditShown:
     """Everything of one edit that its page shows. `pair` is before and after, where they are of one shape."""
@@ -41,7 +49,7 @@ class EditShown:
     pair: tuple[Shown, Shown] | None = None
     given: list[Shown] = field(default_factory=list)
     made: list[Shown] = field(default_factory=list)
-    sheets: list[Shown] = field(default_factory=list)
+    sheets: list[Sheet] = field(default_factory=list)
     figures: list[Fact] = field(default_factory=list)
     artifacts: list[Artifact] = field(default_factory=list)
     thumbnail: tuple[bytes, int, int] | None = None
@@ -81,18 +89,22 @@ def _pictures(by_name: Mapping[str, list[Row]]) -> dict[str, Any]:
         pair = _shown(before, WIDE, "Before", "without the model"), _shown(results[0], WIDE, "After", "")
         made = []
 
-    def shown(words: Mapping[str, tuple[str, str]], side: int) -> list[Shown]:
-        there = [(name, row) for name in words for row in by_name.get(name, [])]
-        return [_shown(picture(png_of(row), 2 * side), side, *words[name]) for name, row in there]
-
     first = by_name.get("before") or by_name.get("image")
     last = by_name.get("result")
     both = png_of(first[0]) if first else None, png_of(last[0]) if last else None
     return {
         "pair": pair,
-        "given": shown(GIVEN, SIDE),
+        "given": [
+            _shown(picture(png_of(row), 2 * SIDE), SIDE, *words)
+            for name, words in GIVEN.items()
+            for row in by_name.get(name, [])
+        ],
         "made": made,
-        "sheets": shown(SHEETS, 2 * WIDE),
+        "sheets": [
+            Sheet(*words, _shown(picture(png_of(row), 4 * WIDE), 2 * WIDE, ""))
+            for name, words in SHEETS.items()
+            for row in by_name.get(name, [])
+        ],
         "thumbnail": thumbnail(*both) if any(both) else None,
     }
 

@@ -30,10 +30,10 @@ class Used(NamedTuple):
 
 
 def read_edits(store: Store) -> Catalogue:
-    """The run's edits. Rows whose task could lead out of the gallery's folder are left out."""
+    """The run's edits, task by task. Rows whose task could lead out of the gallery's folder are left out."""
     catalogue = read_catalogue(store, EDITS)
     tasks = catalogue.jobs["task"].to_pylist()
-    kept = [i for i, task in enumerate(tasks) if TASK.fullmatch(task or "")]
+    kept = sorted((i for i, task in enumerate(tasks) if TASK.fullmatch(task or "")), key=lambda i: (tasks[i], i))
     place = {old: new for new, old in enumerate(kept)}
     entries = [Entry(entry.image_id, place[entry.job]) for entry in catalogue.entries if entry.job in place]
     return replace(catalogue, jobs=catalogue.jobs.take(pa.array(kept, pa.int64())), entries=entries)

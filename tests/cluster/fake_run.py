@@ -153,6 +153,30 @@ def write_run(store: Store, images: int = 130, whole: int = 16) -> list[str]:
     return names
 
 
+def write_edit(store: Store, edit_id: str, before: Image.Image, after: Image.Image, **changed: Any) -> dict[str, Any]:
+    """One edit of the first twin's model, as a run leaves it; returns its row of the edits."""
+    job_id, shown = job_of(edit_id), {"image": before, "before": before, "result": after, "sweep": after}
+    rows = [
+        {"name": name, "index": 0, "width": image.width, "height": image.height}
+        | {"job_id": job_id, "attempt": ATTEMPT, "image": {"bytes": png(image), "path": f"{name}-0.png"}}
+        for name, image in shown.items()
+    ]
+    figures = [{"job_id": job_id, "scale": -1, "iteration": None, "name": "patch_swd", "value": 0.125}]
+    folder = f"attempts/{job_id}/{ATTEMPT}"
+    store.put(f"{folder}/pictures.parquet", schemas.parquet_bytes(schemas.table(rows, schemas.PICTURES)))
+    store.put(f"{folder}/metrics.parquet", schemas.parquet_bytes(schemas.table(figures, schemas.METRICS)))
+    row = {"edit_id": edit_id, "image_id": TWINS[0], "uri": TWINS[0], "task": "style", "job_id": job_id}
+    row |= {"attempt": ATTEMPT, "pyramid_job": job_of(TWINS[0]), "options": json.dumps({"seed": 3}), "wall_s": 1.5}
+    row |= {
+        "figure": "patch_swd",
+        "value": 0.125,
+        "nothing": 0.5,
+        "better": True,
+        "committed_at": "2026-03-02T08:30:00Z",
+    }
+    return row | {"width": after.width, "height": after.height, "pictures": 1} | changed
+
+
 @cache
 def pictures(variant: int) -> list[dict[str, Any]]:
     """Rows of SAMPLES without their job: an image's pyramid, and collages of its pieces as samples."""
@@ -190,7 +214,7 @@ def curves(iterations: int = 400) -> list[dict[str, Any]]:
             ):
                 rows.append({"scale": scale, "iteration": it, "name": name, "value": value})
     rows.append({"scale": 2, "iteration": 400, "name": "loss", "value": float("nan")})
-    rows.append({"scale": -1, "iteration": 0, "name": "edge_density", "value": 0.221})
+    rows.append({"scale": -1, "iteration": None, "name": "edge_density", "value": 0.221})
     return rows
 
 

@@ -10,12 +10,25 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from cluster.gallery import build_gallery
+from jobs.failures import FailureClass
 from jobs.store import Store
 from jobs.text import visible
-from tests.cluster.fake_run import HOSTILE, TWINS, failure, job_of, result, write_attempt, write_run, write_table
+from tests.cluster.fake_run import (
+    HOSTILE,
+    TWINS,
+    failure,
+    job_of,
+    result,
+    write_attempt,
+    write_edit,
+    write_run,
+    write_table,
+)
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -199,6 +212,64 @@ def test_text_of_every_column_runs_nothing(browse, tmp_path):
     assert shown.names() == [visible(name)] and shown.title == "plain"
 
 
+@pytest.fixture(scope="module")
+def edits(tmp_path_factory):
+    """A gallery with two edits: a red picture made green, and one whose every text is hostile."""
+    store = Store(str(tmp_path_factory.mktemp("edits") / "run"))
+    red, green = Image.new("RGB", (90, 60), (220, 0, 0)), Image.new("RGB", (90, 60), (0, 180, 0))
+    columns = ("uri", "target_uri", "mask_uri", "pyramid", "pyramid_run", "figure", "note", "device", "algorithm")
+    harm = dict.fromkeys(columns, HARM) | {"options": json.dumps({HARM: HARM}), "image_id": HARM, "better": False}
+    rows = [write_edit(store, "plain", red, green), write_edit(store, HARM, red, green, **harm)]
+    stray = write_edit(store, "stray", red, green, task="../../../x")
+    failed = failure(HARM, FailureClass.INPUT, HARM, edit_id=HARM, job_id="f" * 20)
+    write_table(store, "edits", [*rows, stray])
+    write_table(store, "manifest_edits", [{"edit_id": HARM + "!", "job_id": "f" * 20, "problem": HARM}])
+    write_table(store, "failures", [failed])
+    build_gallery(store, title="plain")
+    return Path(store.url) / "gallery"
+
+
+def test_an_edits_page_compares_before_and_after_without_a_network(edits, tmp_path):
+    """Left of the middle it is red, as before, and right of it green, as after."""
+    shot = tmp_path / "shot.png"
+    page = f"file://{edits}/edits/{job_of('plain')}.html"
+    flags = [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1000,900", f"--screenshot={shot}"]
+    subprocess.run([BROWSER, *FLAGS, *flags, page], capture_output=True, timeout=90, check=True)
+    pixels = np.asarray(Image.open(shot).convert("RGB")).astype(int)
+    red = (pixels[..., 0] > 180) & (pixels[..., 1] < 60) & (pixels[..., 2] < 60)
+    green = (pixels[..., 1] > 140) & (pixels[..., 0] < 60) & (pixels[..., 2] < 60)
+    # The first row of pictures: the two of them, one over the other.
+    rows = np.flatnonzero(red.sum(1) > 100)
+    row = rows[len(rows[rows < rows[0] + 100]) // 2]
+    left, right = np.flatnonzero(red[row]), np.flatnonzero(green[row])
+    assert len(left) > 100
+    assert abs(len(left) - len(right)) < 10
+    assert left.max() < right.min()
+
+
+def test_the_slider_moves_by_its_range(edits, browse, tmp_path):
+    page = (edits / f"edits/{job_of('plain')}.html").read_text()
+    assert "script-src 'sha256-" in page
+    probe = (
+        "<script>onload = () => { const range = document.querySelector('.compare input'); range.value = 20;"
+        " range.dispatchEvent(new Event('input')); }</script>"
+    )
+    (tmp_path / "page.html").write_text(re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', probe, page))
+    assert re.search(r'class="compare live" style="--at: ?20%;?"', browse(f"{tmp_path}/page.html"))
+    assert re.search(r'class="compare live" style="--at: ?50%;?"', browse(f"{edits}/edits/{job_of('plain')}.html"))
+
+
+def test_hostile_edits_run_nothing_and_lead_nowhere(edits, browse):
+    pages = {path.name for path in edits.iterdir()}
+    assert {name for name in pages if name.startswith("task-")} == {"task-style.html"}
+    assert sorted(path.stem for path in (edits / "edits").glob("*.html")) == sorted(map(job_of, ("plain", HARM)))
+    for page in (f"edits/{job_of(HARM)}", "task-style", "failures", "index"):
+        dom = browse(f"{edits}/{page}.html")
+        assert "plain" in Shown(dom).title
+        assert "\u202e" not in dom
+        assert "src=x" not in re.sub(r"&lt;img src=x", "", dom), page
+
+
 def test_the_policy_stops_what_got_past_the_escaping(gallery, tmp_path):
     """Were a name ever written as it is, the browser still would not run it."""
     for page in ("index", f"jobs/{job_of(TWINS[0])}"):
@@ -227,9 +298,10 @@ def test_missing_rows_are_said(gallery, browse, tmp_path):
 
 
 @pytest.mark.parametrize("width", [320, 390, 1400])
-def test_no_page_scrolls_sideways(gallery, browse, tmp_path, width):
+def test_no_page_scrolls_sideways(gallery, edits, browse, tmp_path, width):
     """Measured inside a frame, since a window has a least width, by a script that the pages' policy would stop."""
     pages = ["index.html", "failures.html", f"jobs/{job_of(HOSTILE[0])}.html", f"jobs/{job_of(HOSTILE[8])}.html"]
+    pages += [f"{edits}/{page}.html" for page in ("task-style", f"edits/{job_of(HARM)}", f"edits/{job_of('plain')}")]
     widths = "[document.documentElement.scrollWidth, innerWidth]"
     probe = f"<script>onload = () => parent.postMessage({widths}, '*')</script>"
     for number, page in enumerate(pages):

@@ -159,3 +159,32 @@ def test_a_stack_is_of_one_shape_and_of_jobs_that_never_failed():
     assert [one.spec.job_id for one in queue.next(NEED, 4)] == ["e"], "a job that failed is trained alone"
     assert queue.waiting(NEED) == 1
     assert [one.spec.job_id for one in queue.next(NEED, 4)] == ["a"]
+
+
+def edit_of(name, pyramid):
+    """An edit that waits for the job that trains its pyramid."""
+    one = job(name)
+    one.after = job(pyramid).spec.job_id
+    return one
+
+
+def test_an_edit_waits_for_its_pyramid_and_is_next_then():
+    queue = Queue([job("a"), job("b"), edit_of("edit of a", "a"), edit_of("another of a", "a")])
+    assert len(queue) == 4
+    a, b = take(queue), take(queue)
+    assert take(queue) is None, "both edits wait"
+    queue.succeeded(a)
+    queue.put_back(b)
+    assert [take(queue).image_id for _ in range(3)] == ["b", "edit of a", "another of a"]
+    assert len(queue) == 0
+
+
+def test_a_pyramid_that_is_tried_again_keeps_its_edits_waiting_and_one_that_failed_gives_them_up():
+    queue = Queue([job("a"), edit_of("edit of a", "a")])
+    a = take(queue)
+    assert not fail(queue, a, FailureClass.NUMERIC)
+    assert take(queue) is a
+    assert fail(queue, a, FailureClass.NUMERIC)
+    assert [orphan.image_id for orphan in queue.orphans(a)] == ["edit of a"]
+    assert queue.orphans(a) == []
+    assert len(queue) == 0

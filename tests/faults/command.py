@@ -21,7 +21,7 @@ import pytest
 import torch
 from ray.exceptions import ActorDiedError, OutOfMemoryError
 
-import cluster.cli
+import cluster.after
 import cluster.connection
 import cluster.driver
 import cluster.launch
@@ -109,7 +109,8 @@ def without_ray(monkeypatch: pytest.MonkeyPatch, workers: int, strike: Strike | 
     """Let `cluster.launch` do without a cluster."""
     plan = cluster.launch.make_plan
     monkeypatch.setattr(cluster.launch, "make_plan", lambda prepared, _, retry: plan(prepared, None, retry=retry))
-    monkeypatch.setattr(cluster.cli, "_after", lambda out: None)  # a look at the results, which costs many requests
+    # A look at the results, which costs many requests.
+    monkeypatch.setattr(cluster.after, "say_after", lambda out, console: None)
     monkeypatch.setattr(cluster.connection.Cluster, "join", lambda self: None)
     monkeypatch.setattr(cluster.connection.Cluster, "check_room", lambda self, need: None)
     monkeypatch.setattr(cluster.driver, "time", SimpleNamespace(monotonic=lambda: FASTER * time.monotonic()))
