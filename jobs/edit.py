@@ -28,6 +28,7 @@ from jobs.store import Store
 from pgcn.langevin import watched
 from pgcn.model import ALGORITHM
 from pgcn.pyramid import resize
+from pgcn.tasks.region import mask_picture
 from pgcn.tasks.task import Inputs, Made, Task, TaskError, find_task
 
 SIDE = 1024
@@ -164,7 +165,7 @@ def pictures(spec: EditSpec, attempt: str, task: Task[Any], inputs: Inputs, made
     beside = {"image": inputs.image, "target": inputs.target, "truth": inputs.truth, "before": task.before(made)}
     beside["mask"] = made.pictures.get("mask")
     if beside["mask"] is None and inputs.mask is not None:
-        beside["mask"] = (2 * inputs.mask - 1).expand(-1, 3, -1, -1)
+        beside["mask"] = mask_picture(inputs.mask)
     for name, image in beside.items():
         if image is not None:
             add_picture(name, at_most(image, SIDE))

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from pgcn.tasks.choose import choose
-from pgcn.tasks.harmonize import mask_picture
 from pgcn.tasks.measures import rmse, seam_gradient
 from pgcn.tasks.region import RegionOptions, needs_region, region_of
 from pgcn.tasks.task import Inputs, Judged, Made, Task
@@ -40,14 +39,11 @@ def apply(pyramid: Pyramid, inputs: Inputs, options: EditOptions) -> Made:
     made = choice.best.picture
     result = region.replaced(pyramid, made, options.seed) if options.full_size else made
     figures = {
-        "start_scale": float(choice.best.scale),
         "seam_gradient": choice.best.unlike,
         "seam_gradient_before": before,
         "change": choice.best.astray,
-        "outside_error": region.outside_error(result),
     }
-    pictures = {"result": result, "before": region.full, "mask": mask_picture(region.full_mask), "small": made}
-    return Made({**pictures, **choice.sheet()}, figures, notes)
+    return region.made(result, choice, figures, notes)
 
 
 def mean_on(picture: Tensor, mask: Tensor) -> Tensor:

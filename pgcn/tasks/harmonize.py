@@ -50,14 +50,11 @@ def apply(pyramid: Pyramid, inputs: Inputs, options: HarmonizeOptions) -> Made:
     made = choice.best.picture
     result = region.recoloured(made) if options.full_size else made
     figures = {
-        "start_scale": float(choice.best.scale),
         "colour_distance": choice.best.unlike,
         "colour_distance_before": before,
         "shape_error": choice.best.astray,
-        "outside_error": region.outside_error(result),
     }
-    pictures = {"result": result, "before": region.full, "mask": mask_picture(region.full_mask), "small": made}
-    return Made({**pictures, **choice.sheet()}, figures, notes)
+    return region.made(result, choice, figures, notes)
 
 
 def recoloured(picture: Tensor, scene: Tensor, mask: Tensor, share: float) -> Tensor:
@@ -70,11 +67,6 @@ def shape_error(a: Tensor, b: Tensor, mask: Tensor) -> float:
     x, y = (gradients(gray(image))[mask > 0] for image in (a, b))
     x, y = x - x.mean(), y - y.mean()
     return 1 - float((x * y).sum() / (x.norm() * y.norm()).clamp_min(1e-9))
-
-
-def mask_picture(mask: Tensor) -> Tensor:
-    """A mask as a picture to look at: `(1, 3, H, W)`, white where it is 1."""
-    return (2 * mask - 1).expand(-1, 3, -1, -1)
 
 
 TASK = Task(

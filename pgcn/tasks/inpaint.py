@@ -20,10 +20,10 @@ from torch import Tensor
 from pgcn.pyramid import Size, resize
 from pgcn.tasks.chains import check_scale, run, sizes_of, working_size
 from pgcn.tasks.enlarge import enlarged
-from pgcn.tasks.harmonize import mask_picture
 from pgcn.tasks.holes import filled, hole_at, is_thin, put_back
 from pgcn.tasks.masks import check_mask, fit
 from pgcn.tasks.measures import psnr, rmse
+from pgcn.tasks.region import mask_picture
 from pgcn.tasks.task import Injected, Inputs, Judged, Made, Task
 
 if TYPE_CHECKING:

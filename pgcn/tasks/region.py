@@ -10,9 +10,10 @@ from torch import Tensor
 
 from pgcn.pyramid import Size, resize
 from pgcn.tasks.chains import injected, sizes_of, working_size
+from pgcn.tasks.choose import Choice
 from pgcn.tasks.enlarge import enlarged, resize_free
 from pgcn.tasks.masks import blend, check_mask, difference, fit, grow, soft
-from pgcn.tasks.task import Injected, Inputs, TaskError
+from pgcn.tasks.task import Injected, Inputs, Made, TaskError
 
 if TYPE_CHECKING:
     from pgcn.model import Pyramid
@@ -77,6 +78,12 @@ class Region:
     def _full_rim(self) -> int:
         return round(self.rim * max(self.full_size) / max(self.given.shape[-2:]))
 
+    def made(self, result: Tensor, choice: Choice, figures: dict[str, float], notes: list[str]) -> Made:
+        """What a task on a region made, with the figures and pictures that all of them have."""
+        figures = {"start_scale": float(choice.best.scale), **figures, "outside_error": self.outside_error(result)}
+        pictures = {"result": result, "before": self.full, "mask": mask_picture(self.full_mask)}
+        return Made({**pictures, "small": choice.best.picture, **choice.sheet()}, figures, notes)
+
     def outside_error(self, result: Tensor) -> float:
         """The largest change of any value beyond the rim, in levels of 255."""
         full = (result.shape[-2], result.shape[-1]) == self.full_size
@@ -120,6 +127,11 @@ def region_of(pyramid: Pyramid, inputs: Inputs, options: RegionOptions, name: st
     small = fit(check_mask(mask), (given.shape[-2], given.shape[-1]))
     region = Region(full, mask, given, small, soft(small, options.rim), sizes_of(full, pyramid), options.rim)
     return region, notes
+
+
+def mask_picture(mask: Tensor) -> Tensor:
+    """A mask as a picture to look at: `(1, 3, H, W)`, white where it is 1."""
+    return (2 * mask - 1).expand(-1, 3, -1, -1)
 
 
 def _words(x: Tensor) -> str:
