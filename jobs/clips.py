@@ -1,7 +1,8 @@
-"""Frames as files that move: WebP and GIF with Pillow, MP4 where there is an ffmpeg."""
+"""Frames as files that move: WebP and GIF with Pillow, MP4 where there is an ffmpeg, of the system or `pgcn[clips]`."""
 
 from __future__ import annotations
 
+import importlib
 import io
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from jobs.pixels import RGB
@@ -25,16 +27,28 @@ def encode_clip(frames: Sequence[RGB], kind: str) -> bytes:
     return sink.getvalue()
 
 
+def _ffmpeg() -> str | None:
+    """The system's ffmpeg, or the one that the package imageio-ffmpeg brings."""
+    if found := shutil.which("ffmpeg"):
+        return found
+    try:
+        return str(importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe())
+    except (ImportError, RuntimeError):
+        return None
+
+
 def encode_mp4(frames: Sequence[RGB]) -> bytes | None:
     """The same as an MP4 (H.264), once through; None where there is no ffmpeg here, or it has no such encoder."""
-    program = shutil.which("ffmpeg")
+    program = _ffmpeg()
     if program is None:
         return None
+    # Codecs take even sides: the last line of pixels is doubled where there is one too few.
+    frames = [np.pad(frame, [(0, n % 2) for n in frame.shape[:2]] + [(0, 0)], mode="edge") for frame in frames]
     height, width = frames[0].shape[:2]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "clip.mp4"
         command = [program, "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
-        command += ["-r", f"{1000 / FRAME_MS:g}", "-i", "-", "-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2"]
+        command += ["-r", f"{1000 / FRAME_MS:g}", "-i", "-"]
         command += ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-y", str(file)]
         done = subprocess.run(  # noqa: S603 - ffmpeg, and our own numbers
             command, input=b"".join(frame.tobytes() for frame in frames), capture_output=True, check=False
