@@ -9,6 +9,7 @@ from cluster.query import query
 from cluster.verify import verify
 from jobs import schemas
 from jobs.commit import Commit, committed, read_commit, read_failures
+from jobs.edit_manifest import read_edits
 from jobs.manifest import read_manifest
 from jobs.store import Store
 from jobs.sweep import find_garbage
@@ -55,19 +56,20 @@ def is_as_if_nothing_happened(store: Store, undisturbed: Rows, good: int, bad: i
     report = verify(store, quick=False)
     assert report.sound, report.problems
     assert (report.committed, report.failed, report.left) == (good, bad, 0)
-    jobs = {entry.job_id: entry for entry in read_manifest(store).values()}
+    jobs = {entry.job_id for entry in [*read_manifest(store).values(), *read_edits(store).values()]}
     commits = {job: read_commit(store, job) for job in committed(store)}
     assert len(commits) == good
-    assert commits.keys() <= jobs.keys()
+    assert commits.keys() <= jobs
     assert all(isinstance(commit, Commit) for commit in commits.values())
     refused = [failures for job, failures in read_failures(store).items() if job not in commits]
     assert [len([each for each in failures if each.final]) for failures in refused] == [1] * bad
     assert all(failures[-1].message.endswith(".") for failures in refused)
 
-    attempts = {commit.attempt for commit in commits.values() if commit}
-    for table in ("results", "samples"):
-        seen = {row["attempt"] for row in query(store, f"SELECT DISTINCT attempt FROM {table}").to_pylist()}
-        assert seen == attempts, f"{table} has rows of an attempt that no commit names"
+    for kind in (schemas.TRAINING, schemas.EDIT):
+        attempts = {each.attempt for each in commits.values() if each and schemas.kind_of(each.result) is kind}
+        for table in kind:
+            seen = {row["attempt"] for row in query(store, f"SELECT DISTINCT attempt FROM {table}").to_pylist()}
+            assert seen == attempts, f"{table} has rows of an attempt that no commit names"
     now = rows(store)
     for table in schemas.TABLES:
         assert now[table] == undisturbed[table], f"the table {table} is not that of an undisturbed run"

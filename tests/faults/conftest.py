@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -38,8 +38,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 class Batch:
     """Images, good and bad, a fresh place for a run over them, and the commands given there so far."""
 
-    def __init__(self, of: tuple[str, Rows, float], place: str, copy: Path, env: dict[str, str]) -> None:
+    def __init__(
+        self, of: tuple[str, Rows, float], place: str, copy: Path, env: dict[str, str], edits: Sequence[str] = ()
+    ) -> None:
         self.images, self.undisturbed, self.plain_s = of
+        self.edits = edits
         self.place = place
         self.store = Store(place)
         self._copy = copy
@@ -50,7 +53,7 @@ class Batch:
         """The command: always the same."""
         began = time.monotonic()
         try:
-            return run(self.images, self.place, *more, env=self.env, **how)
+            return run(self.images, self.place, *self.edits, *more, env=self.env, **how)
         finally:
             self.spent_s += time.monotonic() - began
 
@@ -59,10 +62,12 @@ class Batch:
         if cell:
             cell.lost_s = max(0.0, self.spent_s - self.plain_s)
         copy = copied(self.store, self._copy)
-        is_as_if_nothing_happened(copy, self.undisturbed, GOOD, BAD)
-        code, output = run(self.images, copy.url, env=self.env)
+        times = 2 if self.edits else 1  # a model and an edit of each image
+        is_as_if_nothing_happened(copy, self.undisturbed, times * GOOD, times * BAD)
+        code, output = run(self.images, copy.url, *self.edits, env=self.env)
         assert code == 3, output
-        assert "nothing left to train, 2 done before, 1 refused" in output
+        assert f"{times * GOOD} done before, {times * BAD} refused" in output
+        assert "nothing left to train" in output
 
 
 def copied(store: Store, folder: Path) -> Store:
@@ -86,6 +91,22 @@ def on_disk(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Rows, float]
     write_photographs(root / "images", GOOD)
     (root / "images" / "empty.png").write_bytes(b"")
     return str(root / "images"), *_undisturbed(str(root / "images"), [str(root / name) for name in "ab"], root, {})
+
+
+EDITS = ("--task", "superres", "--set", "factor=2")
+
+
+@pytest.fixture(scope="session")
+def edited(on_disk: tuple[str, Rows, float], tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Rows, float]:
+    """The same images, each with a task."""
+    root = tmp_path_factory.mktemp("edited")
+    return on_disk[0], *_undisturbed(on_disk[0], [str(root / "run")], root, {}, *EDITS)
+
+
+@pytest.fixture
+def edits(edited: tuple[str, Rows, float], tmp_path: Path) -> Batch:
+    """A run of models and edits in a folder."""
+    return Batch(edited, str(tmp_path / "run"), tmp_path / "copy", {}, EDITS)
 
 
 @pytest.fixture
@@ -123,11 +144,11 @@ def bucket(in_bucket: tuple[str, Rows, float], proxy: FaultyServer, reach, tmp_p
     proxy.heal()
 
 
-def _undisturbed(images: str, places: list[str], folder: Path, env: dict[str, str]) -> tuple[Rows, float]:
+def _undisturbed(images: str, places: list[str], folder: Path, env: dict[str, str], *more: str) -> tuple[Rows, float]:
     """What a run leaves that nobody disturbs, and the seconds of the last one: the first pays for imports."""
     for place in places:
         began = time.monotonic()
-        code, output = run(images, place, env=env)
+        code, output = run(images, place, *more, env=env)
         seconds = time.monotonic() - began
         assert code == 3, output
     found = [rows(copied(Store(place), folder / f"copy-{index}")) for index, place in enumerate(places)]

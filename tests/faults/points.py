@@ -22,7 +22,7 @@ import torch
 import cluster.launch
 import cluster.worker
 import jobs.manifest
-import jobs.run
+import jobs.reading
 import jobs.store
 from jobs.store import Store
 
@@ -32,6 +32,7 @@ COMMIT = r"commits/[0-9a-f]+\.json"
 POINTS = {
     "images are looked at": ("look", "", "after"),
     "the manifest is written": ("put", r"manifest/", "within"),
+    "the manifest of edits is written": ("put", r"manifest_edits/", "within"),
     "a refusal is written": ("put", r"failures/", "within"),
     "an image is read": ("read", "", "after"),
     "mid-scale": ("update", "", "after"),
@@ -40,6 +41,8 @@ POINTS = {
     "a first look is written": ("put", r"previews/", "within"),
     "before the artifacts": ("put", r"attempts/.*samples\.parquet", "before"),
     "between the artifacts": ("put", r"attempts/.*metrics\.parquet", "within"),
+    "before an edit's artifacts": ("put", r"attempts/.*pictures\.parquet", "before"),
+    "between an edit's artifacts": ("put", r"attempts/.*pictures\.parquet", "after"),
     "after samples, before commit": ("create", COMMIT, "before"),
     "during the commit": ("create", COMMIT, "within"),
     "after the commit": ("create", COMMIT, "after"),
@@ -138,7 +141,7 @@ def plant(strike: Strike, monkeypatch: pytest.MonkeyPatch) -> None:
     planted = _Planted(strike)
     _around_writes(planted, monkeypatch)
     _halfway(planted, monkeypatch)
-    for module, operation in ((jobs.manifest, "look"), (jobs.run, "read")):
+    for module, operation in ((jobs.manifest, "look"), (jobs.reading, "read")):
         _after(module, "read_source", operation, planted, monkeypatch)
     note = cluster.worker.Worker._note
 

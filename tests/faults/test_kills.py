@@ -10,11 +10,12 @@ from tests.faults.points import POINTS, Strike
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_command_killed_anywhere_is_gone_on_with(disk, table, tmp_path, point):
+def test_a_command_killed_anywhere_is_gone_on_with(request, table, tmp_path, point):
     """Driver and worker at once, as when a machine loses its power."""
+    disk = request.getfixturevalue("edits" if "edit" in point else "disk")
     strike = Strike("SIGKILL", point, tmp_path / "struck")
     with table.cell("SIGKILL, driver and worker", point) as cell:
-        killed = start(tmp_path / "log", disk.images, disk.place, strike=strike)
+        killed = start(tmp_path / "log", disk.images, disk.place, *disk.edits, strike=strike)
         code, output = killed.wait()
         assert code == -signal.SIGKILL, output
         assert strike.struck
