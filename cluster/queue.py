@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 from jobs.failures import POLICY, FailureClass
@@ -92,6 +92,15 @@ class Queue:
         """A job that could not be tried: it is next."""
         self._ready.setdefault(job.need, deque()).appendleft(job)
 
+    def take_out(self, job_ids: Collection[str]) -> list[Job]:
+        """Take jobs that wait out of the queue: somebody else has done them. Returns those that were there."""
+        taken = [job for job in self._delayed if job.spec.job_id in job_ids]
+        self._delayed = [job for job in self._delayed if job.spec.job_id not in job_ids]
+        for need, jobs in self._ready.items():
+            taken += [job for job in jobs if job.spec.job_id in job_ids]
+            self._ready[need] = deque(job for job in jobs if job.spec.job_id not in job_ids)
+        return taken
+
     def stop(self, reason: str) -> None:
         """Nothing more can be done, for a reason that is not a job's."""
         self.stopped = reason
@@ -107,8 +116,11 @@ class Queue:
         `reason` tells whether failures of several jobs are one and the same.
         """
         policy = POLICY[failure]
+        if policy.retries is None:
+            self.put_back(job)  # not the job's doing, so it is neither counted nor last
+            return False
         job.tries[failure] += 1
-        final = policy.retries is not None and job.tries[failure] > policy.retries
+        final = job.tries[failure] > policy.retries
         if not final:
             match policy.remedy:
                 case "reseed":
