@@ -66,7 +66,7 @@ class Machine:
 class RayCluster:
     """A head, without cores as on Kubernetes if not said otherwise, and machines that come and go."""
 
-    def __init__(self, folder: Path, env: dict[str, str], *, job_server: bool, cpus: int = 0) -> None:
+    def __init__(self, folder: Path, env: dict[str, str], *, job_server: bool, cpus: int = 0, gpus: int = 0) -> None:
         """`env` is added to the environment of all machines: their storage, and a token."""
         self._folder = folder
         self._ports: set[int] = set()
@@ -92,6 +92,7 @@ class RayCluster:
             f"--dashboard-port={dashboard}",
             f"--ray-client-server-port={client}",
             f"--num-cpus={cpus}",
+            f"--num-gpus={gpus}",
             f"--system-config={json.dumps(_SYSTEM)}",
         )
         port = dashboard if job_server else gcs
@@ -167,13 +168,20 @@ def ray_cluster(server: S3Server, *, job_server: bool) -> Iterator[RayCluster]:
 
 
 @contextmanager
-def standing_ray() -> Iterator[str]:
+def standing_ray(gpus: int = 0) -> Iterator[str]:
     """Ray with two cores and without a token, for runs that do no harm to it: its address."""
     with (
         _folder() as folder,
-        _running(RayCluster(folder, {"RAY_AUTH_MODE": "disabled"}, job_server=False, cpus=2)) as cluster,
+        _running(RayCluster(folder, {"RAY_AUTH_MODE": "disabled"}, job_server=False, cpus=2, gpus=gpus)) as cluster,
     ):
         yield cluster.address
+
+
+@contextmanager
+def machines_alone() -> Iterator[RayCluster]:
+    """A head without cores, for machines that come and go; storage is the disk, and there is no token."""
+    with _folder() as folder, _running(RayCluster(folder, {"RAY_AUTH_MODE": "disabled"}, job_server=False)) as cluster:
+        yield cluster
 
 
 @contextmanager
