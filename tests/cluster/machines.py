@@ -32,9 +32,10 @@ _SYSTEM = {"health_check_period_ms": 1000, "health_check_failure_threshold": 8, 
 class Machine:
     """One `ray start --block` and all that it started."""
 
-    def __init__(self, process: subprocess.Popen, name: str) -> None:
+    def __init__(self, process: subprocess.Popen, name: str, folder: Path) -> None:
         self.process = process
         self.name = name
+        self.folder = folder
 
     def kill(self) -> None:
         """As when the power goes: every process of it at once."""
@@ -51,7 +52,18 @@ class Machine:
 
     def workers(self) -> list[int]:
         """Processes of workers that train here."""
-        return [child.pid for child in self._below() if _name(child).startswith("ray::Worker")]
+        return self.named("ray::Worker")
+
+    def named(self, name: str) -> list[int]:
+        """Its processes of this name, or of one that begins so."""
+        return [child.pid for child in self._below() if _name(child).startswith(name)]
+
+    def node_id(self) -> str:
+        """What Ray calls it: its raylet's command line has it."""
+        (raylet,) = self.named("raylet")
+        return next(
+            part.partition("=")[2] for part in psutil.Process(raylet).cmdline() if part.startswith("--node_id=")
+        )
 
     def _below(self) -> list[psutil.Process]:
         try:
@@ -138,7 +150,7 @@ class RayCluster:
                 start_new_session=True,
                 env={**os.environ, **self.env},
             )
-        machine = Machine(process, name)
+        machine = Machine(process, name, self._folder / name)
         self.machines.append(machine)
         return machine
 
