@@ -43,11 +43,16 @@ class Machines:
 
 
 def machines_now() -> Machines:
-    """Look at the cluster. One that died is missed only after some seconds: Ray's table has it until then."""
+    """Look at the cluster. One that died is missed only after some seconds: Ray's table has it until then.
+
+    Raises `ConnectionError` where this process's own machine is gone for Ray: no answer would ever come here.
+    """
     # The only way to hear of a drain, which Ray's own libraries use too: the public table of nodes has no word for it.
     leaving = frozenset(ray._private.state.state.get_draining_nodes())
-    nodes = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving]
-    return Machines(tuple(node["Resources"] for node in nodes), leaving)
+    alive = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+    if ray.get_runtime_context().get_node_id() not in alive:
+        raise ConnectionError("Ray on the machine of this command has ended.")
+    return Machines(tuple(has for node, has in alive.items() if node not in leaving), leaving)
 
 
 def _fits(machine: Mapping[str, float], need: Need) -> int:
