@@ -8,17 +8,19 @@ from __future__ import annotations
 import math
 import time
 
-from cluster.fleet import Fleet, Member
+from cluster.fleet import Fleet
+from cluster.lease import Member
 from cluster.progress import Tracker
 from cluster.queue import Job, Need, Queue
 from cluster.stopping import Limits, StopSignal
 from cluster.worker import Outcome
-from jobs.commit import Failure, new_attempt, now, write_failure
+from jobs.commit import Failure, committed, new_attempt, now, write_failure
 from jobs.failures import FailureClass, StoreError
 from jobs.store import Store
 
 TICK_S = 0.5
 WATCH_S = 1.0
+OTHERS_S = 20.0
 
 
 class Driver:
@@ -33,6 +35,7 @@ class Driver:
         self._store = store
         self._tracker = tracker
         self._limits = limits
+        self._working_at = self._looked_at = 0.0
 
     def drive(self, stop: StopSignal) -> None:
         """Until every job is committed or failed, the queue is stopped, or `stop` is set.
@@ -40,6 +43,7 @@ class Driver:
         Raises `StoreError` where a failure could not be kept: the run cannot tell its story then, and stops.
         """
         watched = 0.0
+        self._working_at = self._looked_at = time.monotonic()
         try:
             while not stop and self._queue.stopped is None:
                 self._hand_out()
@@ -54,17 +58,18 @@ class Driver:
             self._stop_workers()
 
     def _hand_out(self) -> None:
-        moment = time.monotonic()
-        for need in self._queue.needs(moment):
-            while need in self._queue.needs(moment):
-                member = self._fleet.idle(need)
-                if member is None:
-                    self._fleet.release_others(need)
-                    break
+        needs = self._queue.needs(time.monotonic())
+        for need in needs:
+            while self._queue.waiting(need) and (member := self._fleet.idle(need)):
                 jobs = self._queue.next(need, self._at_most(need))
                 self._fleet.lease(member, jobs)
                 for job in jobs:
                     self._tracker.began(job)
+        wanted = [need for need in needs if self._queue.waiting(need)]
+        if wanted:
+            self._fleet.release(wanted)
+        for need in wanted:
+            self._fleet.grow(need, self._queue.waiting(need))
 
     def _at_most(self, need: Need) -> int:
         """Jobs for one lease: as many as may be stacked, but none that would leave another worker idle."""
@@ -117,16 +122,36 @@ class Driver:
     def _watch(self) -> None:
         self._fleet.watch()
         limits = self._limits
-        for member, failure, reason in self._fleet.overdue(
-            silence_s=limits.silence_s, limit_s=limits.job_s, startup_s=limits.startup_s
-        ):
+        for member, reason in self._fleet.overdue(silence_s=limits.silence_s, limit_s=limits.job_s):
             assert member.lease is not None
             jobs = member.lease.jobs
-            for job, outcome in zip(jobs, self._fleet.give_up(member, failure, reason), strict=True):
+            for job, outcome in zip(jobs, self._fleet.give_up(member, FailureClass.TIMEOUT, reason), strict=True):
                 self._settle(job, outcome)
-            if not self._fleet.ever_started:
-                self._queue.stop(f"{reason} The cluster has no room for one job's needs, or cannot start workers.")
-        self._tracker.tick([member.lease for member in self._fleet.members if member.lease], self._queue)
+        leases = [member.lease for member in self._fleet.members if member.lease]
+        self._look_for_standstill(waits=not leases and bool(self._queue.needs(time.monotonic())))
+        self._tracker.tick(leases, self._queue)
+
+    def _look_for_standstill(self, *, waits: bool) -> None:
+        """Stop where jobs wait and no worker comes: the one wait that would have no end."""
+        moment = time.monotonic()
+        if not waits:
+            self._working_at = self._looked_at = moment
+        elif moment - self._looked_at > OTHERS_S:
+            self._looked_at = moment
+            self._take_out_what_others_did()
+        if self._fleet.trouble:
+            self._queue.stop(self._fleet.trouble)
+        elif moment - self._working_at > self._limits.startup_s:
+            self._queue.stop(
+                f"No worker could start within {self._limits.startup_s:.0f} s. The cluster has no room for one job's "
+                f"needs, or cannot start workers."
+            )
+
+    def _take_out_what_others_did(self) -> None:
+        """Another driver on this run may hold the whole cluster: what it commits need not wait for a worker of ours."""
+        for job in self._queue.take_out(committed(self._store)):
+            self._working_at = time.monotonic()
+            self._tracker.found_done(job)
 
     def _stop_workers(self) -> None:
         """Let busy workers write their restart points, for at most the grace, and end all of them."""

@@ -1,53 +1,30 @@
 """The workers of a run: as many as the cluster holds and the queue needs, each with at most one job or stack of jobs.
 
-Ray's own restarts and retries are off: a job that is lost comes back to the queue, which decides.
+Ray's own restarts and retries are off: a job that is lost comes back to the queue, which decides. A worker has a job
+only once it lives: one that Ray has no room for, or promised room on a machine that is gone, keeps no job waiting.
 """
 
 from __future__ import annotations
 
-import re
 import time
-from dataclasses import dataclass
+from collections.abc import Collection
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, OutOfMemoryError, RayActorError, RayError
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.queue import Job, Need
+from cluster.lease import Lease, Member, lost, no_start, taken_back
+from cluster.machines import Machines, machines_now
+from cluster.queue import BREAKER, Job, Need
 from cluster.worker import Outcome, Pulse, Worker, slay
 from jobs.commit import new_attempt
 from jobs.failures import FailureClass
 from jobs.run import Conditions
 from jobs.store import Store
 
-
-@dataclass
-class Lease:
-    """Jobs in a worker's hands, trained side by side. Times are of the driver's monotonic clock."""
-
-    jobs: list[Job]
-    attempts: list[str]
-    began_at: float
-    running_since: float | None = None
-    pulse: Pulse | None = None
-    pulse_at: float = 0.0
-
-    def silent_s(self, now: float) -> float:
-        """Since the last sign of life: what the worker said, and how long ago it said it."""
-        return self.pulse.silent_s + now - self.pulse_at if self.pulse else 0.0
-
-
-@dataclass
-class Member:
-    """One worker, what it holds of the cluster, and its present lease."""
-
-    actor: Any
-    need: Need
-    jobs_done: int = 0
-    lease: Lease | None = None
-    result: Any = None
-    asked: Any = None
+ANSWER_S = 60.0
+"""Seconds for an answer that Ray says is there: it may have been on a machine that is gone."""
 
 
 class Fleet:
@@ -56,53 +33,73 @@ class Fleet:
     def __init__(self, store: Store, conditions: Conditions, *, jobs_per_worker: int) -> None:
         self._arguments = (store, conditions)
         self._jobs_per_worker = jobs_per_worker
+        self._machines: Machines | None = None
+        self._failed_starts = 0
         self.members: list[Member] = []
-        self.ever_started = False
+        self.trouble: str | None = None
+        """Why no worker starts, in a sentence, where waiting will not help."""
 
     def idle(self, need: Need) -> Member | None:
-        """A worker of this need without a job, started now if the cluster has room for one.
+        """A worker of this need that lives, has no job, and may stay."""
+        for member in self.members:
+            if member.need == need and member.lease is None and member.coming is None and not member.leaving:
+                return member
+        return None
+
+    def grow(self, need: Need, waiting: int) -> None:
+        """Start workers of one need for jobs that wait, while the cluster has room.
 
         The first is started without room, too: a cluster that grows has to see that somebody waits.
         """
-        for member in self.members:
-            if member.need == need and member.lease is None:
-                return member
-        return self._start(need) if not self.members or self._room(need) else None
+        starting = sum(member.need == need and member.coming is not None for member in self.members)
+        while starting < waiting and (not self.members or self._room(need)):
+            self._start(need)
+            starting += 1
 
-    def _room(self, need: Need) -> bool:
-        total = ray.cluster_resources()
-        needs = [need, *(member.need for member in self.members)]
-        return bool(
-            sum(each.cpus for each in needs) <= total.get("CPU", 0.0) + 1e-6
-            and sum(each.gpus for each in needs) <= total.get("GPU", 0.0) + 1e-6
-            and sum(_memory(each) for each in needs) <= total.get("memory", 0.0)
-        )
-
-    def _start(self, need: Need) -> Member:
-        options: dict[str, Any] = {"num_cpus": need.cpus, "num_gpus": need.gpus}
-        if need.memory:
-            options["memory"] = _memory(need)
-        actor = (
-            ray.remote(concurrency_groups={"watch": 1})(Worker)
-            .options(max_restarts=0, max_task_retries=0, **options)
-            .remote(*self._arguments, max(1, int(need.cpus)), need.gpus)
-        )
-        member = Member(actor, need)
-        self.members.append(member)
-        return member
-
-    def release_others(self, need: Need) -> None:
-        """End idle workers of other needs, so that one of this need finds room."""
-        for member in [m for m in self.members if m.lease is None and m.need != need]:
+    def release(self, wanted: Collection[Need]) -> None:
+        """End workers without a job of needs that no job waits for: others wait for their room."""
+        for member in [m for m in self.members if m.lease is None and m.need not in wanted]:
             self.end(member)
 
     def capacity(self, need: Need) -> int:
         """How many workers of this need the cluster holds, as it is now; at least 1."""
-        total = ray.cluster_resources()
-        fits = [total.get("CPU", 0.0) / need.cpus]
-        if need.gpus:
-            fits.append(total.get("GPU", 0.0) / need.gpus)
-        return max(1, int(min(fits) + 1e-6))
+        return max(1, self._seen.holds(need))
+
+    @property
+    def _seen(self) -> Machines:
+        self._machines = self._machines or machines_now()
+        return self._machines
+
+    def _room(self, need: Need) -> bool:
+        alike = sum(member.need == need for member in self.members)
+        return alike < self._seen.holds(need) and self._seen.hold([need, *(member.need for member in self.members)])
+
+    def _start(self, need: Need) -> Member:
+        options: dict[str, Any] = {"num_cpus": need.cpus, "num_gpus": need.gpus}
+        if need.memory:
+            options["memory"] = self._seen.memory(need)
+        actor = (
+            ray.remote(concurrency_groups={"watch": 1})(Worker)
+            .options(max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD", **options)
+            .remote(*self._arguments, max(1, int(need.cpus)), need.gpus)
+        )
+        member = Member(actor, need, coming=actor.pulse.remote())
+        self.members.append(member)
+        return member
+
+    def _welcome(self, member: Member) -> None:
+        """Take a first sign of life, or of none."""
+        try:
+            pulse: Pulse = ray.get(member.coming, timeout=ANSWER_S)
+        except RayError as error:
+            self.end(member)
+            reason = no_start(error)
+            self._failed_starts += reason is not None
+            if self._failed_starts >= BREAKER:
+                self.trouble = reason
+            return
+        member.coming, member.node, member.pid = None, pulse.node, pulse.pid
+        self._failed_starts = 0
 
     def lease(self, member: Member, jobs: list[Job]) -> None:
         """Give jobs to an idle worker."""
@@ -111,63 +108,78 @@ class Fleet:
         member.result = member.actor.train.remote([job.spec for job in jobs], attempts)
 
     def wait(self, seconds: float) -> list[Member]:
-        """Workers whose lease has ended, after at most `seconds`."""
-        by_result = {member.result: member for member in self.members if member.lease}
-        if not by_result:
+        """Workers whose lease has ended, after at most `seconds`; sooner, also when one has started."""
+        awaited = {member.result: member for member in self.members if member.lease}
+        awaited |= {member.coming: member for member in self.members if member.coming is not None}
+        if not awaited:
             time.sleep(seconds)
             return []
-        ended, _ = ray.wait(list(by_result), num_returns=1, timeout=seconds)
-        return [by_result[result] for result in ended]
+        found = [awaited[each] for each in ray.wait(list(awaited), num_returns=1, timeout=seconds)[0]]
+        for member in found:
+            if member.coming is not None:
+                self._welcome(member)
+        return [member for member in found if member.lease]
 
     def collect(self, member: Member) -> list[Outcome]:
-        """How each of a worker's jobs ended; a worker that is spoiled, spent or dead is gone after this."""
+        """How each of a worker's jobs ended; a worker that is spoiled, spent, leaving or dead is gone after this."""
         assert member.lease is not None
         try:
-            outcomes: list[Outcome] = ray.get(member.result)
+            outcomes: list[Outcome] = ray.get(member.result, timeout=ANSWER_S)
         except (RayError, OSError) as error:
             outcomes = lost(member.lease, error)
+        if member.leaving:
+            outcomes = [taken_back(outcome) for outcome in outcomes]
         member.lease, member.result = None, None
         member.jobs_done += len(outcomes)
-        if any(outcome.spoiled for outcome in outcomes) or member.jobs_done >= self._jobs_per_worker:
+        spent = member.jobs_done >= self._jobs_per_worker
+        if spent or member.leaving or any(outcome.spoiled for outcome in outcomes):
             self.end(member)
         return outcomes
 
     def watch(self) -> None:
-        """Ask every busy worker for its pulse, and take the answers that have come."""
+        """Look at the machines, ask every worker that lives for its pulse, and take the answers that have come."""
+        self._machines = machines_now()
+        for member in [m for m in self.members if m.node in self._seen.leaving and not m.leaving]:
+            self._leave(member)
         asked = {member.asked: member for member in self.members if member.asked is not None}
         answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=0) if asked else ([], [])
         for answer in answered:
-            member = asked[answer]
-            member.asked = None
-            try:
-                pulse: Pulse = ray.get(answer)
-            except RayError:
-                continue  # its job's own result tells what happened
-            if member.lease and pulse.lease == member.lease.attempts[0]:
-                member.lease.pulse, member.lease.pulse_at = pulse, time.monotonic()
-                member.lease.running_since = member.lease.running_since or time.monotonic()
-                self.ever_started = True
+            self._hear(asked[answer])
         for member in self.members:
-            if member.lease and member.asked is None:
+            if member.coming is None and member.asked is None:
                 member.asked = member.actor.pulse.remote()
 
-    def overdue(self, *, silence_s: float, limit_s: float, startup_s: float) -> list[tuple[Member, FailureClass, str]]:
-        """Workers to give up on, and why: silent for too long, too long at one job, or never started."""
+    def _leave(self, member: Member) -> None:
+        """Its machine is being drained: no more jobs for it, and the present ones stop at a restart point."""
+        member.leaving = True
+        if member.lease:
+            member.actor.stop.remote()
+        else:
+            self.end(member)
+
+    def _hear(self, member: Member) -> None:
+        answer, member.asked = member.asked, None
+        try:
+            pulse: Pulse = ray.get(answer, timeout=ANSWER_S)
+        except RayError:
+            if member.lease is None:
+                self.end(member)  # else its job's own result tells what happened
+            return
+        if member.lease and pulse.lease == member.lease.attempts[0]:
+            member.lease.pulse, member.lease.pulse_at = pulse, time.monotonic()
+
+    def overdue(self, *, silence_s: float, limit_s: float) -> list[tuple[Member, str]]:
+        """Workers to give up on, and why: silent for too long, or too long at one job."""
         found = []
         now = time.monotonic()
         for member in self.members:
             lease = member.lease
             if lease is None:
                 continue
-            if lease.running_since is None:
-                if now - lease.began_at > startup_s:
-                    found.append((member, FailureClass.PREEMPTED, f"No worker could start within {startup_s:.0f} s."))
-            elif lease.silent_s(now) > silence_s:
-                reason = f"Training gave no sign of life for {lease.silent_s(now):.0f} s."
-                found.append((member, FailureClass.TIMEOUT, reason))
-            elif now - lease.running_since > limit_s * len(lease.jobs):
-                reason = f"Training took longer than the limit of {limit_s:.0f} s an image."
-                found.append((member, FailureClass.TIMEOUT, reason))
+            if lease.silent_s(now) > silence_s:
+                found.append((member, f"Training gave no sign of life for {lease.silent_s(now):.0f} s."))
+            elif now - lease.began_at > limit_s * len(lease.jobs):
+                found.append((member, f"Training took longer than the limit of {limit_s:.0f} s an image."))
         return found
 
     def give_up(self, member: Member, failure: FailureClass, reason: str) -> list[Outcome]:
@@ -176,9 +188,8 @@ class Fleet:
         Ray asks a process to end, which one that hangs may never hear: a task on its machine kills it for sure.
         """
         assert member.lease is not None
-        if pulse := member.lease.pulse:
-            there = NodeAffinitySchedulingStrategy(pulse.node, soft=False)
-            ray.remote(num_cpus=0, max_retries=0)(slay).options(scheduling_strategy=there).remote(pulse.pid)
+        there = NodeAffinitySchedulingStrategy(member.node, soft=False)
+        ray.remote(num_cpus=0, max_retries=0)(slay).options(scheduling_strategy=there).remote(member.pid)
         wall_s = round(time.monotonic() - member.lease.began_at, 3)
         self.end(member)
         return [Outcome(attempt, "failed", wall_s, "", failure, reason) for attempt in member.lease.attempts]
@@ -193,27 +204,3 @@ class Fleet:
         """End a worker."""
         ray.kill(member.actor, no_restart=True)
         self.members.remove(member)
-
-
-def _memory(need: Need) -> int:
-    """Bytes to ask of Ray: never more than the largest machine has, which would wait for ever."""
-    if need.memory is None:
-        return 0
-    largest = max((node["Resources"].get("memory", 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
-    return int(min(need.memory, largest))
-
-
-def lost(lease: Lease, error: Exception) -> list[Outcome]:
-    """What a worker's death means for its jobs."""
-    text = str(error)
-    if isinstance(error, ActorDiedError) and getattr(error, "preempted", False):
-        failure, message = FailureClass.PREEMPTED, "The machine was taken back."
-    elif isinstance(error, OutOfMemoryError) or "low on memory" in text:
-        failure, message = FailureClass.HOST_OOM, "The worker was killed because its machine ran out of memory."
-    elif isinstance(error, RayActorError) and re.search(r"__init__|creation task", text):
-        failure, message = FailureClass.BUG, f"The worker could not start: {text.strip().splitlines()[-1]}"
-    else:
-        # Ray's text for any lost process mentions the kernel's OOM killer as one guess of several.
-        failure, message = FailureClass.WORKER_LOST, "The worker died in the middle of its job."
-    wall_s = round(time.monotonic() - lease.began_at, 3)
-    return [Outcome(attempt, "failed", wall_s, "", failure, message, text, spoiled=True) for attempt in lease.attempts]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cluster.display import Display
-from cluster.fleet import Lease
+from cluster.lease import Lease
 from cluster.queue import Job, Queue
 from cluster.snapshot import PROGRESS, Lane, Snapshot
 from cluster.worker import Outcome
@@ -71,6 +71,14 @@ class Tracker:
         measures = said_of_edit(figures) if isinstance(job.spec, EditSpec) else said_of_model(figures)
         caution = f"; look at it: {figures['warning']}" if figures.get("warning") else ""
         self._display.line(f"done {job.image_id} in {outcome.wall_s:.0f} s: {measures}{caution}")
+
+    def found_done(self, job: Job) -> None:
+        """Another command on the same run has done a job that waited here."""
+        self._done += 1
+        self.committed_jobs.add(job.spec.job_id)
+        self._finished_work += job.work
+        self._found_work += job.work
+        self._display.line(f"done by another command {job.image_id}")
 
     def returned(self, job: Job) -> None:
         """A job came back untried or with its restart point."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 from jobs.failures import POLICY, FailureClass
@@ -100,6 +100,26 @@ class Queue:
         """A job that could not be tried: it is next."""
         self._ready.setdefault(job.need, deque()).appendleft(job)
 
+    def take_out(self, job_ids: Collection[str]) -> list[Job]:
+        """Take jobs that wait out of the queue: somebody else has done them. Returns those that were there.
+
+        What waited for one of them is next.
+        """
+        taken: list[Job] = []
+
+        def left(jobs: Iterable[Job]) -> list[Job]:
+            kept: list[Job] = []
+            for job in jobs:
+                (taken if job.spec.job_id in job_ids else kept).append(job)
+            return kept
+
+        self._delayed = left(self._delayed)
+        self._ready = {need: deque(left(jobs)) for need, jobs in self._ready.items()}
+        self._held = {pyramid: left(jobs) for pyramid, jobs in self._held.items()}
+        for job in taken:
+            self._release(job)
+        return taken
+
     def stop(self, reason: str) -> None:
         """Nothing more can be done, for a reason that is not a job's."""
         self.stopped = reason
@@ -108,6 +128,9 @@ class Queue:
         """A job was committed: whatever went wrong before is not everywhere, and what waited for it is next."""
         self._any_done = True
         self._streak = ("", set())
+        self._release(job)
+
+    def _release(self, job: Job) -> None:
         for held in reversed(self._held.pop(job.spec.job_id, [])):
             self.put_back(held)
 
@@ -121,8 +144,11 @@ class Queue:
         `reason` tells whether failures of several jobs are one and the same.
         """
         policy = POLICY[failure]
+        if policy.retries is None:
+            self.put_back(job)  # not the job's doing, so it is neither counted nor last
+            return False
         job.tries[failure] += 1
-        final = policy.retries is not None and job.tries[failure] > policy.retries
+        final = job.tries[failure] > policy.retries
         if not final:
             match policy.remedy:
                 case "reseed":

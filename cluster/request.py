@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,6 +24,9 @@ from jobs.spec import PyramidAt, SamplePlan
 from jobs.store import Store
 from jobs.urls import is_local, local_path
 from pgcn.settings import Settings, make_settings
+
+GPU_PARTS = 10_000
+"""Ray counts GPUs in such parts, and rounds: six times 0.16667 would be more than one."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,7 @@ def need_of(device: str, cpus: float, gpus: float) -> Need:
         return Need(cpus=cpus)
     if not 0 < gpus <= 1 or abs(round(1 / gpus) - 1 / gpus) > 0.01:
         raise ConfigError(f"--gpus-per-job is 1, or a share 1/n of one GPU as 0.5 or 0.25, not {gpus:g}.")
-    return Need(cpus=cpus, gpus=gpus)
+    return Need(cpus=cpus, gpus=math.floor(GPU_PARTS / round(1 / gpus)) / GPU_PARTS)
 
 
 def make_plan(prepared: Prepared, cluster: Cluster | None, *, retry: bool) -> Plan:

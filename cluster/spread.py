@@ -8,7 +8,7 @@ from itertools import chain, islice
 from typing import Any, Protocol, TypeVar
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import GetTimeoutError, RayTaskError
 
 from jobs.failures import JobError
 
@@ -17,6 +17,9 @@ AHEAD = 4
 
 AT_MOST = 32
 """Tasks at once that read many objects at a time: S3 answers some thousands of requests a second below a prefix."""
+
+PATIENCE_S = 120.0
+"""Seconds without any result until the driver does pieces itself."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -40,19 +43,36 @@ def here(call: Callable[[T], R], pieces: Iterable[T]) -> Iterator[R]:
 def over_ray(call: Callable[[T], R], pieces: Iterable[T], at_most: int | None = None) -> Iterator[R]:
     """Each piece in a task of the cluster, which holds one core; for Ray that is joined. `at_most` tasks at once.
 
+    Where nothing comes back for `PATIENCE_S`, since other runs hold all cores or machines are gone, pieces are done
+    here until the cluster is heard of again: slower, and never a wait without an end.
+
     Raises the `JobError` that a task ended with, and Ray's own errors where the cluster is gone.
     """
     task = ray.remote(num_cpus=1, max_retries=3)(_apply)
     shared = ray.put(call)
     limit = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
     limit = min(limit, at_most or limit)
-    waiting: deque[Any] = deque()
+    waiting: deque[tuple[Any, T]] = deque()
+    patience_s = PATIENCE_S
+
+    def first() -> R:
+        nonlocal patience_s
+        under_way, piece = waiting.popleft()
+        try:
+            result: R = _result(under_way, patience_s)
+            patience_s = PATIENCE_S
+        except GetTimeoutError:
+            ray.cancel(under_way)
+            patience_s = 0.0
+            return call(piece)
+        return result
+
     for piece in pieces:
-        waiting.append(task.remote(shared, piece))
+        waiting.append((task.remote(shared, piece), piece))
         if len(waiting) >= limit:
-            yield _result(waiting.popleft())
+            yield first()
     while waiting:
-        yield _result(waiting.popleft())
+        yield first()
 
 
 def where_it_pays(call: Callable[[T], R], pieces: Iterable[T]) -> Iterator[R]:
@@ -67,9 +87,9 @@ def _apply(call: Callable[[T], R], piece: T) -> R:
     return call(piece)
 
 
-def _result(task: Any) -> Any:
+def _result(task: Any, timeout_s: float) -> Any:
     try:
-        return ray.get(task)
+        return ray.get(task, timeout=timeout_s)
     except RayTaskError as error:
         if isinstance(error.cause, JobError):
             raise error.cause from None  # Ray's own text of it is a traceback

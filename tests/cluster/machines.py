@@ -32,9 +32,10 @@ _SYSTEM = {"health_check_period_ms": 1000, "health_check_failure_threshold": 8, 
 class Machine:
     """One `ray start --block` and all that it started."""
 
-    def __init__(self, process: subprocess.Popen, name: str) -> None:
+    def __init__(self, process: subprocess.Popen, name: str, folder: Path) -> None:
         self.process = process
         self.name = name
+        self.folder = folder
 
     def kill(self) -> None:
         """As when the power goes: every process of it at once."""
@@ -51,7 +52,18 @@ class Machine:
 
     def workers(self) -> list[int]:
         """Processes of workers that train here."""
-        return [child.pid for child in self._below() if _name(child).startswith("ray::Worker")]
+        return self.named("ray::Worker")
+
+    def named(self, name: str) -> list[int]:
+        """Its processes of this name, or of one that begins so."""
+        return [child.pid for child in self._below() if _name(child).startswith(name)]
+
+    def node_id(self) -> str:
+        """What Ray calls it: its raylet's command line has it."""
+        (raylet,) = self.named("raylet")
+        return next(
+            part.partition("=")[2] for part in psutil.Process(raylet).cmdline() if part.startswith("--node_id=")
+        )
 
     def _below(self) -> list[psutil.Process]:
         try:
@@ -66,7 +78,7 @@ class Machine:
 class RayCluster:
     """A head, without cores as on Kubernetes if not said otherwise, and machines that come and go."""
 
-    def __init__(self, folder: Path, env: dict[str, str], *, job_server: bool, cpus: int = 0) -> None:
+    def __init__(self, folder: Path, env: dict[str, str], *, job_server: bool, cpus: int = 0, gpus: int = 0) -> None:
         """`env` is added to the environment of all machines: their storage, and a token."""
         self._folder = folder
         self._ports: set[int] = set()
@@ -92,6 +104,7 @@ class RayCluster:
             f"--dashboard-port={dashboard}",
             f"--ray-client-server-port={client}",
             f"--num-cpus={cpus}",
+            f"--num-gpus={gpus}",
             f"--system-config={json.dumps(_SYSTEM)}",
         )
         port = dashboard if job_server else gcs
@@ -137,7 +150,7 @@ class RayCluster:
                 start_new_session=True,
                 env={**os.environ, **self.env},
             )
-        machine = Machine(process, name)
+        machine = Machine(process, name, self._folder / name)
         self.machines.append(machine)
         return machine
 
@@ -167,13 +180,20 @@ def ray_cluster(server: S3Server, *, job_server: bool) -> Iterator[RayCluster]:
 
 
 @contextmanager
-def standing_ray() -> Iterator[str]:
+def standing_ray(gpus: int = 0) -> Iterator[str]:
     """Ray with two cores and without a token, for runs that do no harm to it: its address."""
     with (
         _folder() as folder,
-        _running(RayCluster(folder, {"RAY_AUTH_MODE": "disabled"}, job_server=False, cpus=2)) as cluster,
+        _running(RayCluster(folder, {"RAY_AUTH_MODE": "disabled"}, job_server=False, cpus=2, gpus=gpus)) as cluster,
     ):
         yield cluster.address
+
+
+@contextmanager
+def machines_alone() -> Iterator[RayCluster]:
+    """A head without cores, for machines that come and go; storage is the disk, and there is no token."""
+    with _folder() as folder, _running(RayCluster(folder, {"RAY_AUTH_MODE": "disabled"}, job_server=False)) as cluster:
+        yield cluster
 
 
 @contextmanager

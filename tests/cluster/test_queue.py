@@ -144,6 +144,24 @@ def test_a_job_that_was_handed_back_is_next():
     assert take(queue, 0) is one
 
 
+def test_a_job_whose_machine_was_taken_back_is_next_and_as_if_never_tried():
+    queue = Queue([job("a"), job("b")])
+    one = take(queue)
+    assert not fail(queue, one, FailureClass.PREEMPTED)
+    assert not one.tries, "so it may be stacked again"
+    assert take(queue) is one
+
+
+def test_what_others_have_done_is_taken_out():
+    queue = Queue([job("a"), job("b"), job("c")])
+    failed = take(queue)
+    fail(queue, failed, FailureClass.STORE)
+    assert {one.spec.job_id for one in queue.take_out({"a", "c", "z"})} == {"a", "c"}
+    assert len(queue) == 1
+    assert take(queue, 1e9).spec.job_id == "b"
+    assert not queue.needs(1e9)
+
+
 def test_a_stack_is_of_one_shape_and_of_jobs_that_never_failed():
     def shaped(name, shape):
         one = job(name)
@@ -176,6 +194,14 @@ def test_an_edit_waits_for_its_pyramid_and_is_next_then():
     queue.succeeded(a)
     queue.put_back(b)
     assert [take(queue).image_id for _ in range(3)] == ["b", "edit of a", "another of a"]
+    assert len(queue) == 0
+
+
+def test_what_another_command_did_is_taken_out_and_its_edits_are_next():
+    queue = Queue([job("a"), job("b"), edit_of("edit of a", "a"), edit_of("another of a", "a")])
+    others = {each.spec.job_id for each in (job("a"), job("another of a"))}
+    assert sorted(each.image_id for each in queue.take_out(others)) == ["a", "another of a"]
+    assert [take(queue).image_id for _ in range(2)] == ["edit of a", "b"]
     assert len(queue) == 0
 
 

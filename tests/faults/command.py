@@ -26,7 +26,8 @@ import cluster.connection
 import cluster.driver
 import cluster.launch
 import cluster.worker
-from cluster.fleet import Fleet, Lease, Member, lost
+from cluster.fleet import Fleet
+from cluster.lease import Lease, Member, lost
 from cluster.queue import Need
 from cluster.worker import Outcome, Pulse, Worker
 from jobs.commit import new_attempt
@@ -137,7 +138,7 @@ class _Alone(Fleet):
         return 1
 
     def lease(self, member: Member, jobs) -> None:
-        member.lease = Lease(jobs, [new_attempt() for _ in jobs], time.monotonic(), time.monotonic())
+        member.lease = Lease(jobs, [new_attempt() for _ in jobs], time.monotonic())
 
     def wait(self, seconds: float) -> list[Member]:
         busy = [member for member in self.members if member.lease]
@@ -213,8 +214,6 @@ class _Hands(Fleet):
                     member.asked = None
                     if member.lease and pulse.lease == member.lease.attempts[0]:
                         member.lease.pulse, member.lease.pulse_at = pulse, time.monotonic()
-                        member.lease.running_since = member.lease.running_since or time.monotonic()
-                        self.ever_started = True
                 if member.lease and not member.asked:
                     member.actor.pulse.send("how are you?")
                     member.asked = True

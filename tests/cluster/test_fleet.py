@@ -1,0 +1,139 @@
+"""The fleet on a real Ray, with workers that train nothing: every wait ends, and with an answer."""
+
+import threading
+import time
+from collections import Counter
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import ray
+from rich.console import Console
+
+import cluster.driver
+import cluster.fleet
+import cluster.spread
+from cluster.connection import Cluster
+from cluster.display import display_for
+from cluster.driver import Driver
+from cluster.fleet import Fleet
+from cluster.machines import Machines
+from cluster.progress import Tracker
+from cluster.queue import Job, Need, Queue
+from cluster.request import need_of
+from cluster.spread import over_ray
+from cluster.stopping import Limits, StopSignal
+from jobs.commit import new_attempt, publish
+from jobs.store import Store
+from tests.cluster.machines import standing_ray
+from tests.cluster.stubs import Broken, Holder, Stub
+
+NEED = Need(cpus=1)
+
+
+@pytest.fixture
+def joined(ray_address, monkeypatch):
+    """The standing Ray, with two cores, and workers that train nothing."""
+    monkeypatch.setattr(cluster.fleet, "Worker", Stub)
+    here = Cluster(ray_address)
+    here.join()
+    yield
+    here.leave()
+
+
+def job(name, need=NEED):
+    """As light as its worker: a real specification would bring torch along."""
+    return Job(SimpleNamespace(job_id=name), name, 1.0, need)
+
+
+def drive(folder, jobs, **limits):
+    """Drive some jobs to their end: the queue, and how many are done, failed and left."""
+    store, queue = Store(str(folder)), Queue(jobs)
+    tracker = Tracker(store, display_for(Console(quiet=True)), jobs, 0, 0)
+    fleet = Fleet(None, None, jobs_per_worker=1000)
+    Driver(queue, fleet, store, tracker, Limits(**limits)).drive(StopSignal())
+    assert not fleet.members
+    return queue, tracker.counts
+
+
+@pytest.mark.timeout(60)
+def test_room_that_is_not_there_keeps_no_job_waiting(joined, tmp_path, monkeypatch):
+    """Ray's table has a machine that died for some seconds more: a worker is started that never comes to life."""
+    monkeypatch.setattr(cluster.fleet, "machines_now", lambda: Machines(({"CPU": 1.0},) * 3))
+    queue, counts = drive(tmp_path, [job(str(index)) for index in range(8)])
+    assert counts == (8, 0, 0)
+    assert queue.stopped is None
+
+
+def test_jobs_of_another_need_get_their_turn(joined, tmp_path):
+    """Each need alone fills the cluster."""
+    jobs = [job(str(index), Need(cpus=1 + index % 2)) for index in range(6)]
+    assert drive(tmp_path, jobs)[1] == (6, 0, 0)
+
+
+def test_a_cluster_without_room_stops_the_run_with_a_sentence(joined, tmp_path):
+    queue, counts = drive(tmp_path, [job("a", Need(cpus=64))], startup_s=3)
+    assert counts == (0, 0, 1)
+    assert queue.stopped.startswith("No worker could start within 3 s.")
+
+
+def test_what_another_driver_does_meanwhile_needs_no_worker_here(joined, tmp_path, monkeypatch):
+    """All cores are the other's for longer than this one would wait."""
+    monkeypatch.setattr(cluster.driver, "OTHERS_S", 1.0)
+    holder = ray.remote(num_cpus=2)(Holder).remote()
+    ray.get(holder.holds.remote(), timeout=30)
+    jobs = [job(str(index)) for index in range(3)]
+
+    def other():
+        for one in jobs:
+            time.sleep(1.5)
+            publish(Store(str(tmp_path)), one.spec.job_id, new_attempt(), {}, {})
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    queue, counts = drive(tmp_path, jobs, startup_s=3.5)
+    thread.join()
+    ray.kill(holder)
+    assert (counts, queue.stopped) == ((3, 0, 0), None)
+
+
+def test_workers_that_cannot_start_stop_the_run_and_are_nobodys_failure(joined, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster.fleet, "Worker", Broken)
+    queue, counts = drive(tmp_path, [job("a")])
+    assert counts == (0, 0, 1)
+    assert queue.stopped == "Workers cannot start: RuntimeError: planted"
+
+
+def test_pieces_are_done_here_where_others_hold_all_cores(joined, monkeypatch):
+    monkeypatch.setattr(cluster.spread, "PATIENCE_S", 1.0)
+    holder = ray.remote(num_cpus=2)(Holder).remote()
+    ray.get(holder.holds.remote(), timeout=30)
+    assert list(over_ray(partial(pow, 2), range(12))) == [2**n for n in range(12)]
+    ray.kill(holder)
+
+
+@pytest.fixture(scope="module")
+def two_gpus():
+    """A machine of two GPUs, as far as Ray knows."""
+    with standing_ray(gpus=2) as address:
+        here = Cluster(address)
+        here.join()
+        yield
+        here.leave()
+
+
+@pytest.mark.parametrize("each", [3, 6])
+def test_shares_of_a_gpu_place_just_as_many_workers_on_each(two_gpus, monkeypatch, each):
+    monkeypatch.setattr(cluster.fleet, "Worker", Stub)
+    need = need_of("cuda", 0.1, round(1 / each, 5))
+    fleet = Fleet(None, None, jobs_per_worker=1)
+    fleet.grow(need, waiting=100)
+    assert len(fleet.members) == fleet.capacity(need) == 2 * each
+    until = time.monotonic() + 60
+    while any(member.coming is not None for member in fleet.members) and time.monotonic() < until:
+        fleet.wait(1.0)
+    assert all(member.coming is None for member in fleet.members), "one has no place"
+    where = Counter(str(ray.get(member.actor.gpus.remote(), timeout=30)) for member in fleet.members)
+    assert sorted(where.values()) == [each, each]
+    fleet.release([])
+    assert not fleet.members
