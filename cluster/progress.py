@@ -123,6 +123,7 @@ class Tracker:
 
     def _snapshot(self, state: str, leases: list[Lease], waiting: int) -> Snapshot:
         lanes, under_way = [], 0.0
+        making = [job.image_id for lease in leases for job in lease.jobs if isinstance(job.spec, EditSpec)]
         for lease in leases:
             progress = lease.pulse.progress if lease.pulse else None
             if progress is None:
@@ -155,6 +156,7 @@ class Tracker:
             failed=self._failed,
             waiting=waiting,
             lanes=tuple(lanes),
+            making=tuple(making),
             share=min(1.0, work / self._work) if self._work else 1.0,
             eta_s=self._eta(work),
         )

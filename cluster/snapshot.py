@@ -30,7 +30,10 @@ class Lane(BaseModel):
 
 
 class Snapshot(BaseModel):
-    """A run at one moment. `state` is "running" or "ended"; `eta_s` is None while it cannot be known."""
+    """A run at one moment. `state` is "running" or "ended"; `eta_s` is None while it cannot be known.
+
+    `lanes` are images in training, `making` edits under way, by name.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -41,6 +44,7 @@ class Snapshot(BaseModel):
     failed: int
     waiting: int
     lanes: tuple[Lane, ...] = ()
+    making: tuple[str, ...] = ()
     share: float = 0.0
     eta_s: float | None = None
 
@@ -66,6 +70,8 @@ def summary(snapshot: Snapshot) -> str:
         parts.append(f"{snapshot.failed} failed")
     if snapshot.lanes:
         parts.append(f"{len(snapshot.lanes)} in training")
+    if snapshot.making:
+        parts.append(f"{len(snapshot.making)} in the making")
     if snapshot.waiting:
         parts.append(f"{snapshot.waiting} waiting")
     if snapshot.state == "running":
@@ -96,6 +102,8 @@ def view(snapshot: Snapshot) -> Group:
             f"{lane.rate:.1f}/s",
             ProgressBar(total=1.0, completed=lane.done, width=20),
         )
+    for name in snapshot.making[:SHOWN_LANES]:
+        lanes.add_row(escape(visible(name)))
     parts: list[Table | Text | ProgressBar] = [lanes]
     if len(snapshot.lanes) > SHOWN_LANES:
         parts.append(Text(f"and {len(snapshot.lanes) - SHOWN_LANES} more", style="dim"))

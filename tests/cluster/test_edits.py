@@ -73,7 +73,7 @@ def thirty_rows(folder):
 def mixed(pictures, tmp_path_factory, ray_address):
     """The run of thirty rows, a worker of which was killed midway."""
     run = tmp_path_factory.mktemp("mixed") / "run"
-    arguments = [thirty_rows(pictures), "--out", run, "--ray-address", ray_address, *options(iterations=40)]
+    arguments = [thirty_rows(pictures), "--out", run, "--ray-address", ray_address, *options(iterations=12)]
     process = start("run", *arguments)
     store = Store(str(run))
     wait_for(lambda: len(committed(store)) > 3, process=process)
