@@ -55,15 +55,8 @@ def chain(
     gradient = energy_gradient(net, settings.precision)
     noise = settings.frozen_sigma() if noise_std is None else noise_std
     x = pad(start)
-    for _ in range(settings.steps_at(scale) if steps is None else steps):
-        x = langevin(
-            x,
-            gradient,
-            steps=1,
-            step_size=settings.step_size,
-            noise_std=noise,
-            draw=draw or normal_each(seeded(0, len(start))),
-        )
+    for step in settings.chain(settings.steps_at(scale) if steps is None else steps, noise):
+        x = langevin(x, gradient, [step], draw or normal_each(seeded(0, len(start))))
         x = x if after is untouched else bounded(x, after, scale)
     return crop(x)
 
