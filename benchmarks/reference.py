@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from benchmarks.machine import clock
 from pgcn.pyramid import Size, resize, scale_sizes
-from pgcn.settings import Settings
+from pgcn.settings import Settings, Step
 
 Norms = Literal["call", "update"]
 
@@ -73,9 +73,9 @@ class Trained:
     losses: list[float]
 
 
-def langevin(x: Tensor, net: Net, steps: int, step_size: float, sigma: float, generator: torch.Generator) -> Tensor:
+def langevin(x: Tensor, net: Net, steps: list[Step], generator: torch.Generator) -> Tensor:
     """Short-run Langevin dynamics on padded images."""
-    for _ in range(steps):
+    for step_size, sigma in steps:
         x = x.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(net(x).sum(), x)
         x = x.detach() + 0.5 * step_size * gradient
@@ -100,8 +100,8 @@ def synthesize(nets: list[Net], sizes: list[Size], settings: Settings, generator
     x = torch.rand(1, 1, *sizes[0], generator=generator, device=generator.device) * 2 - 1
     x = x.expand(-1, 3, -1, -1)
     for scale, net in enumerate(nets):
-        end = langevin(pad(x), net, settings.steps_at(scale), settings.step_size, settings.frozen_sigma(), generator)
-        x = resize(crop(end), sizes[scale + 1])
+        steps = settings.chain(settings.steps_at(scale), settings.frozen_sigma())
+        x = resize(crop(langevin(pad(x), net, steps, generator)), sizes[scale + 1])
     return x
 
 
@@ -125,9 +125,9 @@ def train(
         began = clock(str(image.device))
         for iteration in range(min(iterations, updates or iterations)):
             net.power_iteration()
-            sigma = settings.sigma(iteration, scale)
+            steps = settings.chain(settings.steps_at(scale), settings.sigma(iteration, scale))
             start = synthesize(trained.nets, sizes, settings, generator)
-            synthesized = langevin(pad(start), net, settings.steps_at(scale), settings.step_size, sigma, generator)
+            synthesized = langevin(pad(start), net, steps, generator)
             f_observed = net(pad(observed)).mean()
             loss = net(synthesized).mean() - f_observed
             if iteration % settings.recovery_every == 0:
@@ -148,7 +148,7 @@ def train(
 
 def recover(start: Tensor, net: Net, settings: Settings, generator: torch.Generator) -> Tensor:
     """The recovery chain: no noise."""
-    return langevin(pad(start), net, settings.recovery_steps, settings.step_size, 0.0, generator)
+    return langevin(pad(start), net, settings.chain(settings.recovery_steps, 0.0), generator)
 
 
 def whole_seconds(trained: Trained) -> float:
@@ -161,5 +161,5 @@ def sample(trained: Trained, seed: int = 0) -> Tensor:
     generator = torch.Generator(trained.nets[0].u[0].device).manual_seed(seed)
     settings, finest = trained.settings, len(trained.nets) - 1
     start = pad(synthesize(trained.nets[:finest], trained.sizes, settings, generator))
-    steps, sigma = settings.steps_at(finest), settings.frozen_sigma()
-    return crop(langevin(start, trained.nets[finest], steps, settings.step_size, sigma, generator))
+    steps = settings.chain(settings.steps_at(finest), settings.frozen_sigma())
+    return crop(langevin(start, trained.nets[finest], steps, generator))

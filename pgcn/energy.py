@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pgcn.settings import Step
+
 ONE_DNN = torch.backends.mkldnn.is_available()
 HAS_TRITON = find_spec("triton") is not None and any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang")))
 """Triton compiles with the machine's C compiler, too."""
@@ -119,9 +121,7 @@ class Climber(Protocol):
     def __call__(self, padded: Tensor, /) -> Tensor:
         """∇Σf."""
 
-    def climb(
-        self, x: Tensor, *, steps: int, step_size: float, noise_std: float, draw: Callable[[Tensor], Tensor]
-    ) -> Tensor:
+    def climb(self, x: Tensor, steps: Sequence[Step], draw: Callable[[Tensor], Tensor]) -> Tensor:
         """As `pgcn.langevin.langevin`."""
 
     def energies(self, padded: Tensor, coefficients: Tensor) -> tuple[Tensor, Weights]:

@@ -11,7 +11,7 @@ cuDNN's are in PyTorch. Written in Triton, which comes with PyTorch for GPUs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ import triton.language as tl
 from torch import Tensor
 
 from pgcn.energy import PAD, Precision, Weights
+from pgcn.settings import Step
 
 RGB, RGB_ROWS, RGB_COLUMNS = 3, 32, 16
 """Channels of a state; its 27 values a position, and its 3 gradients, rounded up to what a matrix unit takes."""
@@ -160,14 +161,12 @@ class FusedGradient:
         self._move(found, x, half_step=1.0)
         return channels_first(found, self.images)
 
-    def climb(
-        self, x: Tensor, *, steps: int, step_size: float, noise_std: float, draw: Callable[[Tensor], Tensor]
-    ) -> Tensor:
+    def climb(self, x: Tensor, steps: Sequence[Step], draw: Callable[[Tensor], Tensor]) -> Tensor:
         """`pgcn.langevin.langevin` along this gradient: `(N, B·3, H, W)` float32 in and out."""
         state = channels_last(x, self.images)
-        for _ in range(steps):
+        for size, noise_std in steps:
             noise = channels_last(noise_std * draw(x), self.images) if noise_std > 0 else None
-            self._move(state, state, half_step=0.5 * step_size, noise=noise, clamp=True)
+            self._move(state, state, half_step=0.5 * size, noise=noise, clamp=True)
         return channels_first(state, self.images)
 
     def _last_part(self, height: int, width: int) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pgcn.energy import Climber
+from pgcn.settings import Step
 
 Draw = Callable[[Tensor], Tensor]
 """Standard normal noise ε of the shape of its argument."""
@@ -48,21 +49,19 @@ def normal_each(generators: Sequence[torch.Generator]) -> Draw:
     return draw
 
 
-def langevin(
-    x: Tensor, gradient: Callable[[Tensor], Tensor], *, steps: int, step_size: float, noise_std: float, draw: Draw
-) -> Tensor:
-    """Run `steps` of x ← clamp(x + ½·step_size·∇ₓΣf(x) + noise_std·ε, -1, 1), and return the end, detached.
+def langevin(x: Tensor, gradient: Callable[[Tensor], Tensor], steps: Sequence[Step], draw: Draw) -> Tensor:
+    """Run x ← clamp(x + ½·size·∇ₓΣf(x) + noise_std·ε, -1, 1) for each of `steps`, and return the end, detached.
 
     `x` is any batch of states in [-1, 1]; `gradient` maps it to ∇ₓΣf(x). With `noise_std` =
-    √step_size this is Langevin dynamics, whose law approaches p ∝ exp f as the step goes to zero; the
+    √size this is Langevin dynamics, whose law approaches p ∝ exp f as the step goes to zero; the
     published code uses less noise, and none at last. No noise is drawn where `noise_std` is 0.
     """
     _sign_of_life.get()()
     if isinstance(gradient, Climber):
-        return gradient.climb(x, steps=steps, step_size=step_size, noise_std=noise_std, draw=draw)
+        return gradient.climb(x, steps, draw)
     with torch.no_grad():
-        for _ in range(steps):
-            x = x + 0.5 * step_size * gradient(x)
+        for size, noise_std in steps:
+            x = x + 0.5 * size * gradient(x)
             if noise_std > 0:
                 x = x + noise_std * draw(x)
             x = x.clamp(-1, 1)

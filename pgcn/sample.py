@@ -21,7 +21,7 @@ def chain(start: Tensor, gradient: Gradient, settings: Settings, *, steps: int, 
 
     The border starts at zero and moves with the chain; `crop` takes it off.
     """
-    return langevin(pad(start), gradient, steps=steps, step_size=settings.step_size, noise_std=noise_std, draw=draw)
+    return langevin(pad(start), gradient, settings.chain(steps, noise_std), draw)
 
 
 def noise_start(size: Size, generators: Sequence[torch.Generator], each: int = 1) -> Tensor:

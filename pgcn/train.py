@@ -25,7 +25,7 @@ from pgcn.graph import Replayed
 from pgcn.langevin import langevin, normal_stack
 from pgcn.pyramid import check_image, image_pyramid, resize, scale_sizes
 from pgcn.sample import Gradient, recover_start, recovery_chain
-from pgcn.settings import Settings
+from pgcn.settings import Settings, Step
 from pgcn.starts import Starts
 
 DIVERGED = 2.0
@@ -196,9 +196,11 @@ class Trainer:
             return None
         steps, like, draw = self.settings.steps_at(self.scale), pad(start), normal_stack(self.generators)
         if is_fused(start):  # one call for each image, not one for each step too
-            noise = draw(like.expand(steps, *like.shape).flatten(0, 1)).mul_(sigma)
-            return noise.view(steps, *like.shape)
-        return torch.stack([draw(like) for _ in range(steps)]).mul_(sigma)
+            noise = draw(like.expand(steps, *like.shape).flatten(0, 1)).view(steps, *like.shape)
+        else:
+            noise = torch.stack([draw(like) for _ in range(steps)])
+        stds = [step.noise_std for step in self.settings.chain(steps, sigma)]
+        return noise.mul_(noise.new_tensor(stds).view(-1, 1, 1, 1, 1))
 
     def _step(self, due: bool, noisy: bool) -> Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]:
         """What an update does to the net, given a start: as it is, or on a GPU as one graph for each kind of update."""
@@ -235,25 +237,26 @@ class Trainer:
     def _chains(
         self, start: Tensor, noise: Tensor | None, gradient: Gradient, due: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """Synthesis, and recovery where it is due: side by side for as many steps as both have."""
+        """Synthesis, and recovery where it is due: side by side for as many steps as they share."""
         settings, synthesized = self.settings, pad(start)
-        steps, recovery_steps = settings.steps_at(self.scale), settings.recovery_steps
+        # The noise comes with its σ already.
+        std = 0.0 if noise is None else 1.0
+        steps = [Step(size, std) for size, _ in settings.chain(settings.steps_at(self.scale), 0.0)]
+        recovery_steps = settings.chain(settings.recovery_steps, 0.0)
 
-        def go(x: Tensor, steps: int, noise: Tensor | None) -> Tensor:
+        def go(x: Tensor, steps: Sequence[Step], noise: Tensor | None) -> Tensor:
             of_step = iter(noise) if noise is not None else iter(())
-            std = 0.0 if noise is None else 1.0
-            size = settings.step_size
-            return langevin(x, gradient, steps=steps, step_size=size, noise_std=std, draw=lambda _: next(of_step))
+            return langevin(x, gradient, steps, lambda _: next(of_step))
 
         if not due:
             return go(synthesized, steps, noise), None
-        together = min(steps, recovery_steps)
+        together = shared(steps, recovery_steps)
         # No noise in recovery: zeros, for the chain that comes after the synthesized ones.
         joint = None if noise is None else F.pad(noise[:together], (0, 0, 0, 0, 0, 0, 0, 1))
-        both = go(torch.cat([synthesized, pad(self.recovery_start)]), together, joint)
+        both = go(torch.cat([synthesized, pad(self.recovery_start)]), steps[:together], joint)
         synthesized, recovered = both[:-1], both[-1:]
-        synthesized = go(synthesized, steps - together, None if noise is None else noise[together:])
-        return synthesized, go(recovered, recovery_steps - together, None)
+        synthesized = go(synthesized, steps[together:], None if noise is None else noise[together:])
+        return synthesized, go(recovered, recovery_steps[together:], None)
 
     def _check(self) -> Tensor:
         """The recovery errors `(B,)`; one that is too large, or a chain that never moved, marks its image as failed.
@@ -302,6 +305,12 @@ def loss_weights(settings: Settings, due: bool) -> Tensor:
     weight = settings.recovery_weight if due else 0.0
     synthesized = [1 / settings.chains] * settings.chains
     return torch.tensor([*synthesized, -1 - weight, *([weight] if due else [])])
+
+
+def shared(steps: Sequence[Step], others: Sequence[Step]) -> int:
+    """How many first steps are of equal size in both."""
+    equal = [a.size == b.size for a, b in zip(steps, others, strict=False)]
+    return [*equal, False].index(False)
 
 
 def recovery_errors(recovered: Tensor, observed: Tensor) -> Tensor:

@@ -55,16 +55,12 @@ def chain(
     gradient = energy_gradient(net, settings.precision)
     noise = settings.frozen_sigma() if noise_std is None else noise_std
     draw = draw or normal_each(seeded(0, len(start)))
-    steps = settings.steps_at(scale) if steps is None else steps
-
-    def go(x: Tensor, steps: int) -> Tensor:
-        return langevin(x, gradient, steps=steps, step_size=settings.step_size, noise_std=noise, draw=draw)
-
+    path = settings.chain(settings.steps_at(scale) if steps is None else steps, noise)
     x = pad(start)
     if after is untouched:
-        return crop(go(x, steps))  # at once: on a GPU each call lays the picture out anew
-    for _ in range(steps):
-        x = bounded(go(x, 1), after, scale)
+        return crop(langevin(x, gradient, path, draw))  # at once: on a GPU each call lays the picture out anew
+    for step in path:
+        x = bounded(langevin(x, gradient, [step], draw), after, scale)
     return crop(x)
 
 

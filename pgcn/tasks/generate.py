@@ -92,10 +92,8 @@ def on_torus(
         x = langevin(
             resize_on_torus(x, sizes[scale]),
             gradient_on_torus(energy_gradient(nets[scale], settings.precision)),
-            steps=settings.steps_at(scale),
-            step_size=settings.step_size,
-            noise_std=noise,
-            draw=draw,
+            settings.chain(settings.steps_at(scale), noise),
+            draw,
         )
     return x
 

@@ -32,6 +32,7 @@ def settings(**more):
         {"warm_start": True, "recovery_every": 2, "step_size": 0.05},
         {"width": "wide", "iterations": 2, "iteration_growth": 1.0},
         {"noise_std": 0.0},
+        {"step_fall": 0.9, "recovery_steps": 7},
     ],
 )
 def test_the_trainer_is_the_published_algorithm(image, more, monkeypatch):

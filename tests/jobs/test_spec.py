@@ -37,7 +37,7 @@ def test_every_setting_is_part_of_the_name():
         "langevin_steps_init": 21, "step_size": 0.02, "noise": "langevin", "noise_std": 0.02, "noise_iterations": 51,
         "chains": 2, "pool_size": 65, "recovery_steps": 31, "recovery_every": 5, "recovery_weight": 0.2,
         "iterations": 201, "iteration_growth": 2.6, "learning_rate": 3e-4, "final_learning_rate": 4e-5,
-        "precision": "bfloat16", "warm_up": 21,
+        "precision": "bfloat16", "warm_up": 21, "step_fall": 0.5,
     }  # fmt: skip
     assert changed.keys() == Settings.model_fields.keys()
     names = {name(settings=make_settings("draft", {key: value})) for key, value in changed.items()}

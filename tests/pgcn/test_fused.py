@@ -13,6 +13,7 @@ from pgcn import fused
 from pgcn.energy import EnergyNet, energies, energy_gradient, pad
 from pgcn.fused import FusedGradient, channels_first, channels_last
 from pgcn.langevin import langevin
+from pgcn.settings import Step
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TOLERANCE = {"rtol": 2e-2, "atol": 2e-3} if torch.cuda.is_available() else {"rtol": 1e-4, "atol": 1e-5}
@@ -66,7 +67,7 @@ def test_a_chain_is_the_plain_one(net, plain, noise_std):
 
     def chain(gradient):
         of_step = iter(noise)
-        return langevin(x, gradient, steps=3, step_size=0.5, noise_std=noise_std, draw=lambda _: next(of_step))
+        return langevin(x, gradient, [Step(size, noise_std) for size in (0.6, 0.5, 0.4)], lambda _: next(of_step))
 
     ours, theirs = chain(FusedGradient(weights, "float32")), chain(energy_gradient(weights))
     assert (ours - x).abs().max() > 0.05
@@ -91,6 +92,6 @@ def test_what_is_not_a_number_stays_with_its_image(plain):
     net = EnergyNet(wide=False, generators=[torch.Generator().manual_seed(seed) for seed in range(2)]).to(DEVICE)
     weights, x = net.weights(), states(net, 1)
     weights.kernels[1][0] = float("nan")
-    climbed = FusedGradient(weights, "float32").climb(x, steps=2, step_size=0.1, noise_std=0.0, draw=torch.zeros_like)
+    climbed = FusedGradient(weights, "float32").climb(x, [Step(0.1, 0.0)] * 2, torch.zeros_like)
     assert climbed[:, :3].isnan().any()
     assert not climbed[:, 3:].isnan().any()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pgcn.langevin import langevin, normal_each, normal_stack
-from pgcn.settings import make_settings
+from pgcn.settings import Step, make_settings
 
 
 def gaussian(mean, std):
@@ -26,10 +26,8 @@ def test_reaches_the_mean_and_variance_of_a_gaussian_energy():
     end = langevin(
         start,
         gaussian(mean, std),
-        steps=400,
-        step_size=step,
-        noise_std=math.sqrt(step),
-        draw=normal_stack([torch.Generator().manual_seed(2)]),
+        [Step(step, math.sqrt(step))] * 400,
+        normal_stack([torch.Generator().manual_seed(2)]),
     )
     a = 1 - step / (2 * std**2)
     variance = step / (1 - a**2)
@@ -41,7 +39,7 @@ def test_reaches_the_mean_and_variance_of_a_gaussian_energy():
 def test_one_step_is_the_formula():
     x = torch.tensor([0.1, -0.4, 0.99])
     noise = torch.tensor([0.3, -1.0, 2.0])
-    end = langevin(x, gaussian(0.0, 1.0), steps=1, step_size=0.01, noise_std=0.1, draw=lambda _: noise)
+    end = langevin(x, gaussian(0.0, 1.0), [Step(0.01, 0.1)], lambda _: noise)
     expected = (x + 0.5 * 0.01 * -x + 0.1 * noise).clamp(-1, 1)
     torch.testing.assert_close(end, expected)
     assert end[2] == 1.0, "states stay in [-1, 1]"
@@ -51,8 +49,18 @@ def test_without_noise_nothing_is_drawn_and_the_end_is_a_function_of_the_start()
     def draw(_):
         raise AssertionError("noise was drawn")
 
-    end = langevin(torch.zeros(3), gaussian(0.5, 0.5), steps=200, step_size=0.1, noise_std=0.0, draw=draw)
+    end = langevin(torch.zeros(3), gaussian(0.5, 0.5), [Step(0.1, 0.0)] * 200, draw)
     torch.testing.assert_close(end, torch.full((3,), 0.5), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("fall", "settles"), [(0.0, False), (0.9, True)])
+def test_falling_steps_settle_on_a_ridge_that_equal_ones_jump_over(fall, settles):
+    """f = -½cx² with ½δ²c = 2.5: equal steps multiply x by -1.5 until it jumps between the bounds."""
+    settings = make_settings("paper", {"step_size": 0.3, "step_fall": fall})
+    ridge = gaussian(0.0, math.sqrt(0.15 / 2.5))
+    end = langevin(torch.tensor([0.3, -0.01]), ridge, settings.chain(10, 0.0), torch.zeros_like)
+    assert bool((end.abs() < 0.1).all()) == settles
+    assert bool((end.abs() > 0.5).all()) != settles
 
 
 def test_noise_rules():
