@@ -37,7 +37,7 @@ check: $(VENV)/.installed-test
 faults: $(VENV)/.installed-test
 	$(BIN)/pytest -q tests/faults
 
-# More of them, strikes at real Ray clusters, and ten minutes at random. Not part of `make test`, which has to end
+# More of them, strikes at real Ray clusters, and ten minutes at random: twenty in all. Not part of `make test`, which has to end
 # within a quarter of an hour on two cores: every strike at Ray waits for Ray to notice, some ten seconds each.
 # SOAK_S: seconds at random. SOAK_SEED: the same strikes in the same order.
 soak: $(VENV)/.installed-test

@@ -128,7 +128,7 @@ class Driver:
             for job, outcome in zip(jobs, self._fleet.give_up(member, FailureClass.TIMEOUT, reason), strict=True):
                 self._settle(job, outcome)
         leases = [member.lease for member in self._fleet.members if member.lease]
-        self._look_for_standstill(waits=not leases and bool(self._queue.needs(time.monotonic())))
+        self._look_for_standstill(waits=not leases and len(self._queue) > 0)
         self._tracker.tick(leases, self._queue)
 
     def _look_for_standstill(self, *, waits: bool) -> None:
