@@ -2,12 +2,13 @@
 
 `python -m benchmarks.superres --keep FOLDER [--preset draft]` prints a table, a row a picture. Each picture is a
 crop of a bundled photograph, at most 256 px, made smaller by bicubic reduction; a pyramid is trained on the small one
-alone. NIQE is not among the measures: its reference statistics are not part of any package that this project uses.
+alone. Measures are PSNR, SSIM, RMSE and NIQE; the last also of the crop itself, which can be worse than what was made.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.matching import patch_distance
+from benchmarks.niqe import niqe
 from benchmarks.pictures import photograph
 from benchmarks.trained import markdown, pyramid_of_pixels
 from jobs.images import encode_png, to_rgb
@@ -72,11 +74,16 @@ NAMES = ("bicubic", "back-projection", "matching", "pgcn")
 
 
 def table(folder: Path, preset: str = "draft", sheet: Path | None = None) -> tuple[str, dict[str, float]]:
-    """Markdown with PSNR, SSIM and RMSE (levels of 255) of each way, and the mean PSNR of each."""
+    """Markdown with PSNR, SSIM, RMSE (levels of 255) and NIQE of each way, NIQE of the crop, and each way's mean PSNR.
+
+    NIQE's mean is over the pictures that have one.
+    """
     rows, shown = [], []
-    sums = {name: torch.zeros(3) for name in NAMES}
+    measured: dict[str, list[tuple[float, ...]]] = {name: [] for name in NAMES}
+    natural = []
     for picture in PICTURES:
         truth = truth_of(picture)
+        natural.append(niqe(truth))
         size = truth.shape[-2], truth.shape[-1]
         low = resize(truth, (size[0] // FACTOR, size[1] // FACTOR))
         pyramid = pyramid_of_pixels(low, None, folder, preset)
@@ -88,20 +95,24 @@ def table(folder: Path, preset: str = "draft", sheet: Path | None = None) -> tup
         }
         cells = [picture]
         for name, x in made.items():
-            figures = psnr(x, truth), ssim(x, truth), rmse(x, truth)
-            sums[name] += torch.tensor(figures)
+            figures = psnr(x, truth), ssim(x, truth), rmse(x, truth), niqe(x)
+            measured[name].append(figures)
             cells.append(_cell(figures))
-        rows.append(cells)
+        rows.append([*cells, _niqe_cell(natural[-1])])
         shown.append(in_a_row([to_rgb(x) for x in (made["bicubic"], made["pgcn"], made["matching"], truth)], 256))
-    means = {name: (sums[name] / len(PICTURES)).tolist() for name in NAMES}
-    rows.append(["mean", *(_cell(mean) for mean in means.values())])
+    means = {name: torch.tensor(figures).nanmean(0).tolist() for name, figures in measured.items()}
+    rows.append(["mean", *(_cell(mean) for mean in means.values()), _niqe_cell(torch.tensor(natural).nanmean().item())])
     if sheet:
         sheet.write_bytes(encode_png(in_rows(shown)))
-    return markdown(["picture", *NAMES], rows), {name: mean[0] for name, mean in means.items()}
+    return markdown(["picture", *NAMES, "NIQE of the crop"], rows), {name: mean[0] for name, mean in means.items()}
 
 
 def _cell(figures: Sequence[float]) -> str:
-    return f"{figures[0]:.2f} / {figures[1]:.3f} / {figures[2]:.1f}"
+    return f"{figures[0]:.2f} / {figures[1]:.3f} / {figures[2]:.1f} / {_niqe_cell(figures[3])}"
+
+
+def _niqe_cell(figure: float) -> str:
+    return "–" if math.isnan(figure) else f"{figure:.1f}"
 
 
 def main() -> None:
