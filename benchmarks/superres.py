@@ -2,13 +2,12 @@
 
 `python -m benchmarks.superres --keep FOLDER [--preset draft]` prints a table, a row a picture. Each picture is a
 crop of a bundled photograph, at most 256 px, made smaller by bicubic reduction; a pyramid is trained on the small one
-alone. Measures are PSNR, SSIM, RMSE and NIQE; the last also of the crop itself, which can be worse than what was made.
+alone. NIQE is not among the measures: its reference statistics are not part of any package that this project uses.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +15,6 @@ import torch
 from torch import Tensor
 
 from benchmarks.matching import patch_distance
-from benchmarks.niqe import niqe
 from benchmarks.pictures import photograph
 from benchmarks.trained import markdown, pyramid_of_pixels
 from jobs.images import encode_png, to_rgb
@@ -74,16 +72,11 @@ NAMES = ("bicubic", "back-projection", "matching", "pgcn")
 
 
 def table(folder: Path, preset: str = "draft", sheet: Path | None = None) -> tuple[str, dict[str, float]]:
-    """Markdown with PSNR, SSIM, RMSE (levels of 255) and NIQE of each way, NIQE of the crop, and each way's mean PSNR.
-
-    NIQE's mean is over the pictures that have one.
-    """
+    """Markdown with PSNR, SSIM and RMSE (levels of 255) of each way, and the mean PSNR of each."""
     rows, shown = [], []
-    measured: dict[str, list[tuple[float, ...]]] = {name: [] for name in NAMES}
-    natural = []
+    sums = {name: torch.zeros(3) for name in NAMES}
     for picture in PICTURES:
         truth = truth_of(picture)
-        natural.append(niqe(truth))
         size = truth.shape[-2], truth.shape[-1]
         low = resize(truth, (size[0] // FACTOR, size[1] // FACTOR))
         pyramid = pyramid_of_pixels(low, None, folder, preset)
@@ -95,24 +88,20 @@ def table(folder: Path, preset: str = "draft", sheet: Path | None = None) -> tup
         }
         cells = [picture]
         for name, x in made.items():
-            figures = psnr(x, truth), ssim(x, truth), rmse(x, truth), niqe(x)
-            measured[name].append(figures)
+            figures = psnr(x, truth), ssim(x, truth), rmse(x, truth)
+            sums[name] += torch.tensor(figures)
             cells.append(_cell(figures))
-        rows.append([*cells, _niqe_cell(natural[-1])])
+        rows.append(cells)
         shown.append(in_a_row([to_rgb(x) for x in (made["bicubic"], made["pgcn"], made["matching"], truth)], 256))
-    means = {name: torch.tensor(figures).nanmean(0).tolist() for name, figures in measured.items()}
-    rows.append(["mean", *(_cell(mean) for mean in means.values()), _niqe_cell(torch.tensor(natural).nanmean().item())])
+    means = {name: (sums[name] / len(PICTURES)).tolist() for name in NAMES}
+    rows.append(["mean", *(_cell(mean) for mean in means.values())])
     if sheet:
         sheet.write_bytes(encode_png(in_rows(shown)))
-    return markdown(["picture", *NAMES, "NIQE of the crop"], rows), {name: mean[0] for name, mean in means.items()}
+    return markdown(["picture", *NAMES], rows), {name: mean[0] for name, mean in means.items()}
 
 
 def _cell(figures: Sequence[float]) -> str:
-    return f"{figures[0]:.2f} / {figures[1]:.3f} / {figures[2]:.1f} / {_niqe_cell(figures[3])}"
-
-
-def _niqe_cell(figure: float) -> str:
-    return "–" if math.isnan(figure) else f"{figure:.1f}"
+    return f"{figures[0]:.2f} / {figures[1]:.3f} / {figures[2]:.1f}"
 
 
 def main() -> None:

@@ -307,13 +307,8 @@ ANOMALIES = """0.5 is a guess, 1 is faultless. Of the cat, a single thing with s
 tell."""
 
 SUPERRES = """From pictures made a quarter as large by bicubic reduction, 12 crops of bundled photographs. Direct
-matching moves patches to be distributed as the small picture's, without a model. Figures are PSNR in dB, SSIM, RMSE in
-levels of 255, and NIQE, of which less is better. NIQE does not see the crop: it tells how far the statistics of patches
-of 96 px are from those of good pictures, here by the model of Video BLIINDS (see `benchmarks/niqe.py`), so figures are
-not those of NIQE elsewhere. Crops of 256 px have four patches, oblong ones two, and one patch has no figure (–). That
-is few: of the whole cat, 12 patches, NIQE is 4, and of places in it 4 to 9 with four patches, 6 to 26 with two; and
-some crops (launch, lamps) are worse than their bicubic enlargements. Read it across a row, and small differences not
-at all."""
+matching moves patches to be distributed as the small picture's, without a model. NIQE is not measured: its reference
+statistics are in no package that this project uses."""
 
 HEAD = """# What a pyramid is for
 
