@@ -37,7 +37,7 @@ class Settings(BaseModel):
     scales: int = Field(8, ge=1, le=32, description="number of scales, geometric in size; equal sizes merge")
 
     # The energy
-    width: Literal["by_size", "narrow", "wide"] = Field(
+    net_width: Literal["by_size", "narrow", "wide"] = Field(
         "by_size",
         description="64-32-32-32-1 (narrow), 128-64-64-64-1 (wide), or narrow below 64 px, longest side",
     )
@@ -129,14 +129,14 @@ class Settings(BaseModel):
 
     def is_wide(self, longest_side: int) -> bool:
         """Whether a scale of this longest side has the wide net."""
-        return self.width == "wide" or (self.width == "by_size" and longest_side >= 64)
+        return self.net_width == "wide" or (self.net_width == "by_size" and longest_side >= 64)
 
 
 _small_budget = Settings(
     max_size=64,
     min_size=12,
     scales=6,
-    width="narrow",
+    net_width="narrow",
     warm_start=True,
     # Few steps, eighty times the published one on average: what decided most in the trials of docs/trainer.md.
     langevin_steps=10,

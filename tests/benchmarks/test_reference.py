@@ -30,7 +30,7 @@ def settings(**more):
     [
         {},
         {"warm_start": True, "recovery_every": 2, "step_size": 0.05},
-        {"width": "wide", "iterations": 2, "iteration_growth": 1.0},
+        {"net_width": "wide", "iterations": 2, "iteration_growth": 1.0},
         {"noise_std": 0.0},
         {"step_fall": 0.9, "recovery_steps": 7},
     ],

@@ -68,7 +68,7 @@ def test_a_seed_is_the_models_and_a_task_seed_the_edits(folder):
 
 
 def test_without_a_column_task_names_of_options_are_the_users_own(folder):
-    (a,) = sources(folder, "uri,height,target_uri\na.png,640,shop\n")
+    (a,) = sources(folder, "uri,width,target_uri\na.png,640,shop\n")
     assert (a.edits, a.overrides) == ((), {})
 
 

@@ -33,7 +33,7 @@ def test_a_job_is_named_by_what_decides_its_result():
 def test_every_setting_is_part_of_the_name():
     """A setting that is not would let a changed run believe an old result."""
     changed = {
-        "max_size": 60, "min_size": 24, "scales": 7, "width": "wide", "warm_start": False, "langevin_steps": 11,
+        "max_size": 60, "min_size": 24, "scales": 7, "net_width": "wide", "warm_start": False, "langevin_steps": 11,
         "langevin_steps_init": 21, "step_size": 0.02, "noise": "langevin", "noise_std": 0.02, "noise_iterations": 51,
         "chains": 2, "pool_size": 65, "recovery_steps": 31, "recovery_every": 5, "recovery_weight": 0.2,
         "iterations": 201, "iteration_growth": 2.6, "learning_rate": 3e-4, "final_learning_rate": 4e-5,

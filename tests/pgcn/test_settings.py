@@ -7,7 +7,7 @@ from pgcn.settings import PRESETS, Settings, SettingsError, make_settings
 
 def test_paper_is_the_published_constants():
     paper = PRESETS["paper"]
-    assert (paper.max_size, paper.min_size, paper.scales, paper.width) == (250, 25, 8, "by_size")
+    assert (paper.max_size, paper.min_size, paper.scales, paper.net_width) == (250, 25, 8, "by_size")
     assert (paper.steps_at(0), paper.steps_at(1), paper.recovery_steps) == (60, 30, 30)
     assert (paper.step_size, paper.noise, paper.noise_std, paper.noise_iterations) == (0.01, "annealed", 0.01, 1000)
     assert (paper.recovery_weight, paper.recovery_every, paper.chains, paper.pool_size) == (0.1, 1, 1, 0)
