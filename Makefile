@@ -41,7 +41,7 @@ faults: $(VENV)/.installed-test
 # within a quarter of an hour on two cores: every strike at Ray waits for Ray to notice, some ten seconds each.
 # SOAK_S: seconds at random. SOAK_SEED: the same strikes in the same order.
 soak: $(VENV)/.installed-test
-	$(BIN)/pytest -q -m soak tests/faults -s
+	$(BIN)/pytest -q -m soak tests/faults tests/cluster/test_machines.py -s
 
 # What a run of 1,000 and 10,000 images costs besides training: some minutes. docs/scale.md says what follows.
 scale: $(VENV)/.installed

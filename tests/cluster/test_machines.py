@@ -13,7 +13,7 @@ from tests.cluster.running import checkpoints, options, start, wait_for, write_p
 LONG = {"iterations": 90, "langevin_steps": 10, "langevin_steps_init": 10}
 """Some seconds an image."""
 
-COUNT = 4
+COUNT = 3
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,7 @@ def failures(store):
     return [(str(each.failure), each.final) for found in read_failures(store).values() for each in found]
 
 
+@pytest.mark.soak
 def test_a_machine_that_joins_late_goes_on_alone_when_the_first_loses_its_power(machines, images, tmp_path):
     machines.leave_only()
     first = machines.add("first")
