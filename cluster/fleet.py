@@ -23,6 +23,9 @@ from jobs.failures import FailureClass
 from jobs.run import Conditions
 from jobs.store import Store
 
+AHEAD = 8
+"""Workers that wait for room, where a cluster may grow: so many machines are asked for at once."""
+
 ANSWER_S = 60.0
 """Seconds for an answer that Ray says is there: it may have been on a machine that is gone."""
 
@@ -30,8 +33,9 @@ ANSWER_S = 60.0
 class Fleet:
     """Starts, watches, recycles and ends workers."""
 
-    def __init__(self, store: Store, conditions: Conditions, *, jobs_per_worker: int) -> None:
+    def __init__(self, store: Store, conditions: Conditions, *, jobs_per_worker: int, grows: bool = False) -> None:
         self._arguments = (store, conditions)
+        self._ahead = AHEAD if grows else 0
         self._jobs_per_worker = jobs_per_worker
         self._machines: Machines | None = None
         self._failed_starts = 0
@@ -49,10 +53,12 @@ class Fleet:
     def grow(self, need: Need, waiting: int) -> None:
         """Start workers of one need for jobs that wait, while the cluster has room.
 
-        The first is started without room, too: a cluster that grows has to see that somebody waits.
+        Some are started without room, too: a cluster that grows has to see that somebody waits. They cost nothing
+        while they do. Where the cluster is this machine, only the first is.
         """
         starting = sum(member.need == need and member.coming is not None for member in self.members)
-        while starting < waiting and (not self.members or self._room(need)):
+        ahead = self._ahead if self.members else max(1, self._ahead)
+        while starting < waiting and (starting < ahead or self._room(need)):
             self._start(need)
             starting += 1
 
