@@ -35,11 +35,12 @@ def parse_pairs(pairs: list[str]) -> dict[str, str]:
     return found
 
 
-def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_config(path: Path, task_name: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
     """A YAML file's run options and settings, as two mappings.
 
     Names are those of the command line with `_` for `-` (`cpus_per_job: 2`) and those of the settings
-    (`iterations: 500`), side by side. Raises `ConfigError` for a file that cannot be read as that.
+    (`iterations: 500`) and of the task, side by side; `task_name` is the command line's. Raises `ConfigError`
+    for a file that cannot be read as that.
     """
     try:
         content = yaml.safe_load(path.read_text())
@@ -50,7 +51,8 @@ def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not isinstance(content, dict):
         raise ConfigError(f"The config file {path} holds no names with values, as `iterations: 500` would be.")
     options, settings = {}, {}
-    task = find(content.get("task"))
+    asked = task_name or content.get("task")
+    task = find(asked) if isinstance(asked, str) else None
     task_options = task.options.model_fields if task is not None else {}
     for name, value in content.items():
         if name in RUN_OPTIONS:
@@ -88,7 +90,7 @@ def make_request(
 
     `fixed` has no place in a config file. Raises `ConfigError` for options that cannot be.
     """
-    options, settings = read_config(config) if config else ({}, {})
+    options, settings = read_config(config, given.get("task")) if config else ({}, {})
     options |= {name: value for name, value in given.items() if value is not None}
     if not options.get("out"):
         raise ConfigError("Say where results go with --out: a folder, or a URL as s3://bucket/run.")

@@ -56,6 +56,7 @@ class Plan:
 
     entries: list[Entry] = field(default_factory=list)
     edits: list[EditEntry] = field(default_factory=list)
+    overtaken: list[EditEntry] = field(default_factory=list)  # of an earlier command, asked for in another way now
     jobs: dict[str, Job] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)  # job id -> why; not tried again without --retry
@@ -91,6 +92,9 @@ class Plan:
         parts.append(f"{to_train} to train" if to_train else "nothing left to train")
         if self.edits:
             parts.append(f"{to_make} to make" if to_make else "nothing left to make")
+        elsewhere = sum(edit.pyramid_run is not None for edit in self.edits)
+        if elsewhere:
+            parts.append(f"{elsewhere} with models of another run")
         if self.done:
             parts.append(f"{len(self.done)} done before")
         if self.refused:
@@ -169,17 +173,22 @@ def sort_out(
     failed = final_failures(before)
     tried_again = {job for job, failure in failed.items() if retry or POLICY[failure.failure].again}
     plan = Plan(edits=[entry for *_, entry in edits], failed_before=set(before))
-    needed = {source.image_id for source, _, entry in edits if entry.job_id not in done and entry.pyramid_run is None}
+    given_up = failed.keys() - tried_again
+    needed = {
+        source.image_id
+        for source, _, entry in edits
+        if entry.problem is None and entry.pyramid_run is None and entry.job_id not in done | given_up
+    }
     for image_id, (source, entry) in images.items():
         job = entry.job_id
-        if not source.wanted and image_id not in needed and job not in done | broken:
+        if not source.wanted and image_id not in needed and job not in done | broken and entry.problem is None:
             continue
         plan.entries.append(entry)
         if entry.problem is not None:
             plan.refused[job] = entry
         elif job in done:
             plan.done.add(job)
-        elif job in failed and job not in tried_again:
+        elif job in given_up:
             plan.failed[job] = failed[job].message
         elif job not in plan.jobs:
             spec = entry.spec(source, ask)
@@ -198,7 +207,7 @@ def sort_out(
             plan.failed[job] = f"The model of {made.image_id} could not be trained: {plan.failed[pyramid]}"
             if job not in failed:
                 plan.unrecorded.append(Refusal(job, FailureClass.PYRAMID, plan.failed[job]))
-        elif job in failed and job not in tried_again:
+        elif job in given_up:
             plan.failed[job] = failed[job].message
         elif job not in plan.jobs:
             after = pyramid if pyramid in plan.jobs else None

@@ -14,9 +14,10 @@ from cluster.queue import Need
 from cluster.stopping import Limits
 from cluster.task_of import find, sorted_out, task_of
 from jobs.ahead import ahead
-from jobs.edit_manifest import EditEntry, read_edits
+from jobs.commit import committed
+from jobs.edit_manifest import EditEntry, edit_unchanged, overtaken, read_edits
 from jobs.failures import ConfigError
-from jobs.identity import RunIdentity, check_same, read_identity
+from jobs.identity import RUN, RunIdentity, check_same, read_identity
 from jobs.manifest import Ask, Entry, plan_source, read_manifest, unchanged
 from jobs.pyramids import pyramids_in
 from jobs.sources import Source, apart, find_sources
@@ -91,6 +92,8 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
     options, pairs = sorted_out(task, request.overrides)
     request = replace(request, overrides=pairs)
     other = Store(request.pyramids) if request.pyramids is not None else None
+    if other is not None and not other.exists(RUN) and not other.list("pyramids"):
+        raise ConfigError(f"There are no models in {other.url}: --pyramids is a run, or a folder of `pgcn apply`.")
     model = standing if standing is not None or other is None else read_identity(other)
     preset = request.preset
     if preset is None and model is not None:
@@ -142,8 +145,10 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
 def _apart(source: Source, known: Mapping[str, Entry]) -> Source:
     """The source, under another name where an earlier command gave its name to an image from elsewhere."""
     other = known.get(source.image_id)
-    same = other is None or (other.uri, other.holes_uri) == (source.uri, source.holes_uri)
-    return source if same else apart(source)
+    if other is None or (other.uri, other.holes_uri) == (source.uri, source.holes_uri):
+        return source
+    # What was refused, for its mask perhaps, has made nothing that would need its name.
+    return source if other.uri == source.uri and other.problem is not None else apart(source)
 
 
 def _better_in_bfloat16(preset: str, device: str, cluster: Cluster) -> bool:
@@ -180,7 +185,7 @@ def make_plan(prepared: Prepared, cluster: Cluster | None, *, retry: bool) -> Pl
     for source in prepared.sources:
         entry = prepared.known.get(source.image_id)
         unread = entry is None or not unchanged(source, entry) or (retry and entry.problem is not None)
-        (new if unread else old).append((source, None if unread else entry))
+        (new if unread else old).append((replace(source, edits=()), None if unread else entry))
     found = look_at(old, ask)
     if new and cluster is not None:
         cluster.join()
@@ -190,14 +195,17 @@ def make_plan(prepared: Prepared, cluster: Cluster | None, *, retry: bool) -> Pl
     entries = {entry.image_id: entry for entry in found}
     images = {source.image_id: (source, entries[source.image_id]) for source in prepared.sources}
     asked = [
-        (source, edit, entry, prepared.known_edits.get(edit.edit_id or ""))
-        for source, entry in images.values()
-        for edit in source.edits
+        (source, edit, entry, None if retry else prepared.known_edits.get(edit.edit_id or ""))
+        for source, entry in ((replace(source, edits=()), entry) for source, entry in images.values())
+        for edit in images[source.image_id][0].edits
     ]
-    if asked and cluster is not None:
+    unread = not all(edit_unchanged(*item[1:]) for item in asked)
+    if unread and cluster is not None:
         cluster.join()
         edits = edits_with_ray(asked, ask, elsewhere)
     else:
         edits = look_at_edits(asked, ask, elsewhere)
     made = [(source, edit, entry) for (source, edit, *_), entry in zip(asked, edits, strict=True)]
-    return sort_out(prepared.store, images, made, ask, elsewhere, prepared.need, retry=retry)
+    plan = sort_out(prepared.store, images, made, ask, elsewhere, prepared.need, retry=retry)
+    plan.overtaken = overtaken(prepared.known_edits, plan.edits, plan.done | committed(prepared.store))
+    return plan

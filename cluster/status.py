@@ -91,8 +91,15 @@ def find_image(store: Store, wanted: str) -> Entry:
     Raises `ConfigError` where none or several fit.
     """
     entries = list(read_manifest(store).values())
-    exact = [entry for entry in entries if wanted in (entry.image_id, entry.job_id, entry.uri)]
-    near = exact or [entry for entry in entries if wanted in entry.image_id or entry.job_id.startswith(wanted)]
+    by_name, by_job, by_uri = (
+        [entry for entry in entries if wanted == getattr(entry, name)] for name in ("image_id", "job_id", "uri")
+    )
+    near = (
+        by_name
+        or by_job
+        or by_uri
+        or [entry for entry in entries if wanted in entry.image_id or entry.job_id.startswith(wanted)]
+    )
     if len({entry.job_id for entry in near}) == 1:
         return near[0]
     if not near:

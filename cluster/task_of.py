@@ -54,7 +54,11 @@ def task_of(request: Request, task: Task[Any] | None, options: Mapping[str, Any]
     def other(pattern: str | None, source: Source) -> Source | None:
         if pattern is None:
             return None
-        stem = str(PurePosixPath(source.image_id).with_suffix(""))
+        name = PurePosixPath(source.image_id)
+        if "{" in pattern and (name.is_absolute() or not name.name or ".." in name.parts):
+            # A list, which may be anybody's, gave it this name.
+            return Source(source.image_id, source.image_id, "", problem=f"{source.image_id} is no name for {pattern}.")
+        stem = str(name.with_suffix(""))
         place = pattern.replace("{name}", source.image_id).replace("{stem}", stem)
         if place not in read:
             read[place] = one_source(place)

@@ -157,8 +157,12 @@ def pictures(spec: EditSpec, attempt: str, task: Task[Any], inputs: Inputs, made
     def add_picture(name: str, image: Tensor) -> None:
         add(name, encode_png(to_rgb(image)), image.shape[-1], image.shape[-2])
 
-    for result in made.result[:1] if task.clip else made.result:
+    results = made.result[:1] if task.clip else made.result
+    for result in results:
         add_picture("result", result)
+    if max(results.shape[-2:]) > SIDE:
+        for result in results:
+            add_picture("view", at_most(result[None], SIDE))
     if task.clip:
         height, width = made.result.shape[-2:]
         add("clip", encode_clip([to_rgb(frame) for frame in made.result], "WEBP"), width, height, "webp")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -47,6 +47,7 @@ class EditEntry:
     version: str | None
     options: str
     problem: str | None
+    dropped: bool = False
 
     def spec(self, source: Source, edit: EditSource, elsewhere: Mapping[str, PyramidAt]) -> EditSpec:
         """The job that makes this. Only for entries without a problem."""
@@ -96,12 +97,9 @@ def plan_edit(
     options = find_task(edit.task).make_options({"seed": image.seed, **edit.options}).model_dump(mode="json")
     assert edit.edit_id is not None
     uris = [None if one is None else one.uri for one in edit.others]
-    versions = [image.version, *(one and one.version for one in edit.others)]
-    read = [image.version, *(one.version for one in edit.others if one is not None)]
-    version = None if None in read else json.dumps(versions)
+    version = _version(edit, image)
     text = schemas.json_text(options)
-    same = known is not None and version is not None and known.problem is None
-    if known is not None and same and (known.uri, known.version, known.options) == (image.uri, version, text):
+    if known is not None and edit_unchanged(edit, image, known) and (known.uri, known.options) == (image.uri, text):
         others, problem = known.sha256[1:], image.problem
     else:
         others, problem = _look(source, edit, image, max_pixels)
@@ -126,6 +124,19 @@ def plan_edit(
         options=text,
         problem=problem,
     )
+
+
+def _version(edit: EditSource, image: Entry) -> str | None:
+    """The storage's words for "unchanged" for all that an edit reads; None where one is missing."""
+    if image.version is None or any(one is not None and one.mark is None for one in edit.others):
+        return None
+    return json.dumps([image.version, *(None if one is None else one.mark for one in edit.others)])
+
+
+def edit_unchanged(edit: EditSource, image: Entry, known: EditEntry | None) -> bool:
+    """Whether storage says that nothing which the edit reads has changed since `known`: nothing need be read."""
+    version = _version(edit, image)
+    return known is not None and version is not None and known.problem is None and known.version == version
 
 
 def _unreadable(uri: str) -> str:
@@ -171,11 +182,28 @@ def _read(source: Source, edit: EditSource, image: Entry, max_pixels: int) -> tu
 
 
 def read_edits(store: Store) -> dict[str, EditEntry]:
-    """All edits that were asked of the run, by `edit_id`. Raises `ConfigError` where a part is damaged."""
+    """All edits that are asked of the run, by `edit_id`. Raises `ConfigError` where a part is damaged."""
     entries: dict[str, EditEntry] = {}
     for path in sorted(store.list(FOLDER)):
         entries |= read_edit_part(store, path)
-    return entries
+    return {edit_id: entry for edit_id, entry in entries.items() if not entry.dropped}
+
+
+def overtaken(known: Mapping[str, EditEntry], asked: Iterable[EditEntry], done: Collection[str]) -> list[EditEntry]:
+    """Edits of an earlier command, named by us and never made, that this one asks for in another way: to be dropped.
+
+    Another mask or option makes another name, and the old one would wait, or have failed, for ever.
+    """
+    now = {entry.edit_id: entry for entry in asked}
+    again = {(entry.image_id, entry.task) for entry in now.values()}
+    return [
+        replace(entry, dropped=True)
+        for entry in known.values()
+        if entry.edit_id not in now
+        and (entry.image_id, entry.task) in again
+        and entry.edit_id.startswith(f"{entry.image_id}:{entry.task}")
+        and entry.job_id not in done
+    ]
 
 
 def read_edit_part(store: Store, path: str) -> dict[str, EditEntry]:

@@ -77,7 +77,8 @@ def read_identity(store: Store) -> RunIdentity | None:
         return None
     except ValidationError:
         raise ConfigError(
-            f"{store.url}/{RUN} is not a run of this program. Choose another --out, or move that file away."
+            f"{store.url}/{RUN} is not a run of this version of the program ({version('pgcn')}), or of none. "
+            f"Choose another --out, or look at it with the version that began it."
         ) from None
 
 

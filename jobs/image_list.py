@@ -16,6 +16,7 @@ import io
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -152,9 +153,10 @@ def _check_ids(rows: Iterable[Row], name: str) -> None:
             )
 
 
-def _option_names() -> set[str]:
+@cache
+def _option_names() -> frozenset[str]:
     """Of all tasks. A task's seed is not among them: the column `seed` is that of the image's training."""
-    return {option for task in all_tasks().values() for option in task.options.model_fields} - {"seed"}
+    return frozenset(option for task in all_tasks().values() for option in task.options.model_fields) - {"seed"}
 
 
 def _row(number: int, record: Mapping[str, Any], name: str, used: Iterable[str], setting_names: Collection[str]) -> Row:

@@ -71,7 +71,9 @@ def any_of_image(store: Store, sha256: str) -> PyramidAt | None:
 
 def pyramids_in(store: Store) -> dict[str, PyramidAt]:
     """All pyramids that are in a place, a run or a folder of `pgcn apply`, by their names."""
-    found = {name: _at(store, name) for name in {path.split("/")[1] for path in store.list("pyramids")}}
+    # The coarsest scale is written last: without it, a pyramid is not whole.
+    whole = [path.split("/")[1] for path in store.list("pyramids") if path.endswith("/scale-0.safetensors")]
+    found = {name: _at(store, name) for name in whole}
     done = committed(store)
     for entry in read_manifest(store).values():
         if entry.job_id in done:
@@ -88,6 +90,7 @@ def _at(store: Store, name: str, job_id: str | None = None) -> PyramidAt:
 def load(at: PyramidAt, own: Store) -> Pyramid:
     """The pyramid at a place; `own` is the run that asks. Raises `PyramidError` where it is not there, or damaged."""
     store = own if at.location is None else Store(at.location)
+    run = at.run or own.url
     try:
         if at.job_id is None:
             pyramid = find_kept(store, at.name)
@@ -95,11 +98,10 @@ def load(at: PyramidAt, own: Store) -> Pyramid:
             commit = read_commit(store, at.job_id)
             pyramid = None if commit is None else Pyramid.from_files(weight_files(store, commit))
     except (ValueError, FileNotFoundError) as error:
-        raise PyramidError(
-            f"The pyramid in {store.url} is damaged: {error}. `pgcn verify` finds such, and mends."
-        ) from None
+        raise PyramidError(f"The pyramid in {run} is damaged: {error}. `pgcn verify --repair` mends it.") from None
     if pyramid is None:
-        raise PyramidError(f"The pyramid {at.name} is not in {store.url} any more. The same command trains it again.")
+        what = "`pgcn verify --repair` there, and the same command trains it again" if at.job_id else "Train it again"
+        raise PyramidError(f"The pyramid {at.name} is not in {run}, or damaged. {what}.")
     return pyramid
 
 

@@ -52,6 +52,7 @@ MANIFEST_EDITS = pa.schema(
         ("sha256", pa.list_(pa.string())),  # of image, target, mask and truth; null where there is none
         ("version", pa.string()),  # the storage's words for "unchanged" for all of them
         ("options", pa.string()),  # JSON of every option of the task
+        ("dropped", pa.bool_()),  # a later command asked for this in another way, before it was made
         ("problem", pa.string()),  # why it is refused; null where it is not
     ]
 )
@@ -83,8 +84,9 @@ SAMPLES = pa.schema(
     ]
 )
 
-# name: "result" (several of `generate`, the first frame of a clip), "clip" (an animated WebP), "image", "target" and
-# "mask" (what was given, at most 1024 px), "before" (what there would be without the pyramid), "sweep" (start scales).
+# name: "result" (several of `generate`, the first frame of a clip), "clip" (an animated WebP), "sweep" (every start
+# scale), "tiled"; at most 1024 px: "view" (of a larger result), "image", "target", "mask" and "truth" (what was given),
+# "before" (what there would be without the pyramid).
 PICTURES = pa.schema(
     [
         ("job_id", pa.string()),

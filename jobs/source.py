@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from jobs.urls import public_url
 from pgcn.tasks.task import find_task
 
 
@@ -37,7 +38,13 @@ class Source:
         """The versions of all that is read to learn from it; None where storage does not tell one."""
         if self.holes is None or self.version is None:
             return self.version
-        return None if self.holes.version is None else f"{self.version} {self.holes.version}"
+        return None if self.holes.mark is None else f"{self.version} {self.holes.mark}"
+
+    @property
+    def mark(self) -> str | None:
+        """Which file it is, in which version: for second pictures, whose public names may be alike."""
+        place = hashlib.sha256(public_url(self.location).encode(errors="surrogatepass")).hexdigest()[:8]
+        return None if self.version is None else f"{self.version} {self.size_bytes} {place}"
 
 
 @dataclass(frozen=True)
@@ -79,15 +86,11 @@ def fingerprint(source: Source) -> str:
     return json.dumps(own + ([source.holes.location] if source.holes else []), sort_keys=True, default=str)
 
 
-def named(source: Source) -> Source:
-    """The image with a name for each of its edits: "cat.jpg:superres", and where they differ, what tells them apart."""
-    return replace(source, edits=tuple(replace(e, edit_id=e.edit_id or _name(source, e)) for e in source.edits))
-
-
-def _name(source: Source, edit: EditSource) -> str:
+def name_of(source: Source, edit: EditSource, length: int = 6) -> str:
+    """What an edit is called that was given no name: "cat.jpg:superres", and what tells it from others on the image."""
     own = [dict(edit.options), *(other and other.location for other in edit.others)]
     plain = f"{source.image_id}:{edit.task}"
     if not any(own):
         return plain
     digest = hashlib.sha256(json.dumps(own, sort_keys=True, default=str).encode(errors="surrogatepass")).hexdigest()
-    return f"{plain}-{digest[:6]}"
+    return f"{plain}-{digest[:length]}"

@@ -21,7 +21,7 @@ from jobs.failures import ConfigError, InputError
 from jobs.image_list import SUFFIXES, EditRow, read_image_list
 from jobs.list_rules import forbidden
 from jobs.pixels import NOT_PIXELS
-from jobs.source import EditSource, Source, asked, fingerprint, named, together
+from jobs.source import EditSource, Source, asked, fingerprint, name_of, together
 from jobs.source_bytes import read_source
 from jobs.storage_errors import error_code, patiently
 from jobs.urls import driver_problem, filesystem, is_local, is_web, local_path, names_local_file, public_url
@@ -335,14 +335,20 @@ def _with_unique_ids(found: Iterable[_Found]) -> list[Source]:
 
 def _with_named_edits(sources: Sequence[Source]) -> list[Source]:
     """The sources with names for all edits, each edit once. Raises `ConfigError` where two are given one name."""
-    seen: dict[str | None, EditSource] = {}
+    seen: dict[str, tuple[str, EditSource]] = {}
     whole = []
-    for source in map(named, sources):
+    for source in sources:
         edits = []
         for edit in source.edits:
-            if seen.setdefault(edit.edit_id, edit) is edit:
-                edits.append(edit)
-            elif edit not in edits:
+            # Six digits are enough to be read, and now and then too few.
+            for name in [edit.edit_id] if edit.edit_id else [name_of(source, edit), name_of(source, edit, 64)]:
+                one = source.image_id, replace(edit, edit_id=name)
+                if seen.setdefault(name, one) is one:
+                    edits.append(one[1])
+                    break
+                if seen[name] == one:
+                    break
+            else:
                 raise ConfigError(f"The edit_id {edit.edit_id!r} is given to two edits: choose another for one.")
         whole.append(replace(source, edits=tuple(edits)))
     return whole

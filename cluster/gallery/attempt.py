@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+from PIL import Image
 
 from cluster.gallery.album import Album, Shown, album
 from cluster.gallery.curves import Chart, Metric, charts_by_scale
@@ -66,7 +67,7 @@ def _album(store: Store, path: str, problems: list[str]) -> Album:
     rows = read_rows(store, path, problems)
     try:
         return album(rows)
-    except (OSError, TypeError) as error:
+    except (OSError, TypeError, Image.DecompressionBombError) as error:
         log.warning("The gallery could not read the pictures in %s: %s", path, error)
         problems.append(f"The pictures in {path} could not be read.")
         return Album()

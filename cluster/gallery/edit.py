@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from PIL import Image
+
 from cluster.gallery.album import Row, Shown, png_of
 from cluster.gallery.attempt import Artifact, artifacts_in, read_rows
 from cluster.gallery.facts import Fact
@@ -68,7 +70,7 @@ def read_edit(store: Store, job_id: str, attempt: str) -> EditShown:
         by_name[row["name"]].append(row)
     try:
         pictures = _pictures(by_name)
-    except (OSError, TypeError) as error:
+    except (OSError, TypeError, Image.DecompressionBombError) as error:
         log.warning("The gallery could not read the pictures of job %s: %s", job_id, error)
         problems.append(f"The pictures in {folder}pictures.parquet could not be read.")
         pictures = {}
@@ -78,7 +80,8 @@ def read_edit(store: Store, job_id: str, attempt: str) -> EditShown:
 
 
 def _pictures(by_name: Mapping[str, list[Row]]) -> dict[str, Any]:
-    results = [picture(png_of(row), MOST) for row in by_name.get("result", [])]
+    # Of large results there are views.
+    results = [picture(png_of(row), MOST) for row in by_name.get("view") or by_name.get("result", [])]
     clips = [clip(png_of(row)) for row in by_name.get("clip", [])]
     before = next((picture(png_of(row), MOST) for row in by_name.get("before", [])), None)
     made = [_shown(one, WIDE, f"Result {i}" if len(results) > 1 else "Result") for i, one in enumerate(results, 1)]
@@ -90,7 +93,7 @@ def _pictures(by_name: Mapping[str, list[Row]]) -> dict[str, Any]:
         made = []
 
     first = by_name.get("before") or by_name.get("image")
-    last = by_name.get("result")
+    last = by_name.get("view") or by_name.get("result")
     both = png_of(first[0]) if first else None, png_of(last[0]) if last else None
     return {
         "pair": pair,

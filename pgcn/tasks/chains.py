@@ -45,17 +45,21 @@ def chain(
     *,
     after: After = untouched,
     steps: int | None = None,
+    last: int | None = None,
     noise_std: float | None = None,
     draw: Draw | None = None,
 ) -> Tensor:
     """One chain of `net`, `(N, 3, H, W)` to the same: as in sampling, with `after` between its steps.
 
-    `steps` and `noise_std` are those of sampling where they are not given; `draw` makes the noise.
+    `steps` and `noise_std` are those of sampling where they are not given; `last` is for the end of such a chain alone,
+    its last so many steps, which are its shortest. `draw` makes the noise.
     """
     gradient = energy_gradient(net, settings.precision)
     noise = settings.frozen_sigma() if noise_std is None else noise_std
     draw = draw or normal_each(seeded(0, len(start)))
     path = settings.chain(settings.steps_at(scale) if steps is None else steps, noise)
+    if last is not None:
+        path = settings.chain(max(last, settings.steps_at(scale)), noise)[-last:] if last else []
     x = pad(start)
     if after is untouched:
         return crop(langevin(x, gradient, path, draw))  # at once: on a GPU each call lays the picture out anew

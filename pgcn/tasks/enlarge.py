@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pgcn.model import Pyramid
 
 STEPS = 3
-"""Langevin steps after each enlargement, where the caller does not say: enough to sharpen, too few to invent."""
+"""Last Langevin steps of a chain after each enlargement, where the caller does not say: enough to sharpen, too few and
+too short to invent. Of falling steps, three at the mean length drew ridges into skies."""
 
 BACK = 8
 """Rounds of back-projection: each leaves about a third of the difference."""
@@ -71,11 +72,11 @@ def enlarged(
     noise_std: float = 0.0,
     only: Tensor | None = None,
 ) -> Tensor:
-    """`picture` `(1, 3, h, w)` at a larger `size`, in steps of 1/r, each refined by `steps` of the finest net's chain.
+    """`picture` `(1, 3, h, w)` at a larger `size`, in steps of 1/r, each refined by the finest net.
 
-    `after` puts back what is known, before and after each chain. In tiles, so that memory is bounded by the result;
-    those where the mask `only` `(1, 1, H, W)`, of any size, chooses nothing are left as they are. A size that is not
-    larger than the picture's is a plain resize.
+    Chains are the last `steps` of its own; `after` puts back what is known, before and after each. In tiles, so that
+    memory is bounded by the result; those where the mask `only` `(1, 1, H, W)`, of any size, chooses nothing are left
+    as they are. A size that is not larger than the picture's is a plain resize.
     """
     x = picture
     finest = len(pyramid.nets) - 1
@@ -87,7 +88,7 @@ def enlarged(
         def refined(tile: Tensor, where: Where, draw: Draw = draw, wanted: Tensor | None = wanted) -> Tensor:
             if wanted is not None and not bool(wanted[..., where[0], where[1]].any()):
                 return tile
-            return chain(tile, pyramid.nets[-1], pyramid.settings, finest, steps=steps, noise_std=noise_std, draw=draw)
+            return chain(tile, pyramid.nets[-1], pyramid.settings, finest, last=steps, noise_std=noise_std, draw=draw)
 
         x = after(tiled(x, refined))
     return resize(x, size)

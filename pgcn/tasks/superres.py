@@ -29,7 +29,7 @@ class SuperresOptions(Options):
     factor: float = Field(4.0, gt=0, le=64, description="by how much each side grows; any number above 1")
     width: int | None = Field(None, ge=1, le=LONGEST, description="exact width, px, with `height`, in place of factor")
     height: int | None = Field(None, ge=1, le=LONGEST, description="exact height, px, with `width`")
-    steps: int = Field(STEPS, ge=0, le=1000, description="Langevin steps after each enlargement")
+    steps: int = Field(STEPS, ge=0, le=1000, description="last Langevin steps of a chain, after each enlargement")
     noise: float = Field(0.0, ge=0, le=1, description="σ of the chain's noise: more invents more")
     consistent: bool = Field(True, description="the result, made smaller, is the input again")
 

@@ -175,6 +175,31 @@ def test_a_mask_for_each_image_by_its_name(pictures, there, tmp_path):
     assert [row["mask_uri"] for row in rows] == [row["holes_uri"] for row in rows] == ["photo-00.png", "photo-01.png"]
 
 
+def test_nothing_is_trained_for_edits_that_are_refused(pictures, tmp_path):
+    asked = ["--task", "paint", "--target", pictures / "nothing" / "{stem}.png", *options()]
+    code, output = ask("run", pictures / "images", "--out", tmp_path / "run", *asked)
+    assert code == 3, output
+    assert "8 edits, nothing left to train, nothing left to make, 8 refused" in output
+
+
+def test_a_corrected_mask_takes_the_place_of_the_wrong_one(pictures, there, tmp_path):
+    run = [pictures / "images" / "photo-00.png", "--out", tmp_path / "run", "--task", "inpaint"]
+    code, output = ask("run", *run, "--mask", pictures / "typo" / "{stem}.png", *options())
+    assert code == 3, output
+    code, output = there(*run, "--mask", pictures / "masks" / "{stem}.png", *options())
+    assert code == 0, output
+    assert "1 images, 1 edits, 2 done, 0 failed, 0 left" in ask("status", tmp_path / "run")[1]
+
+
+def test_a_lists_name_for_an_image_leads_no_pattern_out_of_its_folder(pictures, tmp_path):
+    rows = "uri,image_id\nimages/photo-00.png,../../secret\nimages/photo-01.png,.\n"
+    (pictures / "names.csv").write_text(rows)
+    asked = ["--task", "style", "--target", pictures / "images" / "{name}.png", *options()]
+    code, output = ask("run", pictures / "names.csv", "--out", tmp_path / "run", *asked)
+    assert code == 3, output
+    assert "2 edits, nothing left to train, nothing left to make, 2 refused" in output
+
+
 def test_what_fails_is_told_for_each_edit_and_costs_no_other(pictures, there, tmp_path):
     (tmp_path / "in").mkdir()
     for index in range(2):
@@ -228,6 +253,7 @@ def test_an_image_whose_model_fails_gives_up_its_edits_until_it_is_tried_again(t
         (["--task", "superres", "--set", "facto=2"], "has no option 'facto'. Did you mean 'factor'?"),
         (["--task", "inpaint", "--mask", "{stom}.png"], "it can have {name}"),
         (["--task", "superres", "--mask", "m.png"], "takes no mask"),
+        (["--task", "superres", "--pyramids", "nowhere"], "There are no models in nowhere"),
     ],
 )
 def test_mistakes_get_a_sentence_and_exit_2(tmp_path, arguments, words):

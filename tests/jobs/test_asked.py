@@ -103,6 +103,14 @@ def test_what_is_asked_of_all_is_asked_of_those_that_ask_for_nothing(folder):
     assert [(source.edits[0].task, source.holes) for source in found] == [("inpaint", mask), ("energy", None)]
 
 
+def test_names_that_are_alike_in_six_digits_are_told_apart_by_more(folder, monkeypatch):
+    monkeypatch.setattr(
+        "jobs.sources.name_of", lambda source, edit, length=6: f"a:{edit.options['seed'] if length > 6 else ''}"
+    )
+    (a,) = sources(folder, "uri,task,task_seed\na.png,generate,1\na.png,generate,2\na.png,generate,1\n")
+    assert [edit.edit_id for edit in a.edits] == ["a:", "a:2"]
+
+
 def test_a_list_from_elsewhere_names_no_file_of_this_machine_for_a_task_either(tmp_path):
     from jobs.image_list import EditRow
     from jobs.sources import _row_edit

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from dataclasses import replace
 
 import pytest
@@ -12,12 +14,12 @@ from PIL import Image, ImageDraw
 from jobs import schemas
 from jobs.commit import new_attempt, publish, read_artifact, read_commit
 from jobs.edit import run_edit
-from jobs.edit_manifest import add_edits, check_edit, plan_edit, read_edits
+from jobs.edit_manifest import add_edits, check_edit, overtaken, plan_edit, read_edits
 from jobs.failures import ConfigError, InputError, PyramidError
 from jobs.manifest import Ask, add_to_manifest, plan_source
 from jobs.pyramids import load, pyramids_in
 from jobs.run import Conditions, Stopped, run_jobs
-from jobs.source import EditSource, asked, named
+from jobs.source import EditSource, asked, name_of
 from jobs.sources import one_source
 from jobs.spec import PyramidAt, SamplePlan, reseeded
 from jobs.store import Store
@@ -41,7 +43,8 @@ def folder(tmp_path):
 
 def source_of(folder, task, **edit):
     pictures = {name: one_source(str(folder / edit.pop(name))) for name in ("target", "mask", "truth") if name in edit}
-    return named(asked(one_source(str(folder / "a.png")), EditSource(task, **pictures, **edit)))
+    source = asked(one_source(str(folder / "a.png")), EditSource(task, **pictures, **edit))
+    return replace(source, edits=tuple(replace(e, edit_id=e.edit_id or name_of(source, e)) for e in source.edits))
 
 
 def planned(source, known=None, elsewhere=None):
@@ -127,6 +130,39 @@ def test_pictures_that_are_unchanged_are_not_read_again_and_changed_ones_are(fol
     assert second.job_id != first.job_id
 
 
+def test_another_mask_of_the_same_name_and_time_is_another_mask(folder):
+    """Unpacked archives have one time for all files."""
+    for place, box in (("one", (2, 2, 8, 8)), ("two", (12, 12, 20, 18))):
+        (folder / place).mkdir()
+        mask = Image.new("L", Image.open(folder / "a.png").size)
+        ImageDraw.Draw(mask).rectangle(box, fill=255)
+        mask.save(folder / place / "a.png")
+        os.utime(folder / place / "a.png", (10**9, 10**9))
+    first, edit = planned(source_of(folder, "inpaint", mask="one/a.png"))
+    source = source_of(folder, "inpaint", mask="two/a.png")
+    second = plan_source(source, ASK, first)
+    assert second.holes not in (None, first.holes)
+    renamed = replace(edit, edit_id=source.edits[0].edit_id)
+    again = plan_edit(source, source.edits[0], second, {}, renamed, ASK.max_pixels)
+    assert again.sha256[2] != edit.sha256[2]
+
+
+def test_an_edit_that_was_never_made_is_dropped_where_it_is_asked_for_in_another_way(folder, tmp_path):
+    store = Store(str(tmp_path / "run"))
+    _, old = planned(source_of(folder, "superres", options={"factor": "4"}))
+    _, new = planned(source_of(folder, "superres", options={"factor": "2"}))
+    _, mine = planned(source_of(folder, "superres", options={"factor": "3"}, edit_id="mine"))
+    known = {each.edit_id: each for each in (old, mine)}
+    add_edits(store, known.values(), {})
+    assert overtaken(known, [new], {old.job_id}) == [], "it was made"
+    gone = overtaken(known, [new], set())
+    assert [each.edit_id for each in gone] == [old.edit_id], "a name that the user gave stays"
+    time.sleep(1.1)  # parts are in the order of their seconds
+    add_edits(store, [*gone, new], known)
+    assert set(read_edits(store)) == {new.edit_id, "mine"}
+    assert overtaken(read_edits(store), [old], set()) == [replace(new, dropped=True)], "and back again"
+
+
 def test_the_manifest_of_edits_comes_back_as_it_was_written(folder, tmp_path):
     store = Store(str(tmp_path / "run"))
     _, entry = planned(source_of(folder, "style", target="b.png"))
@@ -189,8 +225,28 @@ def test_a_pyramid_that_is_not_there_or_damaged_is_said(folder, tmp_path):
     assert len(load(spec.pyramid, store).sizes) == 2
     weights = next(a.path for a in commit.artifacts if a.path.endswith(".safetensors"))
     store.put(weights, b"x" * 100)
-    with pytest.raises(PyramidError, match="damaged"):
-        load(spec.pyramid, store)
+    with pytest.raises(PyramidError, match="damaged") as error:
+        load(at, store)
+    assert str(tmp_path) not in str(error.value), "where another run lies is nobody's business"
+
+
+def test_a_folder_with_half_a_pyramid_has_none(tmp_path):
+    store = Store(str(tmp_path))
+    store.put("pyramids/0123456789/scale-1.safetensors", b"x")
+    assert pyramids_in(store) == {}
+    store.put("pyramids/0123456789/scale-0.safetensors", b"x")
+    assert list(pyramids_in(store)) == ["0123456789"]
+
+
+def test_a_large_result_has_a_view_for_pages(folder, tmp_path):
+    store = Store(str(tmp_path / "run"))
+    source = source_of(folder, "superres", options={"width": 1500, "height": 1233, "steps": 0, "consistent": False})
+    entry, made = planned(source)
+    trained(store, entry, source)
+    commit = run_edit(made.spec(source, source.edits[0], {}), store, new_attempt(), Conditions(), **QUIET)
+    path = next(a for a in commit.artifacts if a.path.endswith("pictures.parquet"))
+    rows = {row["name"]: row for row in schemas.read_parquet(read_artifact(store, path)).to_pylist()}
+    assert (rows["result"]["width"], rows["view"]["width"], rows["view"]["height"]) == (1500, 1024, 842)
 
 
 def test_an_edit_that_is_asked_to_stop_stops_within_a_chain(folder, tmp_path):
