@@ -23,9 +23,6 @@ from jobs.failures import FailureClass
 from jobs.run import Conditions
 from jobs.store import Store
 
-AHEAD = 8
-"""Workers that wait for room, where a cluster may grow: so many machines are asked for at once."""
-
 ANSWER_S = 60.0
 """Seconds for an answer that Ray says is there: it may have been on a machine that is gone."""
 
@@ -33,9 +30,8 @@ ANSWER_S = 60.0
 class Fleet:
     """Starts, watches, recycles and ends workers."""
 
-    def __init__(self, store: Store, conditions: Conditions, *, jobs_per_worker: int, grows: bool = False) -> None:
+    def __init__(self, store: Store, conditions: Conditions, *, jobs_per_worker: int) -> None:
         self._arguments = (store, conditions)
-        self._ahead = AHEAD if grows else 0
         self._jobs_per_worker = jobs_per_worker
         self._machines: Machines | None = None
         self._failed_starts = 0
@@ -53,12 +49,10 @@ class Fleet:
     def grow(self, need: Need, waiting: int) -> None:
         """Start workers of one need for jobs that wait, while the cluster has room.
 
-        Some are started without room, too: a cluster that grows has to see that somebody waits. They cost nothing
-        while they do. Where the cluster is this machine, only the first is.
+        The first is started without room, too: a cluster that grows has to see that somebody waits.
         """
         starting = sum(member.need == need and member.coming is not None for member in self.members)
-        ahead = self._ahead if self.members else max(1, self._ahead)
-        while starting < waiting and (starting < ahead or self._room(need)):
+        while starting < waiting and (not self.members or self._room(need)):
             self._start(need)
             starting += 1
 

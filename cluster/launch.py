@@ -72,8 +72,7 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
     jobs = list(plan.jobs.values())
     tracker = Tracker(store, display_for(console), jobs, len(plan.done), len(plan.failed) + len(plan.refused))
     queue = Queue(jobs)
-    grows = cluster.address is not None
-    trouble = _train(prepared, request, queue, tracker, stop, grows=grows) if jobs else None
+    trouble = _train(prepared, request, queue, tracker, stop) if jobs else None
     tracker.end()
     done, failed, left = tracker.counts
     counts = f"{done} done, {failed} failed, {left} left. The same command goes on."
@@ -105,15 +104,10 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
     return Exit.SOME_FAILED if failed or damaged else Exit.DONE
 
 
-def _train(
-    prepared: Prepared, request: Request, queue: Queue, tracker: Tracker, stop: StopSignal, *, grows: bool
-) -> str | None:
-    """Drive the queue; returns a sentence where the storage or the cluster does not let us.
-
-    `grows`: the cluster is not this machine alone, and may have more of them for who waits.
-    """
+def _train(prepared: Prepared, request: Request, queue: Queue, tracker: Tracker, stop: StopSignal) -> str | None:
+    """Drive the queue; returns a sentence where the storage or the cluster does not let us."""
     conditions = Conditions(prepared.device, request.checkpoint_seconds, request.max_pixels)
-    fleet = Fleet(prepared.store, conditions, jobs_per_worker=request.jobs_per_worker, grows=grows)
+    fleet = Fleet(prepared.store, conditions, jobs_per_worker=request.jobs_per_worker)
     try:
         with stop.listening():
             Driver(queue, fleet, prepared.store, tracker, request.limits, request.stack).drive(stop)

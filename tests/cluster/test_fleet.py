@@ -16,7 +16,7 @@ import cluster.spread
 from cluster.connection import Cluster
 from cluster.display import display_for
 from cluster.driver import Driver
-from cluster.fleet import AHEAD, Fleet
+from cluster.fleet import Fleet
 from cluster.machines import Machines
 from cluster.progress import Tracker
 from cluster.queue import Job, Need, Queue
@@ -46,11 +46,11 @@ def job(name, need=NEED):
     return Job(SimpleNamespace(job_id=name), name, 1.0, need)
 
 
-def drive(folder, jobs, grows=False, **limits):
+def drive(folder, jobs, **limits):
     """Drive some jobs to their end: the queue, and how many are done, failed and left."""
     store, queue = Store(str(folder)), Queue(jobs)
     tracker = Tracker(store, display_for(Console(quiet=True)), jobs, 0, 0)
-    fleet = Fleet(None, None, jobs_per_worker=1000, grows=grows)
+    fleet = Fleet(None, None, jobs_per_worker=1000)
     Driver(queue, fleet, store, tracker, Limits(**limits)).drive(StopSignal())
     assert not fleet.members
     return queue, tracker.counts
@@ -65,23 +65,10 @@ def test_room_that_is_not_there_keeps_no_job_waiting(joined, tmp_path, monkeypat
     assert queue.stopped is None
 
 
-@pytest.mark.parametrize("grows", [False, True])
-def test_jobs_of_another_need_get_their_turn(joined, tmp_path, grows):
+def test_jobs_of_another_need_get_their_turn(joined, tmp_path):
     """Each need alone fills the cluster."""
     jobs = [job(str(index), Need(cpus=1 + index % 2)) for index in range(6)]
-    assert drive(tmp_path, jobs, grows=grows)[1] == (6, 0, 0)
-
-
-def test_a_cluster_that_may_grow_is_asked_for_several_machines_at_once(joined):
-    fleet = Fleet(None, None, jobs_per_worker=1000, grows=True)
-    try:
-        fleet.grow(Need(cpus=64), waiting=100)
-        assert len(fleet.members) == AHEAD
-        fleet.grow(Need(cpus=64), waiting=100)
-        assert len(fleet.members) == AHEAD, "those that wait still count"
-    finally:
-        for member in list(fleet.members):
-            fleet.end(member)
+    assert drive(tmp_path, jobs)[1] == (6, 0, 0)
 
 
 def test_a_cluster_without_room_stops_the_run_with_a_sentence(joined, tmp_path):
