@@ -175,27 +175,27 @@ def test_a_mask_for_each_image_by_its_name(pictures, there, tmp_path):
     assert [row["mask_uri"] for row in rows] == [row["holes_uri"] for row in rows] == ["photo-00.png", "photo-01.png"]
 
 
-def test_nothing_is_trained_for_edits_that_are_refused(pictures, tmp_path):
+def test_nothing_is_trained_for_edits_that_are_refused(pictures, there, tmp_path):
     asked = ["--task", "paint", "--target", pictures / "nothing" / "{stem}.png", *options()]
-    code, output = ask("run", pictures / "images", "--out", tmp_path / "run", *asked)
+    code, output = there(pictures / "images", "--out", tmp_path / "run", *asked)
     assert code == 3, output
     assert "8 edits, nothing left to train, nothing left to make, 8 refused" in output
 
 
 def test_a_corrected_mask_takes_the_place_of_the_wrong_one(pictures, there, tmp_path):
     run = [pictures / "images" / "photo-00.png", "--out", tmp_path / "run", "--task", "inpaint"]
-    code, output = ask("run", *run, "--mask", pictures / "typo" / "{stem}.png", *options())
+    code, output = there(*run, "--mask", pictures / "typo" / "{stem}.png", *options())
     assert code == 3, output
     code, output = there(*run, "--mask", pictures / "masks" / "{stem}.png", *options())
     assert code == 0, output
     assert "1 images, 1 edits, 2 done, 0 failed, 0 left" in ask("status", tmp_path / "run")[1]
 
 
-def test_a_lists_name_for_an_image_leads_no_pattern_out_of_its_folder(pictures, tmp_path):
+def test_a_lists_name_for_an_image_leads_no_pattern_out_of_its_folder(pictures, there, tmp_path):
     rows = "uri,image_id\nimages/photo-00.png,../../secret\nimages/photo-01.png,.\n"
     (pictures / "names.csv").write_text(rows)
     asked = ["--task", "style", "--target", pictures / "images" / "{name}.png", *options()]
-    code, output = ask("run", pictures / "names.csv", "--out", tmp_path / "run", *asked)
+    code, output = there(pictures / "names.csv", "--out", tmp_path / "run", *asked)
     assert code == 3, output
     assert "2 edits, nothing left to train, nothing left to make, 2 refused" in output
 

@@ -199,20 +199,20 @@ def test_a_run_damaged_in_many_ways_is_whole_again_after_the_same_command(whole,
     run.delete([artifacts[2]])
     run.put(misfiled, run.get(first))
     run.put(no_commit, b"{")
-    code, output = ask("verify", run._location, "--repair", "--json")
+    code, output = ask("verify", run.location, "--repair", "--json")
     said = json.loads(output)
     assert (code, said["repair"]) == (0, {"mended": True, "still_damaged": []})
     assert {problem["drop"] for problem in said["problems"]} == {first, misfiled, no_commit}
     assert all(path in output for path in artifacts[:3])
     assert len(committed(run)) == 1
     assert query(run, "SELECT DISTINCT job_id FROM samples").num_rows == 1
-    run_here(whole[0], run._location)
+    run_here(whole[0], run.location)
     struck = [strike(run, name)[0] for name in ("results stale", "samples table short", "a part too many")]
-    code, output = ask("verify", run._location, "--repair")
+    code, output = ask("verify", run.location, "--repair")
     assert code == 0, output
     assert all(f"{path} " in output for path in struck), output
     assert rows(run) == whole_rows
-    code, output = ask("verify", run._location)
+    code, output = ask("verify", run.location)
     assert (code, output.splitlines()[-1]) == (0, "Sound."), output
 
 
