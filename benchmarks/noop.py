@@ -7,22 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import torch
 
 import cluster.worker
 from cluster.worker import Worker
 from jobs import schemas
-from jobs.commit import Commit, now, publish
+from jobs.circumstances import circumstances
+from jobs.commit import Commit, publish
 from jobs.images import encode_png
 from jobs.run import Conditions, clean_up
 from jobs.sources import read_source
 from jobs.spec import JobSpec
 from jobs.store import Store
-from pgcn.model import ALGORITHM
 from pgcn.train import Progress
 
 ROWS = 10
@@ -118,10 +116,6 @@ def _result(spec: JobSpec, attempt: str) -> dict[str, Any]:
         "diversity": 0.5,
         "wall_s": 0.0,
         "train_s": 0.0,
-        "device": "cpu",
-        "algorithm": ALGORITHM,
-        "pgcn_version": version("pgcn"),
-        "torch_version": torch.__version__,
         "settings": spec.settings.model_dump_json(),
-        "committed_at": now(),
+        **circumstances("cpu"),
     }

@@ -63,6 +63,7 @@ class Plan:
     refused: dict[str, Entry | EditEntry] = field(default_factory=dict)
     unrecorded: list[Refusal] = field(default_factory=list)  # no failure in the bucket says so yet
     failed_before: set[str] = field(default_factory=set)  # jobs with a failure in the bucket, final or not
+    committed: set[str] = field(default_factory=set)  # all jobs of the run that are, asked for now or not
 
     def fate(self, entry: Entry | EditEntry) -> str:
         """What follows for one image or edit, in words."""
@@ -172,7 +173,7 @@ def sort_out(
     before = read_failures(store, asked - done)
     failed = final_failures(before)
     tried_again = {job for job, failure in failed.items() if retry or POLICY[failure.failure].again}
-    plan = Plan(edits=[entry for *_, entry in edits], failed_before=set(before))
+    plan = Plan(edits=[entry for *_, entry in edits], failed_before=set(before), committed=done)
     given_up = failed.keys() - tried_again
     needed = {
         source.image_id

@@ -14,7 +14,6 @@ from cluster.queue import Need
 from cluster.stopping import Limits
 from cluster.task_of import find, sorted_out, task_of
 from jobs.ahead import ahead
-from jobs.commit import committed
 from jobs.edit_manifest import EditEntry, edit_unchanged, overtaken, read_edits
 from jobs.failures import ConfigError
 from jobs.identity import RUN, RunIdentity, check_same, read_identity
@@ -207,5 +206,5 @@ def make_plan(prepared: Prepared, cluster: Cluster | None, *, retry: bool) -> Pl
         edits = look_at_edits(asked, ask, elsewhere)
     made = [(source, edit, entry) for (source, edit, *_), entry in zip(asked, edits, strict=True)]
     plan = sort_out(prepared.store, images, made, ask, elsewhere, prepared.need, retry=retry)
-    plan.overtaken = overtaken(prepared.known_edits, plan.edits, plan.done | committed(prepared.store))
+    plan.overtaken = overtaken(prepared.known_edits, plan.edits, plan.committed)
     return plan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -129,6 +129,14 @@ def measure(samples: Tensor, recovered: Tensor, image: Tensor) -> dict[str, floa
 def _named_levels(levels: list[float]) -> dict[str, float]:
     named = {f"patch_swd_{level}": value for level, value in enumerate(levels)}
     return {"patch_swd": sum(levels) / len(levels)} | named
+
+
+def whole_model(job_id: str, figures: Mapping[str, float]) -> list[Row]:
+    """Figures of a whole model, or of what was made with it, as rows of `schemas.METRICS`: of no scale or iteration."""
+    return [
+        {"job_id": job_id, "scale": -1, "iteration": None, "name": name, "value": float(value)}
+        for name, value in figures.items()
+    ]
 
 
 def warning(figures: dict[str, float], image: Tensor) -> str | None:

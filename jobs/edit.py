@@ -7,26 +7,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from jobs import schemas
-from jobs.artifacts import Row
+from jobs.artifacts import Row, whole_model
+from jobs.circumstances import circumstances
 from jobs.clips import encode_clip
-from jobs.commit import Commit, now, publish
+from jobs.commit import Commit, publish
 from jobs.failures import InputError
 from jobs.images import encode_png, to_rgb
 from jobs.pyramids import load
 from jobs.reading import take, take_mask
-from jobs.run import Conditions, Log, Stopped, device_name, peak_memory_mb
+from jobs.run import Conditions, Log, Stopped
 from jobs.sheets import in_a_row
 from jobs.spec import EditSpec, Picture
 from jobs.store import Store
 from pgcn.langevin import watched
-from pgcn.model import ALGORITHM
 from pgcn.pyramid import resize
 from pgcn.tasks.region import mask_picture
 from pgcn.tasks.task import Inputs, Made, Task, TaskError, find_task
@@ -71,10 +69,7 @@ def run_edit(
     for line in [*(f"note: {note}" for note in notes), f"figures {made.figures}"]:
         log(line)
     rows = pictures(spec, attempt, task, inputs, made)
-    metrics = [
-        {"job_id": spec.job_id, "scale": -1, "iteration": None, "name": name, "value": float(value)}
-        for name, value in made.figures.items()
-    ]
+    metrics = whole_model(spec.job_id, made.figures)
     result = {
         "edit_id": spec.edit_id,
         "image_id": spec.image_id,
@@ -95,12 +90,7 @@ def run_edit(
         **judged(task, made),
         "note": "; ".join(notes) or None,
         "wall_s": round(time.monotonic() - began, 3),
-        "peak_memory_mb": round(peak_memory_mb(), 1),
-        "device": device_name(conditions.device),
-        "algorithm": ALGORITHM,
-        "pgcn_version": version("pgcn"),
-        "torch_version": torch.__version__,
-        "committed_at": now(),
+        **circumstances(conditions.device),
     }
     files = {
         "pictures.parquet": schemas.parquet_bytes(schemas.table(rows, schemas.PICTURES)),

@@ -35,10 +35,7 @@ class Taken(NamedTuple):
 
 def take(location: str, uri: str, max_pixels: int = MAX_PIXELS, expected: str | None = None) -> Taken:
     """Read a picture; where a hash is `expected`, its file's bytes have to have that."""
-    data = read_source(location, uri)
-    sha256 = hashlib.sha256(data).hexdigest()
-    if expected is not None and sha256 != expected:
-        raise changed(uri)
+    data, sha256 = _bytes(location, uri, expected)
     picture = decoder.decode(data, uri, max_pixels=max_pixels)
     return Taken(to_tensor(picture.rgb), sha256, picture)
 
@@ -48,15 +45,20 @@ def take_mask(location: str, uri: str, max_pixels: int = MAX_PIXELS, expected: s
 
     Raises `InputError` where it chooses nothing, or everything.
     """
-    data = read_source(location, uri)
-    sha256 = hashlib.sha256(data).hexdigest()
-    if expected is not None and sha256 != expected:
-        raise changed(uri)
+    data, sha256 = _bytes(location, uri, expected)
     levels = decoder.decode(data, uri, max_pixels=max_pixels).rgb.astype(np.float32).mean(2) / 255
     try:
         return check_mask(torch.from_numpy(levels)), sha256
     except ValueError as error:
         raise InputError(f"The mask {uri} cannot be used: {error}.") from None
+
+
+def _bytes(location: str, uri: str, expected: str | None) -> tuple[bytes, str]:
+    data = read_source(location, uri)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if expected is not None and sha256 != expected:
+        raise changed(uri)
+    return data, sha256
 
 
 def holes_of(mask: Tensor, size: Size) -> tuple[Tensor, str]:

@@ -10,27 +10,25 @@ from __future__ import annotations
 
 import contextlib
 import json
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 
 import torch
 from torch import Tensor
 
 from jobs import schemas
-from jobs.artifacts import MEASURES, Row, draw, preview, preview_path, warning
+from jobs.artifacts import MEASURES, Row, draw, preview, preview_path, warning, whole_model
 from jobs.checkpoints import last_checkpoint, remove_checkpoints, write_checkpoint
-from jobs.commit import Commit, now, publish
+from jobs.circumstances import circumstances
+from jobs.commit import Commit, publish
 from jobs.privacy import scrub
 from jobs.reading import changed, holes_of, take, take_mask
 from jobs.spec import Holes, JobSpec
 from jobs.store import Store
 from jobs.text import visible
 from pgcn.masked import MaskedTrainer
-from pgcn.model import ALGORITHM, Pyramid
+from pgcn.model import Pyramid
 from pgcn.pyramid import scale_sizes
 from pgcn.restart import Place, State, place_of, restore, state_of
 from pgcn.train import DivergenceError, Progress, Trainer
@@ -254,10 +252,7 @@ def _publish(
     caution = warning(figures, observed[-1])
     log(f"drew {sum(row['kind'] == 'sample' for row in rows)} samples; {figures}; warning: {caution}")
     metrics = [{"job_id": spec.job_id, **row} for row in job.history.curves]
-    metrics += [
-        {"job_id": spec.job_id, "scale": -1, "iteration": None, "name": name, "value": value}
-        for name, value in figures.items()
-    ]
+    metrics += whole_model(spec.job_id, figures)
     result = {name: figures.get(name) for name in MEASURES} | {
         "uri": spec.uri,
         "job_id": spec.job_id,
@@ -276,13 +271,8 @@ def _publish(
         "train_s": round(job.history.train_s, 3),
         "stack": len(trainer.seeds),
         "resumes": job.history.resumes,
-        "peak_memory_mb": round(peak_memory_mb(), 1),
-        "device": device_name(conditions.device),
-        "algorithm": ALGORITHM,
-        "pgcn_version": version("pgcn"),
-        "torch_version": torch.__version__,
         "settings": spec.settings.model_dump_json(),
-        "committed_at": now(),
+        **circumstances(conditions.device),
     }
     files = {
         "samples.parquet": schemas.parquet_bytes(schemas.table(rows, schemas.SAMPLES)),
@@ -308,14 +298,3 @@ def _holes(holes: Holes, image: Tensor, max_pixels: int) -> Tensor:
     if digest != holes.digest:
         raise changed(holes.uri)
     return mask
-
-
-def peak_memory_mb() -> float:
-    """The most memory that this process has ever held."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
-
-
-def device_name(device: str) -> str:
-    """A device as results call it: "cpu", or the GPU's own name."""
-    return torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"

@@ -79,11 +79,10 @@ def find_sources(
 
 def one_source(name: str) -> Source:
     """One file or object by its name, whatever it is called; with a `problem` where it is known not to be there."""
-    return (
-        _local_source(local_path(name), local_path(name).name, local_path(name).name)
-        if is_local(name)
-        else (replace(_one_remote(name), problem=driver_problem(name)))
-    )
+    if not is_local(name):
+        return replace(_one_remote(name), problem=driver_problem(name))
+    path = local_path(name)
+    return _local_source(path, path.name, path.name)
 
 
 def _expand(

@@ -51,33 +51,33 @@ def _size_text(text: object) -> str:
     return re.sub(r"\s", "", str(text)).lower().replace("×", "x")
 
 
-class SamplePlan(BaseModel):
-    """Which samples a job draws: `count` of each of `sizes`."""
+class Frozen(BaseModel):
+    """What nobody can change, or give another field."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SamplePlan(Frozen):
+    """Which samples a job draws: `count` of each of `sizes`."""
 
     count: int = Field(4, ge=1, le=10_000)
     sizes: tuple[Annotated[str, BeforeValidator(_size_text)], ...] = ("1x1", "2x1")
 
 
-class Holes(BaseModel):
+class Holes(Frozen):
     """A mask that is left out of the loss; `digest` is the hash of its pixels, fitted to the image."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     location: str
     uri: str
     digest: str
 
 
-class JobSpec(BaseModel):
+class JobSpec(Frozen):
     """One image's training: what decides the result, and where the image is.
 
     `location` is what a worker opens and never leaves the machine's memory; `uri` is what artifacts say.
     `preset` is the name that the settings began with: a label, no part of the identity.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     job_id: str
     sha256: str
@@ -90,23 +90,19 @@ class JobSpec(BaseModel):
     holes: Holes | None = None
 
 
-class Picture(BaseModel):
+class Picture(Frozen):
     """One picture that a task is given, as `JobSpec` has its image."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     location: str
     uri: str
     sha256: str
 
 
-class PyramidAt(BaseModel):
+class PyramidAt(Frozen):
     """Where a trained pyramid is: committed by a job of a run, or (no job) kept in a folder under its own name.
 
     `location` is what a worker opens that run or folder by, or None for the run that asks; `run` is what artifacts say.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     location: str | None = None
@@ -114,10 +110,8 @@ class PyramidAt(BaseModel):
     job_id: str | None = None
 
 
-class EditSpec(BaseModel):
+class EditSpec(Frozen):
     """One task on one image's pyramid: what decides the result, and where its pictures are."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     job_id: str
     edit_id: str

@@ -66,13 +66,10 @@ class MaskedTrainer(Trainer):
     def _fill(self, finest: int) -> None:
         """Fill the hole at each scale up to `finest` from the one below: also of a trainer that was restored."""
         for at in range(self._filled + 1, finest + 1):
-            known, hole = self.observed[at - 1], hole_at(self.mask, self.sizes[at - 1])
-            made = chain(
-                known, self.frozen[at - 1], self.settings, at - 1, after=partial(_held, known=known, hole=hole)
-            )
-            self.observed[at] = put_back(
-                resize(made, self.sizes[at]), self.observed[at], hole_at(self.mask, self.sizes[at])
-            )
+            below, size = at - 1, self.sizes[at]
+            hold = partial(_held, known=self.observed[below], hole=hole_at(self.mask, self.sizes[below]))
+            made = chain(self.observed[below], self.frozen[below], self.settings, below, after=hold)
+            self.observed[at] = put_back(resize(made, size), self.observed[at], hole_at(self.mask, size))
             self._filled = at
 
 
