@@ -104,6 +104,17 @@ class Batch:
         )
         self.going_at = time.monotonic()
 
+    def struck(self, cell, strike, *arguments, at_work: int = 1) -> str:
+        """A run that is struck when so many images have restart points goes on, ends, and all is well: its output."""
+        process = self.start(*arguments)
+        self.under_way(process, at_work)
+        at = time.monotonic()
+        strike()
+        self.going_on(process)
+        output = self.ends(process)
+        self.check(cell, at)
+        return output
+
 
 @pytest.fixture
 def batch(machines, undisturbed, tmp_path):
@@ -116,24 +127,15 @@ def batch(machines, undisturbed, tmp_path):
 
 def test_a_killed_worker(batch, table):
     with table.cell("Ray: worker, SIGKILL", "mid-run") as cell:
-        process = batch.start()
-        batch.under_way(process)
-        at = time.monotonic()
-        psutil.Process(wait_for(batch.machines.machines[-1].workers)[0]).kill()
-        batch.going_on(process)
-        assert "WORKER_LOST" in batch.ends(process)
-        batch.check(cell, at)
+        output = batch.struck(cell, lambda: psutil.Process(wait_for(batch.machines.machines[-1].workers)[0]).kill())
+        assert "WORKER_LOST" in output
 
 
 def test_a_worker_that_hangs(batch, table):
     with table.cell("Ray: worker, SIGSTOP, 6 s of silence allowed", "mid-run") as cell:
-        process = batch.start("--silence-timeout", "6")
-        batch.under_way(process)
-        at = time.monotonic()
-        psutil.Process(wait_for(batch.machines.machines[-1].workers)[0]).suspend()
-        batch.going_on(process)
-        assert "TIMEOUT" in batch.ends(process)
-        batch.check(cell, at)
+        workers = batch.machines.machines[-1].workers
+        output = batch.struck(cell, lambda: psutil.Process(wait_for(workers)[0]).suspend(), "--silence-timeout", "6")
+        assert "TIMEOUT" in output
 
 
 def test_a_killed_driver(batch, table):
@@ -151,14 +153,7 @@ def test_a_killed_driver(batch, table):
 
 def test_the_only_machine_loses_its_power_and_another_joins(batch, table):
     with table.cell("Ray: the only machine, SIGKILL; another joins", "mid-run") as cell:
-        process = batch.start()
-        batch.under_way(process)
-        at = time.monotonic()
-        batch.only.kill()
-        batch.add("two")
-        batch.going_on(process)
-        batch.ends(process)
-        batch.check(cell, at)
+        batch.struck(cell, lambda: (batch.only.kill(), batch.add("two")))
         assert batch.reasons() == ["WORKER_LOST"]
         assert batch.resumes() >= 1, "it went on from a restart point"
 
@@ -167,13 +162,7 @@ def test_one_of_two_machines_loses_its_power(batch, table):
     """The other has all the work then, for as long as Ray still takes the first for alive."""
     batch.add("two")
     with table.cell("Ray: one of two machines, SIGKILL", "mid-run") as cell:
-        process = batch.start()
-        batch.under_way(process, 2)
-        at = time.monotonic()
-        batch.only.kill()
-        batch.going_on(process)
-        batch.ends(process)
-        batch.check(cell, at)
+        batch.struck(cell, batch.only.kill, at_work=2)
         assert batch.reasons() == ["WORKER_LOST"]
         assert batch.resumes() >= 1
 
@@ -182,14 +171,7 @@ def test_a_raylet_is_killed_alone(batch, table):
     """Its workers end with it, and the rest of its machine stays."""
     with table.cell("Ray: raylet, SIGKILL", "mid-run") as cell:
         batch.add("two")
-        process = batch.start()
-        batch.under_way(process, 2)
-        at = time.monotonic()
-        (raylet,) = batch.only.named("raylet")
-        psutil.Process(raylet).kill()
-        batch.going_on(process)
-        batch.ends(process)
-        batch.check(cell, at)
+        batch.struck(cell, lambda: psutil.Process(*batch.only.named("raylet")).kill(), at_work=2)
         assert batch.resumes() >= 1
 
 
@@ -226,16 +208,15 @@ def test_a_machine_is_drained_by_a_notice(batch, table):
     """As the autoscaler passes on that a spot machine will be gone, here through Ray's own command."""
     with table.cell("Ray: machine, notice through Ray's drain", "mid-run") as cell:
         batch.add("two")
-        process = batch.start()
-        batch.under_way(process, 2)
-        at = time.monotonic()
-        ray = [str(Path(sys.executable).parent / "ray"), "drain-node", "--address", batch.machines.address]
-        notice = ["--node-id", batch.only.node_id(), "--reason", "DRAIN_NODE_REASON_PREEMPTION"]
-        notice += ["--reason-message", "spot", "--deadline-remaining-seconds", "60"]
-        subprocess.run([*ray, *notice], env=os.environ | batch.machines.env, check=True, timeout=60)
-        batch.going_on(process)
-        batch.ends(process)
-        batch.check(cell, at)
+
+        def notice():
+            node = batch.only.node_id()
+            command = [str(Path(sys.executable).parent / "ray"), "drain-node", "--address", batch.machines.address]
+            command += ["--node-id", node, "--reason", "DRAIN_NODE_REASON_PREEMPTION"]
+            command += ["--reason-message", "spot", "--deadline-remaining-seconds", "60"]
+            subprocess.run(command, env=os.environ | batch.machines.env, check=True, timeout=60)
+
+        batch.struck(cell, notice, at_work=2)
         assert batch.reasons() == ["PREEMPTED"]
         assert batch.resumes() >= 1
 
