@@ -22,6 +22,10 @@ EDITS_QUERY = "SELECT edit_id, task, figure, value, nothing FROM edits ORDER BY 
 FIGURES = ("frechet_vgg22", "copy", "diversity")
 """The figures that are always shown: fidelity beside copying, which alone would win it."""
 
+IMAGE = ["image_id", "width", "height", *FIGURES, "wall_s"]
+EDIT = ["edit_id", "width", "height", "figure", "value", "nothing", "wall_s"]
+"""Columns that are read: a bucket sends no others."""
+
 SHOWN = 10
 
 Row = Mapping[str, Any]
@@ -33,8 +37,10 @@ def say_after(out: str, console: Console) -> None:
     run = store.url.rstrip("/")
     console.print(f"Gallery: {visible(run)}/gallery/index.html", highlight=False, markup=False)
     try:
-        images = _table(store, console, "results", ("image", "size", "Fréchet", "copy", "diversity", "seconds"), _image)
-        edits = _table(store, console, "edits", ("edit", "size", "figure", "value", "without", "seconds"), _edit)
+        images = _table(
+            store, console, "results", IMAGE, ("image", "size", "Fréchet", "copy", "diversity", "seconds"), _image
+        )
+        edits = _table(store, console, "edits", EDIT, ("edit", "size", "figure", "value", "without", "seconds"), _edit)
     except StoreError as error:  # the run is done all the same
         console.print(visible(str(error)), highlight=False, markup=False)
         return
@@ -51,16 +57,23 @@ def say_after(out: str, console: Console) -> None:
 
 
 def _table(
-    store: Store, console: Console, name: str, columns: Sequence[str], cells: Callable[[Row], list[str]]
+    store: Store,
+    console: Console,
+    name: str,
+    columns: list[str],
+    heads: Sequence[str],
+    cells: Callable[[Row], list[str]],
 ) -> list[Row]:
     """Print the first rows of a table, and return them."""
-    found = store.read_parquet(f"tables/{name}", lambda data: (data.count_rows(), data.head(SHOWN).to_pylist()))
+    found = store.read_parquet(
+        f"tables/{name}", lambda data: (data.count_rows(), data.head(SHOWN, columns=columns).to_pylist())
+    )
     if found is None or found[0] == 0:
         return []
     total, rows = found
     table = Table(box=None, header_style="bold")
-    for column in columns:
-        table.add_column(column, justify="left" if column in ("image", "edit", "figure") else "right")
+    for head in heads:
+        table.add_column(head, justify="left" if head in ("image", "edit", "figure") else "right")
     for row in rows:
         table.add_row(*cells(row))
     console.print(table)

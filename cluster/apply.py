@@ -19,16 +19,13 @@ from cluster.task_of import sorted_out
 from jobs.clips import encode_clip, encode_mp4
 from jobs.failures import ConfigError
 from jobs.images import encode_png, to_rgb
-from jobs.sheets import in_a_row
+from jobs.sheets import sheets_of
 from jobs.store import Store
 from jobs.task_inputs import Read, Wanted, pyramid_for, read_inputs
 from jobs.text import visible
 from pgcn.settings import make_settings
 from pgcn.tasks.task import Made, Task, find_task
 from pgcn.train import Progress as Trained
-
-SHEETS = {"sweep": "every start scale, coarsest first", "tiled": "two by two"}
-"""Pictures that are written beside the result, and what they show."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +110,7 @@ def write(task: Task[Any], made: Made, folder: Path, stem: str) -> list[Path]:
         files[f"{stem}.png"] = _png(made.result)
     else:
         files |= {f"{stem}-{index}.png": _png(one) for index, one in enumerate(made.result)}
-    for name in SHEETS:
-        if name in made.pictures:
-            files[f"{stem}-{name}.png"] = encode_png(in_a_row([to_rgb(one) for one in made.pictures[name]]))
+    files |= {f"{stem}-{name}.png": encode_png(sheet) for name, sheet in sheets_of(made)}
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -22,8 +22,8 @@ from jobs import schemas
 from jobs.ahead import ahead
 from jobs.commit import Commit, Failure, committed, read_artifact, read_commit, read_failures
 from jobs.edit_manifest import FOLDER as EDITS
-from jobs.edit_manifest import read_edits
-from jobs.manifest import read_manifest
+from jobs.edit_manifest import EditEntry, read_edits
+from jobs.manifest import Entry, read_manifest
 from jobs.store import Store
 
 SLICE = 250
@@ -31,6 +31,8 @@ SLICE = 250
 
 BUILT = "tables/built.json"
 
+
+Row = Entry | EditEntry
 
 Named = dict[str, str]
 """What a row is called where it is asked for: columns that stand in its result's stead."""
@@ -73,12 +75,7 @@ def gather(store: Store, spread: Spread = here) -> Gathered:
     found = Gathered()
     entries = sorted(read_manifest(store).values(), key=lambda entry: entry.image_id)
     edits = sorted(read_edits(store).values(), key=lambda edit: edit.edit_id)
-    asked: dict[schemas.Kind, dict[str, list[Named]]] = {schemas.TRAINING: {}, schemas.EDIT: {}}
-    for entry in entries:
-        asked[schemas.TRAINING].setdefault(entry.job_id, []).append({"image_id": entry.image_id, "uri": entry.uri})
-    for edit in edits:
-        names = {"edit_id": edit.edit_id, "image_id": edit.image_id, "uri": edit.uri}
-        asked[schemas.EDIT].setdefault(edit.job_id, []).append(names)
+    asked = {schemas.TRAINING: _by_job(entries), schemas.EDIT: _by_job(edits)}
     by_job = asked[schemas.TRAINING] | asked[schemas.EDIT]
     done = committed(store)
     failures = read_failures(store, by_job)
@@ -92,8 +89,7 @@ def gather(store: Store, spread: Spread = here) -> Gathered:
         for name, paths in part.parts.items():
             writers[name].adopt(paths, part.rows[name])
         for job in part.damaged:
-            names = by_job[job][0]
-            called = names.get("edit_id") or names["image_id"]
+            called = next(iter(_names(by_job[job][0]).values()))
             found.problems.append(f"job {job} ({called}): its commit or what it names is damaged")
             done.discard(job)
     for job, rows in by_job.items():
@@ -108,12 +104,26 @@ def gather(store: Store, spread: Spread = here) -> Gathered:
     return found
 
 
-def _slices(asked: dict[schemas.Kind, dict[str, list[Named]]], done: set[str]) -> Iterator[Slice]:
+def _by_job(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    by_job: dict[str, list[Row]] = {}
+    for row in rows:
+        by_job.setdefault(row.job_id, []).append(row)
+    return by_job
+
+
+def _names(row: Row) -> Named:
+    """What a row of a manifest calls what it asks for, its own name first."""
+    own = {"edit_id": row.edit_id} if isinstance(row, EditEntry) else {}
+    return {**own, "image_id": row.image_id, "uri": row.uri}
+
+
+def _slices(asked: dict[schemas.Kind, dict[str, list[Row]]], done: set[str]) -> Iterator[Slice]:
     number = 0
     for kind, by_job in asked.items():
         listed = [job for job in by_job if job in done]  # before any is found to be damaged
         for at in range(0, len(listed), SLICE):
-            yield Slice(number, kind, {job: by_job[job] for job in listed[at : at + SLICE]})
+            jobs = listed[at : at + SLICE]
+            yield Slice(number, kind, {job: [_names(row) for row in by_job[job]] for job in jobs})
             number += 1
 
 
@@ -210,6 +220,6 @@ def _attempt_row(failure: Failure) -> dict[str, Any]:
     }
 
 
-def _failure_rows(failure: Failure, rows: list[Named]) -> list[dict[str, Any]]:
-    row = failure.model_dump(mode="json", exclude={"wall_s"})
-    return [{**row, **names} for names in rows]
+def _failure_rows(failure: Failure, rows: list[Row]) -> list[dict[str, Any]]:
+    told = failure.model_dump(mode="json", exclude={"wall_s"})
+    return [{**told, **_names(row)} for row in rows]

@@ -19,6 +19,7 @@ from jobs.failures import ConfigError
 from jobs.identity import RUN, RunIdentity, check_same, read_identity
 from jobs.manifest import Ask, Entry, plan_source, read_manifest, unchanged
 from jobs.pyramids import pyramids_in
+from jobs.source import alone
 from jobs.sources import Source, apart, find_sources
 from jobs.spec import PyramidAt, SamplePlan
 from jobs.store import Store
@@ -184,7 +185,7 @@ def make_plan(prepared: Prepared, cluster: Cluster | None, *, retry: bool) -> Pl
     for source in prepared.sources:
         entry = prepared.known.get(source.image_id)
         unread = entry is None or not unchanged(source, entry) or (retry and entry.problem is not None)
-        (new if unread else old).append((replace(source, edits=()), None if unread else entry))
+        (new if unread else old).append((alone(source), None if unread else entry))
     found = look_at(old, ask)
     if new and cluster is not None:
         cluster.join()
@@ -195,8 +196,10 @@ def make_plan(prepared: Prepared, cluster: Cluster | None, *, retry: bool) -> Pl
     images = {source.image_id: (source, entries[source.image_id]) for source in prepared.sources}
     asked = [
         (source, edit, entry, None if retry else prepared.known_edits.get(edit.edit_id or ""))
-        for source, entry in ((replace(source, edits=()), entry) for source, entry in images.values())
-        for edit in images[source.image_id][0].edits
+        for whole, entry in images.values()
+        if whole.edits
+        for source in [alone(whole)]
+        for edit in whole.edits
     ]
     unread = not all(edit_unchanged(*item[1:]) for item in asked)
     if unread and cluster is not None:

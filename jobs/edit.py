@@ -21,7 +21,7 @@ from jobs.images import encode_png, to_rgb
 from jobs.pyramids import load
 from jobs.reading import take, take_mask
 from jobs.run import Conditions, Log, Stopped
-from jobs.sheets import in_a_row
+from jobs.sheets import sheets_of
 from jobs.spec import EditSpec, Picture
 from jobs.store import Store
 from pgcn.langevin import watched
@@ -163,10 +163,8 @@ def pictures(spec: EditSpec, attempt: str, task: Task[Any], inputs: Inputs, made
     for name, image in beside.items():
         if image is not None:
             add_picture(name, at_most(image, SIDE))
-    for name in ("sweep", "tiled"):
-        if name in made.pictures:
-            row = in_a_row([to_rgb(one) for one in made.pictures[name]])
-            add(name, encode_png(row), row.shape[1], row.shape[0])
+    for name, sheet in sheets_of(made):
+        add(name, encode_png(sheet), sheet.shape[1], sheet.shape[0])
     return rows
 
 

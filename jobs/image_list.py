@@ -69,10 +69,8 @@ def read_image_list(data: bytes, name: str, setting_names: Collection[str]) -> l
     rows, a missing `uri`, a seed that is no whole number in 0…2⁵³, an `image_id` used for two images, a column that is
     nearly a setting's name, a task that does not exist, and what belongs to a task in a row that has none.
     """
-    known = [*_OWN_COLUMNS, *setting_names]
-    columns, records = _parquet(data, name, known) if name.lower().endswith(".parquet") else _csv(data, name)
-    if "task" in columns:
-        known += [*_TASK_COLUMNS, *_option_names()]
+    columns, records = _parquet(data, name, setting_names) if name.lower().endswith(".parquet") else _csv(data, name)
+    known = _known(columns, setting_names)
     _check_columns(columns, name, known)
     used = [column for column in columns if column in known]
     rows = [_row(number, record, name, used, setting_names) for number, record in enumerate(records, start=1)]
@@ -102,13 +100,21 @@ def _even(records: Sequence[dict[str, Any]], name: str) -> Iterable[Mapping[str,
     return records
 
 
-def _parquet(data: bytes, name: str, known: Collection[str]) -> tuple[Sequence[str], Iterator[Mapping[str, Any]]]:
+def _known(columns: Sequence[str], setting_names: Collection[str]) -> list[str]:
+    """The names that mean something to us in a list with these columns."""
+    of_tasks = [*_TASK_COLUMNS, *_option_names()] if "task" in columns else []
+    return [*_OWN_COLUMNS, *setting_names, *of_tasks]
+
+
+def _parquet(
+    data: bytes, name: str, setting_names: Collection[str]
+) -> tuple[Sequence[str], Iterator[Mapping[str, Any]]]:
     try:
         file = pq.ParquetFile(io.BytesIO(data))
         columns, rows = file.schema_arrow.names, file.metadata.num_rows
         if rows <= MAX_ROWS and len(set(columns)) == len(columns):
-            more = {*_TASK_COLUMNS, *_option_names()} if "task" in columns else set()
-            used = [column for column in columns if column in {*known, *more}]
+            known = set(_known(columns, setting_names))
+            used = [column for column in columns if column in known]
             return columns, iter(file.read(columns=used).to_pylist())
     except Exception:  # hostile bytes: any exception at all can come out of them
         raise ConfigError(f"{name} is not a Parquet file that can be read: write it again.") from None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image
 
+from jobs.images import to_rgb
 from jobs.pixels import RGB
+from pgcn.tasks.task import Made
 
 GAP = 4
 
@@ -23,6 +25,13 @@ def in_a_row(pictures: Sequence[RGB], height: int | None = None) -> RGB:
         sheet.paste(one, (left, 0))
         left += one.width + GAP
     return np.asarray(sheet)
+
+
+def sheets_of(made: Made) -> Iterator[tuple[str, RGB]]:
+    """What a task shows beside its result, by name, each in a row: every start scale, coarsest first; two by two."""
+    for name in ("sweep", "tiled"):
+        if name in made.pictures:
+            yield name, in_a_row([to_rgb(one) for one in made.pictures[name]])
 
 
 def in_rows(rows: Sequence[RGB]) -> RGB:

@@ -73,6 +73,11 @@ def asked(source: Source, edit: EditSource) -> Source:
     return replace(source, holes=holes, wanted=False, edits=(edit,))
 
 
+def alone(source: Source) -> Source:
+    """The image without its edits, which may be thousands: for whoever looks at the image, or at one edit."""
+    return replace(source, edits=()) if source.edits else source
+
+
 def together(first: Source, second: Source) -> Source:
     """One image that was asked for twice: all that is asked of it."""
     return replace(first, wanted=first.wanted or second.wanted, edits=first.edits + second.edits)
