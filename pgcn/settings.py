@@ -176,8 +176,8 @@ PRESETS: dict[str, Settings] = {
     ),
     "paper": Settings(),
 }
-"""`draft`, `small` and `best` trade the published constants for what a minute of a CPU or seconds of a GPU can do; those
-of `paper` are the published ones."""
+"""`draft`, `small` and `best` trade the published constants for what a minute of a CPU or seconds of a GPU can do;
+`paper` is the published ones."""
 
 
 def make_settings(preset: str, overrides: Mapping[str, Any] | None = None) -> Settings:
