@@ -29,13 +29,14 @@ class FrechetTo:
 
 
 Statistics = tuple[Tensor, Tensor]
-"""Mean `(d,)` and covariance `(d, d)`, float64, on the CPU: a GPU takes longer for the eigenvalues of so few numbers."""
+"""Mean `(d,)` and covariance `(d, d)`, float64, on the CPU: a GPU takes longer for eigenvalues of so few numbers."""
 
 
 def root(covariance: Tensor) -> Tensor:
     """Σ^½ of a symmetric Σ `(d, d)` without negative eigenvalues."""
     values, vectors = torch.linalg.eigh(covariance)
-    return (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    found: Tensor = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    return found
 
 
 def relative_distance(a: Statistics, b: Statistics, root_b: Tensor | None = None) -> float:

@@ -36,10 +36,8 @@ def sliced_wasserstein(a: Tensor, b: Tensor) -> float:
 def _quantiles(values: Tensor) -> Tensor:
     """Values at 512 evenly spaced quantiles of each column, interpolated: `(n, k)` to `(512, k)`."""
     columns = values.T.contiguous()
-    if columns.is_cuda:
-        ordered = columns.sort(dim=1).values
-    else:  # NumPy sorts with the processor's vectors: five to seven times as fast as torch
-        ordered = torch.from_numpy(np.sort(columns.numpy(), axis=1))
+    # NumPy sorts with the processor's vectors: five times as fast as torch.
+    ordered = columns.sort(dim=1).values if columns.is_cuda else torch.from_numpy(np.sort(columns.numpy(), axis=1))
     return F.interpolate(ordered.unsqueeze(1), size=QUANTILES, mode="linear", align_corners=True).squeeze(1).T
 
 
