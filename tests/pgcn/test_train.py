@@ -17,7 +17,10 @@ from pgcn.restart import restore, state_of
 from pgcn.train import DivergenceError, Trainer
 
 PICTURE = sorted((Path(__file__).parents[2] / "examples" / "images").glob("*.*g"))[0]
-TINY = {"max_size": 20, "min_size": 12, "scales": 2, "iterations": 6, "iteration_growth": 1.5, "noise_iterations": 4}
+TINY = {
+    **{"max_size": 20, "min_size": 12, "scales": 2, "iterations": 6, "iteration_growth": 1.5, "noise_iterations": 4},
+    **{"langevin_steps": 6, "langevin_steps_init": 8, "recovery_steps": 4},
+}
 
 
 @pytest.fixture(scope="module")
