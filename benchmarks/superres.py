@@ -2,7 +2,7 @@
 
 `python -m benchmarks.superres --keep FOLDER [--preset draft]` prints a table, a row a picture. Each picture is a
 crop of a bundled photograph, at most 256 px, made smaller by bicubic reduction; a pyramid is trained on the small one
-alone. NIQE is not among the measures: its reference statistics are not part of any package that this project uses.
+alone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.matching import patch_distance
+from benchmarks.naturalness import naturalness
 from benchmarks.pictures import photograph
 from benchmarks.trained import markdown, pyramid_of_pixels
 from jobs.images import encode_png, to_rgb
@@ -72,9 +73,10 @@ NAMES = ("bicubic", "back-projection", "matching", "pgcn")
 
 
 def table(folder: Path, preset: str = "draft", sheet: Path | None = None) -> tuple[str, dict[str, float]]:
-    """Markdown with PSNR, SSIM and RMSE (levels of 255) of each way, and the mean PSNR of each."""
+    """Markdown with PSNR, SSIM, RMSE (levels of 255) and NIQE of each way, and the mean PSNR of each."""
     rows, shown = [], []
-    sums = {name: torch.zeros(3) for name in NAMES}
+    sums = {name: torch.zeros(4) for name in NAMES}
+    natural = 0.0
     for picture in PICTURES:
         truth = truth_of(picture)
         size = truth.shape[-2], truth.shape[-1]
@@ -88,20 +90,22 @@ def table(folder: Path, preset: str = "draft", sheet: Path | None = None) -> tup
         }
         cells = [picture]
         for name, x in made.items():
-            figures = psnr(x, truth), ssim(x, truth), rmse(x, truth)
+            figures = psnr(x, truth), ssim(x, truth), rmse(x, truth), naturalness(x, PICTURES[picture][0])
             sums[name] += torch.tensor(figures)
             cells.append(_cell(figures))
-        rows.append(cells)
+        of_truth = naturalness(truth, PICTURES[picture][0])
+        natural += of_truth / len(PICTURES)
+        rows.append([*cells, f"{of_truth:.1f}"])
         shown.append(in_a_row([to_rgb(x) for x in (made["bicubic"], made["pgcn"], made["matching"], truth)], 256))
     means = {name: (sums[name] / len(PICTURES)).tolist() for name in NAMES}
-    rows.append(["mean", *(_cell(mean) for mean in means.values())])
+    rows.append(["mean", *(_cell(mean) for mean in means.values()), f"{natural:.1f}"])
     if sheet:
         sheet.write_bytes(encode_png(in_rows(shown)))
-    return markdown(["picture", *NAMES], rows), {name: mean[0] for name, mean in means.items()}
+    return markdown(["picture", *NAMES, "truth"], rows), {name: mean[0] for name, mean in means.items()}
 
 
 def _cell(figures: Sequence[float]) -> str:
-    return f"{figures[0]:.2f} / {figures[1]:.3f} / {figures[2]:.1f}"
+    return f"{figures[0]:.2f} / {figures[1]:.3f} / {figures[2]:.1f} / {figures[3]:.1f}"
 
 
 def main() -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -17,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pgcn.settings import Step
+from pgcn.spectral import power_iteration
 
 ONE_DNN = torch.backends.mkldnn.is_available()
 HAS_TRITON = find_spec("triton") is not None and any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang")))
@@ -178,15 +181,9 @@ def energy_gradient(weights: Weights, precision: Precision = "float32") -> Calla
     return gradient
 
 
-def power_iteration(matrix: Tensor, u: Tensor, steps: int = 1) -> Tensor:
-    """Improve `u` `(…, rows)`, a guess of the first left singular vector of `matrix` `(…, rows, columns)`."""
-    for _ in range(steps):
-        u = F.normalize(_times(matrix, _times(matrix.mT, u)), dim=-1)
-    return u
-
-
-def _times(matrix: Tensor, vector: Tensor) -> Tensor:
-    return (matrix @ vector.unsqueeze(-1)).squeeze(-1)
+def _spectral(x: Tensor) -> ModuleType:
+    """`pgcn.spectral`, or its likeness for GPUs."""
+    return import_module("pgcn.fused_spectral" if is_fused(x) else "pgcn.spectral")
 
 
 class EnergyNet(nn.Module):
@@ -216,41 +213,27 @@ class EnergyNet(nn.Module):
 
     def update_norms(self) -> None:
         """One power iteration for each normalized layer: once an update, since chains do not move weights."""
-        with torch.no_grad():
-            for layer, kernel in enumerate(list(self.kernels)[:-1]):
-                u = self.get_buffer(f"u{layer}")
-                u.copy_(power_iteration(kernel.flatten(2), u))
+        kernels, us = self._layers()
+        _spectral(us[0]).iterate(kernels, us)
 
     def weights(self) -> Weights:
-        """Kernels divided by their largest singular value (the last one as it is), and biases; without gradients.
-
-        σ = uᵀMv with v along Mᵀu, which is |Mᵀu| (Miyato et al., 2018).
-        """
-        kernels = [kernel.detach() for kernel in self.kernels]
-        for layer, along_v in enumerate(self._along_v()):
-            kernels[layer] = kernels[layer] / along_v.norm(dim=-1).view(-1, 1, 1, 1, 1)
-        return Weights(tuple(kernels), tuple(bias.detach() for bias in self.biases))
+        """Kernels divided by their largest singular value (the last one as it is), and biases; without gradients."""
+        kernels, us = self._layers()
+        normalized = _spectral(us[0]).normalized(kernels, us)
+        return Weights((*normalized, self.kernels[-1].detach()), tuple(bias.detach() for bias in self.biases))
 
     def set_gradients(self, by_weights: Weights) -> None:
-        """Give every parameter its gradient, from that by `weights()`.
+        """Give every parameter its gradient, from that by `weights()`."""
+        kernels, us = self._layers()
+        projected = _spectral(us[0]).projected(kernels, us, by_weights.kernels[:-1])
+        gradients = [*projected, by_weights.kernels[-1], *by_weights.biases]
+        for parameter, gradient in zip([*self.kernels, *self.biases], gradients, strict=True):
+            parameter.grad = gradient.contiguous()
 
-        Of M/σ with u and v held: ∂/∂M = (G - (G·M/σ)·uvᵀ)/σ for a gradient G.
-        """
-        for layer, along_v in enumerate(self._along_v()):
-            kernel, gradient, u = self.kernels[layer].detach(), by_weights.kernels[layer], self.get_buffer(f"u{layer}")
-            sigma = along_v.norm(dim=-1).view(-1, 1, 1)
-            v = along_v.unsqueeze(1) / sigma
-            matrix = gradient.flatten(2)
-            projected = (matrix * kernel.flatten(2)).sum((1, 2), keepdim=True) / sigma
-            self.kernels[layer].grad = ((matrix - projected * u.unsqueeze(2) * v) / sigma).view_as(kernel)
-        self.kernels[-1].grad = by_weights.kernels[-1].contiguous()
-        for bias, its_gradient in zip(self.biases, by_weights.biases, strict=True):
-            bias.grad = its_gradient.contiguous()
-
-    def _along_v(self) -> list[Tensor]:
-        """Mᵀu of every normalized layer, `(B, columns)`: σ long, along its right singular vector."""
-        kernels = list(self.kernels)[:-1]
-        return [_times(k.detach().flatten(2).mT, self.get_buffer(f"u{layer}")) for layer, k in enumerate(kernels)]
+    def _layers(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The kernels of the normalized layers, and their u."""
+        kernels = [kernel.detach() for kernel in self.kernels][:-1]
+        return kernels, [self.get_buffer(f"u{layer}") for layer in range(len(kernels))]
 
     def forward(self, padded: Tensor) -> Tensor:
         """`energy` of padded images with these weights."""

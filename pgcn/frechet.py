@@ -18,29 +18,37 @@ class FrechetTo:
 
     def __init__(self, image: Tensor) -> None:
         self._image = {name: _statistics(features) for name, features in _features(image)}
+        self._roots = {name: root(covariance) for name, (_, covariance) in self._image.items()}
 
     def __call__(self, sample: Tensor) -> dict[str, float]:
         """`frechet_vgg22`, `frechet_vgg33` and `frechet_random` of a sample `(1, 3, H, W)`, of any size: 0 is equal."""
         return {
-            f"frechet_{name}": relative_distance(_statistics(features), self._image[name])
+            f"frechet_{name}": relative_distance(_statistics(features), self._image[name], self._roots[name])
             for name, features in _features(sample)
         }
 
 
 Statistics = tuple[Tensor, Tensor]
-"""Mean `(d,)` and covariance `(d, d)`, float64."""
+"""Mean `(d,)` and covariance `(d, d)`, float64, on the CPU: a GPU takes longer for eigenvalues of so few numbers."""
 
 
-def relative_distance(a: Statistics, b: Statistics) -> float:
+def root(covariance: Tensor) -> Tensor:
+    """Σ^½ of a symmetric Σ `(d, d)` without negative eigenvalues."""
+    values, vectors = torch.linalg.eigh(covariance)
+    found: Tensor = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    return found
+
+
+def relative_distance(a: Statistics, b: Statistics, root_b: Tensor | None = None) -> float:
     """d²(a, b) / tr Σ_b: squared Fréchet distance in units of the second's total variance.
 
     d² = |μ_a - μ_b|² + tr(Σ_a + Σ_b - 2(Σ_aΣ_b)^½) between Gaussians (Dowson and Landau, 1982). The last trace
     is the sum of the roots of the eigenvalues of Σ_b^½ Σ_a Σ_b^½, which is symmetric, and so stable. NaN where
-    the second has no variance: an image of one colour.
+    the second has no variance: an image of one colour. `root_b` is Σ_b^½ where that is known.
     """
     (mean_a, cov_a), (mean_b, cov_b) = a, b
-    values, vectors = torch.linalg.eigh(cov_b)
-    root_b = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    if root_b is None:
+        root_b = root(cov_b)
     cross = torch.linalg.eigvalsh(root_b @ cov_a @ root_b).clamp_min(0).sqrt().sum()
     squared = (mean_a - mean_b).square().sum() + cov_a.trace() + cov_b.trace() - 2 * cross
     return float(squared.clamp_min(0) / cov_b.trace()) if cov_b.trace() > 1e-12 else float("nan")
@@ -51,7 +59,7 @@ def _statistics(features: Tensor) -> Statistics:
     rows = features[0].flatten(1).T.double()
     mean = rows.mean(0)
     centred = rows - mean
-    return mean, centred.T @ centred / len(rows)
+    return mean.cpu(), (centred.T @ centred / len(rows)).cpu()
 
 
 def _features(image: Tensor) -> Iterable[tuple[str, Tensor]]:

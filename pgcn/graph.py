@@ -14,23 +14,23 @@ Result = TypeVar("Result")
 
 
 class Replayed(Generic[Result]):
-    """`function` of tensors, which may be None: run plainly at first, then captured once and replayed.
+    """A function of tensors, which may be None: run plainly at first, then captured once and replayed.
 
-    What it changes in place and what it returns stays where the capture left it, so every call must bring tensors of
-    the same shapes, and a result is good until the next call.
+    What it changes in place and what it returns stays where the capture left it, so every call must bring the same
+    function and tensors of the same shapes, and a result is good until the next call. The function is not kept: one
+    that belongs to what keeps this would hold the graph, gigabytes of the GPU, until Python collects its garbage.
     """
 
-    def __init__(self, function: Callable[..., Result]) -> None:
-        self._function = function
+    def __init__(self) -> None:
         self._graph: torch.cuda.CUDAGraph | None = None
         self._inputs: list[Tensor | None] | None = None
         self._result: Result
 
-    def __call__(self, *inputs: Tensor | None) -> Result:
+    def __call__(self, function: Callable[..., Result], *inputs: Tensor | None) -> Result:
         """The function's result. The first call runs it as it is, which also readies the libraries it uses."""
         if self._inputs is None:
             self._inputs = [None if x is None else x.clone() for x in inputs]
-            return self._function(*inputs)
+            return function(*inputs)
         for kept, given in zip(self._inputs, inputs, strict=True):
             if kept is not None and given is not None:
                 kept.copy_(given)
@@ -38,7 +38,7 @@ class Replayed(Generic[Result]):
             self._graph = torch.cuda.CUDAGraph()
             try:
                 with _no_collection(), torch.cuda.graph(self._graph):
-                    self._result = self._function(*self._inputs)
+                    self._result = function(*self._inputs)
             except Exception as error:
                 raise _first_reason(error) from None
         self._graph.replay()

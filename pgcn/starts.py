@@ -26,7 +26,7 @@ class Starts:
     """Starts at one scale for a stack of B images; image b draws from `generators[b]` alone.
 
     `drawn` `(P, B·3, H, W)` are there already, the first `used` of them given away; a pool is gone through again and
-    again. `on_alive` is called now and then while many are drawn.
+    again.
     """
 
     def __init__(
@@ -35,44 +35,43 @@ class Starts:
         sizes: Sequence[Size],
         settings: Settings,
         generators: Sequence[torch.Generator],
-        on_alive: Callable[[], None] = lambda: None,
     ) -> None:
         self.frozen, self.sizes, self.settings, self.generators = frozen, sizes, settings, generators
-        self.on_alive = on_alive
         self.drawn = torch.empty(0, 3 * len(generators), *sizes[len(frozen)], device=generators[0].device)
         self.used = 0
         self._graphs: dict[int, Replayed[Tensor]] = {}
 
-    def draw(self, count: int) -> Tensor:
-        """Starts of `count` chains for each image: `(count, B·3, H, W)`."""
+    def draw(self, count: int, on_alive: Callable[[], None] = lambda: None) -> Tensor:
+        """Starts of `count` chains for each image: `(count, B·3, H, W)`. `on_alive` is called while many are drawn."""
         if self.frozen and self.settings.pool_size > 0:
-            return self._from_pool(count)
+            return self._from_pool(count, on_alive)
         if self.used + count > len(self.drawn):
-            self.drawn = torch.cat([self.drawn[self.used :], self._ends(max(AHEAD, count))])
+            self.drawn = torch.cat([self.drawn[self.used :], self._ends(max(AHEAD, count), on_alive)])
             self.used = 0
         self.used += count
         return self.drawn[self.used - count : self.used]
 
-    def _from_pool(self, count: int) -> Tensor:
+    def _from_pool(self, count: int, on_alive: Callable[[], None]) -> Tensor:
         pool = self.settings.pool_size
         if not len(self.drawn):
-            self.drawn = torch.cat([self._ends(min(AHEAD, pool - at)) for at in range(0, pool, AHEAD)])
+            self.drawn = torch.cat([self._ends(min(AHEAD, pool - at), on_alive) for at in range(0, pool, AHEAD)])
         taken = [(self.used + chain) % pool for chain in range(count)]
         self.used = (self.used + count) % pool
         return torch.stack([self.drawn[at] for at in taken])
 
-    def _ends(self, count: int) -> Tensor:
+    def _ends(self, count: int, on_alive: Callable[[], None]) -> Tensor:
         """The chains of all scales below, run for `count` new starts from noise; at scale 0 the noise itself."""
         noise = torch.cat([noise_start(self.sizes[0], [g], count) for g in self.generators], dim=1)
         if not self.frozen:
             return noise
         if is_fused(noise) and self.settings.frozen_sigma() == 0:
-            return self._graphs.setdefault(count, Replayed(self._rise))(noise).clone()
-        return self._rise(noise)
+            on_alive()
+            return self._graphs.setdefault(count, Replayed())(self._rise, noise).clone()
+        return self._rise(noise, on_alive)
 
-    def _rise(self, noise: Tensor) -> Tensor:
+    def _rise(self, noise: Tensor, on_alive: Callable[[], None] = lambda: None) -> Tensor:
         x = noise
         for end in ascend(x, self.frozen, self.sizes, self.settings, normal_stack(self.generators)):
             x = end
-            self.on_alive()
+            on_alive()
         return resize(x, self.sizes[len(self.frozen)])

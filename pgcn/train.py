@@ -101,7 +101,7 @@ class Trainer:
         self.net = self.new_net()
         self.optimizer = self.new_optimizer()
         self.iteration = 0
-        self.starts = Starts(self.frozen, self.sizes, self.settings, self.generators, lambda: self.on_alive())
+        self.starts = Starts(self.frozen, self.sizes, self.settings, self.generators)
         self.recovery_start = self._recovery_start()
         self.recovered = pad(self.recovery_start)
         self.rate: float | Tensor = torch.zeros((), device=self.recovered.device) if self.recovered.is_cuda else 0.0
@@ -166,7 +166,7 @@ class Trainer:
         else:
             self.rate = rate
 
-        start = self.starts.draw(settings.chains)
+        start = self.starts.draw(settings.chains, self.on_alive)
         noise = self._noise(start, settings.sigma(self.iteration, scale))
         f, synthesized = self._step(due, noise is not None)(start, noise)
         self.iteration += 1
@@ -210,7 +210,8 @@ class Trainer:
 
         if self.positions is not None or not is_fused(self.net.kernels[0]):
             return step
-        return self._graphs.setdefault((due, noisy), Replayed(step))
+        graph = self._graphs.setdefault((due, noisy), Replayed())
+        return lambda start, noise: graph(step, start, noise)
 
     def _learn(self, start: Tensor, noise: Tensor | None, due: bool) -> tuple[Tensor, Tensor]:
         """Chains and a step of Adam. Mean f of synthesized, observed and recovered images `(n, B)`, and the first."""

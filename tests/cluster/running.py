@@ -63,10 +63,10 @@ def start(*arguments, env=None, cwd=None):
     )
 
 
-def at_start(folder, program, code):
-    """Environment for `start`, in which processes with `program` in their command line begin with a piece of Python."""
+def at_start(folder, code, *programs):
+    """Environment for `start`, in which processes with one of `programs` in their command line begin with `code`."""
     folder.mkdir()
-    begin = f"import sys\nif any({program!r} in argument for argument in sys.orig_argv):\n"
+    begin = f"import sys\nif any(each in argument for argument in sys.orig_argv for each in {programs!r}):\n"
     (folder / "sitecustomize.py").write_text(begin + indent(code, "    "))
     return {"PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))}
 

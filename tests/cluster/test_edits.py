@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from cluster.query import query
 from jobs.commit import committed, read_failures
 from jobs.store import Store
+from tests.cluster.alone import run_alone
 from tests.cluster.running import ask, options, photograph, start, wait_for, workers, write_photographs
 
 COLUMNS = ("uri", "task", "target_uri", "mask_uri", "factor", "number", "frames", "task_seed", "edit_id")
@@ -163,8 +164,8 @@ def test_another_run_takes_the_pyramids_of_this_one_and_trains_nothing(mixed, pi
     assert query(other, "SELECT * FROM results").num_rows == 0
 
 
-def test_a_mask_for_each_image_by_its_name(pictures, there, tmp_path):
-    code, output = there(
+def test_a_mask_for_each_image_by_its_name(pictures, tmp_path):
+    code, output = run_alone(
         pictures / "images",
         "--limit", 2, "--out", tmp_path / "run", "--task", "inpaint", "--mask", pictures / "masks" / "{stem}.png",
         "--truth", pictures / "images" / "{name}", *options(),
@@ -175,32 +176,32 @@ def test_a_mask_for_each_image_by_its_name(pictures, there, tmp_path):
     assert [row["mask_uri"] for row in rows] == [row["holes_uri"] for row in rows] == ["photo-00.png", "photo-01.png"]
 
 
-def test_nothing_is_trained_for_edits_that_are_refused(pictures, there, tmp_path):
+def test_nothing_is_trained_for_edits_that_are_refused(pictures, tmp_path):
     asked = ["--task", "paint", "--target", pictures / "nothing" / "{stem}.png", *options()]
-    code, output = there(pictures / "images", "--out", tmp_path / "run", *asked)
+    code, output = run_alone(pictures / "images", "--out", tmp_path / "run", *asked)
     assert code == 3, output
     assert "8 edits, nothing left to train, nothing left to make, 8 refused" in output
 
 
-def test_a_corrected_mask_takes_the_place_of_the_wrong_one(pictures, there, tmp_path):
+def test_a_corrected_mask_takes_the_place_of_the_wrong_one(pictures, tmp_path):
     run = [pictures / "images" / "photo-00.png", "--out", tmp_path / "run", "--task", "inpaint"]
-    code, output = there(*run, "--mask", pictures / "typo" / "{stem}.png", *options())
+    code, output = run_alone(*run, "--mask", pictures / "typo" / "{stem}.png", *options())
     assert code == 3, output
-    code, output = there(*run, "--mask", pictures / "masks" / "{stem}.png", *options())
+    code, output = run_alone(*run, "--mask", pictures / "masks" / "{stem}.png", *options())
     assert code == 0, output
     assert "1 images, 1 edits, 2 done, 0 failed, 0 left" in ask("status", tmp_path / "run")[1]
 
 
-def test_a_lists_name_for_an_image_leads_no_pattern_out_of_its_folder(pictures, there, tmp_path):
+def test_a_lists_name_for_an_image_leads_no_pattern_out_of_its_folder(pictures, tmp_path):
     rows = "uri,image_id\nimages/photo-00.png,../../secret\nimages/photo-01.png,.\n"
     (pictures / "names.csv").write_text(rows)
     asked = ["--task", "style", "--target", pictures / "images" / "{name}.png", *options()]
-    code, output = there(pictures / "names.csv", "--out", tmp_path / "run", *asked)
+    code, output = run_alone(pictures / "names.csv", "--out", tmp_path / "run", *asked)
     assert code == 3, output
     assert "2 edits, nothing left to train, nothing left to make, 2 refused" in output
 
 
-def test_what_fails_is_told_for_each_edit_and_costs_no_other(pictures, there, tmp_path):
+def test_what_fails_is_told_for_each_edit_and_costs_no_other(pictures, tmp_path):
     (tmp_path / "in").mkdir()
     for index in range(2):
         photograph(index).save(tmp_path / "in" / f"{index}.png")
@@ -213,7 +214,7 @@ def test_what_fails_is_told_for_each_edit_and_costs_no_other(pictures, there, tm
         {"uri": "in/bad.png", "task": "energy"},
     ]
     run = tmp_path / "run"
-    code, output = there(write_list(tmp_path, rows), "--out", run, *options())
+    code, output = run_alone(write_list(tmp_path, rows), "--out", run, *options())
     assert code == 3, output
     told = {row.get("edit_id"): row["message"] for row in json.loads(ask("failures", run, "--json")[1])}
     found = {name: told[name] for name in told if name}

@@ -299,21 +299,26 @@ def test_missing_rows_are_said(gallery, browse, tmp_path):
 
 @pytest.mark.parametrize("width", [320, 390, 1400])
 def test_no_page_scrolls_sideways(gallery, edits, browse, tmp_path, width):
-    """Measured inside a frame, since a window has a least width, by a script that the pages' policy would stop."""
+    """Measured inside frames, since a window has a least width, by a script that the pages' policy would stop."""
     pages = ["index.html", "failures.html", f"jobs/{job_of(HOSTILE[0])}.html", f"jobs/{job_of(HOSTILE[8])}.html"]
     pages += [f"{edits}/{page}.html" for page in ("task-style", f"edits/{job_of(HARM)}", f"edits/{job_of('plain')}")]
-    widths = "[document.documentElement.scrollWidth, innerWidth]"
+    widths = "[NUMBER, document.documentElement.scrollWidth, innerWidth]"
     probe = f"<script>onload = () => parent.postMessage({widths}, '*')</script>"
     for number, page in enumerate(pages):
         html = (gallery / page).read_text().replace("thumbs/", f"{gallery}/thumbs/")
-        free = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', probe, html)
+        free = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', probe.replace("NUMBER", str(number)), html)
         (tmp_path / f"{number}.html").write_text(free)
-        frame = tmp_path / f"frame-{number}.html"
-        frame.write_text(
-            "<script>onmessage = (e) => { document.documentElement.dataset.widths = e.data.join(' of ') }</script>"
-            f'<iframe src="{number}.html" width="{width}" height="900" frameborder="0"></iframe>'
-        )
-        measured = re.search(r'data-widths="(\d+) of (\d+)"', browse(str(frame)))
-        assert measured, page
-        assert int(measured[2]) == width
-        assert int(measured[1]) <= width, page
+    frames = "".join(
+        f'<iframe src="{number}.html" width="{width}" height="900" frameborder="0"></iframe>'
+        for number in range(len(pages))
+    )
+    told = (
+        "onmessage = ({data}) => { document.documentElement.dataset[`widths${data[0]}`] = data.slice(1).join(' of ') }"
+    )
+    (tmp_path / "frames.html").write_text(f"<script>{told}</script>{frames}")
+    measured = dict(re.findall(r'data-widths(\d+)="(\d+ of \d+)"', browse(str(tmp_path / "frames.html"))))
+    for number, page in enumerate(pages):
+        assert str(number) in measured, page
+        needed, given = map(int, measured[str(number)].split(" of "))
+        assert given == width
+        assert needed <= width, page

@@ -27,9 +27,9 @@ def images(tmp_path_factory):
     return write_photographs(tmp_path_factory.mktemp("machines"), COUNT)
 
 
-def begin(machines, images, run, checkpoint_seconds):
+def begin(machines, images, run, checkpoint_seconds, *more):
     """A run on these machines."""
-    command = ["run", images, "--out", run, *options(**LONG), "--checkpoint-seconds", checkpoint_seconds]
+    command = ["run", images, "--out", run, *options(**LONG), "--checkpoint-seconds", checkpoint_seconds, *more]
     return start(*command, "--ray-address", machines.address, env=machines.env)
 
 
@@ -80,16 +80,19 @@ def test_a_machine_that_joins_late_goes_on_alone_when_the_first_loses_its_power(
 
 
 def test_a_machine_that_is_taken_back_with_notice_hands_its_job_back(machines, images, tmp_path):
+    """The only one there is, as the next one joins."""
     machines.leave_only()
-    going, _ = machines.add("going"), machines.add("staying")
+    going = machines.add("going")
     run = tmp_path / "run"
-    process = begin(machines, images, run, 600)  # but for the ends of scales, restart points are written on notice
-    wait_for(lambda: len(Store(str(run)).list("previews")) >= 2, process=process)
+    # But for the ends of scales, restart points are written on notice.
+    process = begin(machines, images, run, 600, "--limit", 2)
+    wait_for(lambda: Store(str(run)).list("previews"), process=process)
     going.drain()
+    machines.add("staying")
     wait_for(going.gone, timeout=25, process=process)  # Ray gives it 30 s: it went since it had nothing left
     ends(process)
     store = Store(str(run))
-    assert len(committed(store)) == COUNT
+    assert len(committed(store)) == 2
     assert failures(store) == [("PREEMPTED", False)]
     ((scale, iteration),) = resumed_at(store)
     assert scale == 1

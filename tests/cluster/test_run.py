@@ -12,6 +12,7 @@ from cluster.query import query
 from jobs.commit import committed, read_commit, read_failures
 from jobs.manifest import read_manifest
 from jobs.store import Store
+from tests.cluster.alone import run_alone
 from tests.cluster.running import (
     TINY,
     ask,
@@ -218,11 +219,11 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_manifest_overrides_settings_and_seeds_for_its_images(there, tmp_path):
+def test_a_manifest_overrides_settings_and_seeds_for_its_images(tmp_path):
     write_photographs(tmp_path / "images", 2)
     manifest = tmp_path / "images" / "manifest.csv"
     manifest.write_text("uri,image_id,seed,iterations\nphoto-00.png,first,7,5\nphoto-01.png,second,,\n")
-    code, output = there(manifest, "--out", tmp_path / "run", *options())
+    code, output = run_alone(manifest, "--out", tmp_path / "run", *options())
     assert code == 0, output
     store = Store(str(tmp_path / "run"))
     rows = {r["image_id"]: r for r in query(store, "SELECT image_id, seed, settings FROM results").to_pylist()}
@@ -236,31 +237,31 @@ def test_a_manifest_overrides_settings_and_seeds_for_its_images(there, tmp_path)
     assert not (tmp_path / "other").exists()
 
 
-def test_a_run_inside_the_folder_of_images_does_not_take_its_own_pictures(there, tmp_path, monkeypatch):
+def test_a_run_inside_the_folder_of_images_does_not_take_its_own_pictures(tmp_path, monkeypatch):
     write_photographs(tmp_path, 1)
     monkeypatch.chdir(tmp_path)
     for words in ("1 images, 1 to train", "1 images, nothing left to train"):
-        code, output = there(".", "--out", "run", *options())
+        code, output = run_alone(".", "--out", "run", *options())
         assert code == 0, output
         assert words in output
         assert list((tmp_path / "run" / "gallery" / "thumbs").iterdir())
 
 
-def test_a_mended_image_runs_and_its_old_failure_is_gone(there, tmp_path):
+def test_a_mended_image_runs_and_its_old_failure_is_gone(tmp_path):
     images = write_photographs(tmp_path / "images", 1)
     (images / "late.png").write_bytes(b"")
-    assert there(images, "--out", tmp_path / "run", *options())[0] == 3
+    assert run_alone(images, "--out", tmp_path / "run", *options())[0] == 3
     photograph(9).save(images / "late.png")
-    code, output = there(images, "--out", tmp_path / "run", *options())
+    code, output = run_alone(images, "--out", tmp_path / "run", *options())
     assert code == 0, output
     assert "1 to train, 1 done before" in output
     assert query(Store(str(tmp_path / "run")), "SELECT * FROM failures").num_rows == 0
 
 
-def test_a_diverging_training_is_tried_twice_and_never_a_result(there, tmp_path):
+def test_a_diverging_training_is_tried_twice_and_never_a_result(tmp_path):
     images = write_photographs(tmp_path / "images", 1)
     wild = options(learning_rate=1.0, step_size=10.0, iterations=60)
-    code, output = there(images, "--out", tmp_path / "run", *wild)
+    code, output = run_alone(images, "--out", tmp_path / "run", *wild)
     assert code == 3, output
     store = Store(str(tmp_path / "run"))
     (failures,) = read_failures(store).values()
@@ -270,15 +271,15 @@ def test_a_diverging_training_is_tried_twice_and_never_a_result(there, tmp_path)
     assert code == 3
     assert "1 failed before (--retry tries them again)" in output
     assert len(read_failures(store)[failures[0].job_id]) == 2
-    code, output = there(images, "--out", tmp_path / "run", *wild, "--retry")
+    code, output = run_alone(images, "--out", tmp_path / "run", *wild, "--retry")
     assert code == 3, output
     assert len(read_failures(store)[failures[0].job_id]) == 4
 
 
-def test_a_damaged_result_is_said_and_made_again_with_retry(there, tmp_path):
+def test_a_damaged_result_is_said_and_made_again_with_retry(tmp_path):
     images = write_photographs(tmp_path / "images", 2)
     command = [images, "--out", tmp_path / "run", *options()]
-    assert there(*command)[0] == 0
+    assert run_alone(*command)[0] == 0
     samples = sorted((tmp_path / "run" / "attempts").glob("*/*/samples.parquet"))
     samples[0].write_bytes(samples[0].read_bytes()[:100])
     for path in (tmp_path / "run" / "tables").rglob("*.*"):
@@ -287,37 +288,37 @@ def test_a_damaged_result_is_said_and_made_again_with_retry(there, tmp_path):
     assert code == 3, output
     assert "--retry trains them again" in output
     assert query(Store(str(tmp_path / "run")), "SELECT * FROM results").num_rows == 1
-    code, output = there(*command, "--retry")
+    code, output = run_alone(*command, "--retry")
     assert code == 0, output
     assert "1 to train, 1 done before" in output
     assert query(Store(str(tmp_path / "run")), "SELECT * FROM results").num_rows == 2
 
 
-def test_a_bound_that_is_raised_lets_the_image_in(there, tmp_path):
+def test_a_bound_that_is_raised_lets_the_image_in(tmp_path):
     images = write_photographs(tmp_path / "images", 1)
-    code, output = there(images, "--out", tmp_path / "run", *options(), "--max-pixels", "100")
+    code, output = run_alone(images, "--out", tmp_path / "run", *options(), "--max-pixels", "100")
     assert code == 3, output
     assert "1 refused" in output
-    code, output = there(images, "--out", tmp_path / "run", *options(), "--retry")
+    code, output = run_alone(images, "--out", tmp_path / "run", *options(), "--retry")
     assert code == 0, output
 
 
-def test_equal_names_from_two_folders_are_two_images(there, tmp_path):
+def test_equal_names_from_two_folders_are_two_images(tmp_path):
     a, b = write_photographs(tmp_path / "a", 1), write_photographs(tmp_path / "b", 1)
     photograph(5).save(b / "photo-00.png")
     for images in (a, b):
-        assert there(images, "--out", tmp_path / "run", *options())[0] == 0
+        assert run_alone(images, "--out", tmp_path / "run", *options())[0] == 0
     rows = query(Store(str(tmp_path / "run")), "SELECT image_id, uri FROM results").to_pylist()
     assert {row["uri"] for row in rows} == {"a/photo-00.png", "b/photo-00.png"}
     assert len({row["image_id"] for row in rows}) == 2
 
 
 @pytest.fixture(scope="module")
-def undisturbed(ray_address, tmp_path_factory):
+def undisturbed(tmp_path_factory):
     """What a run leaves that nobody disturbs."""
     root = tmp_path_factory.mktemp("undisturbed")
-    images = write_photographs(root / "images", 3)
-    code, output = ask("run", images, "--out", root / "run", *options(**LONG), "--ray-address", ray_address)
+    images = write_photographs(root / "images", 2)
+    code, output = run_alone(images, "--out", root / "run", *options(**LONG))
     assert code == 0, output
     return images, root / "run"
 
@@ -326,48 +327,83 @@ STRUCK = [*options(**LONG), "--checkpoint-seconds", "0.2"]
 
 
 def strike(images, run, act, *more):
-    """Begin a run, `act` on it when two images have restart points and first looks; its exit code and output."""
+    """Begin a run, `act` on it when both images have restart points of this command; its exit code and output."""
+    store = Store(str(run))
+    before = set(store.list("checkpoints"))
     process = start("run", images, "--out", run, *STRUCK, *more)
-    wait_for(lambda: len(checkpoints(run)) >= 2, process=process)
-    wait_for(lambda: Store(str(run)).list("previews"), process=process)
+
+    def under_way():
+        return len({path.split("/")[1] for path in set(store.list("checkpoints")) - before}) == 2
+
+    wait_for(under_way, process=process)
     act(process)
     output, _ = process.communicate(timeout=180)
     return process.returncode, output
 
 
-def test_a_killed_worker_costs_only_the_time_since_its_last_restart_point(ray_address, undisturbed, tmp_path):
+def test_workers_that_are_killed_or_stop_answering_cost_only_the_time_since_their_last_restart_points(
+    ray_address, undisturbed, tmp_path
+):
     images, expected = undisturbed
-
-    def kill(process):
-        wait_for(workers, process=process)[0].kill()
-
-    code, output = strike(images, tmp_path / "run", kill, "--ray-address", ray_address)
-    assert code == 0, output
-    assert "WORKER_LOST" in output
     store = Store(str(tmp_path / "run"))
-    rows = query(store, "SELECT resumes FROM results WHERE resumes > 0").to_pylist()
-    assert [row["resumes"] for row in rows] == [1]
+
+    def both():
+        found = workers()
+        return found if len(found) == 2 else None
+
+    def act(process):
+        wait_for(lambda: store.list("previews"), process=process)  # a first scale is done
+        killed, hanging = wait_for(both, process=process)
+        killed.kill()
+        hanging.suspend()
+
+    code, output = strike(images, tmp_path / "run", act, "--ray-address", ray_address, "--silence-timeout", "6")
+    assert code == 0, output
+    assert "WORKER_LOST" in output and "TIMEOUT" in output
+    rows = query(store, "SELECT resumes FROM results").to_pylist()
+    assert [row["resumes"] for row in rows] == [1, 1]
     assert artifacts(tmp_path / "run") == artifacts(expected), "resumed models are the same to the bit"
-    (failures,) = read_failures(store).values()
-    assert [(f.failure, f.final) for f in failures] == [("WORKER_LOST", False)]
+    failures = [(f.failure, f.final) for found in read_failures(store).values() for f in found]
+    assert sorted(failures) == [("TIMEOUT", False), ("WORKER_LOST", False)]
 
 
-def test_a_killed_driver_is_gone_on_with_by_the_same_command(there, undisturbed, tmp_path):
+def is_finished_as_if_undisturbed(images, run, expected):
+    """By the same command, once more."""
+    code, output = run_alone(images, "--out", run, *STRUCK)
+    assert code == 0, output
+    assert artifacts(run) == artifacts(expected)
+    resumed = query(Store(str(run)), "SELECT sum(resumes) AS n FROM results").to_pylist()
+    assert resumed[0]["n"] >= 1
+
+
+def was_interrupted(run, code, output):
+    assert code == 130, output
+    assert "The same command goes on" in output
+    assert checkpoints(run)
+    assert not read_failures(Store(str(run))), "an interruption is nobody's failure"
+    state = json.loads(ask("status", run, "--json")[1])
+    assert state["state"] == "incomplete"
+
+
+def test_a_killed_driver_is_gone_on_with_by_the_same_command_which_sigterm_interrupts(
+    ray_address, undisturbed, tmp_path
+):
+    """The first has a local Ray; the second joins one, where its workers hand their jobs back."""
     images, expected = undisturbed
+    run = tmp_path / "run"
 
     def kill(process):
-        state = json.loads(ask("status", tmp_path / "run", "--json")[1])
-        assert (state["state"], state["images"], state["progress"]["images"]) == ("running", 3, 3)
+        state = json.loads(ask("status", run, "--json")[1])
+        assert (state["state"], state["images"], state["progress"]["images"]) == ("running", 2, 2)
+        its = workers()
         process.kill()
+        assert not psutil.wait_procs(its, timeout=60)[1], "its Ray ends with it, and no worker goes on alone"
 
-    code, _ = strike(images, tmp_path / "run", kill)
+    code, _ = strike(images, run, kill)
     assert code == -signal.SIGKILL
-    assert ask("status", tmp_path / "run")[0] == 0
-    code, output = there(images, "--out", tmp_path / "run", *STRUCK)
-    assert code == 0, output
-    assert artifacts(tmp_path / "run") == artifacts(expected)
-    resumed = query(Store(str(tmp_path / "run")), "SELECT sum(resumes) AS n FROM results").to_pylist()
-    assert resumed[0]["n"] >= 1
+    assert ask("status", run)[0] == 0
+    was_interrupted(run, *strike(images, run, lambda process: process.terminate(), "--ray-address", ray_address))
+    is_finished_as_if_undisturbed(images, run, expected)
 
 
 def ctrl_c(process):
@@ -377,51 +413,24 @@ def ctrl_c(process):
     process.send_signal(signal.SIGINT)
 
 
-@pytest.mark.parametrize("at", ["local Ray, Ctrl-C", "joined Ray, SIGTERM"])
-def test_an_interrupted_run_hands_its_jobs_back_and_is_finished_by_the_same_command(
-    there, ray_address, undisturbed, tmp_path, at
-):
+def test_a_run_interrupted_by_ctrl_c_hands_its_jobs_back_and_is_finished_by_the_same_command(undisturbed, tmp_path):
     images, expected = undisturbed
-    if at == "local Ray, Ctrl-C":
-        code, output = strike(images, tmp_path / "run", ctrl_c)
-    else:
-        code, output = strike(images, tmp_path / "run", lambda p: p.terminate(), "--ray-address", ray_address)
-    assert code == 130, output
-    assert "The same command goes on" in output
-    assert checkpoints(tmp_path / "run")
-    assert not read_failures(Store(str(tmp_path / "run"))), "an interruption is nobody's failure"
-    state = json.loads(ask("status", tmp_path / "run", "--json")[1])
-    assert state["state"] == "incomplete"
-    code, output = there(images, "--out", tmp_path / "run", *STRUCK)
-    assert code == 0, output
-    assert artifacts(tmp_path / "run") == artifacts(expected)
+    was_interrupted(tmp_path / "run", *strike(images, tmp_path / "run", ctrl_c))
+    is_finished_as_if_undisturbed(images, tmp_path / "run", expected)
 
 
-def test_a_worker_that_stops_answering_is_replaced(ray_address, undisturbed, tmp_path):
-    images, expected = undisturbed
-
-    def suspend(process):
-        wait_for(workers, process=process)[0].suspend()
-
-    more = ("--ray-address", ray_address, "--silence-timeout", "6")
-    code, output = strike(images, tmp_path / "run", suspend, *more)
-    assert code == 0, output
-    assert "TIMEOUT" in output
-    assert artifacts(tmp_path / "run") == artifacts(expected)
-
-
-def test_the_same_bug_on_every_image_stops_the_run(there, tmp_path):
+def test_the_same_bug_on_every_image_stops_the_run(tmp_path):
     """The bug is planted in worker processes alone, as a fault of this code would be."""
     bug = "import jobs.run\ndef broken(*a, **k):\n    raise RuntimeError('planted')\njobs.run.draw = broken\n"
-    buggy = at_start(tmp_path / "plant", "default_worker", bug)
-    images = write_photographs(tmp_path / "images", 6)
+    buggy = at_start(tmp_path / "plant", bug, "default_worker")
+    images = write_photographs(tmp_path / "images", 5)
     code, output = pgcn("run", images, "--out", tmp_path / "run", *options(), env=buggy)
     assert code == 4, output
     assert "same reason: RuntimeError: planted" in output
     store = Store(str(tmp_path / "run"))
     assert not committed(store)
-    assert len(read_failures(store)) < 6
-    code, output = there(images, "--out", tmp_path / "run", *options(), "--retry")
+    assert len(read_failures(store)) < 5
+    code, output = run_alone(images, "--out", tmp_path / "run", *options(), "--retry")
     assert code == 0, output
 
 

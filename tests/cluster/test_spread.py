@@ -52,8 +52,9 @@ def run(made, tmp_path, monkeypatch):
     return Store(str(shutil.copytree(made, tmp_path / "copy" / "run")))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ray_here(ray_address):
+    """For all of this module: the tasks of one test find the processes of the last."""
     cluster = Cluster(ray_address)
     cluster.join()
     yield

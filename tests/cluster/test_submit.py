@@ -19,11 +19,11 @@ from jobs.commit import committed, read_failures
 from jobs.failures import ConfigError
 from jobs.store import Store
 from tests.cluster.machines import ROOT, ray_cluster
-from tests.cluster.running import ask, checkpoints, options, pgcn, photograph, png_bytes, wait_for
+from tests.cluster.running import ask, at_start, checkpoints, options, pgcn, photograph, png_bytes, start, wait_for
 from tests.servers import SECRET
 
-LONG = {"iterations": 160, "langevin_steps": 10, "langevin_steps_init": 10}
-"""Longer than `pgcn cancel` takes to start."""
+LONG = {"iterations": 80, "langevin_steps": 10, "langevin_steps_init": 10}
+"""Some seconds an image."""
 
 
 @pytest.fixture(scope="module")
@@ -93,17 +93,41 @@ def test_a_run_sent_with_its_wheel_is_followed_to_its_end_and_read_from_its_buck
     assert SECRET not in json.dumps(cluster.jobs()) + logs(cluster, job_of(output))
 
 
-def test_a_cancelled_run_is_gone_on_with_also_by_hand(cluster, moto, images):
+class Ready:
+    """A `pgcn` command that has started, with all it will import, and waits for its turn: its answer comes at once."""
+
+    def __init__(self, folder, *arguments, env):
+        self._turn = folder / "turn"
+        wait = f"""
+import pathlib, time
+import cluster.cli, cluster.cancel, cluster.submit, ray.dashboard.modules.job.sdk
+while not pathlib.Path({str(self._turn)!r}).exists():
+    time.sleep(0.02)
+"""
+        self._process = start(*arguments, env={**env, **at_start(folder, wait, "/bin/pgcn")})
+
+    def ends(self):
+        """Let it go on; its exit code and output."""
+        self._turn.touch()
+        output, _ = self._process.communicate(timeout=200)
+        return self._process.returncode, output
+
+
+def test_a_cancelled_run_is_gone_on_with_also_by_hand(cluster, moto, images, tmp_path):
     run = moto.url
     arguments = [images, "--out", run, *options(**LONG), "--checkpoint-seconds", "0.5"]
-    code, output = pgcn("submit", *arguments, "--address", cluster.dashboard, env=cluster.env)
+    submitting = ["submit", *arguments, "--address", cluster.dashboard]
+    cancelling = ["cancel", run, "--address", cluster.dashboard]
+    code, output = pgcn(*submitting, env=cluster.env)
     assert code == 0, output
     job = job_of(output)
-    code, again = pgcn("submit", *arguments, "--address", cluster.dashboard, env=cluster.env)
-    assert code == 0, again
-    assert f"going on already, as job {job}" in again
+    again = Ready(tmp_path / "again", *submitting, env=cluster.env)
+    cancel = Ready(tmp_path / "cancel", *cancelling, env=cluster.env)
+    code, said = again.ends()
+    assert code == 0, said
+    assert f"going on already, as job {job}" in said
     wait_for(lambda: len(checkpoints(run)) == 2, timeout=200)
-    code, said = pgcn("cancel", run, "--address", cluster.dashboard, env=cluster.env)
+    code, said = cancel.ends()
     assert code == 0, said
     assert job in said
     assert cluster.jobs(job)["status"] == "STOPPED"
@@ -111,8 +135,8 @@ def test_a_cancelled_run_is_gone_on_with_also_by_hand(cluster, moto, images):
     assert "Interrupted" in logs(cluster, job), "it was not killed"
     assert not committed(Store(run))
     assert [str(f.failure) for found in read_failures(Store(run)).values() for f in found] == ["INPUT"]
-    assert pgcn("cancel", run, "--address", cluster.dashboard, env=cluster.env)[0] == 2
 
+    no_job = Ready(tmp_path / "no job", *cancelling, env=cluster.env)
     ray = [str(Path(sys.executable).parent / "ray"), "job", "submit", "--address", cluster.dashboard, "--"]
     by_hand = subprocess.run(
         [*ray, "pgcn", "run", *arguments],
@@ -125,22 +149,26 @@ def test_a_cancelled_run_is_gone_on_with_also_by_hand(cluster, moto, images):
     resumes = query(Store(run), "SELECT resumes FROM results").to_pylist()
     assert [row["resumes"] for row in resumes] == [1, 1]
     assert not checkpoints(run)
+    assert no_job.ends()[0] == 2
 
 
 def test_trouble_with_the_cluster_is_said_and_nothing_is_sent(cluster, moto, images, tmp_path):
     arguments = [*options(), "--address", cluster.dashboard]
     before = sent(cluster)
-    code, output = pgcn("submit", images, "--out", "s3://no-such-bucket/run", *arguments, env=cluster.env)
-    assert code == 2, output
+    token = tmp_path / "token"
+    token.write_text("0" * 64)
+    nowhere = start("submit", images, "--out", "s3://no-such-bucket/run", *arguments, env=cluster.env)
+    wrong = start(
+        "submit", images, "--out", moto.url, *arguments, env=cluster.env | {"RAY_AUTH_TOKEN_PATH": str(token)}
+    )
+    output, _ = nowhere.communicate(timeout=200)
+    assert nowhere.returncode == 2, output
     assert "no-such-bucket" in output
     assert "Traceback" not in output
-    assert sent(cluster) == before
-    wrong = tmp_path / "token"
-    wrong.write_text("0" * 64)
-    token = {**cluster.env, "RAY_AUTH_TOKEN_PATH": str(wrong)}
-    code, output = pgcn("submit", images, "--out", moto.url, *arguments, env=token)
-    assert code == 2, output
+    output, _ = wrong.communicate(timeout=200)
+    assert wrong.returncode == 2, output
     assert "asks for its token" in output
+    assert sent(cluster) == before
 
 
 def request(images, out="s3://bucket/run", pairs=(), **given):

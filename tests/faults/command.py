@@ -58,12 +58,12 @@ def run(
         without_ray(monkeypatch, workers, strike)
         if strike and not workers:
             plant(strike, monkeypatch)
-        with _one_thread():
+        with one_thread():
             return ask("run", images, "--out", out, *options(**size), "--checkpoint-seconds", "0.1", *more)
 
 
 @contextmanager
-def _one_thread():
+def one_thread():
     """As a worker has it: another number of threads gives other bits."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -106,7 +106,7 @@ def _child(log: Path, images, out, more, strike, env) -> None:
     sys.exit(code)
 
 
-def without_ray(monkeypatch: pytest.MonkeyPatch, workers: int, strike: Strike | None) -> None:
+def without_ray(monkeypatch: pytest.MonkeyPatch, workers: int = 0, strike: Strike | None = None) -> None:
     """Let `cluster.launch` do without a cluster."""
     plan = cluster.launch.make_plan
     monkeypatch.setattr(cluster.launch, "make_plan", lambda prepared, _, retry: plan(prepared, None, retry=retry))

@@ -287,4 +287,4 @@ import ray
 join = ray.init
 ray.init = lambda **options: join(**options, _temp_dir={str(machine.folder)!r})
 """
-    return at_start(folder, "/bin/pgcn", choose)
+    return at_start(folder, choose, "/bin/pgcn")

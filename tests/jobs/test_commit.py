@@ -2,12 +2,24 @@
 
 import hashlib
 import json
+import time
 
 import pytest
 import torch
 
 from jobs.checkpoints import last_checkpoint, remove_checkpoints, write_checkpoint
-from jobs.commit import Failure, committed, publish, read_artifact, read_commit, read_failures, write_failure
+from jobs.commit import (
+    Failure,
+    committed,
+    final_failures,
+    new_attempt,
+    now,
+    publish,
+    read_artifact,
+    read_commit,
+    read_failures,
+    write_failure,
+)
 from jobs.failures import FailureClass
 from jobs.store import Store
 
@@ -30,6 +42,20 @@ def test_a_commit_names_every_artifact_with_its_size_and_hash(store):
         hashlib.sha256(b"hello").hexdigest(),
     )
     assert read_artifact(store, log) == b"hello"
+
+
+def test_attempts_of_one_second_keep_their_order(store):
+    """Where a training ends at once, the last of its failures is the final one all the same."""
+    attempts = []
+    for final in (False, False, False, False, True):
+        attempts.append(new_attempt())
+        failure = Failure(
+            job_id=JOB, attempt=attempts[-1], failure=FailureClass.NUMERIC, final=final, message="", failed_at=now()
+        )
+        write_failure(store, failure)
+        time.sleep(0.002)
+    assert [each.attempt for each in read_failures(store)[JOB]] == attempts
+    assert final_failures(read_failures(store)).keys() == {JOB}
 
 
 def test_of_two_attempts_the_first_commit_stands(store):

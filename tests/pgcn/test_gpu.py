@@ -33,3 +33,15 @@ def test_trains_samples_and_resumes_on_a_gpu():
 def test_a_sample_on_a_gpu_is_that_of_the_cpu():
     pyramid = pgcn.fit(IMAGE, settings=SETTINGS)
     torch.testing.assert_close(pyramid.to("cuda").sample(2, seed=3).cpu(), pyramid.sample(2, seed=3), atol=0.02, rtol=0)
+
+
+def test_what_a_training_held_is_free_after_it():
+    """Graphs keep their memory for as long as they live; a worker trains thousands of images."""
+    trainer = pgcn.Trainer([IMAGE], SETTINGS, [1], "cuda")
+    for _ in trainer.updates():
+        pass
+    before = torch.cuda.memory_allocated()
+    del trainer
+    assert torch.cuda.memory_allocated() < before
+    torch.cuda.empty_cache()
+    assert torch.cuda.memory_reserved() < 64 * 2**20

@@ -8,7 +8,10 @@ from pgcn.energy import EnergyNet, energy, energy_gradient, pad
 from pgcn.restart import restore, state_of
 from pgcn.train import Trainer
 
-TINY = {"max_size": 20, "min_size": 12, "scales": 2, "iterations": 6, "iteration_growth": 1.5, "noise_iterations": 4}
+TINY = {
+    **{"max_size": 20, "min_size": 12, "scales": 2, "iterations": 6, "iteration_growth": 1.5, "noise_iterations": 4},
+    **{"langevin_steps": 3, "langevin_steps_init": 4, "recovery_steps": 2},
+}
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Training on real pictures, small: it learns, it stops where it fails, and it goes on to the bit."""
 
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,10 @@ from pgcn.restart import restore, state_of
 from pgcn.train import DivergenceError, Trainer
 
 PICTURE = sorted((Path(__file__).parents[2] / "examples" / "images").glob("*.*g"))[0]
-TINY = {"max_size": 20, "min_size": 12, "scales": 2, "iterations": 6, "iteration_growth": 1.5, "noise_iterations": 4}
+TINY = {
+    **{"max_size": 20, "min_size": 12, "scales": 2, "iterations": 6, "iteration_growth": 1.5, "noise_iterations": 4},
+    **{"langevin_steps": 6, "langevin_steps_init": 8, "recovery_steps": 4},
+}
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +147,18 @@ def test_resizes_never_upsample(photograph):
     trainer = Trainer([photograph], pgcn.make_settings("draft", {"max_size": 999}), [0])
     assert trainer.sizes[-1] == (28, 36)
     assert torch.equal(trainer.observed[-1], resize(photograph, (28, 36)))
+
+
+def test_a_trainer_is_gone_when_nobody_needs_it():
+    """On a GPU it holds graphs and their memory, which Python's collector does not see."""
+    image = torch.rand(1, 3, 16, 16) * 2 - 1
+    trainer = pgcn.Trainer([image], pgcn.make_settings("draft", {"scales": 2, "iterations": 2}), [0])
+    for _ in trainer.updates():
+        pass
+    seen = weakref.ref(trainer)
+    gc.disable()
+    try:
+        del trainer
+        assert seen() is None
+    finally:
+        gc.enable()
