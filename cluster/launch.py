@@ -14,10 +14,11 @@ from cluster.driver import Driver
 from cluster.finish import finish
 from cluster.fleet import Fleet
 from cluster.plan import record_refusals
-from cluster.progress import Tracker
+from cluster.progress import KEEP_EVERY_S, Tracker
 from cluster.queue import Queue
 from cluster.request import Prepared, Request, make_plan, prepare
 from cluster.spread import where_it_pays
+from cluster.status import under_way
 from cluster.stopping import StopSignal
 from jobs.commit import committed
 from jobs.edit_manifest import add_edits
@@ -72,6 +73,9 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
     jobs = list(plan.jobs.values())
     tracker = Tracker(store, display_for(console), jobs, len(plan.done), len(plan.failed) + len(plan.refused))
     queue = Queue(jobs)
+    if jobs and under_way(store, 2 * KEEP_EVERY_S):
+        console.print("Another command was at work here a moment ago: this one begins elsewhere.", highlight=False)
+        queue.go_elsewhere()
     trouble = _train(prepared, request, queue, tracker, stop) if jobs else None
     tracker.end()
     done, failed, left = tracker.counts
