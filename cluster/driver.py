@@ -130,6 +130,7 @@ class Driver:
             jobs = member.lease.jobs
             for job, outcome in zip(jobs, self._fleet.give_up(member, FailureClass.TIMEOUT, reason), strict=True):
                 self._settle(job, outcome)
+        self._fleet.show_demand({need: self._queue.waiting(need) for need in self._queue.needs(time.monotonic())})
         leases = [member.lease for member in self._fleet.members if member.lease]
         self._look_for_standstill(waits=not leases and len(self._queue) > 0)
         self._tracker.tick(leases, self._queue)

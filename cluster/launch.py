@@ -76,7 +76,7 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
     if jobs and under_way(store, 2 * KEEP_EVERY_S):
         console.print("Another command was at work here a moment ago: this one begins elsewhere.", highlight=False)
         queue.go_elsewhere()
-    trouble = _train(prepared, request, queue, tracker, stop) if jobs else None
+    trouble = _train(prepared, request, cluster, queue, tracker, stop) if jobs else None
     tracker.end()
     done, failed, left = tracker.counts
     counts = f"{done} done, {failed} failed, {left} left. The same command goes on."
@@ -108,10 +108,13 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
     return Exit.SOME_FAILED if failed or damaged else Exit.DONE
 
 
-def _train(prepared: Prepared, request: Request, queue: Queue, tracker: Tracker, stop: StopSignal) -> str | None:
+def _train(
+    prepared: Prepared, request: Request, cluster: Cluster, queue: Queue, tracker: Tracker, stop: StopSignal
+) -> str | None:
     """Drive the queue; returns a sentence where the storage or the cluster does not let us."""
     conditions = Conditions(prepared.device, request.checkpoint_seconds, request.max_pixels)
-    fleet = Fleet(prepared.store, conditions, jobs_per_worker=request.jobs_per_worker)
+    grows = cluster.address is not None
+    fleet = Fleet(prepared.store, conditions, jobs_per_worker=request.jobs_per_worker, grows=grows)
     try:
         with stop.listening():
             Driver(queue, fleet, prepared.store, tracker, request.limits, request.stack).drive(stop)

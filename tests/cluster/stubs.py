@@ -41,6 +41,14 @@ class Stub:
         """It is soon done."""
 
 
+class Slow(Stub):
+    """Takes as long over a job as a machine does to start."""
+
+    def train(self, specs, attempts):
+        time.sleep(3)
+        return super().train(specs, attempts)
+
+
 class Committer(Stub):
     """Looks for a commit as a worker does, and leaves one."""
 
