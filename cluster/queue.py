@@ -27,7 +27,7 @@ DOUBLED_FROM = 4 * 1024**3
 """Bytes of memory that a job which ran out of them is taken to have had, where nothing was asked for."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Job:
     """One job and its story in this run. `work` is in operations, for shares and estimates.
 
