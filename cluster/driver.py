@@ -36,6 +36,7 @@ class Driver:
         self._tracker = tracker
         self._limits = limits
         self._working_at = self._looked_at = 0.0
+        self._made_way_at = -math.inf
 
     def drive(self, stop: StopSignal) -> None:
         """Until every job is committed or failed, the queue is stopped, or `stop` is set.
@@ -85,6 +86,8 @@ class Driver:
         if outcome.state == "committed":
             self._queue.succeeded(job)
             self._tracker.committed(job, outcome)
+            if outcome.anothers:
+                self._make_way()
         elif outcome.state == "stopped":
             self._queue.put_back(job)
             self._tracker.returned(job)
@@ -127,6 +130,7 @@ class Driver:
             jobs = member.lease.jobs
             for job, outcome in zip(jobs, self._fleet.give_up(member, FailureClass.TIMEOUT, reason), strict=True):
                 self._settle(job, outcome)
+        self._fleet.show_demand({need: self._queue.waiting(need) for need in self._queue.needs(time.monotonic())})
         leases = [member.lease for member in self._fleet.members if member.lease]
         self._look_for_standstill(waits=not leases and len(self._queue) > 0)
         self._tracker.tick(leases, self._queue)
@@ -146,6 +150,14 @@ class Driver:
                 f"No worker could start within {self._limits.startup_s:.0f} s. The cluster has no room for one job's "
                 f"needs, or cannot start workers."
             )
+
+    def _make_way(self) -> None:
+        """Another driver does what comes next in our order: leave out what it has done, and go on elsewhere."""
+        moment = time.monotonic()
+        if moment - self._made_way_at > OTHERS_S:  # a listing has a request for each thousand jobs
+            self._made_way_at = moment
+            self._take_out_what_others_did()
+        self._queue.go_elsewhere()
 
     def _take_out_what_others_did(self) -> None:
         """Another driver on this run may hold the whole cluster: what it commits need not wait for a worker of ours."""

@@ -7,13 +7,14 @@ only once it lives: one that Ray has no room for, or promised room on a machine 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster.demand import Demand
 from cluster.lease import Lease, Member, lost, no_start, taken_back
 from cluster.machines import Machines, machines_now
 from cluster.queue import BREAKER, Job, Need
@@ -23,6 +24,9 @@ from jobs.failures import FailureClass
 from jobs.run import Conditions
 from jobs.store import Store
 
+AHEAD = 8
+"""Workers that a cluster which may grow is asked for beyond those it has; more once it has more, so that it doubles."""
+
 ANSWER_S = 60.0
 """Seconds for an answer that Ray says is there: it may have been on a machine that is gone."""
 
@@ -30,8 +34,10 @@ ANSWER_S = 60.0
 class Fleet:
     """Starts, watches, recycles and ends workers."""
 
-    def __init__(self, store: Store, conditions: Conditions, *, jobs_per_worker: int) -> None:
+    def __init__(self, store: Store, conditions: Conditions, *, jobs_per_worker: int, grows: bool = False) -> None:
+        """`grows`: the cluster may start machines for what waits."""
         self._arguments = (store, conditions)
+        self._demand = Demand() if grows else None
         self._jobs_per_worker = jobs_per_worker
         self._machines: Machines | None = None
         self._failed_starts = 0
@@ -49,12 +55,24 @@ class Fleet:
     def grow(self, need: Need, waiting: int) -> None:
         """Start workers of one need for jobs that wait, while the cluster has room.
 
-        The first is started without room, too: a cluster that grows has to see that somebody waits.
+        The first is started without room, too: a cluster without machines has to see that somebody waits.
         """
-        starting = sum(member.need == need and member.coming is not None for member in self.members)
-        while starting < waiting and (not self.members or self._room(need)):
+        for _ in range(waiting - self._starting(need)):
+            if self.members and not self._room(need):
+                return
             self._start(need)
-            starting += 1
+
+    def show_demand(self, waiting: Mapping[Need, int]) -> None:
+        """Let a cluster that may grow see that jobs wait for workers that it has no room for: some of them at a time.
+
+        Only for workers that some machine could hold: of tasks that none can, Ray warns the user.
+        """
+        if self._demand is None:
+            return
+        at_most = max(AHEAD, len(self.members))
+        counts = {need: min(at_most, jobs - self._starting(need)) for need, jobs in waiting.items()}
+        wanted = {need: count for need, count in counts.items() if count > 0 and self._seen.holds(need)}
+        self._demand.show(wanted, {need: self._options(need) for need in wanted})
 
     def release(self, wanted: Collection[Need]) -> None:
         """End workers without a job of needs that no job waits for: others wait for their room."""
@@ -74,13 +92,20 @@ class Fleet:
         alike = sum(member.need == need for member in self.members)
         return alike < self._seen.holds(need) and self._seen.hold([need, *(member.need for member in self.members)])
 
-    def _start(self, need: Need) -> Member:
+    def _starting(self, need: Need) -> int:
+        return sum(member.need == need and member.coming is not None for member in self.members)
+
+    def _options(self, need: Need) -> dict[str, Any]:
+        """What a worker of this need holds, in Ray's words."""
         options: dict[str, Any] = {"num_cpus": need.cpus, "num_gpus": need.gpus}
         if need.memory:
             options["memory"] = self._seen.memory(need)
+        return options
+
+    def _start(self, need: Need) -> Member:
         actor = (
             ray.remote(concurrency_groups={"watch": 1})(Worker)
-            .options(max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD", **options)
+            .options(max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD", **self._options(need))
             .remote(*self._arguments, max(1, int(need.cpus)), need.gpus)
         )
         member = Member(actor, need, coming=actor.pulse.remote())
@@ -195,7 +220,9 @@ class Fleet:
         return [Outcome(attempt, "failed", wall_s, "", failure, reason) for attempt in member.lease.attempts]
 
     def stop_all(self) -> None:
-        """Ask every busy worker to write its restart points and hand its jobs back."""
+        """Ask every busy worker to write its restart points and hand its jobs back, and the cluster for no more."""
+        if self._demand is not None:
+            self._demand.withdraw()
         for member in self.members:
             if member.lease:
                 member.actor.stop.remote()

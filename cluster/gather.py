@@ -81,8 +81,8 @@ def gather(store: Store, spread: Spread = here) -> Gathered:
     failures = read_failures(store, by_job)
     writers = {name: PartWriter(store, name) for name in schemas.TABLES}
 
-    writers["manifest"].add_rows(vars(entry) for entry in entries)
-    writers["manifest_edits"].add_rows(vars(edit) for edit in edits)
+    writers["manifest"].add_entries(entries)
+    writers["manifest_edits"].add_entries(edits)
     for part in spread(partial(gather_slice, store), _slices(asked, done)):
         writers[part.kind.results].add(part.results)
         writers["attempts"].add(part.attempts)

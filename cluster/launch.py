@@ -14,10 +14,11 @@ from cluster.driver import Driver
 from cluster.finish import finish
 from cluster.fleet import Fleet
 from cluster.plan import record_refusals
-from cluster.progress import Tracker
+from cluster.progress import KEEP_EVERY_S, Tracker
 from cluster.queue import Queue
-from cluster.request import Prepared, Request, make_plan, prepare
+from cluster.request import Request, make_plan, prepare
 from cluster.spread import where_it_pays
+from cluster.status import under_way
 from cluster.stopping import StopSignal
 from jobs.commit import committed
 from jobs.edit_manifest import add_edits
@@ -25,6 +26,7 @@ from jobs.failures import StoreError
 from jobs.identity import open_run
 from jobs.manifest import add_to_manifest
 from jobs.run import Conditions
+from jobs.store import Store
 from jobs.text import visible
 
 
@@ -72,7 +74,13 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
     jobs = list(plan.jobs.values())
     tracker = Tracker(store, display_for(console), jobs, len(plan.done), len(plan.failed) + len(plan.refused))
     queue = Queue(jobs)
-    trouble = _train(prepared, request, queue, tracker, stop) if jobs else None
+    if jobs and under_way(store, 2 * KEEP_EVERY_S):
+        console.print("Another command was at work here a moment ago: this one begins elsewhere.", highlight=False)
+        queue.go_elsewhere()
+    device = prepared.device
+    del prepared, plan, jobs  # a kilobyte an image, which nobody needs any more
+    grows = cluster.address is not None
+    trouble = _train(store, device, request, queue, tracker, stop, grows=grows) if len(queue) else None
     tracker.end()
     done, failed, left = tracker.counts
     counts = f"{done} done, {failed} failed, {left} left. The same command goes on."
@@ -81,7 +89,6 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
         console.print(f"Interrupted: {counts}", highlight=False)
         return Exit.INTERRUPTED
     damaged: list[str] = []
-    del prepared, plan, jobs  # tables and gallery read anew what they need of it
     try:
         if trouble is None and tracker.committed_jobs - committed(store):
             trouble = f"Workers are done, but {store.url} has nothing of it: use a bucket, or a folder that all share."
@@ -104,13 +111,15 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
     return Exit.SOME_FAILED if failed or damaged else Exit.DONE
 
 
-def _train(prepared: Prepared, request: Request, queue: Queue, tracker: Tracker, stop: StopSignal) -> str | None:
+def _train(
+    store: Store, device: str, request: Request, queue: Queue, tracker: Tracker, stop: StopSignal, *, grows: bool
+) -> str | None:
     """Drive the queue; returns a sentence where the storage or the cluster does not let us."""
-    conditions = Conditions(prepared.device, request.checkpoint_seconds, request.max_pixels)
-    fleet = Fleet(prepared.store, conditions, jobs_per_worker=request.jobs_per_worker)
+    conditions = Conditions(device, request.checkpoint_seconds, request.max_pixels)
+    fleet = Fleet(store, conditions, jobs_per_worker=request.jobs_per_worker, grows=grows)
     try:
         with stop.listening():
-            Driver(queue, fleet, prepared.store, tracker, request.limits, request.stack).drive(stop)
+            Driver(queue, fleet, store, tracker, request.limits, request.stack).drive(stop)
     except StoreError as error:
         return str(error)
     except (RayError, ConnectionError) as error:

@@ -50,6 +50,12 @@ class PartWriter:
             if len(self._rows) >= ROWS_TOGETHER:
                 self._make_table()
 
+    def add_entries(self, entries: Iterable[object]) -> None:
+        """Add rows given as objects, by as many as make a table worth having."""
+        entries = iter(entries)
+        while more := list(islice(entries, ROWS_TOGETHER)):
+            self.add(schemas.table_of(more, self._schema))
+
     def adopt(self, paths: Iterable[str], rows: int) -> None:
         """Count parts that were written elsewhere."""
         self.written += paths

@@ -197,7 +197,8 @@ def sort_out(
                 # The same seed and step would diverge in the same way.
                 spec = reseeded(spec) if failure.failure is FailureClass.NUMERIC else spec
             work, shape = _work_and_shape(spec.settings, tuple(trained_sizes(entry)))
-            plan.jobs[job] = Job(spec, entry.image_id, work, need, "" if entry.holes else shape)
+            shape = "" if entry.holes else shape
+            plan.jobs[job] = Job(spec, entry.image_id, work, need, shape, late=job in before)
     for source, edit, made in edits:
         job, pyramid = made.job_id, made.pyramid_job if made.pyramid_run is None else None
         if made.problem is not None:
@@ -213,9 +214,9 @@ def sort_out(
         elif job not in plan.jobs:
             after = pyramid if pyramid in plan.jobs else None
             work = _edit_work(images[source.image_id][1])
-            plan.jobs[job] = Job(made.spec(source, edit, elsewhere), made.edit_id, work, need, after=after)
-    # Those that failed before come last: they must not keep the others from their turn.
-    plan.jobs = dict(sorted(plan.jobs.items(), key=lambda item: item[0] in before))
+            made_spec = made.spec(source, edit, elsewhere)
+            plan.jobs[job] = Job(made_spec, made.edit_id, work, need, after=after, late=job in before)
+    plan.jobs = dict(sorted(plan.jobs.items(), key=lambda item: item[1].late))
     plan.unrecorded += [
         Refusal(job, FailureClass.INPUT, entry.problem)
         for job, entry in plan.refused.items()

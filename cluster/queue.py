@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter, deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
@@ -26,13 +27,13 @@ DOUBLED_FROM = 4 * 1024**3
 """Bytes of memory that a job which ran out of them is taken to have had, where nothing was asked for."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Job:
     """One job and its story in this run. `work` is in operations, for shares and estimates.
 
     `image_id` is what people call it: for an edit, its `edit_id`. Jobs of the same `shape` (their settings, and the
     sizes of their pyramids) can be trained side by side; "" is like no other. An edit is begun `after` the job that
-    trains its pyramid.
+    trains its pyramid. `late`: it failed in an earlier command, and must not keep others from their turn.
     """
 
     spec: JobSpec | EditSpec
@@ -41,6 +42,7 @@ class Job:
     need: Need
     shape: str = ""
     after: str | None = None
+    late: bool = False
     tries: Counter[FailureClass] = field(default_factory=Counter)
     ready_at: float = 0.0
 
@@ -99,6 +101,16 @@ class Queue:
     def put_back(self, job: Job) -> None:
         """A job that could not be tried: it is next."""
         self._ready.setdefault(job.need, deque()).appendleft(job)
+
+    def go_elsewhere(self) -> None:
+        """Go on from another place of the order, by chance: where this one is, another driver is at work.
+
+        Each driver would do what the others do, as long as all keep to one order.
+        """
+        for need, jobs in self._ready.items():
+            others = [job for job in jobs if not job.late]
+            at = secrets.randbelow(len(others)) if others else 0
+            self._ready[need] = deque([*others[at:], *others[:at], *(job for job in jobs if job.late)])
 
     def take_out(self, job_ids: Collection[str]) -> list[Job]:
         """Take jobs that wait out of the queue: somebody else has done them. Returns those that were there.

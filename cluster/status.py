@@ -75,14 +75,14 @@ def failed_for_good(store: Store, jobs: set[str], done: set[str]) -> dict[str, F
     return final_failures(read_failures(store, jobs - done))
 
 
-def under_way(store: Store) -> Snapshot | None:
-    """What the run's driver last said, if it is still at it."""
+def under_way(store: Store, silent_s: float = STALE_S) -> Snapshot | None:
+    """What the run's driver last said, if it is still at it: it has said so in the last `silent_s`."""
     try:
         snapshot = Snapshot.model_validate_json(store.get(PROGRESS))
     except (FileNotFoundError, ValidationError):
         return None
     age = (datetime.now(UTC) - datetime.fromisoformat(snapshot.updated_at)).total_seconds()
-    return snapshot if snapshot.state == "running" and age < STALE_S else None
+    return snapshot if snapshot.state == "running" and age < silent_s else None
 
 
 def find_image(store: Store, wanted: str) -> Entry:

@@ -31,7 +31,10 @@ from pgcn.train import Progress
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one attempt ended: "committed", "failed" or "stopped"."""
+    """How one attempt ended: "committed", "failed" or "stopped".
+
+    `anothers`: the commit that stands is of another attempt, most likely another driver's.
+    """
 
     attempt: str
     state: str
@@ -42,6 +45,7 @@ class Outcome:
     traceback: str = ""
     fingerprint: str = ""
     figures: Mapping[str, Any] | None = None
+    anothers: bool = False
     spoiled: bool = False  # the process is not to be used again
 
 
@@ -92,7 +96,8 @@ class Worker:
         def outcome(attempt: str, end: Commit | Exception) -> Outcome:
             wall_s = round(time.monotonic() - began, 3)
             if isinstance(end, Commit):
-                return Outcome(attempt, "committed", wall_s, where, figures=end.result)
+                anothers = end.attempt != attempt
+                return Outcome(attempt, "committed", wall_s, where, figures=end.result, anothers=anothers)
             if isinstance(end, Stopped):
                 return Outcome(attempt, "stopped", wall_s, where)
             failure = classify(end)

@@ -15,32 +15,41 @@ from pgcn.restart import State
 KEEP = 2
 
 
-def _folder(job_id: str) -> str:
-    return f"checkpoints/{job_id}"
+class Checkpoints:
+    """A job's restart points, as one attempt knows them: listed once, since each listing is a request more."""
 
+    def __init__(self, store: Store, job_id: str) -> None:
+        self._store = store
+        self._job_id = job_id
+        self._paths = sorted(store.list(_folder(job_id)))
 
-def write_checkpoint(store: Store, job_id: str, state: State) -> None:
-    """Write one more restart point, and remove all but the last two."""
-    tensors, where = state
-    data = to_bytes(tensors, where)
-    existing = sorted(store.list(_folder(job_id)))
-    number = 1 + (int(existing[-1].rsplit("/", 1)[-1].split("-")[0]) if existing else 0)
-    store.put(f"{_folder(job_id)}/{number:06d}-{hashlib.sha256(data).hexdigest()[:16]}.safetensors", data)
-    store.delete(existing[: max(0, len(existing) - (KEEP - 1))])
+    def last(self) -> State | None:
+        """The last restart point that is whole, or None."""
+        for path in reversed(self._paths):
+            try:
+                data = self._store.get(path)
+            except FileNotFoundError:
+                continue
+            if path.endswith(f"-{hashlib.sha256(data).hexdigest()[:16]}.safetensors"):
+                return read_tensors(data), read_header(data)
+        return None
 
-
-def last_checkpoint(store: Store, job_id: str) -> State | None:
-    """The last restart point that is whole, or None."""
-    for path in sorted(store.list(_folder(job_id)), reverse=True):
-        try:
-            data = store.get(path)
-        except FileNotFoundError:
-            continue
-        if path.endswith(f"-{hashlib.sha256(data).hexdigest()[:16]}.safetensors"):
-            return read_tensors(data), read_header(data)
-    return None
+    def write(self, state: State) -> None:
+        """Write one more, and remove all but the last two."""
+        tensors, where = state
+        data = to_bytes(tensors, where)
+        number = 1 + (int(self._paths[-1].rsplit("/", 1)[-1].split("-")[0]) if self._paths else 0)
+        path = f"{_folder(self._job_id)}/{number:06d}-{hashlib.sha256(data).hexdigest()[:16]}.safetensors"
+        self._store.put(path, data)
+        self._paths.append(path)
+        self._store.delete(self._paths[:-KEEP])
+        del self._paths[:-KEEP]
 
 
 def remove_checkpoints(store: Store, job_id: str) -> None:
-    """Remove all of a job's restart points: it is committed."""
+    """Remove all of a job's restart points, whoever wrote them: it is committed."""
     store.delete(store.list(_folder(job_id)))
+
+
+def _folder(job_id: str) -> str:
+    return f"checkpoints/{job_id}"

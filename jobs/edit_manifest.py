@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -213,5 +212,5 @@ def read_edit_part(store: Store, path: str) -> dict[str, EditEntry]:
 
 def add_edits(store: Store, entries: Iterable[EditEntry], known: Mapping[str, EditEntry]) -> None:
     """Write the entries that `known` does not have as they are."""
-    new: list[dict[str, Any]] = [asdict(entry) for entry in entries if known.get(entry.edit_id) != entry]
+    new = [entry for entry in entries if known.get(entry.edit_id) != entry]
     write_parts(store, FOLDER, new, schemas.MANIFEST_EDITS)

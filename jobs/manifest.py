@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -32,7 +32,7 @@ PART_ROWS = 50_000
 """Rows of one part of the manifest: some kilobytes a row are in memory while it is written."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One row of the manifest: columns of `schemas.MANIFEST`."""
 
@@ -190,13 +190,13 @@ def read_rows(store: Store, path: str, make: Callable[[dict[str, Any]], T]) -> l
 
 def add_to_manifest(store: Store, entries: Iterable[Entry], known: Mapping[str, Entry]) -> None:
     """Write the entries that `known` does not have as they are: a part for every so many, none where there are none."""
-    new = [vars(entry) for entry in entries if known.get(entry.image_id) != entry]
+    new = [entry for entry in entries if known.get(entry.image_id) != entry]
     write_parts(store, "manifest", new, schemas.MANIFEST)
 
 
-def write_parts(store: Store, folder: str, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
-    """Write rows of a manifest as new parts of it."""
+def write_parts(store: Store, folder: str, entries: Sequence[object], schema: pa.Schema) -> None:
+    """Write entries of a manifest as new parts of it."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    for at in range(0, len(rows), PART_ROWS):
-        data = schemas.parquet_bytes(schemas.table(rows[at : at + PART_ROWS], schema))
+    for at in range(0, len(entries), PART_ROWS):
+        data = schemas.parquet_bytes(schemas.table_of(entries[at : at + PART_ROWS], schema))
         store.put(f"{folder}/part-{stamp}-{hashlib.sha256(data).hexdigest()[:8]}.parquet", data)

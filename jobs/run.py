@@ -19,7 +19,7 @@ from torch import Tensor
 
 from jobs import schemas
 from jobs.artifacts import MEASURES, Row, draw, preview, preview_path, warning, whole_model
-from jobs.checkpoints import last_checkpoint, remove_checkpoints, write_checkpoint
+from jobs.checkpoints import Checkpoints, remove_checkpoints
 from jobs.circumstances import circumstances
 from jobs.commit import Commit, publish
 from jobs.privacy import scrub
@@ -99,6 +99,7 @@ class _Job:
     image: Tensor = field(default_factory=lambda: torch.empty(0))
     mask: Tensor | None = None
     note: str | None = None
+    checkpoints: Checkpoints = field(init=False)
     state: State | None = None
     ended: Commit | Exception | None = None
 
@@ -113,7 +114,8 @@ class _Job:
             self.mask = _holes(spec.holes, self.image, conditions.max_pixels)
         sizes = scale_sizes(self.image.shape[-2], self.image.shape[-1], spec.settings)
         log(f"{picture.format}, {picture.rgb.shape[1]}x{picture.rgb.shape[0]} px; {picture.note or 'plain RGB'}")
-        state = last_checkpoint(store, spec.job_id)
+        self.checkpoints = Checkpoints(store, spec.job_id)
+        state = self.checkpoints.last()
         if state is None:
             return None
         try:
@@ -214,7 +216,7 @@ def _train(
         for index, job in going():
             tensors, where = state_of(trainer, index)
             job.history.put_into(where)
-            write_checkpoint(store, job.spec.job_id, (tensors, where))
+            job.checkpoints.write((tensors, where))
         saved = time.monotonic()
 
     for progress in trainer.updates():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -245,6 +245,13 @@ def table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     if unknown:
         raise KeyError(f"columns not in the schema: {sorted(unknown)}")
     return pa.Table.from_pydict({name: [row.get(name) for row in listed] for name in schema.names}, schema=schema)
+
+
+def table_of(things: Collection[object], schema: pa.Schema) -> pa.Table:
+    """Objects as a table of exactly `schema`, by columns: each has an attribute for every column."""
+    return pa.Table.from_pydict(
+        {name: [getattr(each, name) for each in things] for name in schema.names}, schema=schema
+    )
 
 
 def rows_of(data: pa.Table) -> Iterator[dict[str, Any]]:

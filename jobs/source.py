@@ -12,7 +12,7 @@ from jobs.urls import public_url
 from pgcn.tasks.task import find_task
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
     """One image to learn from. Two of them never share an `image_id`."""
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, overload
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -72,8 +73,11 @@ class Holes(Frozen):
     digest: str
 
 
-class JobSpec(Frozen):
+@dataclass(frozen=True, slots=True)
+class JobSpec:
     """One image's training: what decides the result, and where the image is.
+
+    There is one for each image of a run, so it is small: a model of pydantic would take a kilobyte more.
 
     `location` is what a worker opens and never leaves the machine's memory; `uri` is what artifacts say.
     `preset` is the name that the settings began with: a label, no part of the identity.
@@ -85,7 +89,7 @@ class JobSpec(Frozen):
     uri: str
     preset: str
     settings: Settings
-    seed: int = Field(ge=0, le=MAX_SEED)
+    seed: int
     plan: SamplePlan
     holes: Holes | None = None
 
@@ -182,7 +186,7 @@ def reseeded(spec: JobSpec | EditSpec) -> JobSpec | EditSpec:
     if isinstance(spec, EditSpec):
         return spec.model_copy(update={"options": {**spec.options, "seed": _another_seed(spec.options["seed"])}})
     seed, settings = another_try(spec.seed, spec.settings)
-    return spec.model_copy(update={"settings": settings, "seed": seed})
+    return replace(spec, settings=settings, seed=seed)
 
 
 def another_try(seed: int, settings: Settings) -> tuple[int, Settings]:

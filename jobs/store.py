@@ -285,8 +285,9 @@ class _RemoteFolder:
         self._pipe(path, data)
 
     def create(self, path: str, data: bytes) -> bool:
-        # To ask first is the one test that every server honours, though not at one moment with the put.
-        return not self.exists(path) and self.claim(path, data)
+        # To ask first is the one test that every server honours, though not at one moment with the put. What is
+        # created is small, and reading it is one request; whether it exists is two where it does not.
+        return self.get(path) is None and self.claim(path, data)
 
     def claim(self, path: str, data: bytes) -> bool:
         try:
@@ -304,7 +305,11 @@ class _RemoteFolder:
 
     def list(self, prefix: str) -> dict[str, int]:
         try:
-            found = self._fs.find(self._full(prefix), detail=True)
+            if prefix and "s3" in self._fs.protocol:
+                # s3fs asks twice more about a folder that it finds empty, and not about the beginning of names.
+                found = self._fs.find(self._root, prefix=f"{prefix}/", detail=True)
+            else:
+                found = self._fs.find(self._full(prefix), detail=True)
         except FileNotFoundError as error:
             _raise_unless_absent(error)
             return {}

@@ -106,9 +106,14 @@ class RayCluster:
             f"--num-cpus={cpus}",
             f"--num-gpus={gpus}",
             f"--system-config={json.dumps(_SYSTEM)}",
+            *self._more_of_the_head(),
         )
         port = dashboard if job_server else gcs
         _until(lambda: self._started("head") and _answers(self.host, port), self.machines[0], self._folder)
+
+    def _more_of_the_head(self) -> list[str]:
+        """Options of its own."""
+        return []
 
     def jobs(self, path: str = "") -> Any:
         """What the job server says below /api/jobs/, asked plainly, as JSON."""
@@ -171,11 +176,11 @@ class RayCluster:
 @contextmanager
 def ray_cluster(server: S3Server, *, job_server: bool) -> Iterator[RayCluster]:
     """A cluster of a head alone behind a token, with Ray's job server or without. All of it sees `server`'s storage."""
-    with _folder() as folder:
+    with short_folder() as folder:
         token = folder / "token"
         token.write_text(secrets.token_hex(32))
         env = {**server.env, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-        with _running(RayCluster(folder, env, job_server=job_server)) as cluster:
+        with running(RayCluster(folder, env, job_server=job_server)) as cluster:
             yield cluster
 
 
@@ -183,8 +188,8 @@ def ray_cluster(server: S3Server, *, job_server: bool) -> Iterator[RayCluster]:
 def standing_ray(gpus: int = 0) -> Iterator[str]:
     """Ray with two cores and without a token, for runs that do no harm to it: its address."""
     with (
-        _folder() as folder,
-        _running(RayCluster(folder, {"RAY_AUTH_MODE": "disabled"}, job_server=False, cpus=2, gpus=gpus)) as cluster,
+        short_folder() as folder,
+        running(RayCluster(folder, {"RAY_AUTH_MODE": "disabled"}, job_server=False, cpus=2, gpus=gpus)) as cluster,
     ):
         yield cluster.address
 
@@ -192,12 +197,15 @@ def standing_ray(gpus: int = 0) -> Iterator[str]:
 @contextmanager
 def machines_alone() -> Iterator[RayCluster]:
     """A head without cores, for machines that come and go; storage is the disk, and there is no token."""
-    with _folder() as folder, _running(RayCluster(folder, {"RAY_AUTH_MODE": "disabled"}, job_server=False)) as cluster:
+    with (
+        short_folder() as folder,
+        running(RayCluster(folder, {"RAY_AUTH_MODE": "disabled"}, job_server=False)) as cluster,
+    ):
         yield cluster
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
+def short_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="pgcn-"))  # short: the names of Ray's sockets have to fit into 107 bytes
     try:
         yield folder
@@ -206,7 +214,7 @@ def _folder() -> Iterator[Path]:
 
 
 @contextmanager
-def _running(cluster: RayCluster) -> Iterator[RayCluster]:
+def running(cluster: RayCluster) -> Iterator[RayCluster]:
     """A cluster of which nothing is left behind."""
     try:
         yield cluster

@@ -6,6 +6,14 @@ from types import SimpleNamespace
 
 import ray
 
+from jobs.commit import publish, read_commit
+
+
+def done(attempt, anothers=False):
+    """An `Outcome`, without the imports of one."""
+    known = {"state": "committed", "wall_s": 0.3, "figures": {}, "failure": None, "spoiled": False}
+    return SimpleNamespace(attempt=attempt, anothers=anothers, **known)
+
 
 class Stub:
     """Does each job in a moment, and can say where it is."""
@@ -17,8 +25,7 @@ class Stub:
         self._lease = attempts[0]
         time.sleep(0.3)
         self._lease = None
-        done = {"state": "committed", "wall_s": 0.3, "figures": {}, "failure": None, "spoiled": False}
-        return [SimpleNamespace(attempt=attempt, **done) for attempt in attempts]
+        return [done(attempt) for attempt in attempts]
 
     @ray.method(concurrency_group="watch")
     def pulse(self):
@@ -32,6 +39,30 @@ class Stub:
     @ray.method(concurrency_group="watch")
     def stop(self):
         """It is soon done."""
+
+
+class Slow(Stub):
+    """Takes as long over a job as a machine does to start."""
+
+    def train(self, specs, attempts):
+        time.sleep(3)
+        return super().train(specs, attempts)
+
+
+class Committer(Stub):
+    """Looks for a commit as a worker does, and leaves one."""
+
+    def __init__(self, store, *arguments):
+        super().__init__()
+        self._store = store
+
+    def train(self, specs, attempts):
+        (spec,), (attempt,) = specs, attempts
+        standing = read_commit(self._store, spec.job_id)
+        if standing is None:
+            super().train(specs, attempts)
+            standing = publish(self._store, spec.job_id, attempt, {"log.txt": b""}, {})
+        return [done(attempt, anothers=standing.attempt != attempt)]
 
 
 class Broken(Stub):

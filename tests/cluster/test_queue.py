@@ -2,6 +2,7 @@
 
 import pytest
 
+import cluster.queue
 from cluster.queue import BREAKER, DOUBLED_FROM, Job, Need, Queue
 from jobs.failures import POLICY, FailureClass
 from jobs.spec import JobSpec, SamplePlan
@@ -214,3 +215,16 @@ def test_a_pyramid_that_is_tried_again_keeps_its_edits_waiting_and_one_that_fail
     assert [orphan.image_id for orphan in queue.orphans(a)] == ["edit of a"]
     assert queue.orphans(a) == []
     assert len(queue) == 0
+
+
+def test_elsewhere_is_another_place_of_the_same_order_and_late_jobs_stay_last(monkeypatch):
+    monkeypatch.setattr(cluster.queue.secrets, "randbelow", lambda count: count // 2)
+    jobs = [job(name) for name in "abcde"]
+    jobs[4].late = True
+    queue = Queue(jobs)
+    queue.go_elsewhere()
+    assert [take(queue).image_id for _ in jobs] == ["c", "d", "a", "b", "e"]
+    queue.go_elsewhere()  # nothing is left, or only what is late
+    queue.put_back(jobs[4])
+    queue.go_elsewhere()
+    assert take(queue) is jobs[4]

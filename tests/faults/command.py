@@ -116,7 +116,7 @@ def without_ray(monkeypatch: pytest.MonkeyPatch, workers: int = 0, strike: Strik
     monkeypatch.setattr(cluster.connection.Cluster, "check_room", lambda self, need: None)
     monkeypatch.setattr(cluster.driver, "time", SimpleNamespace(monotonic=lambda: FASTER * time.monotonic()))
 
-    def fleet(store, conditions, *, jobs_per_worker):
+    def fleet(store, conditions, *, jobs_per_worker, grows):
         if workers:
             return _Hands(store, conditions, jobs_per_worker=jobs_per_worker, size=workers, strike=strike)
         return _Alone(store, conditions, jobs_per_worker=jobs_per_worker)

@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from jobs.checkpoints import last_checkpoint, remove_checkpoints, write_checkpoint
+from jobs.checkpoints import Checkpoints, remove_checkpoints
 from jobs.commit import (
     Failure,
     committed,
@@ -123,10 +123,14 @@ def state(value):
 
 
 def test_the_last_restart_point_is_the_one_that_counts_and_two_are_kept(store):
-    assert last_checkpoint(store, JOB) is None
-    for value in range(12):
-        write_checkpoint(store, JOB, state(value))
-    tensors, where = last_checkpoint(store, JOB)
+    begun = Checkpoints(store, JOB)
+    assert begun.last() is None
+    for value in range(5):
+        begun.write(state(value))
+    resumed = Checkpoints(store, JOB)
+    for value in range(5, 12):
+        resumed.write(state(value))
+    tensors, where = Checkpoints(store, JOB).last()
     assert tensors["w"].tolist() == [11.0] * 3
     assert where == {"iteration": "11"}
     assert len(store.list(f"checkpoints/{JOB}")) == 2
@@ -134,12 +138,24 @@ def test_the_last_restart_point_is_the_one_that_counts_and_two_are_kept(store):
     assert store.list("checkpoints") == {}
 
 
+def test_restart_points_of_two_attempts_at_once_are_all_whole_and_all_removed(store):
+    """An attempt that was thought lost may still be at work."""
+    one, two = Checkpoints(store, JOB), Checkpoints(store, JOB)
+    for value in range(4):
+        one.write(state(value))
+        two.write(state(10 + value))
+    assert Checkpoints(store, JOB).last()[1]["iteration"] in ("3", "13")
+    remove_checkpoints(store, JOB)
+    assert store.list("checkpoints") == {}
+
+
 @pytest.mark.parametrize("damage", [lambda data: data[:-5], lambda data: b"", lambda data: data[:-1] + b"\xff"])
 def test_a_damaged_restart_point_is_passed_over_for_the_one_before(store, damage):
-    write_checkpoint(store, JOB, state(1))
-    write_checkpoint(store, JOB, state(2))
+    for value in (1, 2):
+        Checkpoints(store, JOB).write(state(value))
     newest = max(store.list(f"checkpoints/{JOB}"))
     store.put(newest, damage(store.get(newest)))
-    assert last_checkpoint(store, JOB)[1] == {"iteration": "1"}
-    write_checkpoint(store, JOB, state(3))
-    assert last_checkpoint(store, JOB)[1] == {"iteration": "3"}
+    resumed = Checkpoints(store, JOB)
+    assert resumed.last()[1] == {"iteration": "1"}
+    resumed.write(state(3))
+    assert Checkpoints(store, JOB).last()[1] == {"iteration": "3"}

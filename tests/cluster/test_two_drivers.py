@@ -1,0 +1,80 @@
+"""Two drivers on one run: each job is trained once, but for the few that both have begun."""
+
+import re
+import threading
+
+import pytest
+from rich.console import Console
+
+import cluster.fleet
+import cluster.queue
+from cluster.connection import Cluster
+from cluster.display import display_for
+from cluster.driver import Driver
+from cluster.fleet import Fleet
+from cluster.machines import Machines
+from cluster.progress import Tracker
+from cluster.queue import Queue
+from cluster.snapshot import PROGRESS, Snapshot
+from cluster.stopping import Limits, StopSignal
+from jobs.commit import committed, now
+from jobs.store import Store
+from tests.cluster.running import write_photographs
+from tests.cluster.stubs import Committer
+from tests.cluster.test_fleet import job
+from tests.faults.command import run
+
+COUNT = 24
+
+
+@pytest.fixture
+def one_core_each(ray_address, monkeypatch):
+    """The standing Ray has two cores: a worker for each of two drivers."""
+    monkeypatch.setattr(cluster.fleet, "Worker", Committer)
+    monkeypatch.setattr(cluster.fleet, "machines_now", lambda: Machines(({"CPU": 1.0},)))
+    here = Cluster(ray_address)
+    here.join()
+    yield
+    here.leave()
+
+
+def trained(store):
+    """Jobs, once for each time that they were trained."""
+    return [path.split("/")[1] for path in store.list("attempts")]
+
+
+def drive(store, jobs):
+    """One driver to its end."""
+    tracker = Tracker(store, display_for(Console(quiet=True)), jobs, 0, 0)
+    Driver(Queue(jobs), Fleet(store, None, jobs_per_worker=1000), store, tracker, Limits()).drive(StopSignal())
+    assert tracker.counts == (len(jobs), 0, 0)
+
+
+def test_two_drivers_that_begin_together_share_the_work(one_core_each, tmp_path):
+    store = Store(str(tmp_path))
+    both = [threading.Thread(target=drive, args=(store, [job(str(n)) for n in range(COUNT)])) for _ in "ab"]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert len(committed(store)) == COUNT
+    assert len(trained(store)) <= COUNT + COUNT // 3, "the first, and now and then one that both have begun"
+
+
+def test_a_driver_alone_keeps_to_the_order(one_core_each, tmp_path):
+    store = Store(str(tmp_path))
+    drive(store, [job(str(n)) for n in range(4)])
+    by_time = sorted(store.list("attempts"), key=lambda path: store.modified(path))
+    assert [path.split("/")[1] for path in by_time] == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize(("state", "first"), [("running", "photo-02.png"), ("ended", "photo-00.png")])
+def test_a_command_begins_elsewhere_where_another_is_at_work(tmp_path, monkeypatch, state, first):
+    monkeypatch.setattr(cluster.queue.secrets, "randbelow", lambda count: count - 1)
+    images, store = write_photographs(tmp_path / "images", 3), Store(str(tmp_path / "run"))
+    said = Snapshot(state=state, updated_at=now(), images=3, done=0, failed=0, waiting=3)
+    store.put(PROGRESS, said.model_dump_json().encode())
+    code, output = run(str(images), store.url)
+    assert code == 0, output
+    assert re.findall(r"training (\S+)", output)[0] == first, output
+    assert ("Another command was at work here a moment ago" in output) == (state == "running")
