@@ -46,7 +46,7 @@ class Statistics(NamedTuple):
 
 
 def naturalness(picture: Tensor, without: str) -> float:
-    """NIQE of `(1, 3, H, W)` in [-1, 1], at least 48 px a side; lower is more like photographs.
+    """NIQE of `(1, 3, H, W)` in [-1, 1], at least 48 px on one side and 72 on the other; lower is more natural.
 
     `without` is the bundled photograph that the picture was made from.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Any
 
 import ray
 import torch
@@ -30,7 +29,6 @@ class Cluster:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         _keep_secrets_from_ray()
-        _let_tasks_wait_in_silence()
         try:
             local = {} if self.address else {"include_dashboard": False}
             ray.init(address=self.address or "local", log_to_driver=False, logging_level="ERROR", **local)
@@ -71,17 +69,6 @@ def _keep_secrets_from_ray() -> None:
     """Ray keeps the driver's command line among its jobs, where URLs may have passwords and signatures."""
     plain = ray._private.utils.get_entrypoint_name
     ray._private.utils.get_entrypoint_name = lambda: scrub(plain())
-
-
-def _let_tasks_wait_in_silence() -> None:
-    """Ray prints a warning of tasks that wait beyond a cluster's maximum, whatever its logging is told."""
-    plain = ray._private.worker.print_to_stdstream
-
-    def print_the_rest(data: dict[str, Any], *arguments: Any, **named: Any) -> None:
-        if not any("infeasible resource requests" in line for line in data["lines"]):
-            plain(data, *arguments, **named)
-
-    ray._private.worker.print_to_stdstream = print_the_rest
 
 
 def _check_address(address: str) -> None:

@@ -21,9 +21,12 @@ class Demand:
 
     def __init__(self) -> None:
         self._waiting: dict[Need, list[Any]] = {}
+        self._nothing = ray.remote(max_retries=0)(_nothing)
+        self._print = ray._private.worker.print_to_stdstream
 
     def show(self, counts: Mapping[Need, int], options: Mapping[Need, Mapping[str, Any]]) -> None:
         """Let so many wait of each need, and none of others. `options` are Ray's own, of a worker of each need."""
+        ray._private.worker.print_to_stdstream = self._print_the_rest if counts else self._print
         for need in {*counts, *self._waiting}:
             waiting = self._waiting.pop(need, [])
             if waiting:
@@ -32,12 +35,17 @@ class Demand:
             for task in waiting[count:]:
                 ray.cancel(task)
             if count:
-                nothing = ray.remote(max_retries=0)(_nothing).options(**options[need])
+                nothing = self._nothing.options(**options[need])
                 self._waiting[need] = [*waiting[:count], *(nothing.remote() for _ in range(count - len(waiting)))]
 
     def withdraw(self) -> None:
         """Nobody waits any more."""
         self.show({}, {})
+
+    def _print_the_rest(self, data: dict[str, Any], *arguments: Any, **named: Any) -> None:
+        """Ray warns of tasks that wait beyond a cluster's maximum, whatever its logging is told: these are to wait."""
+        if not any("infeasible resource requests" in line for line in data["lines"]):
+            self._print(data, *arguments, **named)
 
 
 def _nothing() -> None:

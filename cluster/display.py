@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from cluster.snapshot import SHOWN_LANES, Snapshot, lane_text, summary, view
-from jobs.commit import now
+from jobs.clock import now
 from jobs.text import visible
 
 

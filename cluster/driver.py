@@ -1,10 +1,12 @@
 """The dispatch loop: jobs from the queue to workers, outcomes to the bucket. All state is in the bucket.
 
-The loop never blocks for longer than a tick, so that a stop, a silent worker or a lost one is seen at once.
+The loop blocks for a tick, or a listing of all commits where others are at work on the run, so that a stop, a silent
+worker or a lost one is seen soon.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 
@@ -14,7 +16,8 @@ from cluster.progress import Tracker
 from cluster.queue import Job, Need, Queue
 from cluster.stopping import Limits, StopSignal
 from cluster.worker import Outcome
-from jobs.commit import Failure, committed, new_attempt, now, write_failure
+from jobs.clock import now
+from jobs.commit import Failure, committed, new_attempt, write_failure
 from jobs.failures import FailureClass, StoreError
 from jobs.store import Store
 
@@ -36,7 +39,8 @@ class Driver:
         self._tracker = tracker
         self._limits = limits
         self._working_at = self._looked_at = 0.0
-        self._made_way_at = -math.inf
+        self._others_seen = False
+        self._listing_from = 0.0
 
     def drive(self, stop: StopSignal) -> None:
         """Until every job is committed or failed, the queue is stopped, or `stop` is set.
@@ -79,15 +83,18 @@ class Driver:
     def _take(self, member: Member) -> None:
         assert member.lease is not None
         jobs = member.lease.jobs
-        for job, outcome in zip(jobs, self._fleet.collect(member), strict=True):
+        outcomes = self._fleet.collect(member)
+        # Of a job that was tried here before, the commit may be of that attempt, which was thought lost.
+        if any(outcome.anothers and not job.tries for job, outcome in zip(jobs, outcomes, strict=True)):
+            self._others_seen = True
+            self._queue.go_elsewhere()
+        for job, outcome in zip(jobs, outcomes, strict=True):
             self._settle(job, outcome)
 
     def _settle(self, job: Job, outcome: Outcome) -> None:
         if outcome.state == "committed":
             self._queue.succeeded(job)
             self._tracker.committed(job, outcome)
-            if outcome.anothers:
-                self._make_way()
         elif outcome.state == "stopped":
             self._queue.put_back(job)
             self._tracker.returned(job)
@@ -132,6 +139,8 @@ class Driver:
                 self._settle(job, outcome)
         self._fleet.show_demand({need: self._queue.waiting(need) for need in self._queue.needs(time.monotonic())})
         leases = [member.lease for member in self._fleet.members if member.lease]
+        if self._others_seen:
+            self._leave_out_what_others_did()
         self._look_for_standstill(waits=not leases and len(self._queue) > 0)
         self._tracker.tick(leases, self._queue)
 
@@ -151,13 +160,19 @@ class Driver:
                 f"needs, or cannot start workers."
             )
 
-    def _make_way(self) -> None:
-        """Another driver does what comes next in our order: leave out what it has done, and go on elsewhere."""
-        moment = time.monotonic()
-        if moment - self._made_way_at > OTHERS_S:  # a listing has a request for each thousand jobs
-            self._made_way_at = moment
+    def _leave_out_what_others_did(self) -> None:
+        """Another driver is at work on this run: what it has done need not be handed out, only to be found done.
+
+        A listing has a request for each thousand jobs, so it may take a tenth of the time, and no more.
+        """
+        began = time.monotonic()
+        if began < self._listing_from:
+            return
+        self._others_seen = False
+        with contextlib.suppress(StoreError):  # it spares work, and nothing else depends on it
             self._take_out_what_others_did()
-        self._queue.go_elsewhere()
+        ended = time.monotonic()
+        self._listing_from = ended + max(OTHERS_S, 10 * (ended - began))
 
     def _take_out_what_others_did(self) -> None:
         """Another driver on this run may hold the whole cluster: what it commits need not wait for a worker of ours."""

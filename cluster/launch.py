@@ -72,11 +72,11 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
     console.print(plan.summary(), highlight=False, markup=False)
 
     jobs = list(plan.jobs.values())
-    tracker = Tracker(store, display_for(console), jobs, len(plan.done), len(plan.failed) + len(plan.refused))
     queue = Queue(jobs)
     if jobs and under_way(store, 2 * KEEP_EVERY_S):
         console.print("Another command was at work here a moment ago: this one begins elsewhere.", highlight=False)
         queue.go_elsewhere()
+    tracker = Tracker(store, display_for(console), jobs, len(plan.done), len(plan.failed) + len(plan.refused))
     device = prepared.device
     del prepared, plan, jobs  # a kilobyte an image, which nobody needs any more
     grows = cluster.address is not None

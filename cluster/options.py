@@ -14,6 +14,7 @@ from cluster.request import Request
 from cluster.stopping import Limits
 from cluster.task_of import find
 from jobs.failures import ConfigError
+from jobs.spec import MAX_SEED
 from pgcn.settings import Settings
 
 # By the command line's name: the field's, but for --size, which is given again for each.
@@ -128,3 +129,5 @@ def _check_types(options: dict[str, Any]) -> None:
             raise ConfigError(f"The option {name} cannot be {value!r}.")
         if isinstance(value, int | float) and name not in ("seed", "retry", "allow_local") and value <= 0:
             raise ConfigError(f"The option {name} must be above 0, not {value}.")
+        if name == "seed" and isinstance(value, int) and not 0 <= value <= MAX_SEED:
+            raise ConfigError(f"The option seed must be from 0 to {MAX_SEED}, not {value}.")

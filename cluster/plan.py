@@ -10,13 +10,13 @@ from functools import lru_cache, partial
 from cluster.gather import BUILT
 from cluster.queue import Job, Need
 from cluster.spread import over_ray
+from jobs.clock import now
 from jobs.commit import (
     Failure,
     committed,
     damaged,
     final_failures,
     new_attempt,
-    now,
     read_failures,
     withdraw,
     write_failure,

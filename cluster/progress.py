@@ -12,7 +12,7 @@ from cluster.lease import Lease
 from cluster.queue import Job, Queue
 from cluster.snapshot import PROGRESS, Lane, Snapshot
 from cluster.worker import Outcome
-from jobs.commit import now
+from jobs.clock import now
 from jobs.failures import StoreError
 from jobs.spec import EditSpec
 from jobs.store import Store

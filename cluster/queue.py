@@ -105,12 +105,13 @@ class Queue:
     def go_elsewhere(self) -> None:
         """Go on from another place of the order, by chance: where this one is, another driver is at work.
 
-        Each driver would do what the others do, as long as all keep to one order.
+        Each driver would do what the others do, as long as all keep to one order. Jobs that failed before stay last.
         """
         for need, jobs in self._ready.items():
-            others = [job for job in jobs if not job.late]
+            others = [job for job in jobs if not job.late and not job.tries]
             at = secrets.randbelow(len(others)) if others else 0
-            self._ready[need] = deque([*others[at:], *others[:at], *(job for job in jobs if job.late)])
+            failed = [job for job in jobs if job.late or job.tries]
+            self._ready[need] = deque([*others[at:], *others[:at], *failed])
 
     def take_out(self, job_ids: Collection[str]) -> list[Job]:
         """Take jobs that wait out of the queue: somebody else has done them. Returns those that were there.

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from jobs.commit import now
+from jobs.clock import now
 from pgcn.model import ALGORITHM
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from jobs.ahead import ahead
+from jobs.clock import stamp
 from jobs.failures import FailureClass
 from jobs.privacy import scrub
 from jobs.store import Store
@@ -60,15 +60,9 @@ class Failure(BaseModel):
     failed_at: str
 
 
-def now() -> str:
-    """This moment, ISO 8601, UTC, to the second."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
 def new_attempt() -> str:
-    """A name for an attempt: sorts by time, to the millisecond, and is its own on any machine."""
-    seconds, thousandths = divmod(time.time_ns() // 1_000_000, 1000)
-    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(seconds))}-{thousandths:03d}{secrets.token_hex(3)}"
+    """A name for an attempt: sorts by time, and is its own on any machine."""
+    return f"{stamp()}{secrets.token_hex(3)}"
 
 
 def publish(store: Store, job_id: str, attempt: str, files: Mapping[str, bytes], result: Mapping[str, Any]) -> Commit:

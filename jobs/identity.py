@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from jobs.commit import now
+from jobs.clock import now
 from jobs.failures import ConfigError
 from jobs.spec import SamplePlan
 from jobs.store import Store

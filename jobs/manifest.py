@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from jobs import schemas
+from jobs.clock import stamp
 from jobs.decoder import shared as decoder
 from jobs.failures import ConfigError, InputError, StoreError
 from jobs.reading import holes_of, take_mask
@@ -195,8 +195,8 @@ def add_to_manifest(store: Store, entries: Iterable[Entry], known: Mapping[str, 
 
 
 def write_parts(store: Store, folder: str, entries: Sequence[object], schema: pa.Schema) -> None:
-    """Write entries of a manifest as new parts of it."""
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    """Write entries of a manifest as new parts of it. Their names sort by time: the last that has a row is right."""
+    moment = stamp()
     for at in range(0, len(entries), PART_ROWS):
         data = schemas.parquet_bytes(schemas.table_of(entries[at : at + PART_ROWS], schema))
-        store.put(f"{folder}/part-{stamp}-{hashlib.sha256(data).hexdigest()[:8]}.parquet", data)
+        store.put(f"{folder}/part-{moment}-{hashlib.sha256(data).hexdigest()[:8]}.parquet", data)

@@ -36,6 +36,7 @@ def test_the_command_line_wins_over_the_file_which_wins_over_the_preset(tmp_path
         ("a: [", "is not YAML"),
         ("samples: many", "samples cannot be 'many'"),
         ("samples: 0", "samples must be above 0"),
+        ("seed: -1", "seed must be from 0 to"),
         ("cpus_per_job: true", "cpus_per_job cannot be True"),
     ],
 )

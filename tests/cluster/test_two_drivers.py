@@ -1,11 +1,12 @@
 """Two drivers on one run: each job is trained once, but for the few that both have begun."""
 
 import re
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from rich.console import Console
 
+import cluster.driver
 import cluster.fleet
 import cluster.queue
 from cluster.connection import Cluster
@@ -17,7 +18,8 @@ from cluster.progress import Tracker
 from cluster.queue import Queue
 from cluster.snapshot import PROGRESS, Snapshot
 from cluster.stopping import Limits, StopSignal
-from jobs.commit import committed, now
+from jobs.clock import now
+from jobs.commit import committed
 from jobs.store import Store
 from tests.cluster.running import write_photographs
 from tests.cluster.stubs import Committer
@@ -52,13 +54,23 @@ def drive(store, jobs):
 
 def test_two_drivers_that_begin_together_share_the_work(one_core_each, tmp_path):
     store = Store(str(tmp_path))
-    both = [threading.Thread(target=drive, args=(store, [job(str(n)) for n in range(COUNT)])) for _ in "ab"]
-    for one in both:
-        one.start()
-    for one in both:
-        one.join()
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(drive, store, [job(str(n)) for n in range(COUNT)]) for _ in "ab"]
+        for one in both:
+            one.result()
     assert len(committed(store)) == COUNT
     assert len(trained(store)) <= COUNT + COUNT // 3, "the first, and now and then one that both have begun"
+
+
+def test_what_others_did_is_listed_now_and_then(tmp_path, monkeypatch):
+    listings = []
+    monkeypatch.setattr(cluster.driver, "committed", lambda store: listings.append(store) or set())
+    store, queue = Store(str(tmp_path)), Queue([])
+    driver = Driver(queue, None, store, Tracker(store, display_for(Console(quiet=True)), [], 0, 0), Limits())
+    for _ in range(3):
+        driver._others_seen = True
+        driver._leave_out_what_others_did()
+    assert len(listings) == 1
 
 
 def test_a_driver_alone_keeps_to_the_order(one_core_each, tmp_path):

@@ -14,7 +14,8 @@ from cluster.query import query
 from cluster.request import make_plan, prepare
 from cluster.snapshot import PROGRESS, Snapshot
 from jobs import schemas
-from jobs.commit import Failure, committed, now, read_commit, write_failure
+from jobs.clock import now
+from jobs.commit import Failure, committed, read_commit, write_failure
 from jobs.failures import FailureClass
 from jobs.store import Store
 from tests.cluster.running import ask, request_for, run_here, write_bad_pictures, write_photographs

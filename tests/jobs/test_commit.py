@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from jobs.checkpoints import Checkpoints, remove_checkpoints
+from jobs.clock import now
 from jobs.commit import (
     Failure,
     committed,
     final_failures,
     new_attempt,
-    now,
     publish,
     read_artifact,
     read_commit,

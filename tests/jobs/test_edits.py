@@ -57,6 +57,14 @@ def job(folder, task, **edit):
     return planned(source_of(folder, task, **edit))[1].job_id
 
 
+def test_of_rows_written_within_a_second_the_last_is_right(folder):
+    store, (_, entry) = Store(str(folder / "run")), planned(source_of(folder, "superres"))
+    for number in range(8):
+        add_edits(store, [replace(entry, problem=str(number))], {})
+        time.sleep(0.002)
+    assert read_edits(store)[entry.edit_id].problem == "7"
+
+
 def test_an_edit_is_named_by_its_pyramid_its_options_and_the_bytes_of_its_pictures(folder):
     name = job(folder, "superres")
     assert name == job(folder, "superres", options={"factor": "4"}), "said or not, the options are the same"
