@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 
+from tests.cluster.network import Network
 from tests.servers import LEASH, S3Server
 
 ROOT = Path(__file__).parents[2]
@@ -124,9 +125,10 @@ class RayCluster:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.loads(answer.read())
 
-    def add(self, name: str, *, cpus: int = 1, gpus: int = 0) -> Machine:
-        """A machine that joins. Names are for once."""
-        return self._start(name, f"--address={self.address}", f"--num-cpus={cpus}", f"--num-gpus={gpus}")
+    def add(self, name: str, *, cpus: int = 1, gpus: int = 0, network: Network | None = None) -> Machine:
+        """A machine that joins, from a network of its own if there is one. Names are for once."""
+        options = [f"--address={self.address}", f"--num-cpus={cpus}", f"--num-gpus={gpus}"]
+        return self._start(name, *options, network=network)
 
     def leave_only(self, *names: str) -> None:
         """End all machines but the head and those of these names."""
@@ -135,12 +137,13 @@ class RayCluster:
                 machine.kill()
             self.machines.remove(machine)
 
-    def _start(self, name: str, *options: str) -> Machine:
+    def _start(self, name: str, *options: str, network: Network | None = None) -> Machine:
         command = [
+            *(["ip", "netns", "exec", network.name] if network else []),
             str(Path(sys.executable).parent / "ray"),
             "start",
             *options,
-            f"--node-ip-address={self.host}",
+            f"--node-ip-address={network.address if network else self.host}",
             f"--temp-dir={self._folder / name}",
             f"--dashboard-agent-listen-port={self._port()}",
             "--object-store-memory=100000000",

@@ -8,6 +8,7 @@ from cluster.query import query
 from jobs.commit import committed, read_commit, read_failures
 from jobs.store import Store
 from tests.cluster.machines import machines_alone
+from tests.cluster.network import own_network
 from tests.cluster.running import checkpoints, options, start, wait_for, write_photographs
 
 LONG = {"iterations": 90, "langevin_steps": 10, "langevin_steps_init": 10}
@@ -77,6 +78,28 @@ def test_a_machine_that_joins_late_goes_on_alone_when_the_first_loses_its_power(
     assert len(committed(store)) == COUNT
     assert failures(store) == [("WORKER_LOST", False)], "the one job in its hands, once"
     assert len(resumed_at(store)) == 1, "it lost only the time since its last restart point"
+
+
+@pytest.mark.soak
+def test_a_machine_whose_network_is_cut_is_missed_and_its_job_goes_on_elsewhere(machines, images, tmp_path):
+    """It trains on by itself, and may even commit: the folder is still there. Nobody hears of it."""
+    run = tmp_path / "run"
+    with own_network() as network:
+        try:
+            machines.leave_only()
+            cut = machines.add("cut", network=network)
+            process = begin(machines, images, run, 0.2)
+            under_way(process, run, 1)
+            machines.add("whole")
+            network.cut()
+            ends(process)
+            assert not cut.gone()
+        finally:
+            machines.leave_only()
+    store = Store(str(run))
+    assert len(committed(store)) == COUNT
+    assert failures(store) == [("WORKER_LOST", False)]
+    assert query(store, "SELECT count(*) AS n FROM results").to_pylist() == [{"n": COUNT}]
 
 
 def test_a_machine_that_is_taken_back_with_notice_hands_its_job_back(machines, images, tmp_path):
