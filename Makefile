@@ -18,7 +18,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.bench
 
 tasks: $(VENV)/.installed-tasks
-	@echo "Every task on bundled photographs, and tables of measures: 30 pyramids at 64 px, half an hour of one core; once."
+	@echo "Every task on bundled photographs, and tables of measures: 40 pyramids at 64 px, an hour of one core; once."
 	@$(BIN)/python docs/tasks.py
 
 test: install-test lint types check
