@@ -9,6 +9,7 @@ one that the picture is a crop of, and to patches of 48 px, since pictures are s
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from torch import Tensor
 from benchmarks.pictures import photograph
 from benchmarks.trained import NAMES
 from pgcn.pyramid import resize
+from pgcn.tasks.measures import gray
 
 PATCH, STRIDE = 48, 24
 """Of a patch at the first scale, px; patches overlap by half."""
@@ -30,8 +32,6 @@ SHARP = 0.75
 
 WINDOW, SIGMA = 7, 7 / 6
 """Of the Gaussian that local means and deviations are taken with."""
-
-LUMA = (0.299, 0.587, 0.114)
 
 Numbers = NDArray[np.float64]
 
@@ -72,11 +72,11 @@ def _statistics(features: Numbers) -> Statistics:
 
 def _features(picture: Tensor) -> tuple[Numbers, Numbers]:
     """The features of every patch, `(n, 36)`, and the mean deviation within it, `(n,)`."""
-    gray = (picture.double() * picture.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    half = resize(gray, (gray.shape[2] // 2, gray.shape[3] // 2))
+    luma = gray(picture.double())
+    half = resize(luma, (luma.shape[2] // 2, luma.shape[3] // 2))
     height, width = half.shape[2] * 2, half.shape[3] * 2
     corners = [(y, x) for y in range(0, height - PATCH + 1, STRIDE) for x in range(0, width - PATCH + 1, STRIDE)]
-    normalized, deviation = _normalized(gray)
+    normalized, deviation = _normalized(luma)
     coarse, _ = _normalized(half)
     rows = [
         _parameters(normalized[y : y + PATCH, x : x + PATCH])
@@ -86,9 +86,9 @@ def _features(picture: Tensor) -> tuple[Numbers, Numbers]:
     return np.array(rows), np.array([deviation[y : y + PATCH, x : x + PATCH].mean() for y, x in corners])
 
 
-def _normalized(gray: Tensor) -> tuple[Numbers, Numbers]:
+def _normalized(luma: Tensor) -> tuple[Numbers, Numbers]:
     """(I - μ)/(σ + 1), with the mean and deviation around each position, in levels of 255; and σ."""
-    levels = (gray + 1) * 127.5
+    levels = (luma + 1) * 127.5
     at = torch.arange(WINDOW, dtype=levels.dtype) - WINDOW // 2
     line = torch.exp(-(at**2) / (2 * SIGMA**2))
     kernel = (line[:, None] * line / line.sum() ** 2)[None, None]
@@ -137,5 +137,4 @@ def _moment_ratios() -> Numbers:
 
 def _gamma_ratio(a: float, b: float) -> float:
     """Γ(a)/Γ(b)."""
-    a_and_b = torch.lgamma(torch.tensor([a, b], dtype=torch.float64))
-    return float(torch.exp(a_and_b[0] - a_and_b[1]))
+    return math.exp(math.lgamma(a) - math.lgamma(b))

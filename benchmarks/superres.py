@@ -77,7 +77,7 @@ def table(folder: Path, preset: str = "draft", sheet: Path | None = None) -> tup
     rows, shown = [], []
     sums = {name: torch.zeros(4) for name in NAMES}
     natural = 0.0
-    for picture in PICTURES:
+    for picture, (photo, *_) in PICTURES.items():
         truth = truth_of(picture)
         size = truth.shape[-2], truth.shape[-1]
         low = resize(truth, (size[0] // FACTOR, size[1] // FACTOR))
@@ -90,10 +90,10 @@ def table(folder: Path, preset: str = "draft", sheet: Path | None = None) -> tup
         }
         cells = [picture]
         for name, x in made.items():
-            figures = psnr(x, truth), ssim(x, truth), rmse(x, truth), naturalness(x, PICTURES[picture][0])
+            figures = psnr(x, truth), ssim(x, truth), rmse(x, truth), naturalness(x, photo)
             sums[name] += torch.tensor(figures)
             cells.append(_cell(figures))
-        of_truth = naturalness(truth, PICTURES[picture][0])
+        of_truth = naturalness(truth, photo)
         natural += of_truth / len(PICTURES)
         rows.append([*cells, f"{of_truth:.1f}"])
         shown.append(in_a_row([to_rgb(x) for x in (made["bicubic"], made["pgcn"], made["matching"], truth)], 256))

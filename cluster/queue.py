@@ -108,10 +108,10 @@ class Queue:
         Each driver would do what the others do, as long as all keep to one order. Jobs that failed before stay last.
         """
         for need, jobs in self._ready.items():
-            others = [job for job in jobs if not job.late and not job.tries]
-            at = secrets.randbelow(len(others)) if others else 0
             failed = [job for job in jobs if job.late or job.tries]
-            self._ready[need] = deque([*others[at:], *others[:at], *failed])
+            fresh = deque(job for job in jobs if not (job.late or job.tries))
+            fresh.rotate(-secrets.randbelow(max(1, len(fresh))))
+            self._ready[need] = deque([*fresh, *failed])
 
     def take_out(self, job_ids: Collection[str]) -> list[Job]:
         """Take jobs that wait out of the queue: somebody else has done them. Returns those that were there.
