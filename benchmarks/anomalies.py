@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.trained import NAMES, markdown, print_table, pyramid_of
-from pgcn.pyramid import resize
-from pgcn.tasks.measures import auroc
+from pgcn.imaging.scales import resize
+from pgcn.metrics.pictures import auroc
 
 SIDE, OTHERS = 13, 5
 

@@ -27,11 +27,11 @@ from benchmarks.machine import clock, describe
 from benchmarks.matching import match
 from benchmarks.pictures import photograph
 from benchmarks.trained import markdown
-from cluster.device import has_bfloat16_units
+from cluster.planning.device import has_bfloat16_units
 from jobs.artifacts import measure
 from pgcn import DivergenceError, Pyramid, Trainer, make_settings
-from pgcn.energy import EnergyNet
-from pgcn.pyramid import resize, scale_sizes
+from pgcn.imaging.scales import resize, scale_sizes
+from pgcn.patchgencn.energy import EnergyNet
 from pgcn.settings import Settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"

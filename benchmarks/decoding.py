@@ -1,4 +1,4 @@
-"""Milliseconds an image of decoding in a child process (`jobs.decoder`), beside decoding in the process that asks.
+"""Milliseconds an image of decoding in a child process (`jobs.images.decoder`), beside decoding in the process that asks.
 
     python -m benchmarks.decoding
 
@@ -15,8 +15,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from jobs.decoder import Decoder
-from jobs.pixels import decode
+from jobs.images.convert import decode
+from jobs.images.decoder import Decoder
 
 SIZES = ((64, 64, 300), (640, 480, 100), (4000, 3000, 9))
 """Width, height, and how often."""

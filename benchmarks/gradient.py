@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pgcn.energy import EnergyNet, energy, energy_gradient, pad
+from pgcn.patchgencn.energy import EnergyNet, energy, energy_gradient, pad
 
 ROUNDS, CALLS = 7, 20
 

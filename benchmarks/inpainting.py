@@ -17,8 +17,8 @@ from torch import Tensor
 from benchmarks.pictures import photograph
 from benchmarks.trained import markdown, print_table, pyramid_of_pixels
 from pgcn import make_settings
-from pgcn.pyramid import finest_size, resize
-from pgcn.tasks.measures import psnr, rmse
+from pgcn.imaging.scales import finest_size, resize
+from pgcn.metrics.pictures import psnr, rmse
 
 PICTURES = ("01-bricks.jpg", "02-launch.jpg", "04-gravel.jpg")
 

@@ -18,8 +18,8 @@ from torch import Tensor
 from benchmarks.pictures import photograph
 from jobs.artifacts import measure
 from pgcn import make_settings
-from pgcn.metrics import PATCH
-from pgcn.pyramid import Size, image_pyramid, resize, scale_sizes
+from pgcn.imaging.scales import Size, image_pyramid, resize, scale_sizes
+from pgcn.metrics.patch_distribution import PATCH
 
 PROJECTIONS, STEPS, RATE = 64, 200, 0.02
 

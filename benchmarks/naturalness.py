@@ -21,8 +21,8 @@ from torch import Tensor
 
 from benchmarks.pictures import photograph
 from benchmarks.trained import NAMES
-from pgcn.pyramid import resize
-from pgcn.tasks.measures import gray
+from pgcn.imaging.scales import resize
+from pgcn.metrics.pictures import gray
 
 PATCH, STRIDE = 48, 24
 """Of a patch at the first scale, px; patches overlap by half."""

@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-import cluster.worker
-from cluster.worker import Worker
-from jobs import schemas
-from jobs.circumstances import circumstances
-from jobs.commit import Commit, publish
-from jobs.images import encode_png
-from jobs.run import Conditions, clean_up
-from jobs.sources import read_source
+import cluster.scheduler.worker
+from cluster.scheduler.worker import Worker
+from jobs.images.png import encode_png
+from jobs.inputs.discover import read_source
+from jobs.provenance import circumstances
+from jobs.run_folder import schemas
+from jobs.run_folder.commit import Commit, publish
 from jobs.spec import JobSpec
-from jobs.store import Store
-from pgcn.train import Progress
+from jobs.storage.store import Store
+from jobs.training_job import ExecutionOptions, clean_up
+from pgcn.patchgencn.trainer import Progress
 
 ROWS = 10
 """Rows that a job adds to the table of samples: one image, and samples."""
@@ -39,22 +39,22 @@ WEIGHTS = 20_000
 class NoOp(Worker):
     """The product's worker, with jobs that train nothing."""
 
-    def __init__(self, store: Store, conditions: Conditions, threads: int, gpu_share: float) -> None:
+    def __init__(self, store: Store, conditions: ExecutionOptions, threads: int, gpu_share: float) -> None:
         super().__init__(store, conditions, threads, gpu_share)
-        setattr(cluster.worker, "run_jobs", run_nothing)  # noqa: B010 - a name that the module only imports
+        setattr(cluster.scheduler.worker, "run_jobs", run_nothing)  # noqa: B010 - a name that the module only imports
 
 
 def run_nothing(
     specs: Sequence[JobSpec],
     store: Store,
     attempts: Sequence[str],
-    conditions: Conditions,
+    conditions: ExecutionOptions,
     *,
     on_progress: Callable[[Progress], None],
     on_alive: Callable[[], None],
     should_stop: Callable[[], bool],
 ) -> list[Commit | Exception]:
-    """In place of `jobs.run.run_jobs`."""
+    """In place of `jobs.training_job.run_jobs`."""
     ends: list[Commit | Exception] = []
     for spec, attempt in zip(specs, attempts, strict=True):
         read_source(spec.location, spec.uri)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.trained import NAMES, markdown, print_table, pyramid_of
-from pgcn.pyramid import resize
-from pgcn.tasks.masks import blur
+from pgcn.imaging.masks import blur
+from pgcn.imaging.scales import resize
 
 
 def corruptions(image: Tensor) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.machine import clock
-from pgcn.pyramid import Size, resize, scale_sizes
+from pgcn.imaging.scales import Size, resize, scale_sizes
 from pgcn.settings import Settings, Step
 
 Norms = Literal["call", "update"]

@@ -16,9 +16,9 @@ import torch
 from benchmarks.machine import GIGA, describe, reached_bytes, reached_operations
 from benchmarks.pictures import photograph
 from pgcn import Trainer, make_settings
-from pgcn.cost import energy_operations, training_operations
-from pgcn.energy import NARROW, PAD, WIDE
-from pgcn.pyramid import Size
+from pgcn.imaging.scales import Size
+from pgcn.patchgencn.energy import NARROW, PAD, WIDE
+from pgcn.patchgencn.flops import energy_operations, training_operations
 from pgcn.settings import PRESETS, Settings
 
 VALUE_BYTES = 4

@@ -16,12 +16,12 @@ from typing import Any
 import psutil
 from rich.console import Console
 
-import cluster.finish
-import cluster.fleet
+import cluster.gallery.publish
 import cluster.launch
+import cluster.ray_cluster.ray_pool
 from benchmarks.noop import NoOp
-from cluster.request import Request
-from cluster.stopping import StopSignal
+from cluster.planning.request import Request
+from cluster.scheduler.stopping import StopSignal
 
 STEPS: dict[str, tuple[Any, str]] = {
     "find images": (cluster.launch, "prepare"),
@@ -29,9 +29,9 @@ STEPS: dict[str, tuple[Any, str]] = {
     "write manifest": (cluster.launch, "add_to_manifest"),
     "jobs": (cluster.launch, "_train"),
     "list commits": (cluster.launch, "committed"),
-    "is it current": (cluster.finish, "records_now"),
-    "gather": (cluster.finish, "gather"),
-    "gallery": (cluster.finish, "build_gallery"),
+    "is it current": (cluster.gallery.publish, "records_now"),
+    "gather": (cluster.gallery.publish, "gather"),
+    "gallery": (cluster.gallery.publish, "build_gallery"),
 }
 """What a run does, one after another, and where it is called from."""
 
@@ -49,7 +49,7 @@ class Taken:
 def main() -> None:
     """Run, and end with the run's own exit code."""
     images, out = sys.argv[1:]
-    setattr(cluster.fleet, "Worker", NoOp)  # noqa: B010 - a name that the module only imports
+    setattr(cluster.ray_cluster.ray_pool, "Worker", NoOp)  # noqa: B010 - a name that the module only imports
     for step, (module, name) in STEPS.items():
         setattr(module, name, measured(step, getattr(module, name)))
     say(Taken("imports", since_start(), time.process_time(), peak_mb()))

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.pictures import EXAMPLES, photograph
-from jobs.pyramids import find_kept, keep, learn
+from jobs.run_folder.pyramids import find_kept, keep, learn
 from jobs.spec import pyramid_id
-from jobs.store import Store
+from jobs.storage.store import Store
 from pgcn import Pyramid, make_settings
-from pgcn.pyramid import resize
+from pgcn.imaging.scales import resize
 
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.jpg"))
 

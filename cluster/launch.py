@@ -8,26 +8,26 @@ import pyarrow as pa
 from ray.exceptions import RayError
 from rich.console import Console
 
-from cluster.connection import Cluster, first_line
-from cluster.display import display_for
-from cluster.driver import Driver
-from cluster.finish import finish
-from cluster.fleet import Fleet
-from cluster.plan import record_refusals
-from cluster.progress import KEEP_EVERY_S, Tracker
-from cluster.queue import Queue
-from cluster.request import Request, make_plan, prepare
-from cluster.spread import where_it_pays
-from cluster.status import under_way
-from cluster.stopping import StopSignal
-from jobs.commit import committed
-from jobs.edit_manifest import add_edits
-from jobs.failures import StoreError
-from jobs.identity import open_run
-from jobs.manifest import add_to_manifest
-from jobs.run import Conditions
-from jobs.store import Store
-from jobs.text import visible
+from cluster.gallery.publish import finish
+from cluster.monitor.display import display_for
+from cluster.monitor.status import under_way
+from cluster.planning.plan import record_refusals
+from cluster.planning.request import Request, make_plan, prepare
+from cluster.ray_cluster.parallel_map import map_auto
+from cluster.ray_cluster.ray_pool import RayWorkerPool
+from cluster.ray_cluster.session import Cluster, first_line
+from cluster.scheduler.driver import Driver
+from cluster.scheduler.queue import Queue
+from cluster.scheduler.stopping import StopSignal
+from cluster.scheduler.tracker import KEEP_EVERY_S, Tracker
+from jobs.common.failures import StoreError
+from jobs.common.terminal_text import terminal_safe
+from jobs.run_folder.commit import committed
+from jobs.run_folder.edit_manifest import add_edits
+from jobs.run_folder.identity import open_run
+from jobs.run_folder.manifest import add_to_manifest
+from jobs.storage.store import Store
+from jobs.training_job import ExecutionOptions
 
 
 class Exit(IntEnum):
@@ -75,7 +75,7 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
     queue = Queue(jobs)
     if jobs and under_way(store, 2 * KEEP_EVERY_S):
         console.print("Another command was at work here a moment ago: this one begins elsewhere.", highlight=False)
-        queue.go_elsewhere()
+        queue.rotate()
     tracker = Tracker(store, display_for(console), jobs, len(plan.done), len(plan.failed) + len(plan.refused))
     device = prepared.device
     del prepared, plan, jobs  # a kilobyte an image, which nobody needs any more
@@ -93,7 +93,7 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
         if trouble is None and tracker.committed_jobs - committed(store):
             trouble = f"Workers are done, but {store.url} has nothing of it: use a bucket, or a folder that all share."
         if trouble is None:
-            damaged = finish(store, where_it_pays)
+            damaged = finish(store, map_auto)
     except StoreError as error:
         trouble = str(error)
     except (RayError, ConnectionError) as error:
@@ -106,7 +106,7 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
     if damaged:
         console.print("Left out of the tables; --retry trains them again:", highlight=False)
         for sentence in damaged:
-            console.print(f"  {visible(sentence)}", highlight=False, markup=False)
+            console.print(f"  {terminal_safe(sentence)}", highlight=False, markup=False)
     console.print(f"{done} done, {failed} failed." if failed else f"All {done} done.", highlight=False)
     return Exit.SOME_FAILED if failed or damaged else Exit.DONE
 
@@ -115,8 +115,8 @@ def _train(
     store: Store, device: str, request: Request, queue: Queue, tracker: Tracker, stop: StopSignal, *, grows: bool
 ) -> str | None:
     """Drive the queue; returns a sentence where the storage or the cluster does not let us."""
-    conditions = Conditions(device, request.checkpoint_seconds, request.max_pixels)
-    fleet = Fleet(store, conditions, jobs_per_worker=request.jobs_per_worker, grows=grows)
+    conditions = ExecutionOptions(device, request.checkpoint_seconds, request.max_pixels)
+    fleet = RayWorkerPool(store, conditions, jobs_per_worker=request.jobs_per_worker, grows=grows)
     try:
         with stop.listening():
             Driver(queue, fleet, store, tracker, request.limits, request.stack).drive(stop)
@@ -128,5 +128,5 @@ def _train(
 
 
 def _stopped(console: Console, trouble: str) -> Exit:
-    console.print(f"The run stopped. {visible(trouble)}", highlight=False, markup=False)
+    console.print(f"The run stopped. {terminal_safe(trouble)}", highlight=False, markup=False)
     return Exit.STOPPED

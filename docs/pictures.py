@@ -11,8 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from cluster.query import query
-from jobs.store import Store
+from cluster.tables.query import query
+from jobs.storage.store import Store
 
 HEIGHT, GAP, SAMPLES = 120, 8, 3
 

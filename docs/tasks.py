@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFilter
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import anomalies, inpainting, recovery, superres
-from cluster.cli import app
+from cluster.cli.app import app
 from pgcn.tasks.task import all_tasks
 
 ROOT = Path(__file__).parents[1]

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jobs.images import encode_png, to_rgb
+from jobs.images.png import encode_png, to_rgb
 from jobs.spec import JobSpec, resolve_size
-from pgcn.frechet import FrechetTo
-from pgcn.metrics import diversity, patch_swd_levels
-from pgcn.model import Pyramid
-from pgcn.nearest import bidirectional
-from pgcn.train import recovery_errors
+from pgcn.metrics.frechet import FrechetTo
+from pgcn.metrics.nearest_patches import bidirectional
+from pgcn.metrics.patch_distribution import diversity, patch_swd_levels
+from pgcn.patchgencn.trainer import recovery_errors
+from pgcn.pyramid import Pyramid
 
 MEASURES = (
     "frechet_vgg22",

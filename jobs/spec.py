@@ -11,9 +11,9 @@ from typing import Annotated, Any, overload
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from jobs.failures import ConfigError
-from pgcn.model import ALGORITHM
-from pgcn.pyramid import Size
+from jobs.common.failures import ConfigError
+from pgcn.imaging.scales import Size
+from pgcn.pyramid import ALGORITHM
 from pgcn.settings import Settings
 
 FACTOR_BELOW = 12
@@ -65,7 +65,7 @@ class SamplePlan(Frozen):
     sizes: tuple[Annotated[str, BeforeValidator(_size_text)], ...] = ("1x1", "2x1")
 
 
-class Holes(Frozen):
+class MaskRef(Frozen):
     """A mask that is left out of the loss; `digest` is the hash of its pixels, fitted to the image."""
 
     location: str
@@ -91,7 +91,7 @@ class JobSpec:
     settings: Settings
     seed: int
     plan: SamplePlan
-    holes: Holes | None = None
+    holes: MaskRef | None = None
 
 
 class Picture(Frozen):
@@ -102,7 +102,7 @@ class Picture(Frozen):
     sha256: str
 
 
-class PyramidAt(Frozen):
+class PyramidRef(Frozen):
     """Where a trained pyramid is: committed by a job of a run, or (no job) kept in a folder under its own name.
 
     `location` is what a worker opens that run or folder by, or None for the run that asks; `run` is what artifacts say.
@@ -122,7 +122,7 @@ class EditSpec(Frozen):
     image_id: str
     task: str
     options: dict[str, Any]
-    pyramid: PyramidAt
+    pyramid: PyramidRef
     image: Picture
     target: Picture | None = None
     mask: Picture | None = None

@@ -8,17 +8,17 @@ from typing import Any
 
 from torch import Tensor
 
-from jobs.failures import ConfigError, InputError, PyramidError
-from jobs.identity import RUN
-from jobs.pyramids import any_of_image, keep, learn, load, pyramids_in
-from jobs.reading import MAX_PIXELS, Taken, holes_of, take, take_mask
-from jobs.sources import Source, find_sources
-from jobs.spec import PyramidAt, pyramid_id
-from jobs.store import Store
-from pgcn.model import Pyramid
+from jobs.common.failures import ConfigError, InputError, PyramidError
+from jobs.inputs.discover import Source, find_sources
+from jobs.inputs.loading import MAX_PIXELS, LoadedImage, holes_of, load_mask, take
+from jobs.run_folder.identity import RUN
+from jobs.run_folder.pyramids import any_of_image, keep, learn, load, pyramids_in
+from jobs.spec import PyramidRef, pyramid_id
+from jobs.storage.store import Store
+from pgcn.patchgencn.trainer import DivergenceError, Progress
+from pgcn.pyramid import Pyramid
 from pgcn.settings import Settings
 from pgcn.tasks.task import Inputs, Task
-from pgcn.train import DivergenceError, Progress
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ def read_inputs(
     inputs = Inputs(own.image, picture(target, "target"), None, picture(truth, "truth"))
     if mask is not None:
         source = _named(mask, "mask")
-        inputs = replace(inputs, mask=take_mask(source.location, source.uri, max_pixels)[0])
+        inputs = replace(inputs, mask=load_mask(source.location, source.uri, max_pixels)[0])
     return Read(inputs, own.sha256, name, notes)
 
 
-def _take(where: str, what: str, max_pixels: int) -> tuple[Taken, str]:
+def _take(where: str, what: str, max_pixels: int) -> tuple[LoadedImage, str]:
     source = _named(where, what)
     return take(source.location, source.uri, max_pixels), source.image_id
 
@@ -103,7 +103,7 @@ def pyramid_for(
     for store in (wanted.found_in, wanted.kept_in):
         if store is None:
             continue
-        at = pyramids_in(store).get(name) if store.exists(RUN) else PyramidAt(name=name)
+        at = pyramids_in(store).get(name) if store.exists(RUN) else PyramidRef(name=name)
         if at is None and wanted.settings is None and holes is None:
             at = any_of_image(store, read.sha256)
         try:

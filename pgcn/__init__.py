@@ -8,23 +8,23 @@
 torch.Size([2, 3, 20, 48])
 """
 
-from pgcn.masked import fit_masked
-from pgcn.model import ALGORITHM, Pyramid, fit
+from pgcn.patchgencn.masked_trainer import fit_masked
+from pgcn.patchgencn.trainer import DivergenceError, Progress, Trainer
+from pgcn.pyramid import ALGORITHM, Pyramid, fit
 from pgcn.settings import PRESETS, Settings, SettingsError, make_settings
-from pgcn.tasks.task import Made, TaskError
-from pgcn.tiny import example
-from pgcn.train import DivergenceError, Progress, Trainer
+from pgcn.tasks.task import TaskError, TaskResult
+from pgcn.testing import example
 
 __all__ = [
     "ALGORITHM",
     "PRESETS",
     "DivergenceError",
-    "Made",
     "Progress",
     "Pyramid",
     "Settings",
     "SettingsError",
     "TaskError",
+    "TaskResult",
     "Trainer",
     "example",
     "fit",

@@ -12,9 +12,9 @@ from PIL import Image
 from cluster.gallery.album import Album, Shown, album
 from cluster.gallery.curves import Chart, Metric, charts_by_scale
 from cluster.gallery.facts import Fact
-from cluster.gallery.figures import number, size
-from jobs.schemas import read_parquet
-from jobs.store import Store
+from cluster.gallery.formatting import number, size
+from jobs.run_folder.schemas import read_parquet
+from jobs.storage.store import Store
 
 log = logging.getLogger(__name__)
 

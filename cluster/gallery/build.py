@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from cluster.gallery.attempt import read_attempt
-from cluster.gallery.built import BUILT, Built, built_bytes, digest, read_built
+from cluster.gallery.build_record import BUILT, Built, built_bytes, digest, read_built
 from cluster.gallery.catalogue import Catalogue, Totals, by_class, preset_of, read_catalogue
 from cluster.gallery.commands import commands, run_argument
 from cluster.gallery.edits import Used, edit_cards, edit_page, edits_by_model, read_edits
 from cluster.gallery.facts import circumstances, quality, settings
-from cluster.gallery.figures import rounded
+from cluster.gallery.formatting import rounded
 from cluster.gallery.pages import Card, Pages, rows_script
-from cluster.spread import Spread, here
-from jobs.store import Store
-from jobs.text import sentence, visible
+from cluster.ray_cluster.parallel_map import Spread, here
+from jobs.common.terminal_text import sentence, terminal_safe
+from jobs.storage.store import Store
 
 # Jobs that one task builds the pages of.
 SLICE = 100
@@ -43,7 +43,7 @@ def build_gallery(store: Store, title: str | None = None, spread: Spread = here)
     run = run_argument(store.url)
     counts = Counter(edits.jobs["task"].to_pylist())
     look = Look(
-        title=visible(title or run.rsplit("/", 1)[-1]),
+        title=terminal_safe(title or run.rsplit("/", 1)[-1]),
         preset=preset_of(catalogue),
         totals=catalogue.totals,
         edits=edits.totals,

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from cluster.gallery.figures import natural_order
-from jobs.failures import FailureClass
-from jobs.schemas import FAILURES, TABLES
-from jobs.store import Store
+from cluster.gallery.formatting import natural_order
+from jobs.common.failures import FailureClass
+from jobs.run_folder.schemas import FAILURES, TABLES
+from jobs.storage.store import Store
 
 log = logging.getLogger(__name__)
 

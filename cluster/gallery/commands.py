@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import NamedTuple
 
-from jobs.urls import is_local, local_path
+from jobs.storage.urls import is_local, local_path
 
 
 class Command(NamedTuple):

@@ -14,9 +14,9 @@ from PIL import Image
 from cluster.gallery.album import Row, Shown, png_of
 from cluster.gallery.attempt import Artifact, artifacts_in, read_rows
 from cluster.gallery.facts import Fact
-from cluster.gallery.figures import duration, number, when
-from cluster.gallery.pictures import Picture, clip, picture, thumbnail
-from jobs.store import Store
+from cluster.gallery.formatting import duration, number, when
+from cluster.gallery.thumbnails import Picture, clip, picture, thumbnail
+from jobs.storage.store import Store
 from pgcn.tasks.task import all_tasks
 
 log = logging.getLogger(__name__)

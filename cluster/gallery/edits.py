@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from cluster.gallery.built import Built
+from cluster.gallery.build_record import Built
 from cluster.gallery.catalogue import EDITS, JOB_ID, Catalogue, Entry, read_catalogue
 from cluster.gallery.commands import shell_word, sql_text
 from cluster.gallery.edit import circumstances_of, options_of, read_edit
-from cluster.gallery.figures import rounded
+from cluster.gallery.formatting import rounded
 from cluster.gallery.pages import EditCard, Pages, task_name
-from jobs.store import Store
+from jobs.storage.store import Store
 from pgcn.tasks.task import all_tasks
 
 TASK = re.compile(r"[a-z][a-z0-9_]{0,40}")

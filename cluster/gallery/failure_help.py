@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from jobs.failures import FailureClass
+from jobs.common.failures import FailureClass
 
 
 class Help(NamedTuple):

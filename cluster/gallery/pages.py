@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, TypeVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cluster.gallery import figures
+from cluster.gallery import formatting as figures
 from cluster.gallery.catalogue import Failed, Totals
 from cluster.gallery.failure_help import HELP, UNKNOWN, Help
-from jobs.text import sentence, visible
+from jobs.common.terminal_text import sentence, terminal_safe
 
 T = TypeVar("T")
 
@@ -98,13 +98,13 @@ class Pages:
     def __init__(self, title: str, preset: str, totals: Totals, edits: Totals, tasks: Mapping[str, int]) -> None:
         """`title` names the run on every page; `tasks` counts the finished edits of each."""
         self._env = Environment(
-            loader=PackageLoader("cluster"),
+            loader=PackageLoader("cluster.gallery"),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        for rule in (figures.number, figures.share, figures.duration, figures.when, visible, sentence):
+        for rule in (figures.number, figures.share, figures.duration, figures.when, terminal_safe, sentence):
             self._env.filters[rule.__name__] = rule
         style, script, compare = map(self._source, ("gallery.css", "gallery.js", "compare.js"))
         self._env.globals |= {

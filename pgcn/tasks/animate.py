@@ -14,12 +14,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pgcn.pyramid import Size, resize, sizes_for
+from pgcn.imaging.scales import Size, resize, sizes_for
 from pgcn.tasks.chains import chain, check_scale
-from pgcn.tasks.task import Inputs, Judged, Made, Options, Task, TaskError
+from pgcn.tasks.task import Criterion, Inputs, Options, Task, TaskError, TaskResult
 
 if TYPE_CHECKING:
-    from pgcn.model import Pyramid
+    from pgcn.pyramid import Pyramid
 
 
 class AnimateOptions(Options):
@@ -53,7 +53,7 @@ class Walk:
         return torch.erf(self.normal(shape) / math.sqrt(2))
 
 
-def apply(pyramid: Pyramid, inputs: Inputs, options: AnimateOptions) -> Made:
+def apply(pyramid: Pyramid, inputs: Inputs, options: AnimateOptions) -> TaskResult:
     """Frames of a loop, `(frames, 3, H, W)`."""
     if (options.width is None) != (options.height is None):
         raise TaskError("a size is a width and a height.")
@@ -78,7 +78,7 @@ def apply(pyramid: Pyramid, inputs: Inputs, options: AnimateOptions) -> Made:
             resize(x, sizes[scale]), pyramid.nets[scale], pyramid.settings, scale, noise_std=options.noise, draw=draw
         )
     step, apart = differences(x)
-    return Made({"result": x}, {"frame_step": step, "frames_apart": apart, "smoothness": apart / max(step, 1e-9)})
+    return TaskResult({"result": x}, {"frame_step": step, "frames_apart": apart, "smoothness": apart / max(step, 1e-9)})
 
 
 def differences(frames: Tensor) -> tuple[float, float]:
@@ -95,6 +95,6 @@ TASK = Task(
     summary="a short looping clip: a walk in the noise that samples are made of",
     options=AnimateOptions,
     apply=apply,
-    judged=Judged("frame_step", "frames_apart", "lower"),
+    judged=Criterion("frame_step", "frames_apart", "lower"),
     clip=True,
 )

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from pgcn.energy import PAD, Weights, crop, energy_gradient, pad
-from pgcn.langevin import Draw, langevin, normal_each
-from pgcn.pyramid import Size, resize, sizes_for
-from pgcn.sample import seeded
+from pgcn.imaging.scales import Size, resize, sizes_for
+from pgcn.patchgencn.energy import PAD, Weights, crop, energy_gradient, pad
+from pgcn.patchgencn.langevin import Draw, langevin, normal_each
+from pgcn.patchgencn.sampling import seeded
 from pgcn.settings import Settings
 
 if TYPE_CHECKING:
-    from pgcn.model import Pyramid
+    from pgcn.pyramid import Pyramid
 
 After = Callable[[Tensor, int], Tensor]
 """What is done to the states `(N, 3, H, W)` after each step at a scale: known pixels are put back, and the like."""

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pgcn.pyramid import resize
+from pgcn.imaging.scales import resize
 from pgcn.tasks.chains import check_scale
 
 if TYPE_CHECKING:
-    from pgcn.model import Pyramid
+    from pgcn.pyramid import Pyramid
     from pgcn.tasks.task import Injected
 
 

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from pgcn.metrics.pictures import rmse, seam_gradient
 from pgcn.tasks.choose import choose
-from pgcn.tasks.measures import rmse, seam_gradient
 from pgcn.tasks.region import RegionOptions, needs_region, region_of
-from pgcn.tasks.task import Inputs, Judged, Made, Task
+from pgcn.tasks.task import Criterion, Inputs, Task, TaskResult
 
 if TYPE_CHECKING:
-    from pgcn.model import Pyramid
+    from pgcn.pyramid import Pyramid
 
 
 class EditOptions(RegionOptions):
     """Options of `edit`."""
 
 
-def apply(pyramid: Pyramid, inputs: Inputs, options: EditOptions) -> Made:
+def apply(pyramid: Pyramid, inputs: Inputs, options: EditOptions) -> TaskResult:
     """The edited picture `inputs.target` without the seams at the mask."""
     region, notes = region_of(pyramid, inputs, options, "edit")
     before = seam_gradient(region.given, region.mask)
@@ -56,7 +56,7 @@ TASK = Task(
     summary="a picture with parts moved, copied or erased becomes seamless",
     options=EditOptions,
     apply=apply,
-    judged=Judged("seam_gradient", "seam_gradient_before", "lower"),
+    judged=Criterion("seam_gradient", "seam_gradient_before", "lower"),
     target="the edited picture",
     mask="white on what was edited; without one, where the target differs from the image",
     holes=True,

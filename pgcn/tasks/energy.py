@@ -16,14 +16,14 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from pgcn.energy import energy, pad
-from pgcn.pyramid import resize
+from pgcn.imaging.scales import resize
+from pgcn.metrics.pictures import auroc
+from pgcn.patchgencn.energy import energy, pad
 from pgcn.tasks.chains import chain, sizes_of
-from pgcn.tasks.measures import auroc
-from pgcn.tasks.task import Inputs, Judged, Made, Options, Task
+from pgcn.tasks.task import Criterion, Inputs, Options, Task, TaskResult
 
 if TYPE_CHECKING:
-    from pgcn.model import Pyramid
+    from pgcn.pyramid import Pyramid
 
 
 class EnergyOptions(Options):
@@ -65,7 +65,7 @@ def _moved(pyramid: Pyramid, x: Tensor, scale: int, steps: int) -> Tensor:
     return (end - x).square().mean(1, keepdim=True)
 
 
-def apply(pyramid: Pyramid, inputs: Inputs, options: EnergyOptions) -> Made:
+def apply(pyramid: Pyramid, inputs: Inputs, options: EnergyOptions) -> TaskResult:
     """The map of the target, or of the image itself, as a picture: dark as learned, bright unlike it."""
     picture = inputs.image if inputs.target is None else inputs.target
     found = movement(pyramid, picture, inputs.image, options.steps)
@@ -80,7 +80,7 @@ def apply(pyramid: Pyramid, inputs: Inputs, options: EnergyOptions) -> Made:
     if inputs.mask is not None:
         where = F.interpolate(inputs.mask, size=(found.shape[-2], found.shape[-1]), mode="nearest") > 0
         figures |= {"auroc": auroc(found[where], found[~where]), "auroc_chance": 0.5}
-    return Made({"result": shown.clamp(-1, 1), "picture": picture}, figures)
+    return TaskResult({"result": shown.clamp(-1, 1), "picture": picture}, figures)
 
 
 def noise_like(picture: Tensor, seed: int) -> Tensor:
@@ -100,7 +100,7 @@ TASK = Task(
     summary="what in a picture is unlike the image, and whether it is of the image's patches",
     options=EnergyOptions,
     apply=apply,
-    judged=Judged("auroc", "auroc_chance", "higher"),
+    judged=Criterion("auroc", "auroc_chance", "higher"),
     target="another picture to look at, in place of the image",
     mask="white on what is known to be foreign, for the figure alone",
 )

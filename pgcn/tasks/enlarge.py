@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from pgcn.langevin import Draw, normal_each
-from pgcn.pyramid import Size, resize
-from pgcn.sample import seeded
+from pgcn.imaging.masks import fit
+from pgcn.imaging.scales import Size, resize
+from pgcn.imaging.tiles import Where, tiled
+from pgcn.patchgencn.langevin import Draw, normal_each
+from pgcn.patchgencn.sampling import seeded
 from pgcn.tasks.chains import chain
-from pgcn.tasks.masks import fit
-from pgcn.tasks.tiles import Where, tiled
 
 if TYPE_CHECKING:
-    from pgcn.model import Pyramid
+    from pgcn.pyramid import Pyramid
 
 STEPS = 3
 """Last Langevin steps of a chain after each enlargement, where the caller does not say: enough to sharpen, too few and

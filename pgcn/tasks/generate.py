@@ -14,16 +14,16 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from pgcn.energy import PAD, Weights, crop, energy_gradient
-from pgcn.langevin import Draw, langevin, normal_each
-from pgcn.metrics import patch_swd
-from pgcn.pyramid import Size, resize, sizes_for
-from pgcn.sample import noise_start, seeded
+from pgcn.imaging.scales import Size, resize, sizes_for
+from pgcn.metrics.patch_distribution import patch_swd
+from pgcn.patchgencn.energy import PAD, Weights, crop, energy_gradient
+from pgcn.patchgencn.langevin import Draw, langevin, normal_each
+from pgcn.patchgencn.sampling import noise_start, seeded
 from pgcn.tasks.chains import check_scale, run
-from pgcn.tasks.task import Inputs, Judged, Made, Options, Task, TaskError
+from pgcn.tasks.task import Criterion, Inputs, Options, Task, TaskError, TaskResult
 
 if TYPE_CHECKING:
-    from pgcn.model import Pyramid
+    from pgcn.pyramid import Pyramid
     from pgcn.settings import Settings
 
 
@@ -44,7 +44,7 @@ class GenerateOptions(Options):
         return self
 
 
-def apply(pyramid: Pyramid, inputs: Inputs, options: GenerateOptions) -> Made:
+def apply(pyramid: Pyramid, inputs: Inputs, options: GenerateOptions) -> TaskResult:
     """Samples, `(number, 3, H, W)`."""
     size = (options.height, options.width) if options.height and options.width else pyramid.sizes[-1]
     first = check_scale(pyramid, options.start_scale)
@@ -58,7 +58,7 @@ def apply(pyramid: Pyramid, inputs: Inputs, options: GenerateOptions) -> Made:
     if options.tile:
         figures |= seam_errors(samples)
         pictures["tiled"] = torch.cat([torch.cat([samples[:1]] * 2, dim=-1)] * 2, dim=-2)
-    return Made(pictures, figures)
+    return TaskResult(pictures, figures)
 
 
 def _one(pyramid: Pyramid, size: Size, first: int, options: GenerateOptions, seed: int) -> Tensor:
@@ -135,5 +135,5 @@ TASK = Task(
     summary="random samples of any number and size, tiles that fit together",
     options=GenerateOptions,
     apply=apply,
-    judged=Judged("patch_swd", "patch_swd_noise", "lower"),
+    judged=Criterion("patch_swd", "patch_swd_noise", "lower"),
 )

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 from torch import Tensor
 
-from pgcn.metrics import patch_swd
-from pgcn.pyramid import resize
+from pgcn.imaging.scales import resize
+from pgcn.metrics.patch_distribution import patch_swd
 from pgcn.tasks.chains import injected, sizes_of, working_size
 from pgcn.tasks.choose import Choice, choose
 from pgcn.tasks.enlarge import enlarged
-from pgcn.tasks.task import Injected, Made
+from pgcn.tasks.task import Injected, TaskResult
 
 if TYPE_CHECKING:
-    from pgcn.model import Pyramid
+    from pgcn.pyramid import Pyramid
 
 
 class GuidedOptions(Injected):
@@ -40,10 +40,10 @@ class Guided:
     result: Tensor
     figures: dict[str, float]
 
-    def made(self, shown: dict[str, Tensor], figures: dict[str, float]) -> Made:
+    def made(self, shown: dict[str, Tensor], figures: dict[str, float]) -> TaskResult:
         """With a task's own pictures and figures."""
         pictures = {"result": self.result, "small": self.choice.best.picture, **shown, **self.choice.sheet()}
-        return Made(pictures, self.figures | figures)
+        return TaskResult(pictures, self.figures | figures)
 
 
 def guided(

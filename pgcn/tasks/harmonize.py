@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 from torch import Tensor
 
-from pgcn.pyramid import resize
+from pgcn.imaging.colours import with_moments
+from pgcn.imaging.scales import resize
+from pgcn.metrics.pictures import colour_distance, gradients, gray
 from pgcn.tasks.choose import choose
-from pgcn.tasks.colours import with_moments
-from pgcn.tasks.measures import colour_distance, gradients, gray
 from pgcn.tasks.region import RegionOptions, needs_region, region_of
-from pgcn.tasks.task import Inputs, Judged, Made, Task
+from pgcn.tasks.task import Criterion, Inputs, Task, TaskResult
 
 if TYPE_CHECKING:
-    from pgcn.model import Pyramid
+    from pgcn.pyramid import Pyramid
 
 
 class HarmonizeOptions(RegionOptions):
@@ -31,7 +31,7 @@ class HarmonizeOptions(RegionOptions):
     )
 
 
-def apply(pyramid: Pyramid, inputs: Inputs, options: HarmonizeOptions) -> Made:
+def apply(pyramid: Pyramid, inputs: Inputs, options: HarmonizeOptions) -> TaskResult:
     """The composite `inputs.target` with the object on the mask in the picture's look."""
     region, notes = region_of(pyramid, inputs, options, "harmonize")
     scene = resize(inputs.image, pyramid.sizes[-1])
@@ -74,7 +74,7 @@ TASK = Task(
     summary="an object pasted into a picture takes on its look",
     options=HarmonizeOptions,
     apply=apply,
-    judged=Judged("colour_distance", "colour_distance_before", "lower"),
+    judged=Criterion("colour_distance", "colour_distance_before", "lower"),
     target="the picture with the object pasted in",
     mask="white on the object; without one, where the target differs from the image",
     holes=True,

@@ -17,17 +17,17 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from pgcn.pyramid import Size, resize
+from pgcn.imaging.holes import filled, hole_at, is_thin, put_back
+from pgcn.imaging.masks import check_mask, fit
+from pgcn.imaging.scales import Size, resize
+from pgcn.metrics.pictures import psnr, rmse
 from pgcn.tasks.chains import check_scale, run, sizes_of, working_size
 from pgcn.tasks.enlarge import enlarged
-from pgcn.tasks.holes import filled, hole_at, is_thin, put_back
-from pgcn.tasks.masks import check_mask, fit
-from pgcn.tasks.measures import psnr, rmse
 from pgcn.tasks.region import mask_picture
-from pgcn.tasks.task import Injected, Inputs, Judged, Made, Task
+from pgcn.tasks.task import Criterion, Injected, Inputs, Task, TaskResult
 
 if TYPE_CHECKING:
-    from pgcn.model import Pyramid
+    from pgcn.pyramid import Pyramid
 
 
 HIDDEN = 0.25
@@ -75,7 +75,7 @@ class Hole:
         return run(pyramid, start.clamp(-1, 1), self.sizes, scale, seed=seed, after=lambda x, _: self.known(x))
 
 
-def apply(pyramid: Pyramid, inputs: Inputs, options: InpaintOptions) -> Made:
+def apply(pyramid: Pyramid, inputs: Inputs, options: InpaintOptions) -> TaskResult:
     """The image with the mask's pixels made anew, and all others as they were."""
     assert inputs.mask is not None
     image, mask, notes = inputs.image, inputs.mask, []
@@ -109,7 +109,7 @@ def apply(pyramid: Pyramid, inputs: Inputs, options: InpaintOptions) -> Made:
         mean = put_back(mean_fill(image, mask), image, mask)
         for name, picture in {"": results[0], "_smooth_fill": hole.smooth, "_mean_fill": mean}.items():
             figures |= {f"psnr{name}": psnr(picture, truth), f"rmse_hole{name}": rmse(picture, truth, mask)}
-    return Made(pictures, figures, notes)
+    return TaskResult(pictures, figures, notes)
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ TASK = Task(
     summary="what is missing, made from what is there",
     options=InpaintOptions,
     apply=apply,
-    judged=Judged("psnr", "psnr_mean_fill", "higher"),
+    judged=Criterion("psnr", "psnr_mean_fill", "higher"),
     mask="white on what is missing",
     needs=("mask",),
     holes=True,

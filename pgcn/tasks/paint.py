@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 from torch import Tensor
 
-from pgcn.metrics import patch_swd
-from pgcn.pyramid import resize
-from pgcn.tasks.colours import in_palette, palette
+from pgcn.imaging.colours import in_palette, palette
+from pgcn.imaging.scales import resize
+from pgcn.metrics.patch_distribution import patch_swd
+from pgcn.metrics.pictures import layout_error
 from pgcn.tasks.guided import GuidedOptions, guided
-from pgcn.tasks.measures import layout_error
-from pgcn.tasks.task import Inputs, Judged, Made, Task
+from pgcn.tasks.task import Criterion, Inputs, Task, TaskResult
 
 if TYPE_CHECKING:
-    from pgcn.model import Pyramid
+    from pgcn.pyramid import Pyramid
 
 
 class PaintOptions(GuidedOptions):
@@ -28,7 +28,7 @@ class PaintOptions(GuidedOptions):
     colours: int = Field(0, ge=0, le=64, description="of the image's, that the painting is brought to; 0: as it is")
 
 
-def apply(pyramid: Pyramid, inputs: Inputs, options: PaintOptions) -> Made:
+def apply(pyramid: Pyramid, inputs: Inputs, options: PaintOptions) -> TaskResult:
     """The painting `inputs.target` as a picture of the image's patches."""
     assert inputs.target is not None
     image = resize(inputs.image, pyramid.sizes[-1])
@@ -46,7 +46,7 @@ TASK = Task(
     summary="a rough painting or clip-art becomes a picture with that layout",
     options=PaintOptions,
     apply=apply,
-    judged=Judged("patch_swd", "patch_swd_painting", "lower"),
+    judged=Criterion("patch_swd", "patch_swd_painting", "lower"),
     target="the painting, of any size",
     needs=("target",),
 )

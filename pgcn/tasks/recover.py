@@ -18,14 +18,14 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from pgcn.pyramid import resize
+from pgcn.imaging.scales import resize
+from pgcn.metrics.pictures import psnr, ssim
 from pgcn.tasks.chains import check_scale, injected, sizes_of, working_size
 from pgcn.tasks.enlarge import resize_free
-from pgcn.tasks.measures import psnr, ssim
-from pgcn.tasks.task import Injected, Inputs, Judged, Made, Task
+from pgcn.tasks.task import Criterion, Injected, Inputs, Task, TaskResult
 
 if TYPE_CHECKING:
-    from pgcn.model import Pyramid
+    from pgcn.pyramid import Pyramid
 
 NOISY = 1.25
 """A picture is noisy where its noise level is this many times that of the image that was learned."""
@@ -40,7 +40,7 @@ class RecoverOptions(Injected):
     pull: float = Field(0.3, ge=0, le=1, description="without noise: share of the way back to the given, each step")
 
 
-def apply(pyramid: Pyramid, inputs: Inputs, options: RecoverOptions) -> Made:
+def apply(pyramid: Pyramid, inputs: Inputs, options: RecoverOptions) -> TaskResult:
     """The target, a corrupted version of the image, restored; without one, the image itself."""
     given = inputs.image if inputs.target is None else inputs.target
     size = working_size(given, pyramid)
@@ -81,7 +81,7 @@ def apply(pyramid: Pyramid, inputs: Inputs, options: RecoverOptions) -> Made:
     pictures = {"result": result, "corrupted": given, "small": made}
     if options.sweep:
         pictures["sweep"] = torch.cat([ends[scale] for scale in scales])
-    return Made(pictures, figures)
+    return TaskResult(pictures, figures)
 
 
 def weighed(made: Tensor, noisy: Tensor, noise: float) -> Tensor:
@@ -109,6 +109,6 @@ TASK = Task(
     summary="a corrupted version of the image restored: noise, blur, lost detail",
     options=RecoverOptions,
     apply=apply,
-    judged=Judged("psnr", "psnr_corrupted", "higher"),
+    judged=Criterion("psnr", "psnr_corrupted", "higher"),
     target="a corrupted version of the image; without one, the image itself is restored",
 )

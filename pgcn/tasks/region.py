@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 from torch import Tensor
 
-from pgcn.pyramid import Size, resize
+from pgcn.imaging.masks import blend, check_mask, difference, fit, grow, soft
+from pgcn.imaging.scales import Size, resize
 from pgcn.tasks.chains import injected, sizes_of, working_size
 from pgcn.tasks.choose import Choice
 from pgcn.tasks.enlarge import enlarged, resize_free
-from pgcn.tasks.masks import blend, check_mask, difference, fit, grow, soft
-from pgcn.tasks.task import Injected, Inputs, Made, TaskError
+from pgcn.tasks.task import Injected, Inputs, TaskError, TaskResult
 
 if TYPE_CHECKING:
-    from pgcn.model import Pyramid
+    from pgcn.pyramid import Pyramid
 
 
 class RegionOptions(Injected):
@@ -78,11 +78,11 @@ class Region:
     def _full_rim(self) -> int:
         return round(self.rim * max(self.full_size) / max(self.given.shape[-2:]))
 
-    def made(self, result: Tensor, choice: Choice, figures: dict[str, float], notes: list[str]) -> Made:
+    def made(self, result: Tensor, choice: Choice, figures: dict[str, float], notes: list[str]) -> TaskResult:
         """What a task on a region made, with the figures and pictures that all of them have."""
         figures = {"start_scale": float(choice.best.scale), **figures, "outside_error": self.outside_error(result)}
         pictures = {"result": result, "before": self.full, "mask": mask_picture(self.full_mask)}
-        return Made({**pictures, "small": choice.best.picture, **choice.sheet()}, figures, notes)
+        return TaskResult({**pictures, "small": choice.best.picture, **choice.sheet()}, figures, notes)
 
     def outside_error(self, result: Tensor) -> float:
         """The largest change of any value beyond the rim, in levels of 255."""

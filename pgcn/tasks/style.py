@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 from torch import Tensor
 
-from pgcn.metrics import patch_swd
-from pgcn.pyramid import resize
-from pgcn.tasks.colours import with_moments
+from pgcn.imaging.colours import with_moments
+from pgcn.imaging.scales import resize
+from pgcn.metrics.patch_distribution import patch_swd
+from pgcn.metrics.pictures import structure_error
 from pgcn.tasks.guided import GuidedOptions, guided
-from pgcn.tasks.measures import structure_error
-from pgcn.tasks.task import Inputs, Judged, Made, Task
+from pgcn.tasks.task import Criterion, Inputs, Task, TaskResult
 
 if TYPE_CHECKING:
-    from pgcn.model import Pyramid
+    from pgcn.pyramid import Pyramid
 
 
 class StyleOptions(GuidedOptions):
@@ -28,7 +28,7 @@ class StyleOptions(GuidedOptions):
     colours: bool = Field(True, description="bring the content to the style's colours first")
 
 
-def apply(pyramid: Pyramid, inputs: Inputs, options: StyleOptions) -> Made:
+def apply(pyramid: Pyramid, inputs: Inputs, options: StyleOptions) -> TaskResult:
     """The content `inputs.target` in the patches of the image that the pyramid has learned."""
     assert inputs.target is not None
     image = resize(inputs.image, pyramid.sizes[-1])
@@ -50,7 +50,7 @@ TASK = Task(
     summary="another picture's structure in this image's patches",
     options=StyleOptions,
     apply=apply,
-    judged=Judged("patch_swd", "patch_swd_content", "lower"),
+    judged=Criterion("patch_swd", "patch_swd_content", "lower"),
     target="the picture whose structure is kept, of any size",
     needs=("target",),
 )

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 from torch import Tensor
 
-from pgcn.pyramid import Size, resize
+from pgcn.imaging.scales import Size, resize
+from pgcn.metrics.pictures import psnr, rmse, ssim
 from pgcn.tasks.enlarge import STEPS, back_projected, enlarged
-from pgcn.tasks.measures import psnr, rmse, ssim
-from pgcn.tasks.task import Inputs, Judged, Made, Options, Task, TaskError
+from pgcn.tasks.task import Criterion, Inputs, Options, Task, TaskError, TaskResult
 
 if TYPE_CHECKING:
-    from pgcn.model import Pyramid
+    from pgcn.pyramid import Pyramid
 
 LONGEST = 16_384
 """Longest side of a result, px."""
@@ -59,7 +59,7 @@ def needs_larger(inputs: Inputs, options: SuperresOptions) -> None:
     wanted_size(inputs.image if inputs.target is None else inputs.target, options)
 
 
-def apply(pyramid: Pyramid, inputs: Inputs, options: SuperresOptions) -> Made:
+def apply(pyramid: Pyramid, inputs: Inputs, options: SuperresOptions) -> TaskResult:
     """The image, or the target where there is one, enlarged."""
     given = inputs.image if inputs.target is None else inputs.target
     size = wanted_size(given, options)
@@ -78,7 +78,7 @@ def apply(pyramid: Pyramid, inputs: Inputs, options: SuperresOptions) -> Made:
         for name, picture in {"": result, "_bicubic": bicubic}.items():
             figures |= {f"psnr{name}": psnr(picture, truth), f"rmse{name}": rmse(picture, truth)}
             figures |= {f"ssim{name}": ssim(picture, truth)}
-    return Made({"result": result, "bicubic": bicubic}, figures)
+    return TaskResult({"result": result, "bicubic": bicubic}, figures)
 
 
 TASK = Task(
@@ -86,7 +86,7 @@ TASK = Task(
     summary="a larger picture, its detail from the picture's own patches",
     options=SuperresOptions,
     apply=apply,
-    judged=Judged("input_error", "input_error_bicubic", "lower"),
+    judged=Criterion("input_error", "input_error_bicubic", "lower"),
     refuse=needs_larger,
     target="another picture to enlarge with this image's patches, in place of the image",
 )

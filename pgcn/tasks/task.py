@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from pgcn.pyramid import check_image
-from pgcn.tasks.masks import check_mask
+from pgcn.imaging.masks import check_mask
+from pgcn.imaging.scales import check_image
 
 if TYPE_CHECKING:
-    from pgcn.model import Pyramid
+    from pgcn.pyramid import Pyramid
 
 
 class TaskError(ValueError):
@@ -61,7 +61,7 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Made:
+class TaskResult:
     """What a task made: `pictures` `(n, 3, h, w)` by name, `result` among them, `figures`, and `notes` for a person."""
 
     pictures: dict[str, Tensor]
@@ -75,8 +75,8 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The task's own figure, and the one of doing nothing that it has to beat, as names in `Made.figures`.
+class Criterion:
+    """The task's own figure, and the one of doing nothing that it has to beat, as names in `TaskResult.figures`.
 
     Some figures are there only where `Inputs.truth`, or a mask of what is foreign, is given.
     """
@@ -109,8 +109,8 @@ class Task(Generic[O]):
     name: str
     summary: str
     options: type[O]
-    apply: Callable[[Pyramid, Inputs, O], Made]
-    judged: Judged | None = None
+    apply: Callable[[Pyramid, Inputs, O], TaskResult]
+    judged: Criterion | None = None
     target: str = ""
     mask: str = ""
     needs: tuple[str, ...] = ()
@@ -135,7 +135,7 @@ class Task(Generic[O]):
             reason = first["msg"].removeprefix("Value error, ").lower()
             raise TaskError(f"{self.name}: the option {where} cannot be {first['input']!r}: {reason}.") from None
 
-    def __call__(self, pyramid: Pyramid, inputs: Inputs, **options: Any) -> Made:
+    def __call__(self, pyramid: Pyramid, inputs: Inputs, **options: Any) -> TaskResult:
         """Check the inputs, and do it. Raises `TaskError` for what cannot be asked, `ValueError` for bad tensors."""
         parsed = self.make_options(options)
         return self.apply(pyramid, self.checked(pyramid, inputs, parsed), parsed)
@@ -153,7 +153,7 @@ class Task(Generic[O]):
             if not given[name] and name in self.needs:
                 raise TaskError(f"The task {self.name} needs a {name}: {what}.")
 
-    def before(self, made: Made) -> Tensor | None:
+    def before(self, made: TaskResult) -> Tensor | None:
         """What the result is looked at beside, `(1, 3, h, w)`: what there would be without the pyramid."""
         return next((made.pictures[name][:1] for name in BEFORE if name in made.pictures), None)
 

@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.naturalness import asymmetric_gaussian, naturalness
 from benchmarks.superres import truth_of
-from pgcn.pyramid import resize
+from pgcn.imaging.scales import resize
 
 
 def test_the_fit_finds_shape_and_widths():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import pgcn
-import pgcn.starts
+import pgcn.patchgencn.starts
 from benchmarks import reference
 
 TINY = {"max_size": 22, "min_size": 12, "scales": 3, "iterations": 5, "iteration_growth": 1.4, "noise_iterations": 3}
@@ -36,7 +36,7 @@ def settings(**more):
     ],
 )
 def test_the_trainer_is_the_published_algorithm(image, more, monkeypatch):
-    monkeypatch.setattr(pgcn.starts, "AHEAD", 1)
+    monkeypatch.setattr(pgcn.patchgencn.starts, "AHEAD", 1)
     made = settings(**more)
     plain = reference.train(image, made, seed=3, norms="update")
     trainer = pgcn.Trainer([image], made, [3])

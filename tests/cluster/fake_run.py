@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from jobs import schemas
-from jobs.failures import FailureClass
-from jobs.store import Store
+from jobs.common.failures import FailureClass
+from jobs.run_folder import schemas
+from jobs.storage.store import Store
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "images"
 

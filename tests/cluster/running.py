@@ -16,16 +16,16 @@ import psutil
 import torch
 from PIL import Image
 
-from cluster.cli import main
-from cluster.connection import Cluster
-from cluster.finish import finish
-from cluster.plan import record_refusals
-from cluster.request import Request, make_plan, prepare
-from jobs.commit import new_attempt
-from jobs.identity import open_run
-from jobs.manifest import add_to_manifest
-from jobs.run import Conditions, run_jobs
-from jobs.store import Store
+from cluster.cli.app import main
+from cluster.gallery.publish import finish
+from cluster.planning.plan import record_refusals
+from cluster.planning.request import Request, make_plan, prepare
+from cluster.ray_cluster.session import Cluster
+from jobs.run_folder.commit import new_attempt
+from jobs.run_folder.identity import open_run
+from jobs.run_folder.manifest import add_to_manifest
+from jobs.storage.store import Store
+from jobs.training_job import ExecutionOptions, run_jobs
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "images").glob("*.jpg"))
 
@@ -176,7 +176,7 @@ def run_here(images, out):
     record_refusals(store, plan)
     quiet = {"on_progress": lambda progress: None, "on_alive": lambda: None, "should_stop": lambda: False}
     for job in plan.jobs.values():
-        (end,) = run_jobs([job.spec], store, [new_attempt()], Conditions(), **quiet)
+        (end,) = run_jobs([job.spec], store, [new_attempt()], ExecutionOptions(), **quiet)
         assert not isinstance(end, Exception), end
     torch.set_num_threads(threads)
     assert not finish(store)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.store import Store
+from jobs.storage.store import Store
 from tests.cluster.running import TINY, ask, run_here, write_photographs
 
 SMALL = [part for name, value in TINY.items() for part in ("--set", f"{name}={value}")]

@@ -3,8 +3,8 @@
 import pytest
 import ray
 
-from cluster.connection import Cluster
-from jobs.failures import ConfigError
+from cluster.ray_cluster.session import Cluster
+from jobs.common.failures import ConfigError
 from tests.cluster.running import options, pgcn, write_photographs
 
 

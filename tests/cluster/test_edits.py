@@ -9,9 +9,9 @@ import json
 import pytest
 from PIL import Image, ImageDraw
 
-from cluster.query import query
-from jobs.commit import committed, read_failures
-from jobs.store import Store
+from cluster.tables.query import query
+from jobs.run_folder.commit import committed, read_failures
+from jobs.storage.store import Store
 from tests.cluster.alone import run_alone
 from tests.cluster.running import ask, options, photograph, start, wait_for, workers, write_photographs
 

@@ -10,31 +10,31 @@ import pytest
 import ray
 from rich.console import Console
 
-import cluster.driver
-import cluster.fleet
-import cluster.spread
-from cluster.connection import Cluster
-from cluster.display import display_for
-from cluster.driver import Driver
-from cluster.fleet import Fleet
-from cluster.machines import Machines
-from cluster.progress import Tracker
-from cluster.queue import Job, Need, Queue
-from cluster.request import need_of
-from cluster.spread import over_ray
-from cluster.stopping import Limits, StopSignal
-from jobs.commit import new_attempt, publish
-from jobs.store import Store
+import cluster.ray_cluster.parallel_map
+import cluster.ray_cluster.ray_pool
+import cluster.scheduler.driver
+from cluster.monitor.display import display_for
+from cluster.planning.request import need_of
+from cluster.ray_cluster.nodes import Machines
+from cluster.ray_cluster.parallel_map import map_ray
+from cluster.ray_cluster.ray_pool import RayWorkerPool
+from cluster.ray_cluster.session import Cluster
+from cluster.scheduler.driver import Driver
+from cluster.scheduler.queue import Job, Queue, Resources
+from cluster.scheduler.stopping import Limits, StopSignal
+from cluster.scheduler.tracker import Tracker
+from jobs.run_folder.commit import new_attempt, publish
+from jobs.storage.store import Store
 from tests.cluster.machines import standing_ray
 from tests.cluster.stubs import Broken, Holder, Stub
 
-NEED = Need(cpus=1)
+NEED = Resources(cpus=1)
 
 
 @pytest.fixture
 def joined(ray_address, monkeypatch):
     """The standing Ray, with two cores, and workers that train nothing."""
-    monkeypatch.setattr(cluster.fleet, "Worker", Stub)
+    monkeypatch.setattr(cluster.ray_cluster.ray_pool, "Worker", Stub)
     here = Cluster(ray_address)
     here.join()
     yield
@@ -50,7 +50,7 @@ def drive(folder, jobs, **limits):
     """Drive some jobs to their end: the queue, and how many are done, failed and left."""
     store, queue = Store(str(folder)), Queue(jobs)
     tracker = Tracker(store, display_for(Console(quiet=True)), jobs, 0, 0)
-    fleet = Fleet(None, None, jobs_per_worker=1000)
+    fleet = RayWorkerPool(None, None, jobs_per_worker=1000)
     Driver(queue, fleet, store, tracker, Limits(**limits)).drive(StopSignal())
     assert not fleet.members
     return queue, tracker.counts
@@ -59,7 +59,7 @@ def drive(folder, jobs, **limits):
 @pytest.mark.timeout(60)
 def test_room_that_is_not_there_keeps_no_job_waiting(joined, tmp_path, monkeypatch):
     """Ray's table has a machine that died for some seconds more: a worker is started that never comes to life."""
-    monkeypatch.setattr(cluster.fleet, "machines_now", lambda: Machines(({"CPU": 1.0},) * 3))
+    monkeypatch.setattr(cluster.ray_cluster.ray_pool, "machines_now", lambda: Machines(({"CPU": 1.0},) * 3))
     queue, counts = drive(tmp_path, [job(str(index)) for index in range(8)])
     assert counts == (8, 0, 0)
     assert queue.stopped is None
@@ -67,19 +67,19 @@ def test_room_that_is_not_there_keeps_no_job_waiting(joined, tmp_path, monkeypat
 
 def test_jobs_of_another_need_get_their_turn(joined, tmp_path):
     """Each need alone fills the cluster."""
-    jobs = [job(str(index), Need(cpus=1 + index % 2)) for index in range(6)]
+    jobs = [job(str(index), Resources(cpus=1 + index % 2)) for index in range(6)]
     assert drive(tmp_path, jobs)[1] == (6, 0, 0)
 
 
 def test_a_cluster_without_room_stops_the_run_with_a_sentence(joined, tmp_path):
-    queue, counts = drive(tmp_path, [job("a", Need(cpus=64))], startup_s=3)
+    queue, counts = drive(tmp_path, [job("a", Resources(cpus=64))], startup_s=3)
     assert counts == (0, 0, 1)
     assert queue.stopped.startswith("No worker could start within 3 s.")
 
 
 def test_what_another_driver_does_meanwhile_needs_no_worker_here(joined, tmp_path, monkeypatch):
     """All cores are the other's for longer than this one would wait."""
-    monkeypatch.setattr(cluster.driver, "OTHERS_S", 1.0)
+    monkeypatch.setattr(cluster.scheduler.driver, "OTHERS_S", 1.0)
     holder = ray.remote(num_cpus=2)(Holder).remote()
     ray.get(holder.holds.remote(), timeout=30)
     jobs = [job(str(index)) for index in range(3)]
@@ -98,17 +98,17 @@ def test_what_another_driver_does_meanwhile_needs_no_worker_here(joined, tmp_pat
 
 
 def test_workers_that_cannot_start_stop_the_run_and_are_nobodys_failure(joined, tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster.fleet, "Worker", Broken)
+    monkeypatch.setattr(cluster.ray_cluster.ray_pool, "Worker", Broken)
     queue, counts = drive(tmp_path, [job("a")])
     assert counts == (0, 0, 1)
     assert queue.stopped == "Workers cannot start: RuntimeError: planted"
 
 
 def test_pieces_are_done_here_where_others_hold_all_cores(joined, monkeypatch):
-    monkeypatch.setattr(cluster.spread, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(cluster.ray_cluster.parallel_map, "PATIENCE_S", 1.0)
     holder = ray.remote(num_cpus=2)(Holder).remote()
     ray.get(holder.holds.remote(), timeout=30)
-    assert list(over_ray(partial(pow, 2), range(12))) == [2**n for n in range(12)]
+    assert list(map_ray(partial(pow, 2), range(12))) == [2**n for n in range(12)]
     ray.kill(holder)
 
 
@@ -124,9 +124,9 @@ def two_gpus():
 
 @pytest.mark.parametrize("each", [3, 6])
 def test_shares_of_a_gpu_place_just_as_many_workers_on_each(two_gpus, monkeypatch, each):
-    monkeypatch.setattr(cluster.fleet, "Worker", Stub)
+    monkeypatch.setattr(cluster.ray_cluster.ray_pool, "Worker", Stub)
     need = need_of("cuda", 0.1, round(1 / each, 5))
-    fleet = Fleet(None, None, jobs_per_worker=1)
+    fleet = RayWorkerPool(None, None, jobs_per_worker=1)
     fleet.grow(need, waiting=100)
     assert len(fleet.members) == fleet.capacity(need) == 2 * each
     until = time.monotonic() + 60

@@ -18,16 +18,17 @@ import duckdb
 import pytest
 from PIL import Image
 
-from cluster.gallery import build_gallery, figures
+from cluster.gallery import build_gallery
+from cluster.gallery import formatting as figures
 from cluster.gallery.album import SIDE
 from cluster.gallery.commands import commands, run_argument, shell_word
 from cluster.gallery.curves import MAX_POINTS, Metric, charts_by_scale, thinned
 from cluster.gallery.failure_help import HELP
-from cluster.gallery.pictures import THUMB_HEIGHT, THUMB_WIDTH, thumbnail
-from jobs import schemas
-from jobs.failures import FailureClass
-from jobs.store import Store
-from jobs.text import visible
+from cluster.gallery.thumbnails import THUMB_HEIGHT, THUMB_WIDTH, thumbnail
+from jobs.common.failures import FailureClass
+from jobs.common.terminal_text import terminal_safe
+from jobs.run_folder import schemas
+from jobs.storage.store import Store
 from tests.cluster.fake_run import (
     ATTEMPT,
     HOSTILE,
@@ -156,7 +157,7 @@ def test_the_policy_allows_exactly_the_pages_own_style_and_script(run):
 def test_hostile_names_are_text_and_never_paths(run):
     names = {name for _, page in html_pages(run) for name in page.named()}
     for name in HOSTILE:
-        assert visible(name) in names
+        assert terminal_safe(name) in names
     assert {tag for _, page in html_pages(run) for tag, _ in page.tags}.isdisjoint({"b>bold", "iframe", "object"})
     for path in run.list("gallery/jobs") | run.list("gallery/thumbs"):
         assert re.fullmatch(r"[0-9a-f]{20}", PurePosixPath(path).stem)

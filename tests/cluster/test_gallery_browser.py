@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from cluster.gallery import build_gallery
-from jobs.failures import FailureClass
-from jobs.store import Store
-from jobs.text import visible
+from jobs.common.failures import FailureClass
+from jobs.common.terminal_text import terminal_safe
+from jobs.storage.store import Store
 from tests.cluster.fake_run import (
     HOSTILE,
     TWINS,
@@ -170,7 +170,7 @@ def test_sorting_is_over_all_images(gallery, browse, sort):
         expected = sorted(have, key=lambda row: row[column], reverse=highest_first != turned) + lack
         names = Shown(browse(f"{gallery}/index.html{hash_}")).names()
         assert len(names) == 60
-        assert names == [visible(row[0]) for row in expected[:60]]
+        assert names == [terminal_safe(row[0]) for row in expected[:60]]
 
 
 def test_hostile_names_run_nothing(gallery, browse):
@@ -179,11 +179,11 @@ def test_hostile_names_run_nothing(gallery, browse):
     for word, name in (("onerror", HOSTILE[2]), ("document.title", None), ("two", HOSTILE[4]), ("%24%26", HOSTILE[6])):
         shown = Shown(browse(f"{gallery}/index.html#q={word}"))
         assert shown.title == "run"
-        assert shown.cards and (name is None or shown.names() == [visible(name)])
+        assert shown.cards and (name is None or shown.names() == [terminal_safe(name)])
     assert shown.cards[0].alt == f"{HOSTILE[6]}: the original on the left, a sample on the right"
     for name in (HOSTILE[0], HOSTILE[2], HOSTILE[3], HOSTILE[5]):
         page = Shown(browse(f"{gallery}/jobs/{job_of(name)}.html"))
-        assert page.title == f"{visible(name)} · run"
+        assert page.title == f"{terminal_safe(name)} · run"
 
 
 HARM = (
@@ -205,11 +205,11 @@ def test_text_of_every_column_runs_nothing(browse, tmp_path):
     build_gallery(store, title="plain")
     for page, title in (("index", "plain"), ("failures", "Failures · plain"), (f"jobs/{job_of(name)}", None)):
         dom = browse(f"{tmp_path}/run/gallery/{page}.html")
-        assert Shown(dom).title == (title or f"{visible(name)} · plain")
+        assert Shown(dom).title == (title or f"{terminal_safe(name)} · plain")
         assert "\u202e" not in dom
         assert "src=x" not in re.sub(r"&lt;img src=x", "", dom), page
     shown = Shown(browse(f"{tmp_path}/run/gallery/index.html#q=png"))
-    assert shown.names() == [visible(name)] and shown.title == "plain"
+    assert shown.names() == [terminal_safe(name)] and shown.title == "plain"
 
 
 @pytest.fixture(scope="module")

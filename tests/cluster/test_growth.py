@@ -10,14 +10,14 @@ from types import SimpleNamespace
 import pytest
 import ray
 
-import cluster.fleet
-from cluster.connection import Cluster
-from cluster.driver import Driver
-from cluster.fleet import Fleet
-from cluster.progress import Tracker
-from cluster.queue import Queue
-from cluster.stopping import Limits, StopSignal
-from jobs.store import Store
+import cluster.ray_cluster.ray_pool
+from cluster.ray_cluster.ray_pool import RayWorkerPool
+from cluster.ray_cluster.session import Cluster
+from cluster.scheduler.driver import Driver
+from cluster.scheduler.queue import Queue
+from cluster.scheduler.stopping import Limits, StopSignal
+from cluster.scheduler.tracker import Tracker
+from jobs.storage.store import Store
 from tests.cluster.growing import AT_MOST, growing_cluster
 from tests.cluster.machines import ROOT
 from tests.cluster.running import wait_for
@@ -35,20 +35,20 @@ def growing():
 
 def drive(address, folder):
     """A driver on a cluster that may grow: how many jobs are done, failed and left."""
-    cluster.fleet.Worker = Slow
+    cluster.ray_cluster.ray_pool.Worker = Slow
     here = Cluster(address)
     here.join()
     jobs, store = [job(str(index)) for index in range(JOBS)], Store(str(folder))
     display = SimpleNamespace(show=lambda snapshot: None, line=print, close=lambda: None)
     tracker = Tracker(store, display, jobs, 0, 0)
-    fleet = Fleet(None, None, jobs_per_worker=1000, grows=True)
+    fleet = RayWorkerPool(None, None, jobs_per_worker=1000, grows=True)
     Driver(Queue(jobs), fleet, store, tracker, Limits()).drive(StopSignal())
     return tracker.counts
 
 
 @pytest.mark.timeout(150)
 def test_it_grows_as_far_as_it_may_and_nothing_is_left_waiting(growing, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(cluster.fleet, "Worker", Slow)
+    monkeypatch.setattr(cluster.ray_cluster.ray_pool, "Worker", Slow)
     most, ended = [0], threading.Event()
 
     def watch():

@@ -2,8 +2,8 @@
 
 import pytest
 
-from cluster.options import make_request, parse_pairs, read_config
-from jobs.failures import ConfigError
+from cluster.planning.options import make_request, parse_pairs, read_config
+from jobs.common.failures import ConfigError
 
 
 def request(given=None, pairs=(), config=None):

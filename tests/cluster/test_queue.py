@@ -2,13 +2,13 @@
 
 import pytest
 
-import cluster.queue
-from cluster.queue import BREAKER, DOUBLED_FROM, Job, Need, Queue
-from jobs.failures import POLICY, FailureClass
+import cluster.scheduler.queue
+from cluster.scheduler.queue import BREAKER, DOUBLED_FROM, Job, Queue, Resources
+from jobs.common.failures import POLICY, FailureClass
 from jobs.spec import JobSpec, SamplePlan
 from pgcn.settings import PRESETS
 
-NEED = Need(cpus=1)
+NEED = Resources(cpus=1)
 
 
 def job(name="a", need=NEED):
@@ -67,10 +67,10 @@ def test_a_numeric_failure_comes_back_with_a_new_seed_and_half_the_step_and_the_
 
 
 def test_memory_failures_come_back_with_more():
-    queue = Queue([job("a", Need(cpus=1, gpus=0.25)), job("b")])
-    fail(queue, *queue.next(Need(cpus=1, gpus=0.25)), FailureClass.GPU_OOM)
+    queue = Queue([job("a", Resources(cpus=1, gpus=0.25)), job("b")])
+    fail(queue, *queue.next(Resources(cpus=1, gpus=0.25)), FailureClass.GPU_OOM)
     fail(queue, take(queue, 0), FailureClass.HOST_OOM)
-    assert set(queue.needs(0)) == {Need(cpus=1, gpus=1.0), Need(cpus=1, memory=2 * DOUBLED_FROM)}
+    assert set(queue.needs(0)) == {Resources(cpus=1, gpus=1.0), Resources(cpus=1, memory=2 * DOUBLED_FROM)}
 
 
 def test_store_failures_wait_longer_each_time():
@@ -218,13 +218,13 @@ def test_a_pyramid_that_is_tried_again_keeps_its_edits_waiting_and_one_that_fail
 
 
 def test_elsewhere_is_another_place_of_the_same_order_and_late_jobs_stay_last(monkeypatch):
-    monkeypatch.setattr(cluster.queue.secrets, "randbelow", lambda count: count // 2)
+    monkeypatch.setattr(cluster.scheduler.queue.secrets, "randbelow", lambda count: count // 2)
     jobs = [job(name) for name in "abcde"]
     jobs[4].late = True
     queue = Queue(jobs)
-    queue.go_elsewhere()
+    queue.rotate()
     assert [take(queue).image_id for _ in jobs] == ["c", "d", "a", "b", "e"]
-    queue.go_elsewhere()  # nothing is left, or only what is late
+    queue.rotate()  # nothing is left, or only what is late
     queue.put_back(jobs[4])
-    queue.go_elsewhere()
+    queue.rotate()
     assert take(queue) is jobs[4]

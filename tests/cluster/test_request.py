@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import cluster.request
-from cluster.connection import Cluster
-from cluster.request import Request, prepare
-from jobs.identity import open_run
+import cluster.planning.request
+from cluster.planning.request import Request, prepare
+from cluster.ray_cluster.session import Cluster
+from jobs.run_folder.identity import open_run
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_bfloat16_where_this_cpu_is_made_for_it(
     images, tmp_path, monkeypatch, made_for_it, preset, address, overrides, precision
 ):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(cluster.request, "has_bfloat16_units", lambda: made_for_it)
+    monkeypatch.setattr(cluster.planning.request, "has_bfloat16_units", lambda: made_for_it)
     asked = Request(images, str(tmp_path / "run"), preset=preset, device="cpu", overrides=overrides)
     prepared = prepare(asked, Cluster(address))
     assert prepared.identity.settings.precision == precision
@@ -41,10 +41,10 @@ def test_bfloat16_where_this_cpu_is_made_for_it(
 
 def test_a_run_goes_on_with_the_precision_it_was_begun_with(images, tmp_path, monkeypatch):
     asked = Request(images, str(tmp_path / "run"), preset="draft", device="cpu")
-    monkeypatch.setattr(cluster.request, "has_bfloat16_units", lambda: True)
+    monkeypatch.setattr(cluster.planning.request, "has_bfloat16_units", lambda: True)
     begun = prepare(asked, Cluster(None))
     open_run(begun.store, begun.identity)
-    monkeypatch.setattr(cluster.request, "has_bfloat16_units", lambda: False)
+    monkeypatch.setattr(cluster.planning.request, "has_bfloat16_units", lambda: False)
     again = prepare(asked, Cluster(None))
     again.check_belongs()
     assert again.identity.settings.precision == "bfloat16"

@@ -16,14 +16,14 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from cluster.display import LogLines, Screen
-from cluster.draw import file_stem
-from cluster.snapshot import Lane, Snapshot
-from jobs.commit import committed, read_failures
-from jobs.manifest import read_manifest
-from jobs.sources import find_sources
-from jobs.store import Store
-from jobs.text import visible
+from cluster.monitor.display import LogLines, Screen
+from cluster.monitor.snapshot import Lane, Snapshot
+from cluster.one_image.sample import file_stem
+from jobs.common.terminal_text import terminal_safe
+from jobs.inputs.discover import find_sources
+from jobs.run_folder.commit import committed, read_failures
+from jobs.run_folder.manifest import read_manifest
+from jobs.storage.store import Store
 from tests.cluster.fake_run import HOSTILE
 from tests.cluster.running import ask, options, pgcn, photograph, png_bytes
 from tests.jobs.test_pixels import bomb
@@ -140,7 +140,7 @@ def unpacked(data: bytes) -> bytes:
 def test_rays_record_of_the_job_has_no_secret(web, ray_address):
     """What `ray list jobs` shows: asked of a cluster while its driver still runs."""
     code = (
-        "import json, ray; from cluster.connection import Cluster; c = Cluster(None); c.join()\n"
+        "import json, ray; from cluster.ray_cluster.session import Cluster; c = Cluster(None); c.join()\n"
         "from ray._private.state import state\n"
         "print('JOBS', json.dumps([str(job) for job in state.job_table()])); c.leave()"
     )
@@ -177,7 +177,7 @@ def test_progress_draws_names():
         lines.line(f"training {name}")
         lines.show(snapshot)
         assert len(plain.getvalue().splitlines()) == 3
-        assert f"training {visible(name)}\n" in plain.getvalue()
+        assert f"training {terminal_safe(name)}\n" in plain.getvalue()
         live = io.StringIO()
         screen = Screen(Console(file=live, width=200, force_terminal=True, color_system=None))
         screen.line(f"training {name}")

@@ -7,22 +7,22 @@ import pyarrow.parquet as pq
 import pytest
 
 import cluster.gallery.build
-import cluster.gather
-import cluster.parts
+import cluster.tables.build
+import cluster.tables.parquet_writer
 from benchmarks.noop import CURVES, ROWS, run_nothing
 from benchmarks.scale import write_images
-from cluster.connection import Cluster
-from cluster.finish import finish
 from cluster.gallery import build_gallery
-from cluster.gather import gather
-from cluster.request import make_plan, prepare
-from cluster.spread import here, over_ray, where_it_pays
-from jobs.commit import new_attempt
-from jobs.failures import StoreError
-from jobs.identity import open_run
-from jobs.manifest import add_to_manifest
-from jobs.run import Conditions
-from jobs.store import Store
+from cluster.gallery.publish import finish
+from cluster.planning.request import make_plan, prepare
+from cluster.ray_cluster.parallel_map import here, map_auto, map_ray
+from cluster.ray_cluster.session import Cluster
+from cluster.tables.build import gather
+from jobs.common.failures import StoreError
+from jobs.run_folder.commit import new_attempt
+from jobs.run_folder.identity import open_run
+from jobs.run_folder.manifest import add_to_manifest
+from jobs.storage.store import Store
+from jobs.training_job import ExecutionOptions
 from tests.cluster.running import request_for
 
 IMAGES = 11
@@ -39,7 +39,7 @@ def made(tmp_path_factory):
     add_to_manifest(prepared.store, plan.entries, prepared.known)
     specs = [job.spec for job in plan.jobs.values()]
     quiet = {"on_progress": lambda _: None, "on_alive": lambda: None, "should_stop": lambda: False}
-    commits = run_nothing(specs, prepared.store, [new_attempt() for _ in specs], Conditions(), **quiet)
+    commits = run_nothing(specs, prepared.store, [new_attempt() for _ in specs], ExecutionOptions(), **quiet)
     prepared.store.delete([next(a.path for a in commits[4].artifacts if a.path.endswith("metrics.parquet"))])
     return folder / "run"
 
@@ -47,7 +47,7 @@ def made(tmp_path_factory):
 @pytest.fixture
 def run(made, tmp_path, monkeypatch):
     """A copy of it, for slices of three jobs."""
-    monkeypatch.setattr(cluster.gather, "SLICE", 3)
+    monkeypatch.setattr(cluster.tables.build, "SLICE", 3)
     monkeypatch.setattr(cluster.gallery.build, "SLICE", 3)
     return Store(str(shutil.copytree(made, tmp_path / "copy" / "run")))
 
@@ -70,7 +70,7 @@ def test_tasks_of_a_cluster_write_what_one_process_writes(run, ray_here):
     assert "damaged" in sentence
     alone = built(run)
     run.delete(alone)
-    assert finish(run, over_ray) == [sentence]
+    assert finish(run, map_ray) == [sentence]
     assert built(run) == alone
     assert len(run.list("tables/samples")) == 4, "eleven jobs in slices of three"
     assert len(run.list("gallery/jobs")) == IMAGES - 1
@@ -91,7 +91,7 @@ def test_no_row_is_lost_or_doubled_between_slices(run):
 def test_a_slice_too_large_for_a_part_has_several_in_order(run, monkeypatch):
     once = gather(run)
     order = run.parquet("tables/samples").to_table(columns=["job_id", "index"])
-    monkeypatch.setattr(cluster.parts, "PART_ROWS", ROWS)
+    monkeypatch.setattr(cluster.tables.parquet_writer, "PART_ROWS", ROWS)
     assert gather(run) == once
     names = [path.rpartition("/")[2] for path in run.list("tables/samples")]
     assert names[:4] == ["part-00000.parquet", "part-00000_001.parquet", "part-00000_002.parquet", "part-00001.parquet"]
@@ -117,8 +117,8 @@ def refuse(word, number):
 
 def test_what_a_task_cannot_do_is_a_sentence_here(ray_here):
     with pytest.raises(StoreError, match=r"^The bucket b is full at 1\.$"):
-        list(over_ray(partial(refuse, "b"), [1, 2]))
+        list(map_ray(partial(refuse, "b"), [1, 2]))
 
 
 def test_many_pieces_come_back_in_order(ray_here):
-    assert list(where_it_pays(partial(pow, 2), range(40))) == [2**n for n in range(40)]
+    assert list(map_auto(partial(pow, 2), range(40))) == [2**n for n in range(40)]

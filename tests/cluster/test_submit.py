@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from cluster.options import make_request
-from cluster.preflight import Report, Seen, Versions, judge
-from cluster.query import query
-from cluster.submit import run_arguments, submission_id
-from cluster.wheel import unpacked
-from jobs.commit import committed, read_failures
-from jobs.failures import ConfigError
-from jobs.store import Store
+from cluster.planning.options import make_request
+from cluster.submission.preflight import Report, Seen, Versions, judge
+from cluster.submission.submit import run_arguments, submission_id
+from cluster.submission.wheel import unpacked
+from cluster.tables.query import query
+from jobs.common.failures import ConfigError
+from jobs.run_folder.commit import committed, read_failures
+from jobs.storage.store import Store
 from tests.cluster.machines import ROOT, ray_cluster
 from tests.cluster.running import ask, at_start, checkpoints, options, pgcn, photograph, png_bytes, start, wait_for
 from tests.servers import SECRET
@@ -100,7 +100,7 @@ class Ready:
         self._turn = folder / "turn"
         wait = f"""
 import pathlib, time
-import cluster.cli, cluster.cancel, cluster.submit, ray.dashboard.modules.job.sdk
+import cluster.cli.app, cluster.submission.cancel, cluster.submission.submit, ray.dashboard.modules.job.sdk
 while not pathlib.Path({str(self._turn)!r}).exists():
     time.sleep(0.02)
 """
@@ -186,8 +186,8 @@ def test_the_id_is_that_of_the_run_and_its_options():
 
 
 def test_the_arguments_ask_for_the_same_request(tmp_path):
-    from cluster.cli import _parsed
-    from cluster.options import request_of
+    from cluster.cli.app import _parsed
+    from cluster.planning.options import request_of
 
     config = tmp_path / "config.yaml"
     config.write_text("iterations: 7\nretry: true\nsize: [1x1, 320x200]\ncheckpoint_seconds: 5\n")

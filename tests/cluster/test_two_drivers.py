@@ -6,21 +6,21 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from rich.console import Console
 
-import cluster.driver
-import cluster.fleet
-import cluster.queue
-from cluster.connection import Cluster
-from cluster.display import display_for
-from cluster.driver import Driver
-from cluster.fleet import Fleet
-from cluster.machines import Machines
-from cluster.progress import Tracker
-from cluster.queue import Queue
-from cluster.snapshot import PROGRESS, Snapshot
-from cluster.stopping import Limits, StopSignal
-from jobs.clock import now
-from jobs.commit import committed
-from jobs.store import Store
+import cluster.ray_cluster.ray_pool
+import cluster.scheduler.driver
+import cluster.scheduler.queue
+from cluster.monitor.display import display_for
+from cluster.monitor.snapshot import PROGRESS, Snapshot
+from cluster.ray_cluster.nodes import Machines
+from cluster.ray_cluster.ray_pool import RayWorkerPool
+from cluster.ray_cluster.session import Cluster
+from cluster.scheduler.driver import Driver
+from cluster.scheduler.queue import Queue
+from cluster.scheduler.stopping import Limits, StopSignal
+from cluster.scheduler.tracker import Tracker
+from jobs.common.clock import now
+from jobs.run_folder.commit import committed
+from jobs.storage.store import Store
 from tests.cluster.running import write_photographs
 from tests.cluster.stubs import Committer
 from tests.cluster.test_fleet import job
@@ -32,8 +32,8 @@ COUNT = 24
 @pytest.fixture
 def one_core_each(ray_address, monkeypatch):
     """The standing Ray has two cores: a worker for each of two drivers."""
-    monkeypatch.setattr(cluster.fleet, "Worker", Committer)
-    monkeypatch.setattr(cluster.fleet, "machines_now", lambda: Machines(({"CPU": 1.0},)))
+    monkeypatch.setattr(cluster.ray_cluster.ray_pool, "Worker", Committer)
+    monkeypatch.setattr(cluster.ray_cluster.ray_pool, "machines_now", lambda: Machines(({"CPU": 1.0},)))
     here = Cluster(ray_address)
     here.join()
     yield
@@ -48,7 +48,7 @@ def trained(store):
 def drive(store, jobs):
     """One driver to its end."""
     tracker = Tracker(store, display_for(Console(quiet=True)), jobs, 0, 0)
-    Driver(Queue(jobs), Fleet(store, None, jobs_per_worker=1000), store, tracker, Limits()).drive(StopSignal())
+    Driver(Queue(jobs), RayWorkerPool(store, None, jobs_per_worker=1000), store, tracker, Limits()).drive(StopSignal())
     assert tracker.counts == (len(jobs), 0, 0)
 
 
@@ -64,12 +64,12 @@ def test_two_drivers_that_begin_together_share_the_work(one_core_each, tmp_path)
 
 def test_what_others_did_is_listed_now_and_then(tmp_path, monkeypatch):
     listings = []
-    monkeypatch.setattr(cluster.driver, "committed", lambda store: listings.append(store) or set())
+    monkeypatch.setattr(cluster.scheduler.driver, "committed", lambda store: listings.append(store) or set())
     store, queue = Store(str(tmp_path)), Queue([])
     driver = Driver(queue, None, store, Tracker(store, display_for(Console(quiet=True)), [], 0, 0), Limits())
     for _ in range(3):
         driver._others_seen = True
-        driver._leave_out_what_others_did()
+        driver._poll_other_drivers()
     assert len(listings) == 1
 
 
@@ -82,7 +82,7 @@ def test_a_driver_alone_keeps_to_the_order(one_core_each, tmp_path):
 
 @pytest.mark.parametrize(("state", "first"), [("running", "photo-02.png"), ("ended", "photo-00.png")])
 def test_a_command_begins_elsewhere_where_another_is_at_work(tmp_path, monkeypatch, state, first):
-    monkeypatch.setattr(cluster.queue.secrets, "randbelow", lambda count: count - 1)
+    monkeypatch.setattr(cluster.scheduler.queue.secrets, "randbelow", lambda count: count - 1)
     images, store = write_photographs(tmp_path / "images", 3), Store(str(tmp_path / "run"))
     said = Snapshot(state=state, updated_at=now(), images=3, done=0, failed=0, waiting=3)
     store.put(PROGRESS, said.model_dump_json().encode())

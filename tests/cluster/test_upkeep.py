@@ -8,16 +8,16 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from cluster.connection import Cluster
-from cluster.gather import is_current, records_now
-from cluster.query import query
-from cluster.request import make_plan, prepare
-from cluster.snapshot import PROGRESS, Snapshot
-from jobs import schemas
-from jobs.clock import now
-from jobs.commit import Failure, committed, read_commit, write_failure
-from jobs.failures import FailureClass
-from jobs.store import Store
+from cluster.monitor.snapshot import PROGRESS, Snapshot
+from cluster.planning.request import make_plan, prepare
+from cluster.ray_cluster.session import Cluster
+from cluster.tables.build import is_current, records_now
+from cluster.tables.query import query
+from jobs.common.clock import now
+from jobs.common.failures import FailureClass
+from jobs.run_folder import schemas
+from jobs.run_folder.commit import Failure, committed, read_commit, write_failure
+from jobs.storage.store import Store
 from tests.cluster.running import ask, request_for, run_here, write_bad_pictures, write_photographs
 
 MEASURED_ANEW = ["attempt", "wall_s", "train_s", "peak_memory_mb", "committed_at", "ended_at", "failed_at"]

@@ -21,19 +21,19 @@ import pytest
 import torch
 from ray.exceptions import ActorDiedError, OutOfMemoryError
 
-import cluster.after
-import cluster.connection
-import cluster.driver
+import cluster.cli.run_summary
 import cluster.launch
-import cluster.worker
-from cluster.fleet import Fleet
-from cluster.lease import Lease, Member, lost
-from cluster.queue import Need
-from cluster.worker import Outcome, Pulse, Worker
-from jobs.commit import new_attempt
-from jobs.failures import FailureClass
-from jobs.run import Conditions
-from jobs.store import Store
+import cluster.ray_cluster.session
+import cluster.scheduler.driver
+import cluster.scheduler.worker
+from cluster.ray_cluster.ray_pool import RayWorkerPool
+from cluster.scheduler.lease import Lease, WorkerHandle, lost
+from cluster.scheduler.queue import Resources
+from cluster.scheduler.worker import Outcome, Pulse, Worker
+from jobs.common.failures import FailureClass
+from jobs.run_folder.commit import new_attempt
+from jobs.storage.store import Store
+from jobs.training_job import ExecutionOptions
 from tests.cluster.running import ask, options
 from tests.faults.points import KILLED_FOR_MEMORY, PREEMPTED, Strike, plant
 
@@ -42,7 +42,9 @@ FASTER = 20.0
 
 _FORKS = multiprocessing.get_context("forkserver")
 # With what a first training would import, of torch's own: it costs a process a second.
-_FORKS.set_forkserver_preload(["tests.faults.command", "torch._dynamo", "cluster.options", "cluster.dry_run"])
+_FORKS.set_forkserver_preload(
+    ["tests.faults.command", "torch._dynamo", "cluster.planning.options", "cluster.planning.dry_run"]
+)
 
 
 def run(
@@ -111,36 +113,36 @@ def without_ray(monkeypatch: pytest.MonkeyPatch, workers: int = 0, strike: Strik
     plan = cluster.launch.make_plan
     monkeypatch.setattr(cluster.launch, "make_plan", lambda prepared, _, retry: plan(prepared, None, retry=retry))
     # A look at the results, which costs many requests.
-    monkeypatch.setattr(cluster.after, "say_after", lambda out, console: None)
-    monkeypatch.setattr(cluster.connection.Cluster, "join", lambda self: None)
-    monkeypatch.setattr(cluster.connection.Cluster, "check_room", lambda self, need: None)
-    monkeypatch.setattr(cluster.driver, "time", SimpleNamespace(monotonic=lambda: FASTER * time.monotonic()))
+    monkeypatch.setattr(cluster.cli.run_summary, "say_after", lambda out, console: None)
+    monkeypatch.setattr(cluster.ray_cluster.session.Cluster, "join", lambda self: None)
+    monkeypatch.setattr(cluster.ray_cluster.session.Cluster, "check_room", lambda self, need: None)
+    monkeypatch.setattr(cluster.scheduler.driver, "time", SimpleNamespace(monotonic=lambda: FASTER * time.monotonic()))
 
     def fleet(store, conditions, *, jobs_per_worker, grows):
         if workers:
             return _Hands(store, conditions, jobs_per_worker=jobs_per_worker, size=workers, strike=strike)
         return _Alone(store, conditions, jobs_per_worker=jobs_per_worker)
 
-    monkeypatch.setattr(cluster.launch, "Fleet", fleet)
+    monkeypatch.setattr(cluster.launch, "RayWorkerPool", fleet)
 
 
-class _Alone(Fleet):
+class _Alone(RayWorkerPool):
     """One worker, this process: a lease is done while the driver waits for it."""
 
-    def _room(self, need: Need) -> bool:
+    def _room(self, need: Resources) -> bool:
         return not self.members
 
-    def _start(self, need: Need) -> Member:
-        self.members.append(Member(Worker(*self._arguments, 1, 0.0), need))
+    def _start(self, need: Resources) -> WorkerHandle:
+        self.members.append(WorkerHandle(Worker(*self._arguments, 1, 0.0), need))
         return self.members[-1]
 
-    def capacity(self, need: Need) -> int:
+    def capacity(self, need: Resources) -> int:
         return 1
 
-    def lease(self, member: Member, jobs) -> None:
+    def lease(self, member: WorkerHandle, jobs) -> None:
         member.lease = Lease(jobs, [new_attempt() for _ in jobs], time.monotonic())
 
-    def wait(self, seconds: float) -> list[Member]:
+    def wait(self, seconds: float) -> list[WorkerHandle]:
         busy = [member for member in self.members if member.lease]
         if not busy:
             time.sleep(0.01)
@@ -148,7 +150,7 @@ class _Alone(Fleet):
             member.result = member.actor.train([job.spec for job in member.lease.jobs], member.lease.attempts)
         return busy
 
-    def collect(self, member: Member) -> list[Outcome]:
+    def collect(self, member: WorkerHandle) -> list[Outcome]:
         outcomes, member.lease = member.result, None
         if any(outcome.spoiled for outcome in outcomes):
             self.end(member)
@@ -160,41 +162,41 @@ class _Alone(Fleet):
     def stop_all(self) -> None:
         """Nor told."""
 
-    def end(self, member: Member) -> None:
+    def end(self, member: WorkerHandle) -> None:
         self.members.remove(member)
 
 
-class _Hands(Fleet):
+class _Hands(RayWorkerPool):
     """Workers in processes of their own, which are killed, hang, and are replaced."""
 
-    def __init__(self, store: Store, conditions: Conditions, *, jobs_per_worker: int, size: int, strike) -> None:
+    def __init__(self, store: Store, conditions: ExecutionOptions, *, jobs_per_worker: int, size: int, strike) -> None:
         super().__init__(store, conditions, jobs_per_worker=jobs_per_worker)
         self._size = size
         self._strike = strike
 
-    def _room(self, need: Need) -> bool:
+    def _room(self, need: Resources) -> bool:
         return len(self.members) < self._size
 
-    def _start(self, need: Need) -> Member:
-        member = Member(_Hand(*self._arguments, self._strike), need)
+    def _start(self, need: Resources) -> WorkerHandle:
+        member = WorkerHandle(_Hand(*self._arguments, self._strike), need)
         self.members.append(member)
         return member
 
-    def capacity(self, need: Need) -> int:
+    def capacity(self, need: Resources) -> int:
         return self._size
 
-    def lease(self, member: Member, jobs) -> None:
+    def lease(self, member: WorkerHandle, jobs) -> None:
         member.lease = Lease(jobs, [new_attempt() for _ in jobs], time.monotonic())
         member.actor.work.send(([job.spec for job in jobs], member.lease.attempts))
 
-    def wait(self, seconds: float) -> list[Member]:
+    def wait(self, seconds: float) -> list[WorkerHandle]:
         by_end = {member.actor.work: member for member in self.members if member.lease}
         if not by_end:
             time.sleep(min(seconds, 0.05))
             return []
         return [by_end[end] for end in wait(list(by_end), min(seconds, 0.05)) if isinstance(end, Connection)]
 
-    def collect(self, member: Member) -> list[Outcome]:
+    def collect(self, member: WorkerHandle) -> list[Outcome]:
         assert member.lease is not None
         try:
             outcomes: list[Outcome] = member.actor.work.recv()
@@ -220,7 +222,7 @@ class _Hands(Fleet):
             except (EOFError, OSError):
                 continue  # its lease tells
 
-    def give_up(self, member: Member, failure: FailureClass, reason: str) -> list[Outcome]:
+    def give_up(self, member: WorkerHandle, failure: FailureClass, reason: str) -> list[Outcome]:
         assert member.lease is not None
         wall_s = round(time.monotonic() - member.lease.began_at, 3)
         self.end(member)
@@ -231,7 +233,7 @@ class _Hands(Fleet):
             if member.lease:
                 member.actor.pulse.send("stop")
 
-    def end(self, member: Member) -> None:
+    def end(self, member: WorkerHandle) -> None:
         member.actor.process.kill()
         member.actor.process.join()
         self.members.remove(member)
@@ -240,7 +242,7 @@ class _Hands(Fleet):
 class _Hand:
     """One worker process."""
 
-    def __init__(self, store: Store, conditions: Conditions, strike: Strike | None) -> None:
+    def __init__(self, store: Store, conditions: ExecutionOptions, strike: Strike | None) -> None:
         self.work, work = _FORKS.Pipe()
         self.pulse, pulse = _FORKS.Pipe()
         self.process = _FORKS.Process(target=_hand, args=(store, conditions, strike, work, pulse), daemon=True)
@@ -262,9 +264,11 @@ class _Preempted(ActorDiedError):
     preempted = True
 
 
-def _hand(store: Store, conditions: Conditions, strike: Strike | None, work: Connection, pulse: Connection) -> None:
+def _hand(
+    store: Store, conditions: ExecutionOptions, strike: Strike | None, work: Connection, pulse: Connection
+) -> None:
     node = SimpleNamespace(get_node_id=lambda: "here")
-    cluster.worker.ray = SimpleNamespace(get_runtime_context=lambda: node)  # this process is nobody else's
+    cluster.scheduler.worker.ray = SimpleNamespace(get_runtime_context=lambda: node)  # this process is nobody else's
     if strike:
         plant(strike, pytest.MonkeyPatch())
     worker = Worker(store, conditions, 1, 0.0)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.ahead import ahead
-from jobs.store import Store
+from jobs.common.concurrent_map import ahead
+from jobs.storage.store import Store
 from tests.cluster.running import photograph, png_bytes, write_photographs
 from tests.faults.checks import Rows, is_as_if_nothing_happened, rows
 from tests.faults.command import run

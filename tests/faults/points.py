@@ -20,11 +20,11 @@ import pytest
 import torch
 
 import cluster.launch
-import cluster.worker
-import jobs.manifest
-import jobs.reading
-import jobs.store
-from jobs.store import Store
+import cluster.scheduler.worker
+import jobs.inputs.loading
+import jobs.run_folder.manifest
+import jobs.storage.store
+from jobs.storage.store import Store
 
 COMMIT = r"commits/[0-9a-f]+\.json"
 
@@ -141,16 +141,16 @@ def plant(strike: Strike, monkeypatch: pytest.MonkeyPatch) -> None:
     planted = _Planted(strike)
     _around_writes(planted, monkeypatch)
     _halfway(planted, monkeypatch)
-    for module, operation in ((jobs.manifest, "look"), (jobs.reading, "read")):
+    for module, operation in ((jobs.run_folder.manifest, "look"), (jobs.inputs.loading, "read")):
         _after(module, "read_source", operation, planted, monkeypatch)
-    note = cluster.worker.Worker._note
+    note = cluster.scheduler.worker.Worker._note
 
     def noted(self, progress) -> None:
         note(self, progress)
         if progress.scale == 1 and not progress.scale_finished:
             planted.reached("update", "", "after")
 
-    monkeypatch.setattr(cluster.worker.Worker, "_note", noted)
+    monkeypatch.setattr(cluster.scheduler.worker.Worker, "_note", noted)
 
 
 def _after(module, name: str, operation: str, planted: _Planted, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +181,7 @@ def _halfway(planted: _Planted, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk holds half of an object when it is to be made sure of."""
     writing = threading.local()  # objects are written by several threads at once
     for operation, name in (("put", "put"), ("create", "claim")):
-        plain = getattr(jobs.store._LocalFolder, name)
+        plain = getattr(jobs.storage.store._LocalFolder, name)
 
         def call(self, path, data, plain=plain, operation=operation):
             writing.now = operation, path, data
@@ -190,7 +190,7 @@ def _halfway(planted: _Planted, monkeypatch: pytest.MonkeyPatch) -> None:
             finally:
                 writing.now = None
 
-        monkeypatch.setattr(jobs.store._LocalFolder, name, call)
+        monkeypatch.setattr(jobs.storage.store._LocalFolder, name, call)
 
     sync = os.fsync
 

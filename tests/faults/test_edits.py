@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.query import query
+from cluster.tables.query import query
 from tests.faults.points import Strike
 
 

@@ -7,9 +7,10 @@ import time
 import pytest
 import torch
 
-from jobs.checkpoints import Checkpoints, remove_checkpoints
-from jobs.clock import now
-from jobs.commit import (
+from jobs.common.clock import now
+from jobs.common.failures import FailureClass
+from jobs.run_folder.checkpoints import Checkpoints, remove_checkpoints
+from jobs.run_folder.commit import (
     Failure,
     committed,
     final_failures,
@@ -20,8 +21,7 @@ from jobs.commit import (
     read_failures,
     write_failure,
 )
-from jobs.failures import FailureClass
-from jobs.store import Store
+from jobs.storage.store import Store
 
 JOB = "0123456789abcdef0123"
 

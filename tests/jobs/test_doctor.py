@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs import storage_errors
-from jobs.doctor import examine
-from jobs.failures import ConfigError, StoreError
-from jobs.store import Store
+from jobs.common.failures import ConfigError, StoreError
+from jobs.storage import errors as storage_errors
+from jobs.storage.doctor import examine
+from jobs.storage.store import Store
 from tests.servers import KEY, SECRET, S3Server, free_port
 
 HEALTHY = ["place", "list", "write", "read", "overwrite", "conditional put", "large put", "clock", "delete", "listing"]

@@ -11,21 +11,21 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from jobs import schemas
-from jobs.commit import new_attempt, publish, read_artifact, read_commit
-from jobs.edit import run_edit
-from jobs.edit_manifest import add_edits, check_edit, overtaken, plan_edit, read_edits
-from jobs.failures import ConfigError, InputError, PyramidError
-from jobs.manifest import Ask, add_to_manifest, plan_source
-from jobs.pyramids import load, pyramids_in
-from jobs.run import Conditions, Stopped, run_jobs
-from jobs.source import EditSource, asked, name_of
-from jobs.sources import one_source
-from jobs.spec import PyramidAt, SamplePlan, reseeded
-from jobs.store import Store
+from jobs.common.failures import ConfigError, InputError, PyramidError
+from jobs.edit_job import run_edit
+from jobs.inputs.discover import one_source
+from jobs.inputs.source import EditSource, asked, name_of
+from jobs.run_folder import schemas
+from jobs.run_folder.commit import new_attempt, publish, read_artifact, read_commit
+from jobs.run_folder.edit_manifest import add_edits, check_edit, overtaken, plan_edit, read_edits
+from jobs.run_folder.manifest import RunDefaults, add_to_manifest, plan_source
+from jobs.run_folder.pyramids import load, pyramids_in
+from jobs.spec import PyramidRef, SamplePlan, reseeded
+from jobs.storage.store import Store
+from jobs.training_job import ExecutionOptions, Stopped, run_jobs
 from tests.cluster.running import TINY, photograph
 
-ASK = Ask("draft", TINY, 0, SamplePlan(count=1, sizes=("1x1",)), 10_000_000)
+ASK = RunDefaults("draft", TINY, 0, SamplePlan(count=1, sizes=("1x1",)), 10_000_000)
 QUIET = {"on_alive": lambda: None, "should_stop": lambda: False}
 
 
@@ -79,11 +79,11 @@ def test_an_edit_is_named_by_its_pyramid_its_options_and_the_bytes_of_its_pictur
 def test_where_the_pyramid_is_makes_no_difference(folder):
     source = source_of(folder, "superres")
     entry, here = planned(source)
-    at = PyramidAt(name=entry.pyramid, location="s3://key@other/run", run="s3://other/run", job_id="0123456789")
+    at = PyramidRef(name=entry.pyramid, location="s3://key@other/run", run="s3://other/run", job_id="0123456789")
     _, there = planned(source, elsewhere={entry.pyramid: at})
     assert here.job_id == there.job_id
     assert (there.pyramid_run, there.pyramid_job) == ("s3://other/run", "0123456789")
-    assert here.spec(source, source.edits[0], {}).pyramid == PyramidAt(name=entry.pyramid, job_id=entry.job_id)
+    assert here.spec(source, source.edits[0], {}).pyramid == PyramidRef(name=entry.pyramid, job_id=entry.job_id)
     assert there.spec(source, source.edits[0], {entry.pyramid: at}).pyramid == at
 
 
@@ -129,7 +129,7 @@ def test_pictures_that_are_unchanged_are_not_read_again_and_changed_ones_are(fol
     source = source_of(folder, "style", target="b.png")
     _, first = planned(source)
     read = []
-    monkeypatch.setattr("jobs.edit_manifest.take", lambda location, *_: read.append(location))
+    monkeypatch.setattr("jobs.run_folder.edit_manifest.take", lambda location, *_: read.append(location))
     assert planned(source, known=first)[1] == first
     assert read == []
     monkeypatch.undo()
@@ -183,7 +183,7 @@ def test_the_manifest_of_edits_comes_back_as_it_was_written(folder, tmp_path):
 def trained(store, entry, source):
     add_to_manifest(store, [entry], {})
     quiet = QUIET | {"on_progress": lambda progress: None}
-    (end,) = run_jobs([entry.spec(source, ASK)], store, [new_attempt()], Conditions(), **quiet)
+    (end,) = run_jobs([entry.spec(source, ASK)], store, [new_attempt()], ExecutionOptions(), **quiet)
     assert not isinstance(end, Exception), end
     return end
 
@@ -194,7 +194,7 @@ def test_an_edit_is_committed_with_its_pictures_and_figures(folder, tmp_path):
     entry, made = planned(source)
     trained(store, entry, source)
     spec = made.spec(source, source.edits[0], {})
-    commit = run_edit(spec, store, new_attempt(), Conditions(), **QUIET)
+    commit = run_edit(spec, store, new_attempt(), ExecutionOptions(), **QUIET)
     assert read_commit(store, made.job_id) == commit
     files = {a.path.rsplit("/", 1)[-1]: read_artifact(store, a) for a in commit.artifacts}
     assert sorted(files) == ["log.txt", "metrics.parquet", "pictures.parquet"]
@@ -206,7 +206,7 @@ def test_an_edit_is_committed_with_its_pictures_and_figures(folder, tmp_path):
     assert result["nothing"] > 0
     assert schemas.kind_of(result) is schemas.EDIT
     schemas.table([result], schemas.EDITS)
-    again = run_edit(spec, Store(str(tmp_path / "run")), new_attempt(), Conditions(), **QUIET)
+    again = run_edit(spec, Store(str(tmp_path / "run")), new_attempt(), ExecutionOptions(), **QUIET)
     assert again == commit, "the first commit stands"
 
 
@@ -217,7 +217,7 @@ def test_a_picture_that_changed_since_is_refused(folder, tmp_path):
     trained(store, entry, source)
     photograph(4).save(folder / "b.png")
     with pytest.raises(InputError, match="changed after the run looked at it"):
-        run_edit(made.spec(source, source.edits[0], {}), store, new_attempt(), Conditions(), **QUIET)
+        run_edit(made.spec(source, source.edits[0], {}), store, new_attempt(), ExecutionOptions(), **QUIET)
 
 
 def test_a_pyramid_that_is_not_there_or_damaged_is_said(folder, tmp_path):
@@ -228,7 +228,7 @@ def test_a_pyramid_that_is_not_there_or_damaged_is_said(folder, tmp_path):
     with pytest.raises(PyramidError, match="not in"):
         load(spec.pyramid, store)
     commit = trained(store, entry, source)
-    at = PyramidAt(name=entry.pyramid, location=store.location, run="run", job_id=entry.job_id)
+    at = PyramidRef(name=entry.pyramid, location=store.location, run="run", job_id=entry.job_id)
     assert pyramids_in(store) == {entry.pyramid: at}
     assert len(load(spec.pyramid, store).sizes) == 2
     weights = next(a.path for a in commit.artifacts if a.path.endswith(".safetensors"))
@@ -251,7 +251,7 @@ def test_a_large_result_has_a_view_for_pages(folder, tmp_path):
     source = source_of(folder, "superres", options={"width": 1500, "height": 1233, "steps": 0, "consistent": False})
     entry, made = planned(source)
     trained(store, entry, source)
-    commit = run_edit(made.spec(source, source.edits[0], {}), store, new_attempt(), Conditions(), **QUIET)
+    commit = run_edit(made.spec(source, source.edits[0], {}), store, new_attempt(), ExecutionOptions(), **QUIET)
     path = next(a for a in commit.artifacts if a.path.endswith("pictures.parquet"))
     rows = {row["name"]: row for row in schemas.read_parquet(read_artifact(store, path)).to_pylist()}
     assert (rows["result"]["width"], rows["view"]["width"], rows["view"]["height"]) == (1500, 1024, 842)
@@ -269,7 +269,7 @@ def test_an_edit_that_is_asked_to_stop_stops_within_a_chain(folder, tmp_path):
             made.spec(source, source.edits[0], {}),
             store,
             new_attempt(),
-            Conditions(),
+            ExecutionOptions(),
             on_alive=lambda: alive.append(1),
             should_stop=lambda: next(asked_at) >= 2,
         )
@@ -296,7 +296,7 @@ def test_a_training_with_holes_goes_on_to_the_bit_from_its_restart_points(folder
 
     def run(store, should_stop):
         quiet = {"on_alive": lambda: None, "on_progress": lambda progress: None, "should_stop": should_stop}
-        (end,) = run_jobs([spec], store, [new_attempt()], Conditions(checkpoint_seconds=0.0), **quiet)
+        (end,) = run_jobs([spec], store, [new_attempt()], ExecutionOptions(checkpoint_seconds=0.0), **quiet)
         return end
 
     whole, broken = Store(str(tmp_path / "whole")), Store(str(tmp_path / "broken"))

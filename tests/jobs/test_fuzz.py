@@ -16,14 +16,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from jobs.failures import ConfigError
-from jobs.image_list import read_image_list
-from jobs.list_rules import STORAGE
-from jobs.pixels import DecodeError, decode
-from jobs.schemas import parquet_bytes
-from jobs.sources import _row_source
-from jobs.text import visible
-from jobs.urls import is_local, protocol_of
+from jobs.common.failures import ConfigError
+from jobs.common.terminal_text import terminal_safe
+from jobs.images.convert import DecodeError, decode
+from jobs.inputs.discover import _row_source
+from jobs.inputs.image_list import read_image_list
+from jobs.inputs.list_rules import STORAGE
+from jobs.run_folder.schemas import parquet_bytes
+from jobs.storage.urls import is_local, protocol_of
 from pgcn.settings import Settings, SettingsError, make_settings
 
 SMALL = np.random.default_rng(0).integers(0, 256, (13, 14, 3), dtype=np.uint8)
@@ -99,7 +99,7 @@ def try_picture(data: bytes) -> bool:
         assert str(error).startswith("x.png ") and "\n" not in str(error)
         return False
     assert (picture.rgb.dtype, picture.rgb.ndim, picture.rgb.shape[2]) == (np.uint8, 3, 3)
-    assert visible(picture.note) == (picture.note or "")
+    assert terminal_safe(picture.note) == (picture.note or "")
     return True
 
 
@@ -222,6 +222,6 @@ def test_no_uri_of_a_list_from_elsewhere_is_a_local_file(uri: str) -> None:
 @fuzz(300)
 @given(st.text())
 def test_visible_text_is_one_line_and_stays_what_it_is(text: str) -> None:
-    shown = visible(text)
-    assert len(shown) == len(text) and visible(shown) == shown
+    shown = terminal_safe(text)
+    assert len(shown) == len(text) and terminal_safe(shown) == shown
     assert not set(shown) & set("\n\r\x1b\x9b\u202e\u2066\u200f\u2028")

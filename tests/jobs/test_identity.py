@@ -2,10 +2,10 @@
 
 import pytest
 
-from jobs.failures import ConfigError
-from jobs.identity import RunIdentity, open_run, read_identity
+from jobs.common.failures import ConfigError
+from jobs.run_folder.identity import RunIdentity, open_run, read_identity
 from jobs.spec import SamplePlan
-from jobs.store import Store
+from jobs.storage.store import Store
 from pgcn.settings import PRESETS, make_settings
 
 

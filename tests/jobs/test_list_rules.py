@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.list_rules import forbidden
-from jobs.sources import find_sources
-from jobs.store import Store
+from jobs.inputs.discover import find_sources
+from jobs.inputs.list_rules import forbidden
+from jobs.storage.store import Store
 
 BUCKET, WEB, HERE = "s3://bucket/set", "https://images.example/set", "/data/set"
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from jobs.pixels import DecodeError, decode
+from jobs.images.convert import DecodeError, decode
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "images"
 

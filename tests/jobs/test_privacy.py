@@ -4,21 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from jobs.privacy import scrub
+from jobs.common.redact import redact
 
 
 def test_secrets_and_homes_are_taken_out(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted-secret-123")
     monkeypatch.setenv("SOME_TOKEN", "abc")
     monkeypatch.setattr(Path, "home", lambda: Path("/home/alice"))
-    text = scrub("File /home/alice/photos/x.py: planted-secret-123 at s3://user:pass@host/bucket abc")
+    text = redact("File /home/alice/photos/x.py: planted-secret-123 at s3://user:pass@host/bucket abc")
     assert text == "File ~/photos/x.py: *** at s3://***@host/bucket abc"
 
 
 def test_short_values_are_left_alone(monkeypatch):
     """Replacing every "1" of a text because a token is "1" would destroy the text."""
     monkeypatch.setenv("SOME_TOKEN", "1")
-    assert scrub("11 of 21") == "11 of 21"
+    assert redact("11 of 21") == "11 of 21"
 
 
 @pytest.mark.parametrize(
@@ -32,4 +32,4 @@ def test_short_values_are_left_alone(monkeypatch):
     ],
 )
 def test_urls_keep_their_place_and_lose_what_opens_it(text, kept):
-    assert scrub(text) == (kept or text)
+    assert redact(text) == (kept or text)

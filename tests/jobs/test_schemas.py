@@ -3,7 +3,7 @@
 import duckdb
 import pytest
 
-from jobs import schemas
+from jobs.run_folder import schemas
 
 PNG = b"\x89PNG..."
 

@@ -15,10 +15,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from jobs.failures import ConfigError, InputError, StoreError
-from jobs.schemas import parquet_bytes
-from jobs.sources import Source, find_sources, read_source
-from jobs.store import Store
+from jobs.common.failures import ConfigError, InputError, StoreError
+from jobs.inputs.discover import Source, find_sources, read_source
+from jobs.run_folder.schemas import parquet_bytes
+from jobs.storage.store import Store
 from tests.servers import SECRET, S3Server, free_port
 
 SETTINGS = ("iterations", "max_size", "noise_std", "warm_start")
@@ -302,7 +302,7 @@ def test_web_pages(web: str, tmp_path: Path) -> None:
 def test_web_pages_that_fail_never_show_the_query(
     page: str, kind: type[Exception], why: str, web: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.storage_errors.ATTEMPTS", 2)
+    monkeypatch.setattr("jobs.storage.errors.ATTEMPTS", 2)
     (source,) = find(f"{web}/{page}?X-Amz-Signature={SECRET}")
     with pytest.raises(kind, match=why) as caught:
         read_source(source.location, source.uri)

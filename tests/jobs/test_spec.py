@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from jobs.failures import ConfigError
+from jobs.common.failures import ConfigError
 from jobs.spec import SamplePlan, job_id, resolve_size
 from pgcn.settings import PRESETS, Settings, make_settings
 

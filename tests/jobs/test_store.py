@@ -21,11 +21,12 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from jobs import storage_errors, urls
-from jobs import store as store_module
-from jobs.failures import ConfigError, StoreError
-from jobs.schemas import parquet_bytes
-from jobs.store import Store, explain, public_url
+from jobs.common.failures import ConfigError, StoreError
+from jobs.run_folder.schemas import parquet_bytes
+from jobs.storage import errors as storage_errors
+from jobs.storage import store as store_module
+from jobs.storage import urls
+from jobs.storage.store import Store, explain, public_url
 from tests.servers import KEY, SECRET, S3Server, free_port, hanging_server
 
 Reach = Callable[[S3Server], str]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.commit import publish
-from jobs.store import Store
-from jobs.sweep import ATTEMPTS, CHECKPOINTS, PREVIEWS, TEMPORARIES, find_garbage
+from jobs.run_folder.commit import publish
+from jobs.run_folder.garbage import ATTEMPTS, CHECKPOINTS, PREVIEWS, TEMPORARIES, find_garbage
+from jobs.storage.store import Store
 
 DAY = timedelta(hours=24)
 AGES = {"old": timedelta(days=3), "fresh": timedelta(minutes=5)}

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pgcn.energy import PAD, EnergyNet, crop, energies, energy, energy_gradient, pad
-from pgcn.spectral import power_iteration
+from pgcn.patchgencn.energy import PAD, EnergyNet, crop, energies, energy, energy_gradient, pad
+from pgcn.patchgencn.spectral import power_iteration
 
 
 def net(wide=False, seed=0):

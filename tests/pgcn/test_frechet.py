@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pgcn.features import random_features, vgg
-from pgcn.frechet import FrechetTo, relative_distance
-from pgcn.pyramid import resize
+from pgcn.imaging.scales import resize
+from pgcn.metrics.features import random_features, vgg
+from pgcn.metrics.frechet import FrechetTo, relative_distance
 
 IMAGES = Path(__file__).parents[2] / "examples" / "images"
 

@@ -9,10 +9,12 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when the kernels' file is imported
 pytest.importorskip("triton", reason="Triton is not installed: the kernels for GPUs are not tested here")
 
-from pgcn import fused, fused_spectral, spectral
-from pgcn.energy import EnergyNet, energies, energy_gradient, pad
-from pgcn.fused import FusedGradient, channels_first, channels_last
-from pgcn.langevin import langevin
+from pgcn.patchgencn import kernels as fused
+from pgcn.patchgencn import spectral
+from pgcn.patchgencn import spectral_kernels as fused_spectral
+from pgcn.patchgencn.energy import EnergyNet, energies, energy_gradient, pad
+from pgcn.patchgencn.kernels import FusedGradient, channels_first, channels_last
+from pgcn.patchgencn.langevin import langevin
 from pgcn.settings import Step
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

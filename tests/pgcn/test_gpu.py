@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import pgcn
-from pgcn.restart import restore, state_of
+from pgcn.patchgencn.resume import restore, state_of
 
 pytestmark = [
     pytest.mark.gpu,

@@ -2,7 +2,7 @@
 
 import torch
 
-from pgcn.graph import _first_reason
+from pgcn.patchgencn.cuda_graph import _first_reason
 
 
 def caught(call):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pgcn.langevin import langevin, normal_each, normal_stack
+from pgcn.patchgencn.langevin import langevin, normal_each, normal_stack
 from pgcn.settings import Step, make_settings
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pgcn.metrics import (
+from pgcn.metrics.patch_distribution import (
     diversity,
     patch_swd,
     patch_swd_levels,

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pgcn.nearest import TIE, bidirectional, continued, squared_distances
+from pgcn.metrics.nearest_patches import TIE, bidirectional, continued, squared_distances
 
 
 def textured(seed, height=48, width=48):

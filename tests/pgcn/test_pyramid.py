@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from pgcn.pyramid import check_image, image_pyramid, resize, scale_sizes, sizes_for
+from pgcn.imaging.scales import check_image, image_pyramid, resize, scale_sizes, sizes_for
 from pgcn.settings import make_settings
 
 PAPER = make_settings("paper")

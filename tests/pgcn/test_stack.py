@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import pgcn
-from pgcn.energy import EnergyNet, energy, energy_gradient, pad
-from pgcn.restart import restore, state_of
-from pgcn.train import Trainer
+from pgcn.patchgencn.energy import EnergyNet, energy, energy_gradient, pad
+from pgcn.patchgencn.resume import restore, state_of
+from pgcn.patchgencn.trainer import Trainer
 
 TINY = {
     **{"max_size": 20, "min_size": 12, "scales": 2, "iterations": 6, "iteration_growth": 1.5, "noise_iterations": 4},

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 import pgcn
-from pgcn.energy import EnergyNet
-from pgcn.metrics import patch_swd
-from pgcn.pyramid import resize
-from pgcn.restart import restore, state_of
-from pgcn.train import DivergenceError, Trainer
+from pgcn.imaging.scales import resize
+from pgcn.metrics.patch_distribution import patch_swd
+from pgcn.patchgencn.energy import EnergyNet
+from pgcn.patchgencn.resume import restore, state_of
+from pgcn.patchgencn.trainer import DivergenceError, Trainer
 
 PICTURE = sorted((Path(__file__).parents[2] / "examples" / "images").glob("*.*g"))[0]
 TINY = {

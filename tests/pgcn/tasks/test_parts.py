@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 
 import pgcn
-from pgcn.pyramid import resize
-from pgcn.tasks import colours, enlarge, holes, masks, measures, tiles
+from pgcn.imaging import colours, holes, masks, tiles
+from pgcn.imaging.scales import resize
+from pgcn.metrics import pictures as measures
+from pgcn.tasks import enlarge
 from pgcn.tasks.chains import chain, working_size
 from pgcn.tasks.choose import choose
 from pgcn.tasks.task import Injected

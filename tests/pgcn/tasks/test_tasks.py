@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 
 import pgcn
-from pgcn.langevin import normal_each
-from pgcn.masked import MaskedTrainer, known_share
-from pgcn.metrics import patch_swd
-from pgcn.pyramid import resize
-from pgcn.sample import seeded
+from pgcn.imaging.scales import resize
+from pgcn.metrics.patch_distribution import patch_swd
+from pgcn.metrics.pictures import psnr
+from pgcn.patchgencn.langevin import normal_each
+from pgcn.patchgencn.masked_trainer import MaskedTrainer, known_share
+from pgcn.patchgencn.sampling import seeded
 from pgcn.tasks import animate, generate, inpaint, recover, region, task
-from pgcn.tasks.measures import psnr
 from pgcn.tasks.task import TaskError, all_tasks, find_task
 
 TEN = {"animate", "edit", "energy", "generate", "harmonize", "inpaint", "paint", "recover", "style", "superres"}
@@ -73,7 +73,7 @@ def test_a_new_file_is_a_new_task(tmp_path, monkeypatch):
     assert set(all_tasks()) == TEN
 
 
-@pytest.mark.parametrize("module", ["pgcn", "pgcn.uses", "pgcn.masked", "pgcn.tiny"])
+@pytest.mark.parametrize("module", ["pgcn", "pgcn.tasks.methods", "pgcn.patchgencn.masked_trainer", "pgcn.testing"])
 def test_every_example_in_a_docstring_runs(module):
     found = doctest.testmod(importlib.import_module(module))
     assert found.attempted > 0
@@ -113,8 +113,8 @@ def test_what_cannot_be_asked_is_said_in_a_sentence(name, inputs, options, words
 def test_only_what_it_needs_is_asked_of_a_task():
     with pytest.raises(TaskError, match="Choose one of animate, edit"):
         find_task("zzz")
-    assert task.Judged("a", "b", "lower").passes({"a": 1, "b": 2})
-    assert not task.Judged("a", "b", "higher").passes({"a": 1, "b": 2})
+    assert task.Criterion("a", "b", "lower").passes({"a": 1, "b": 2})
+    assert not task.Criterion("a", "b", "higher").passes({"a": 1, "b": 2})
 
 
 # generate

@@ -1,0 +1,23 @@
+"""A run's last step: its tables and gallery, built from its records where they are not current."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from cluster.gallery import build_gallery
+from cluster.ray_cluster.parallel_map import Spread, here
+from cluster.tables.build import gather, is_current, mark_current, records_now
+from jobs.storage.store import Store
+
+
+def finish(store: Store, spread: Spread = here) -> list[str]:
+    """Build tables and gallery where they are not current; returns sentences for results that are damaged."""
+    records = records_now(store)
+    if is_current(store, records):
+        return []
+    found = gather(store, spread)
+    pa.default_memory_pool().release_unused()  # else the gallery's memory comes on top of it
+    build_gallery(store, spread=spread)
+    if not found.problems:
+        mark_current(store, records)
+    return found.problems

@@ -1,0 +1,106 @@
+"""What `pgcn verify`, `pgcn gc` and `pgcn doctor` say, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections import Counter
+from datetime import timedelta
+
+from rich.console import Console
+
+from cluster.gallery.formatting import size
+from cluster.maintenance.verify import Report, repair, verify
+from cluster.monitor.status import require_run, under_way
+from jobs.common.failures import ConfigError
+from jobs.common.terminal_text import terminal_safe
+from jobs.run_folder.garbage import find_garbage
+from jobs.storage.doctor import examine
+from jobs.storage.store import Store
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_AGE = re.compile(rf"(\d{{1,6}})([{''.join(_UNITS)}])")
+
+
+def say_verified(store: Store, console: Console, *, quick: bool, mend: bool, as_json: bool) -> int:
+    """Verify a run and say what is wrong, and mend it where asked; 0 where it is sound then, else 3."""
+    report = verify(store, quick=quick)
+    left = repair(store, report) if mend and report.problems else None
+    if as_json:
+        mended = None if left is None else {"mended": not left, "still_damaged": left}
+        print(json.dumps({"sound": report.sound, **report.model_dump(mode="json"), "repair": mended}, indent=1))
+    else:
+        _print(report, console)
+        if left is not None:
+            _print_repair(store, report, left, console)
+        elif report.problems:
+            _say(console, f"Not sound. `pgcn verify {shlex.quote(store.url)} --repair` mends it.")
+    return 0 if report.sound or left == [] else 3
+
+
+def _print(report: Report, console: Console) -> None:
+    for problem in report.problems:
+        _say(console, problem.sentence)
+    asked = [f"{report.images} images", *([f"{report.edits} edits"] if report.edits else [])]
+    parts = [*asked, f"{report.committed} jobs committed", f"{report.failed} failed for good"]
+    _say(console, f"{report.run}: {', '.join(parts)}, {report.left} left to do.")
+    if report.not_compared:
+        _say(console, report.not_compared)
+    if report.sound:
+        _say(console, "Sound." if not report.left else "Sound. The same `pgcn run` command does what is left.")
+
+
+def _print_repair(store: Store, report: Report, left: list[str], console: Console) -> None:
+    folders = Counter(path.split("/")[0] for path in {p.drop for p in report.problems if p.drop})
+    dropped = [f"{folders[name]} of {name}/" for name in sorted(folders)]
+    _say(console, f"Mended: {', '.join(dropped) or 'nothing'} dropped, tables and gallery built anew.")
+    for sentence in left:
+        _say(console, f"Left out of the tables: {sentence}.")
+    if folders:
+        _say(
+            console, f"Run the same `pgcn run … --out {shlex.quote(store.url)}` again: it makes anew what was dropped."
+        )
+
+
+def say_swept(store: Store, console: Console, *, older_than: str, dry_run: bool) -> None:
+    """Remove what a run needs no more, or only say what that is."""
+    require_run(store)
+    garbage = find_garbage(store, _age(older_than), under_way=under_way(store) is not None)
+    for kind, objects in garbage.found.items():
+        if objects:
+            _say(console, f"{kind}: {len(objects)} objects, {size(sum(objects.values()))}")
+        for path, bytes_ in objects.items():
+            _say(console, f"  {path}  {size(bytes_)}")
+    for sentence in garbage.left:
+        _say(console, f"Left alone: {sentence}.")
+    if not dry_run:
+        store.delete(garbage.paths)
+    total = sum(sum(objects.values()) for objects in garbage.found.values())
+    done = "would be removed; nothing was" if dry_run else "removed"
+    _say(console, f"{len(garbage.paths)} objects, {size(total)} {done}.")
+
+
+def _age(text: str) -> timedelta:
+    """ "36h" and the like. Raises `ConfigError` for anything else."""
+    found = _AGE.fullmatch(text.strip())
+    if found is None:
+        raise ConfigError(f"--older-than is a number with s, m, h or d, as 24h or 7d, not {text!r}.")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def say_examined(url: str, console: Console) -> int:
+    """Say what a storage does; 0 where a run can be kept there, else 2."""
+    usable = True
+    for finding in examine(url):
+        usable = usable and finding.usable
+        _say(console, f"{'ok ' if finding.usable else 'NOT'} {finding.subject}: {finding.result.rstrip('.')}.")
+        if finding.follows:
+            _say(console, f"    {finding.follows}")
+    _say(console, "A run can be kept here." if usable else "No run can be kept here as it is.")
+    return 0 if usable else 2
+
+
+def _say(console: Console, line: str) -> None:
+    """A line as it is: what stands in a bucket is somebody's, and may hold anything."""
+    console.print(terminal_safe(line), highlight=False, markup=False)

@@ -1,0 +1,1 @@
+"""The state of a run, for a terminal and for `pgcn status`."""

@@ -1,0 +1,1 @@
+"""Commands on one image without Ray: apply a task, draw samples."""

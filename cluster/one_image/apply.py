@@ -1,0 +1,126 @@
+"""`pgcn apply`: one task on one image, from files to files. No Ray."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from cluster.one_image.sample import file_stem
+from cluster.planning.device import choose_device
+from cluster.planning.task_request import split_task_options
+from jobs.common.failures import ConfigError
+from jobs.common.terminal_text import terminal_safe
+from jobs.images.clips import encode_clip, encode_mp4
+from jobs.images.contact_sheets import sheets_of
+from jobs.images.png import encode_png, to_rgb
+from jobs.storage.store import Store
+from jobs.task_inputs import Read, Wanted, pyramid_for, read_inputs
+from pgcn.patchgencn.trainer import Progress as Trained
+from pgcn.settings import make_settings
+from pgcn.tasks.task import Task, TaskResult, find_task
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line says."""
+
+    task: str
+    image: str
+    target: str | None
+    mask: str | None
+    truth: str | None
+    pairs: Mapping[str, Any]
+    preset: str | None
+    pyramids: str | None
+    out: Path
+    device: str
+
+
+def apply(asked: Asked, console: Console) -> list[Path]:
+    """Do it, say what was done, and return the files written. Raises `JobError`, `SettingsError` or `ValueError`."""
+    task = find_task(asked.task)
+    options, overrides = split_task_options(task, asked.pairs)
+    parsed = task.make_options(options)
+    device = choose_device(asked.device, torch.cuda.is_available)
+    preset = asked.preset or ("best" if device == "cuda" else "draft")
+    settings = make_settings(preset, overrides)
+    read = read_inputs(asked.image, asked.target, asked.mask, asked.truth)
+    # Before minutes of training: what the task could not do with these inputs.
+    task.check(read.inputs, parsed)
+    folder, stem = place(asked.out, read, task)
+    wanted = Wanted(
+        settings=settings if asked.preset or overrides or not asked.pyramids else None,
+        fallback=settings,
+        seed=parsed.seed,
+        device=device,
+        found_in=Store(asked.pyramids) if asked.pyramids else None,
+        kept_in=Store(str(folder)),
+    )
+
+    def say(line: str) -> None:
+        console.print(terminal_safe(line), highlight=False, markup=False)
+
+    for note in read.notes:
+        say(f"Note: {note}.")
+    bar = Progress(TextColumn("training"), BarColumn(), TimeRemainingColumn(), console=console, transient=True)
+    row = bar.add_task("training", total=1.0)
+
+    def show(progress: Trained) -> None:
+        bar.start()
+        bar.update(row, completed=progress.done)
+
+    try:
+        pyramid = pyramid_for(task, read, wanted, show, say)
+    finally:
+        bar.stop()
+    made = task(pyramid, read.inputs, **options)
+    for note in made.notes:
+        say(f"Note: {note}.")
+    for name, value in made.figures.items():
+        say(f"  {name:24s} {value:.4g}")
+    return write(task, made, folder, stem)
+
+
+def place(out: Path, read: Read, task: Task[Any]) -> tuple[Path, str]:
+    """The folder and the beginning of the files' names: `out` is a folder, or the result's own PNG file."""
+    if out.suffix.lower() == ".png":
+        return out.parent, out.stem
+    if out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff"):
+        raise ConfigError(f"Results are PNG files: --out {out.with_suffix('.png')}, or a folder.")
+    return out, f"{file_stem(read.name) or read.sha256[:12]}-{task.name}"
+
+
+def write(task: Task[Any], made: TaskResult, folder: Path, stem: str) -> list[Path]:
+    """Write the result, what is shown beside it, and all figures as JSON. Raises `ConfigError` where it cannot be."""
+    files = {f"{stem}.json": json.dumps({"task": task.name, **made.figures}, indent=1).encode()}
+    if task.clip:
+        frames = [to_rgb(frame) for frame in made.result]
+        files |= {f"{stem}.{kind}": encode_clip(frames, kind.upper()) for kind in ("webp", "gif")}
+        film = encode_mp4(frames)
+        files |= {f"{stem}.mp4": film} if film is not None else {}
+    elif len(made.result) == 1:
+        files[f"{stem}.png"] = _png(made.result)
+    else:
+        files |= {f"{stem}-{index}.png": _png(one) for index, one in enumerate(made.result)}
+    files |= {f"{stem}-{name}.png": encode_png(sheet) for name, sheet in sheets_of(made)}
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+            written.append(folder / name)
+    except OSError as error:
+        raise ConfigError(f"The folder {folder} cannot be written: {error.strerror}.") from None
+    return written
+
+
+def _png(picture: Tensor) -> bytes:
+    return encode_png(to_rgb(picture))

@@ -1,0 +1,80 @@
+"""New samples from a committed model: nothing is trained, and the run is only read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from cluster.planning.device import choose_device
+from jobs.common.failures import ConfigError
+from jobs.common.terminal_text import terminal_safe
+from jobs.images.png import encode_png, to_rgb
+from jobs.run_folder.commit import read_commit
+from jobs.run_folder.manifest import Entry
+from jobs.run_folder.pyramids import weight_files
+from jobs.spec import resolve_size
+from jobs.storage.store import Store
+from pgcn.pyramid import Pyramid
+
+STEM_BYTES = 160  # of the 255 that a file's name may have
+
+
+def load_pyramid(store: Store, entry: Entry) -> Pyramid:
+    """An image's trained pyramid. Raises `ConfigError` where it is not done yet, or damaged."""
+    commit = read_commit(store, entry.job_id)
+    name = terminal_safe(entry.image_id)
+    if commit is None:
+        raise ConfigError(f"{name} has no trained model in {store.url} yet. `pgcn status {store.url}` tells.")
+    try:
+        return Pyramid.from_files(weight_files(store, commit))
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(f"The model of {name} cannot be read: {error}.") from None
+
+
+def file_stem(image_id: str) -> str:
+    """What files of an image are called: letters, digits, `_`, `-` and `.` alone, and never very long.
+
+    The image_id is somebody's file name, and may hold folders and anything else; "" where nothing of it is left.
+    """
+    plain = re.sub(r"[^\w.-]+", "_", re.sub(r"\.\w{1,5}$", "", image_id)).strip("._-")
+    return plain.encode()[:STEM_BYTES].decode(errors="ignore")
+
+
+def draw_samples(
+    store: Store,
+    entry: Entry,
+    sizes: list[str],
+    count: int,
+    seed: int,
+    start_scale: int,
+    out: Path,
+    device: str,
+) -> Iterator[Path]:
+    """Write `count` samples of each size as PNG files into `out`, and yield their paths as they come.
+
+    Files are named after the image, size and seed. Raises `ConfigError` for what cannot be drawn.
+    """
+    pyramid = load_pyramid(store, entry).to(choose_device(device, torch.cuda.is_available))
+    if start_scale >= len(pyramid.nets):
+        raise ConfigError(
+            f"--start-scale is 0 to {len(pyramid.nets) - 1} for {terminal_safe(entry.image_id)}, not {start_scale}."
+        )
+    resolved = {size: resolve_size(size, pyramid.sizes[-1]) for size in sizes}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"The folder {out} cannot be made: {error.strerror}.") from None
+    stem = file_stem(entry.image_id) or entry.job_id
+    start = f"-from{start_scale}" if start_scale else ""
+    for size, pixels in resolved.items():
+        batches = pyramid.batches(count, pixels, seed=seed, start_scale=start_scale)
+        for index, image in enumerate(image for stages in batches for image in stages[-1]):
+            path = out / f"{stem}-{size}{start}-seed{seed + index}.png"
+            try:
+                path.write_bytes(encode_png(to_rgb(image)))
+            except OSError as error:
+                raise ConfigError(f"The file {path} cannot be written: {error.strerror}.") from None
+            yield path

@@ -1,0 +1,1 @@
+"""All use of Ray: session, worker pool, nodes, autoscaler, parallel map."""

@@ -1,0 +1,1 @@
+"""Jobs go to workers, and outcomes come back: queue, driver, worker, tracker."""

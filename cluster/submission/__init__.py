@@ -1,0 +1,1 @@
+"""Submission of a run to a Ray cluster as a job."""

@@ -1,0 +1,201 @@
+"""A look at a cluster before a run is sent there, made on the cluster itself.
+
+It is a short job on the head, and a task on each machine.
+"""
+
+from __future__ import annotations
+
+import platform
+import socket
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import ray
+import torch
+from pydantic import BaseModel, ConfigDict
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from cluster.planning.device import choose_device
+from cluster.planning.request import Request, need_of
+from cluster.ray_cluster.session import Cluster
+from cluster.scheduler.queue import Resources
+from cluster.scheduler.stopping import Limits
+from jobs.common.failures import InputError, JobError
+from jobs.common.redact import redact
+from jobs.images.decoder import shared as decoder
+from jobs.inputs.discover import Source, find_sources, read_source
+from jobs.storage.store import Store
+from pgcn.settings import Settings
+
+MARK = "pgcn-preflight "
+"""Begins the line that holds the report: Ray has its own lines around it."""
+
+ANSWER_S = 300.0
+"""Seconds for a machine that is there: it may import torch from a cold disk."""
+
+
+class Wanted(BaseModel):
+    """What of a run's request the look is about."""
+
+    model_config = ConfigDict(frozen=True)
+
+    images: list[str]
+    out: str
+    device: str
+    gpus_per_job: float
+    cpus_per_job: float
+    max_pixels: int
+    allow_local: bool
+
+    @staticmethod
+    def of(request: Request) -> Wanted:
+        """What a request wants."""
+        return Wanted(**{name: getattr(request, name) for name in Wanted.model_fields})
+
+
+class Versions(BaseModel):
+    """What has to agree between two machines: pgcn whole, Python and Ray in their minor version, torch better so."""
+
+    model_config = ConfigDict(frozen=True)
+
+    python: str
+    ray: str
+    torch: str
+    pgcn: str
+
+    @staticmethod
+    def here() -> Versions:
+        """Those of this process."""
+        return Versions(
+            python=platform.python_version(), ray=ray.__version__, torch=torch.__version__, pgcn=version("pgcn")
+        )
+
+
+class Seen(BaseModel):
+    """One machine. `gpus` are what Ray gives out there; `note` is what does not keep a run from working."""
+
+    host: str
+    versions: Versions | None = None
+    gpus: float = 0.0
+    note: str | None = None
+    problem: str | None = None
+
+
+class Report(BaseModel):
+    """What the look found. `problem` is what kept it from being complete."""
+
+    driver: Versions
+    machines: list[Seen] = []
+    problem: str | None = None
+
+    @property
+    def versions(self) -> list[Versions]:
+        """Those of the driver and of every machine that answered, each once."""
+        return list(dict.fromkeys([self.driver, *(seen.versions for seen in self.machines if seen.versions)]))
+
+    def summary(self) -> str:
+        """One line: what is good."""
+        count, gpus = len(self.machines), sum(seen.gpus for seen in self.machines)
+        return (
+            f"{count} machine{'s' * (count != 1)} with {gpus:g} GPU{'s' * (gpus != 1)} looked at: images can be read "
+            "there, and results written."
+        )
+
+
+def look(wanted: Wanted) -> Report:
+    """Look at the cluster that this process belongs to; what is wrong is in the report, never raised."""
+    report = Report(driver=Versions.here())
+    cluster = Cluster(None)
+    try:
+        cluster.join()
+        need = need_of(choose_device(wanted.device, cluster.has_gpu), wanted.cpus_per_job, wanted.gpus_per_job)
+        first = find_sources(wanted.images, setting_names=Settings.model_fields, allow_local=wanted.allow_local)[0]
+        report.machines = _on_each_machine(need, wanted, first)
+    except JobError as error:
+        report.problem = redact(str(error))
+    finally:
+        cluster.leave()
+    return report
+
+
+def _on_each_machine(need: Resources, wanted: Wanted, first: Source) -> list[Seen]:
+    """What every machine with room for a job sees; where there is none yet, of one that the cluster starts for it."""
+    task = ray.remote(max_retries=1)(look_here)
+    nodes = [node for node in ray.nodes() if node["Alive"] and _holds(node["Resources"], need)]
+    if nodes:
+        limit_s = ANSWER_S
+        tasks = {
+            task.options(
+                num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ).remote(wanted, first, need.gpus): node
+            for node in nodes
+        }
+    else:
+        limit_s = Limits.startup_s
+        nowhere = {"NodeManagerHostname": "a new machine", "Resources": {"GPU": need.gpus}}
+        tasks = {task.options(num_cpus=need.cpus, num_gpus=need.gpus).remote(wanted, first, need.gpus): nowhere}
+    ready, _ = ray.wait(list(tasks), num_returns=len(tasks), timeout=limit_s)
+    found = []
+    for each, node in tasks.items():
+        host, gpus = node["NodeManagerHostname"], node["Resources"].get("GPU", 0.0)
+        if each not in ready:
+            ray.cancel(each, force=True)
+            seen = Seen(host=host, problem=f"No answer came from {host} within {limit_s:.0f} s: has it room for a job?")
+        else:
+            seen = _answer(each, host)
+        found.append(seen.model_copy(update={"gpus": gpus}))
+    return found
+
+
+def _holds(resources: dict[str, float], need: Resources) -> bool:
+    return resources.get("CPU", 0.0) >= need.cpus and resources.get("GPU", 0.0) >= need.gpus
+
+
+def _answer(task: Any, host: str) -> Seen:
+    try:
+        seen: Seen = ray.get(task)
+    except RayError as error:
+        line = str(error).strip().splitlines()[-1]
+        return Seen(host=host, problem=f"Nothing can be run on {host}: {line}")
+    return seen
+
+
+def look_here(wanted: Wanted, first: Source, gpus: float) -> Seen:
+    """This machine, as a job that holds so much of a GPU would find it."""
+    seen = Seen(host=socket.gethostname(), versions=Versions.here())
+    try:
+        Store(wanted.out).check()
+        decoder.decode(read_source(first.location, first.uri), first.uri, max_pixels=wanted.max_pixels)
+    except InputError as error:
+        seen.note = f"The first image will be refused: {error}"
+    except JobError as error:
+        seen.problem = f"On {seen.host}: {redact(str(error))}"
+    if gpus and not torch.cuda.is_available():
+        seen.problem = (
+            f"Ray gives out GPUs on {seen.host}, but torch can use none: look at its driver and torch's build."
+        )
+    return seen
+
+
+def judge(report: Report, expected: Versions) -> tuple[list[str], list[str]]:
+    """Sentences for what keeps a run from being sent, and for what should be known."""
+    problems = [report.problem] if report.problem else []
+    problems += [seen.problem for seen in report.machines if seen.problem]
+    notes = [seen.note for seen in report.machines if seen.note]
+    for there in report.versions:
+        pairs: list[tuple[str, Callable[[Versions], str], list[str], str]] = [
+            ("Python", lambda v: _minor(v.python), problems, "use the same minor version"),
+            ("Ray", lambda v: _minor(v.ray), problems, "use the same minor version"),
+            ("pgcn", lambda v: v.pgcn, problems, "install the same, or send yours with --wheel"),
+            ("torch", lambda v: v.torch.partition("+")[0], notes, "results may differ in their last digits"),
+        ]
+        for name, of, where, advice in pairs:
+            if of(there) != of(expected):
+                where.append(f"The cluster has {name} {of(there)}, and this machine {of(expected)}: {advice}.")
+    return list(dict.fromkeys(problems)), list(dict.fromkeys(notes))
+
+
+def _minor(text: str) -> str:
+    return ".".join(text.split(".")[:2])

@@ -1,0 +1,1 @@
+"""Parquet tables of a run: built from records, queried by SQL."""

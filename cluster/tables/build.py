@@ -1,0 +1,225 @@
+"""The gatherer: builds `tables/` from the manifests, commits and failures, at any moment of a run.
+
+Tables are what the records say, in the manifest's order, in parts of bounded size: two gathers of the same
+records write the same bytes, and a table can be deleted and built again. Pictures and metrics, which are nearly all
+of the bytes, go from the attempts to their parts in slices of some hundred jobs, wherever those are worked on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from cluster.ray_cluster.parallel_map import Spread, here
+from cluster.tables.parquet_writer import PartWriter, complete
+from jobs.common.concurrent_map import ahead
+from jobs.run_folder import schemas
+from jobs.run_folder.commit import Commit, Failure, committed, read_artifact, read_commit, read_failures
+from jobs.run_folder.edit_manifest import FOLDER as EDITS
+from jobs.run_folder.edit_manifest import EditEntry, read_edits
+from jobs.run_folder.manifest import Entry, read_manifest
+from jobs.storage.store import Store
+
+SLICE = 250
+"""Jobs of one slice. Part of the tables' layout: with another number, the same rows are in other parts."""
+
+BUILT = "tables/built.json"
+
+
+Row = Entry | EditEntry
+
+Named = dict[str, str]
+"""What a row is called where it is asked for: columns that stand in its result's stead."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Some jobs of one kind that follow each other in their manifest's order, each with the rows that ask for it."""
+
+    number: int
+    kind: schemas.Kind
+    jobs: dict[str, list[Named]]
+
+
+@dataclass(frozen=True)
+class Gathering:
+    """What came of a slice: rows of the small tables, and parts written and rows in them of the large ones."""
+
+    kind: schemas.Kind
+    results: pa.Table
+    attempts: pa.Table
+    parts: dict[str, list[str]]
+    rows: dict[str, int]
+    damaged: list[str]
+
+
+@dataclass
+class Gathered:
+    """What a gather found: rows by table, and sentences about records that could not be believed."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def gather(store: Store, spread: Spread = here) -> Gathered:
+    """Build all tables. Holds the manifest, the failures and the small tables' next parts in memory.
+
+    A damaged record is left out and named in `problems`; its job counts as not done.
+    """
+    found = Gathered()
+    entries = sorted(read_manifest(store).values(), key=lambda entry: entry.image_id)
+    edits = sorted(read_edits(store).values(), key=lambda edit: edit.edit_id)
+    asked = {schemas.TRAINING: _by_job(entries), schemas.EDIT: _by_job(edits)}
+    by_job = asked[schemas.TRAINING] | asked[schemas.EDIT]
+    done = committed(store)
+    failures = read_failures(store, by_job)
+    writers = {name: PartWriter(store, name) for name in schemas.TABLES}
+
+    writers["manifest"].add_entries(entries)
+    writers["manifest_edits"].add_entries(edits)
+    for part in spread(partial(gather_slice, store), _slices(asked, done)):
+        writers[part.kind.results].add(part.results)
+        writers["attempts"].add(part.attempts)
+        for name, paths in part.parts.items():
+            writers[name].adopt(paths, part.rows[name])
+        for job in part.damaged:
+            called = next(iter(_names(by_job[job][0]).values()))
+            found.problems.append(f"job {job} ({called}): its commit or what it names is damaged")
+            done.discard(job)
+    for job, rows in by_job.items():
+        for failure in failures.get(job, []):
+            writers["attempts"].add_rows([_attempt_row(failure)])
+            if job not in done:
+                writers["failures"].add_rows(_failure_rows(failure, rows))
+    for name, writer in writers.items():
+        writer.finish()
+        complete(store, name, writer.written)
+        found.rows[name] = writer.rows
+    return found
+
+
+def _by_job(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    by_job: dict[str, list[Row]] = {}
+    for row in rows:
+        by_job.setdefault(row.job_id, []).append(row)
+    return by_job
+
+
+def _names(row: Row) -> Named:
+    """What a row of a manifest calls what it asks for, its own name first."""
+    own = {"edit_id": row.edit_id} if isinstance(row, EditEntry) else {}
+    return {**own, "image_id": row.image_id, "uri": row.uri}
+
+
+def _slices(asked: dict[schemas.Kind, dict[str, list[Row]]], done: set[str]) -> Iterator[Slice]:
+    number = 0
+    for kind, by_job in asked.items():
+        listed = [job for job in by_job if job in done]  # before any is found to be damaged
+        for at in range(0, len(listed), SLICE):
+            jobs = listed[at : at + SLICE]
+            yield Slice(number, kind, {job: [_names(row) for row in by_job[job]] for job in jobs})
+            number += 1
+
+
+def gather_slice(store: Store, slice_: Slice) -> Gathering:
+    """Read some commits and what they name, and write their parts of pictures and metrics."""
+    kind = slice_.kind
+    writers = {name: PartWriter(store, name, slice_.number) for name in (kind.pictures, "metrics")}
+    results: list[dict[str, Any]] = []
+    attempts: list[dict[str, Any]] = []
+    damaged: list[str] = []
+    read = ahead(lambda job: _read_job(store, job, kind), slice_.jobs)
+    for (job, rows), (commit, tables) in zip(slice_.jobs.items(), read, strict=True):
+        if commit is None or tables is None:
+            damaged.append(job)
+            continue
+        pictures, metrics = tables
+        writers[kind.pictures].add(_named(pictures, schemas.TABLES[kind.pictures], commit.result | rows[0]))
+        writers["metrics"].add(metrics.cast(schemas.METRICS))
+        results += [{**commit.result, **names} for names in rows]
+        attempts.append(_committed_row(commit))
+    for writer in writers.values():
+        writer.finish()
+    return Gathering(
+        kind,
+        schemas.table(results, schemas.TABLES[kind.results]),
+        schemas.table(attempts, schemas.ATTEMPTS),
+        {name: writer.written for name, writer in writers.items()},
+        {name: writer.rows for name, writer in writers.items()},
+        damaged,
+    )
+
+
+def _named(pictures: pa.Table, schema: pa.Schema, names: Mapping[str, Any]) -> pa.Table:
+    """An attempt's pictures as rows of their table, which adds what they were made from in front."""
+    more = [name for name in schema.names if name not in pictures.column_names]
+    for at, name in enumerate(more):
+        pictures = pictures.add_column(at, name, pa.array([names[name]] * pictures.num_rows, pa.string()))
+    return pictures.cast(schema)
+
+
+def is_current(store: Store, records: bytes) -> bool:
+    """Whether tables and gallery show these `records`, as `records_now` gives them."""
+    try:
+        return store.get(BUILT) == records and store.exists("gallery/index.html")
+    except FileNotFoundError:
+        return False
+
+
+def mark_current(store: Store, records: bytes) -> None:
+    """Say that tables and gallery show these `records`."""
+    store.put(BUILT, records)
+
+
+def records_now(store: Store) -> bytes:
+    """What tables are built from, as a fingerprint: names and sizes of every manifest part, commit and failure."""
+    listed = {folder: store.list(folder) for folder in ("manifest", EDITS, "commits", "failures")}
+    return json.dumps({"records": hashlib.sha256(json.dumps(listed).encode()).hexdigest()}).encode()
+
+
+def _read_job(store: Store, job: str, kind: schemas.Kind) -> tuple[Commit | None, tuple[pa.Table, pa.Table] | None]:
+    """A job's commit, and the pictures and metrics it names; None for what is missing or damaged."""
+    commit = read_commit(store, job)
+    if commit is None or schemas.kind_of(commit.result) != kind:
+        return None, None
+    named = {artifact.path.rsplit("/", 1)[-1]: artifact for artifact in commit.artifacts}
+    try:
+        pictures, metrics = (
+            schemas.read_parquet(read_artifact(store, named[f"{name}.parquet"])) for name in (kind.pictures, "metrics")
+        )
+    except (FileNotFoundError, KeyError, ValueError, pa.ArrowException):
+        return commit, None
+    return commit, (pictures, metrics)
+
+
+def _committed_row(commit: Commit) -> dict[str, Any]:
+    return {
+        "job_id": commit.job_id,
+        "attempt": commit.attempt,
+        "state": "committed",
+        "wall_s": commit.result.get("wall_s"),
+        "ended_at": commit.result.get("committed_at"),
+    }
+
+
+def _attempt_row(failure: Failure) -> dict[str, Any]:
+    return {
+        "job_id": failure.job_id,
+        "attempt": failure.attempt,
+        "state": "failed",
+        "failure": failure.failure,
+        "message": failure.message,
+        "wall_s": failure.wall_s,
+        "ended_at": failure.failed_at,
+    }
+
+
+def _failure_rows(failure: Failure, rows: list[Row]) -> list[dict[str, Any]]:
+    told = failure.model_dump(mode="json", exclude={"wall_s"})
+    return [{**told, **_names(row)} for row in rows]

@@ -1,0 +1,95 @@
+"""A table's Parquet objects: parts of bounded size, each written whole."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+
+from jobs.run_folder import schemas
+from jobs.storage.store import Store
+
+PART_BYTES = 64 * 1024**2
+PART_ROWS = 100_000
+ROWS_TOGETHER = 1000
+
+
+class PartWriter:
+    """Writes one table, or one slice of it, in parts of bounded size.
+
+    A whole table is `part-00000.parquet`, `part-00001.parquet`, …. Slice 7 is `part-00007.parquet` and, where one part
+    does not hold it, `part-00007_001.parquet`, …: slices are written apart, and their names sort as their rows do.
+    """
+
+    def __init__(self, store: Store, name: str, slice_number: int | None = None) -> None:
+        self._store = store
+        self._name = name
+        self._slice = slice_number
+        self._schema = schemas.TABLES[name]
+        self._rows: list[dict[str, Any]] = []
+        self._tables: list[pa.Table] = []
+        self._pending = (0, 0)  # rows and bytes of `_tables`
+        self.written: list[str] = []
+        self.rows = 0
+
+    def add(self, data: pa.Table) -> None:
+        """Add rows; a part is written when enough have come."""
+        self._tables.append(data)
+        self._pending = self._pending[0] + data.num_rows, self._pending[1] + data.nbytes
+        self.rows += data.num_rows
+        if self._pending[0] >= PART_ROWS or self._pending[1] >= PART_BYTES:
+            self._write()
+
+    def add_rows(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Add rows given as mappings, kept together until they make a table worth having."""
+        rows = iter(rows)
+        while more := list(islice(rows, ROWS_TOGETHER)):
+            self._rows += more
+            if len(self._rows) >= ROWS_TOGETHER:
+                self._make_table()
+
+    def add_entries(self, entries: Iterable[object]) -> None:
+        """Add rows given as objects, by as many as make a table worth having."""
+        entries = iter(entries)
+        while more := list(islice(entries, ROWS_TOGETHER)):
+            self.add(schemas.table_of(more, self._schema))
+
+    def adopt(self, paths: Iterable[str], rows: int) -> None:
+        """Count parts that were written elsewhere."""
+        self.written += paths
+        self.rows += rows
+
+    def finish(self) -> None:
+        """Write what is left."""
+        if self._rows:
+            self._make_table()
+        if self._pending[0]:
+            self._write()
+
+    def _make_table(self) -> None:
+        rows, self._rows = self._rows, []
+        self.add(schemas.table(rows, self._schema))
+
+    def _write(self) -> None:
+        data = pa.concat_tables([self._schema.empty_table(), *self._tables])
+        path = f"tables/{self._name}/part-{self._number()}.parquet"
+        self._store.put(path, schemas.parquet_bytes(data))
+        self.written.append(path)
+        self._tables, self._pending = [], (0, 0)
+
+    def _number(self) -> str:
+        count = len(self.written)
+        if self._slice is None:
+            return f"{count:05d}"
+        return f"{self._slice:05d}_{count:03d}" if count else f"{self._slice:05d}"
+
+
+def complete(store: Store, name: str, written: Collection[str]) -> None:
+    """Once its parts are `written`: an empty one where there is none, for its columns, and none of older builds."""
+    if not written:
+        written = [f"tables/{name}/part-00000.parquet"]
+        store.put(written[0], schemas.parquet_bytes(schemas.TABLES[name].empty_table()))
+    kept = set(written)
+    store.delete([path for path in store.list(f"tables/{name}") if path not in kept])

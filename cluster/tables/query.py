@@ -1,0 +1,111 @@
+"""SQL over a run's tables, wherever they are: DuckDB reads them through Arrow, so a bucket is as good as a folder."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cluster.monitor.status import require_run
+from jobs.common.failures import ConfigError
+from jobs.common.terminal_text import terminal_safe
+from jobs.run_folder.schemas import TABLES, parquet_bytes
+from jobs.storage.store import Store
+
+SHOWN = 100
+"""Rows that a printed table has at most."""
+
+
+def query(store: Store, sql: str) -> pa.Table:
+    """The answer to one SELECT over `manifest`, `attempts`, `results`, `samples`, `metrics` and `failures`.
+
+    Only what the query needs is read. Raises `ConfigError` where it cannot be answered.
+    """
+    require_run(store)
+    with duckdb.connect(":memory:") as connection:
+        for name in TABLES:
+            data = store.parquet(f"tables/{name}")
+            if data is None:
+                raise ConfigError(f"{store.url} has no tables yet. Build them with `pgcn gather {store.url}`.")
+            connection.register(name, data)
+        # The tables are all there is to ask about: no files of this machine, no network.
+        connection.execute("SET enable_external_access = false; SET lock_configuration = true")
+        try:
+            answer = connection.sql(sql)
+            if answer is None:
+                raise ConfigError("This SQL asks nothing: begin with SELECT.")
+            return answer.to_arrow_table()
+        except (pa.ArrowException, OSError) as error:
+            raise ConfigError(
+                f"The tables of {store.url} cannot be read ({error}): build them anew with `pgcn gather {store.url}`."
+            ) from None
+        except duckdb.Error as error:
+            lines = str(error).strip().splitlines()
+            raise ConfigError(f"The query cannot be answered: {' '.join(line.strip() for line in lines[:2])}") from None
+
+
+def render(answer: pa.Table, format_name: str, console: Console) -> bytes | None:
+    """An answer as `csv`, `json` or `parquet` bytes; as `table` it is printed, and None is returned.
+
+    JSON is one list of objects; bytes in it are base64. Raises `ConfigError` for another format.
+    """
+    match format_name:
+        case "table":
+            _print(answer, console)
+            return None
+        case "csv":
+            sink = io.BytesIO()
+            pa_csv.write_csv(_plain(answer), sink)
+            return sink.getvalue()
+        case "json":
+            return (json.dumps(answer.to_pylist(), default=_as_text, indent=1) + "\n").encode()
+        case "parquet":
+            return parquet_bytes(answer)
+    raise ConfigError(f"The format {format_name!r} is not one of table, csv, json, parquet.")
+
+
+def _as_text(value: Any) -> str:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+
+
+def _plain(answer: pa.Table) -> pa.Table:
+    """Columns that CSV cannot hold (pictures, lists) as JSON text."""
+    columns = []
+    for column in answer.columns:
+        if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
+            column = pa.array([None if v is None else json.dumps(v, default=_as_text) for v in column.to_pylist()])
+        columns.append(column)
+    return pa.table(columns, names=answer.column_names)
+
+
+def _print(answer: pa.Table, console: Console) -> None:
+    table = Table(box=None, header_style="bold")
+    for name, column in zip(answer.column_names, answer.columns, strict=True):
+        numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+        table.add_column(escape(terminal_safe(name)), justify="right" if numeric else "left", overflow="fold")
+    for row in answer.slice(0, SHOWN).to_pylist():
+        table.add_row(*(_cell(value) for value in row.values()))
+    console.print(table)
+    if answer.num_rows > SHOWN:
+        console.print(f"… {answer.num_rows} rows; --format csv gives all of them", highlight=False)
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case None:
+            return "–"
+        case float():
+            return f"{value:.4g}"
+        case bytes():
+            return f"<{len(value)} bytes>"
+        case {"bytes": bytes() as data, "path": path}:
+            return escape(terminal_safe(f"<{path}, {len(data)} bytes>"))
+    return escape(terminal_safe(str(value)))

@@ -1,0 +1,1 @@
+"""Helpers without state: failure classes, concurrent calls, redaction, terminal text, time."""

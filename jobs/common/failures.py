@@ -1,0 +1,125 @@
+"""Failure classes: what can go wrong with one image, and what is done about each.
+
+A failure is a sentence for a person, a class that decides on a retry, and never a reason for another image
+to lose its result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import traceback as tb
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+
+from pgcn.patchgencn.trainer import DivergenceError
+from pgcn.settings import SettingsError
+
+
+class FailureClass(StrEnum):
+    """Why an attempt failed; see `POLICY` for what follows."""
+
+    INPUT = "INPUT"
+    CONFIG = "CONFIG"
+    NUMERIC = "NUMERIC"
+    GPU_OOM = "GPU_OOM"
+    HOST_OOM = "HOST_OOM"
+    PREEMPTED = "PREEMPTED"
+    WORKER_LOST = "WORKER_LOST"
+    TIMEOUT = "TIMEOUT"
+    STORE = "STORE"
+    PYRAMID = "PYRAMID"
+    BUG = "BUG"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What follows a failure of one class.
+
+    `retries` is how often the job is tried again (None: without limit), `remedy` what the next attempt
+    changes: "reseed" (new seed, half the step), "whole_gpu", "double_memory", "backoff", or nothing. `again`:
+    the same command tries the job again, also after the last retry, since nothing is wrong with its image.
+    """
+
+    retries: int | None
+    remedy: str = ""
+    again: bool = False
+
+
+POLICY: dict[FailureClass, Policy] = {
+    FailureClass.INPUT: Policy(0),
+    FailureClass.CONFIG: Policy(0),
+    FailureClass.NUMERIC: Policy(1, "reseed"),
+    FailureClass.GPU_OOM: Policy(1, "whole_gpu"),
+    FailureClass.HOST_OOM: Policy(1, "double_memory"),
+    FailureClass.PREEMPTED: Policy(None),
+    FailureClass.WORKER_LOST: Policy(3),
+    FailureClass.TIMEOUT: Policy(1),
+    FailureClass.STORE: Policy(5, "backoff", again=True),
+    FailureClass.PYRAMID: Policy(0, again=True),
+    FailureClass.BUG: Policy(1),
+}
+
+
+class JobError(Exception):
+    """An expected failure: its text is one sentence for a person, naming the file and what to do."""
+
+    failure = FailureClass.BUG
+
+
+class InputError(JobError):
+    """The image cannot be used, now or later."""
+
+    failure = FailureClass.INPUT
+
+
+class ConfigError(JobError):
+    """The command or its settings are wrong; nothing can run."""
+
+    failure = FailureClass.CONFIG
+
+
+class StoreError(JobError):
+    """The storage did not do what was asked, after its own retries."""
+
+    failure = FailureClass.STORE
+
+
+class PyramidError(JobError):
+    """An edit's pyramid is not there: its training failed, or it was damaged since."""
+
+    failure = FailureClass.PYRAMID
+
+
+def classify(error: BaseException) -> FailureClass:
+    """The class of whatever one job's code raised."""
+    match error:
+        case JobError():
+            return error.failure
+        case SettingsError():
+            return FailureClass.CONFIG
+        case DivergenceError():
+            return FailureClass.NUMERIC
+        case torch.OutOfMemoryError():
+            return FailureClass.GPU_OOM
+        case MemoryError():
+            return FailureClass.HOST_OOM
+        case RuntimeError() if "DefaultCPUAllocator" in str(error):
+            return FailureClass.HOST_OOM  # torch's own way to say MemoryError
+        case torch.AcceleratorError():
+            # The process's CUDA context is gone with it: another worker may well succeed.
+            return FailureClass.WORKER_LOST
+        case _:
+            return FailureClass.BUG
+
+
+def fingerprint(error: BaseException) -> str:
+    """Name a bug by where it was raised, so that the same bug on many images is seen to be one.
+
+    The innermost frame's file name, function and line, and the exception's type: never its message, which
+    may name the image.
+    """
+    frames = tb.extract_tb(error.__traceback__)
+    place = f"{frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].name}:{frames[-1].lineno}" if frames else ""
+    return hashlib.sha256(f"{type(error).__name__}@{place}".encode()).hexdigest()[:12]

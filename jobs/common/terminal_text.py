@@ -1,0 +1,28 @@
+"""Names and messages as a person may see them: nothing in them moves a cursor, turns text round or hides."""
+
+from __future__ import annotations
+
+import re
+
+# Control characters; soft hyphen, zero-width and direction marks, line and paragraph separators; what is left of
+# names that are not UTF-8. Joiners (U+200C, U+200D) stay: names in Persian and many emoji need them.
+# `gallery.js` has the same.
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+_SYMBOLS = {"\n": "↵", "\r": "↵", "\t": "⇥"}
+
+
+def terminal_safe(text: str | None) -> str:
+    """Text on one line, its control characters, direction marks and the like drawn as ↵, ⇥ or �."""
+    return _UNSEEN.sub(lambda found: _SYMBOLS.get(found[0], "\ufffd"), text or "")
+
+
+def terminal_safe_lines(text: str) -> str:
+    """As `terminal_safe`, for a message of ours that has several lines."""
+    return "\n".join(terminal_safe(line) for line in text.split("\n"))
+
+
+def sentence(text: str | None) -> str:
+    """A message for a person on one line."""
+    return terminal_safe(" ".join((text or "").split()))

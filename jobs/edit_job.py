@@ -1,0 +1,175 @@
+"""One edit, from its specification to its commit: the pyramid, the pictures, the task, what came of it.
+
+It takes seconds where a training takes minutes, so it has no restart points: a worker that dies begins it again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from jobs.artifacts import Row, whole_model
+from jobs.common.failures import InputError
+from jobs.images.clips import encode_clip
+from jobs.images.contact_sheets import sheets_of
+from jobs.images.png import encode_png, to_rgb
+from jobs.inputs.loading import load_mask, take
+from jobs.provenance import circumstances
+from jobs.run_folder import schemas
+from jobs.run_folder.commit import Commit, publish
+from jobs.run_folder.pyramids import load
+from jobs.spec import EditSpec, Picture
+from jobs.storage.store import Store
+from jobs.training_job import ExecutionOptions, Log, Stopped
+from pgcn.imaging.scales import resize
+from pgcn.patchgencn.langevin import watched
+from pgcn.tasks.region import mask_picture
+from pgcn.tasks.task import Inputs, Task, TaskError, TaskResult, find_task
+
+SIDE = 1024
+"""The longest side of the pictures that are kept beside a result to look at, px."""
+
+
+def run_edit(
+    spec: EditSpec,
+    store: Store,
+    attempt: str,
+    conditions: ExecutionOptions,
+    *,
+    on_alive: Callable[[], None],
+    should_stop: Callable[[], bool],
+) -> Commit:
+    """Do it, and return the commit that stands for it.
+
+    `on_alive` is called with every chain. Raises `Stopped` after `should_stop` says so, `InputError` for pictures that
+    do not do, `PyramidError` where the pyramid is not there, `StoreError` for the storage.
+    """
+    began, log = time.monotonic(), Log()
+    log(f"edit {spec.edit_id}, job {spec.job_id}, attempt {attempt}: {spec.task} {spec.options}")
+
+    def alive() -> None:
+        on_alive()
+        if should_stop():
+            raise Stopped
+
+    pyramid = load(spec.pyramid, store).to(conditions.device)
+    log(f"pyramid {spec.pyramid.name} of {spec.image_id}: {len(pyramid.sizes)} scales")
+    inputs, notes = read(spec, conditions)
+    task = find_task(spec.task)
+    alive()
+    try:
+        with watched(alive):
+            made = task(pyramid, inputs, **spec.options)
+    except TaskError as error:
+        raise InputError(str(error)) from None
+    notes += made.notes
+    for line in [*(f"note: {note}" for note in notes), f"figures {made.figures}"]:
+        log(line)
+    rows = pictures(spec, attempt, task, inputs, made)
+    metrics = whole_model(spec.job_id, made.figures)
+    result = {
+        "edit_id": spec.edit_id,
+        "image_id": spec.image_id,
+        "uri": spec.image.uri,
+        "task": spec.task,
+        "job_id": spec.job_id,
+        "attempt": attempt,
+        "pyramid": spec.pyramid.name,
+        "pyramid_job": spec.pyramid.job_id,
+        "pyramid_run": spec.pyramid.run,
+        "target_uri": spec.target.uri if spec.target else None,
+        "mask_uri": spec.mask.uri if spec.mask else None,
+        "options": schemas.json_text(spec.options),
+        "seed": spec.options["seed"],
+        "width": made.result.shape[-1],
+        "height": made.result.shape[-2],
+        "pictures": len(made.result),
+        **judged(task, made),
+        "note": "; ".join(notes) or None,
+        "wall_s": round(time.monotonic() - began, 3),
+        **circumstances(conditions.device),
+    }
+    files = {
+        "pictures.parquet": schemas.parquet_bytes(schemas.table(rows, schemas.PICTURES)),
+        "metrics.parquet": schemas.parquet_bytes(schemas.table(metrics, schemas.METRICS)),
+        "log.txt": log.bytes(),
+    }
+    alive()
+    return publish(store, spec.job_id, attempt, files, result)
+
+
+def read(spec: EditSpec, conditions: ExecutionOptions) -> tuple[Inputs, list[str]]:
+    """An edit's pictures, each checked to be the one that was looked at, and notes of how they were read."""
+    notes: list[str] = []
+
+    def picture(one: Picture | None) -> Tensor | None:
+        if one is None:
+            return None
+        taken = take(one.location, one.uri, conditions.max_pixels, one.sha256)
+        notes.extend([f"{one.uri}: {taken.note}"] if taken.note else [])
+        return taken.image
+
+    image, target, truth = (picture(one) for one in (spec.image, spec.target, spec.truth))
+    assert image is not None
+    mask = None
+    if spec.mask is not None:
+        mask, _ = load_mask(spec.mask.location, spec.mask.uri, conditions.max_pixels, spec.mask.sha256)
+    return Inputs(image, target, mask, truth), notes
+
+
+def judged(task: Task[Any], made: TaskResult) -> Row:
+    """The task's own figure beside that of doing nothing, where both are there to be had."""
+    rule = task.judged
+    if rule is None or not {rule.figure, rule.nothing} <= made.figures.keys():
+        return {"figure": None, "value": None, "nothing": None, "better": None}
+    return {
+        "figure": rule.figure,
+        "value": float(made.figures[rule.figure]),
+        "nothing": float(made.figures[rule.nothing]),
+        "better": rule.passes(made.figures),
+    }
+
+
+def pictures(spec: EditSpec, attempt: str, task: Task[Any], inputs: Inputs, made: TaskResult) -> list[Row]:
+    """Rows of `schemas.PICTURES`: the result whole, and what it is looked at beside."""
+    rows: list[Row] = []
+
+    def add(name: str, data: bytes, width: int, height: int, kind: str = "png") -> None:
+        index = sum(row["name"] == name for row in rows)
+        rows.append(
+            {"job_id": spec.job_id, "attempt": attempt, "name": name, "index": index, "width": width, "height": height}
+            | {"image": {"bytes": data, "path": f"{name}-{index}.{kind}"}}
+        )
+
+    def add_picture(name: str, image: Tensor) -> None:
+        add(name, encode_png(to_rgb(image)), image.shape[-1], image.shape[-2])
+
+    results = made.result[:1] if task.clip else made.result
+    for result in results:
+        add_picture("result", result)
+    if max(results.shape[-2:]) > SIDE:
+        for result in results:
+            add_picture("view", at_most(result[None], SIDE))
+    if task.clip:
+        height, width = made.result.shape[-2:]
+        add("clip", encode_clip([to_rgb(frame) for frame in made.result], "WEBP"), width, height, "webp")
+    beside = {"image": inputs.image, "target": inputs.target, "truth": inputs.truth, "before": task.before(made)}
+    beside["mask"] = made.pictures.get("mask")
+    if beside["mask"] is None and inputs.mask is not None:
+        beside["mask"] = mask_picture(inputs.mask)
+    for name, image in beside.items():
+        if image is not None:
+            add_picture(name, at_most(image, SIDE))
+    for name, sheet in sheets_of(made):
+        add(name, encode_png(sheet), sheet.shape[1], sheet.shape[0])
+    return rows
+
+
+def at_most(image: Tensor, side: int) -> Tensor:
+    """The picture `(1, 3, H, W)`, made smaller where its longest side is above `side` px."""
+    height, width = image.shape[-2:]
+    factor = side / max(height, width)
+    return image if factor >= 1 else resize(image, (max(1, round(height * factor)), max(1, round(width * factor))))

@@ -1,0 +1,1 @@
+"""Image files to tensors and back; decoding runs in a child process."""

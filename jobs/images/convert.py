@@ -1,0 +1,272 @@
+"""Bytes to RGB, in one defined way: what the decoder's process (`jobs.images.decode_child`) does, so nothing here needs torch.
+
+A picture is read as a person sees it: turned by its EXIF orientation, in sRGB, on white, first frame only.
+
+| stored as (Pillow's mode)         | becomes RGB by                                                               |
+|-----------------------------------|------------------------------------------------------------------------------|
+| `RGB`, `RGBX`                     | itself; 16-bit colour as Pillow reads it, the high byte of each channel      |
+| `1`, `L`                          | the gray value in all three channels                                         |
+| `P`                               | its palette                                                                  |
+| `LA`, `RGBA`, `PA`, `tRNS` colour | blended with white by alpha                                                  |
+| `La`, `RGBa` (premultiplied)      | divided by alpha, then blended with white                                    |
+| `CMYK`, also Adobe's inverted     | its colour profile; without one (1 - ink)(1 - black)                         |
+| `YCbCr`, `HSV`                    | Pillow's formulas (JPEG's BT.601 for YCbCr)                                  |
+| `LAB`                             | CIE Lab to sRGB, by LittleCMS                                                |
+| `I;16`, `I;16B`, …                | gray, v / 257: 65535 is white                                                |
+| `I` within 0…65535                | the same, for it is what 16-bit PGM and PNG files give                       |
+| `I` beyond that, `F`              | gray, stretched from its finite minimum (black) to maximum (white);          |
+|                                   | NaN and -inf are black, +inf is white                                        |
+
+An embedded colour profile is applied: relative colorimetric with black point compensation, as browsers do,
+before alpha. It is left alone where it changes no colour by more than `SAME_COLOUR` levels (it is sRGB in all
+but name), and ignored, with a note, where it is broken or made for another kind of colour. PNG's `gAMA` and
+`cHRM` are not read.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+import warnings
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+
+RGB = npt.NDArray[np.uint8]
+
+# Pillow knows these, but they are drawings or containers: what it would show depends on other programs.
+NOT_PIXELS = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+
+SAME_COLOUR = 2  # levels of 255 between two spellings of sRGB; Adobe RGB and Display P3 differ by tens
+
+# What Pillow logs as an error it also raises; its words reach a person in a `DecodeError`, once.
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
+
+_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+_PROFILE_SPACE = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
+
+# What brings a picture stored with this EXIF orientation upright; 1 is upright already.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class DecodeError(Exception):
+    """These bytes give no picture that can be used: one sentence for a person, with the file's name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One decoded picture. `note` says what was done to get RGB, steps joined by "; ", None for plain RGB."""
+
+    rgb: RGB  # (H, W, 3), as the picture is seen
+    format: str  # PNG, JPEG, …
+    mode: str  # Pillow's mode as stored
+    note: str | None
+
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def decode(data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000) -> Picture:
+    """Read a whole file of any format that Pillow decodes; see the module's table for what is done to it.
+
+    Whatever the bytes, nothing but `DecodeError` is raised and Python prints nothing (libtiff itself, in C, writes
+    a line about a damaged TIFF to standard error). They may still crash the process or hold it up, which
+    is why only `jobs.images.decode_child` calls this. The pixel bound is checked on the header, before any pixel is
+    decoded, and is never above Pillow's own (`Image.MAX_IMAGE_PIXELS`). A truncated picture is refused, never
+    filled up. One thread decodes at a time, since warnings are switched off for the whole process meanwhile.
+
+    Raises:
+        DecodeError: the bytes are empty, no picture, damaged, cut short, too small or too large.
+    """
+    if not data:
+        raise DecodeError(f"{name} is empty (0 bytes): copy it again, or remove it.")
+    limit = min(max_pixels, Image.MAX_IMAGE_PIXELS or max_pixels)
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # Containers (ICO, ICNS) open further pictures while they load: their bound is only a warning otherwise.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            return _decode(data, name, min_side, limit)
+        except DecodeError:
+            raise
+        except MemoryError as error:
+            raise DecodeError(
+                f"{name} needs more memory to decode than one image may take: make it smaller."
+            ) from error
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            _refuse_large(name, limit, error)
+        except UnidentifiedImageError as error:
+            raise DecodeError(
+                f"{name} is not a picture in a format that can be read, or is damaged at its start: "
+                "save it as PNG or JPEG."
+            ) from error
+        except Exception as error:  # decoders meet hostile bytes: any exception at all can come out of them
+            reason = _one_line(str(error)) or type(error).__name__
+            raise DecodeError(
+                f"{name} is cut short or damaged and cannot be decoded ({reason}): copy it again, or save it anew."
+            ) from error
+
+
+def _decode(data: bytes, name: str, min_side: int, max_pixels: int) -> Picture:
+    """What `decode` promises, except that a decoder's own exceptions come out as they are."""
+    image = Image.open(io.BytesIO(data))
+    kind = str(image.format)
+    if kind in NOT_PIXELS:
+        raise DecodeError(f"{name} is of the format {kind}, which is not a picture made of pixels: export it as PNG.")
+    _check_size(image, name, min_side, max_pixels)
+    notes: list[str | None] = [_first_frame(data)]
+    turned = _orientation(image) if kind == "TIFF" else 1  # Pillow turns TIFF while it loads, and nothing else
+    image.load()
+    _check_size(image, name, min_side, max_pixels)  # a container's picture need not have the size it announced
+    turn = _orientation(image)
+
+    colour, alpha, note = _channels(image, name)
+    notes.append(note)
+    colour, note = _to_srgb(colour, image.info.get("icc_profile") if image.mode != "LAB" else None)
+    notes.append(note)
+    if alpha is not None:
+        colour, note = _on_white(colour, alpha)
+        notes.append(note)
+    if turn in _UPRIGHT:
+        colour = colour.transpose(_UPRIGHT[turn])
+    if turn in _UPRIGHT or turned in _UPRIGHT:
+        notes.append("turned by EXIF")
+    said = "; ".join(note for note in notes if note)
+    return Picture(rgb=np.array(colour), format=kind, mode=image.mode, note=said or None)
+
+
+def _check_size(image: Image.Image, name: str, min_side: int, max_pixels: int) -> None:
+    """Refuse by the size alone, which orientation does not change but for the order of its sides."""
+    width, height = image.size
+    if min(width, height) < min_side:
+        raise DecodeError(
+            f"{name} is {width}x{height} pixels, and each side must have at least {min_side}: use a larger picture."
+        )
+    if width * height > max_pixels:
+        _refuse_large(name, max_pixels)
+
+
+def _refuse_large(name: str, max_pixels: int, cause: BaseException | None = None) -> NoReturn:
+    raise DecodeError(f"{name} has more than {max_pixels:,} pixels: make it smaller.") from cause
+
+
+def _first_frame(data: bytes) -> str | None:
+    """Say so where the file holds more frames than the one that is read.
+
+    Counting seeks through the file, so it has a handle of its own; what is broken behind the first frame does
+    not spoil that one.
+    """
+    try:
+        image = Image.open(io.BytesIO(data))
+        # A PSD's "frames" are its layers, already merged in the picture that is read.
+        frames = 1 if image.format == "PSD" else int(getattr(image, "n_frames", 1))
+    except Exception:
+        return "frames could not be counted; the first was read"
+    return f"first of {frames} frames" if frames > 1 else None
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation, 1 to 8; 1 where the EXIF block cannot be read: a camera's note spoils no picture."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _channels(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None, str | None]:
+    """Split into colour (mode L, RGB or CMYK), alpha (mode L) where there is one, and a note."""
+    mode = image.mode
+    if mode in {"I", "F"} or mode.startswith("I;16"):
+        gray, scaled = _gray_from_numbers(image, name)
+        return gray, None, scaled
+    note = None if mode in {"RGB", "RGBA", "RGBX"} else f"{mode} to RGB"
+    if image.has_transparency_data:
+        gray_like = mode in {"1", "L", "LA", "La"}
+        whole = image.convert("LA" if gray_like else "RGBA")
+        return whole.convert("L" if gray_like else "RGB"), whole.getchannel("A"), note
+    if mode in {"1", "L"}:
+        return image.convert("L"), None, note
+    return (image if mode == "CMYK" else image.convert("RGB")), None, note
+
+
+def _gray_from_numbers(image: Image.Image, name: str) -> tuple[Image.Image, str]:
+    """8-bit gray from 16-bit integers by a fixed scale, from 32-bit integers and floats by their range."""
+    values = np.asarray(image)
+    if image.mode != "F" and values.min() >= 0 and values.max() <= 65535:
+        rounded = (values.astype(np.uint32) + 128) // 257
+        return Image.fromarray(rounded.astype(np.uint8)), "16-bit gray scaled to 8"
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        raise DecodeError(f"{name} has no finite value in any pixel: save it anew.")
+    low, high = float(finite.min()), float(finite.max())
+    share = (values.astype(np.float64) - low) / ((high - low) or 1.0)
+    share = np.nan_to_num(share, nan=0.0, posinf=1.0, neginf=0.0)
+    note = f"gray stretched from {low:g}…{high:g}"
+    if finite.size < values.size:
+        note += f", {values.size - finite.size} pixels not finite"
+    return Image.fromarray(np.rint(share * 255).astype(np.uint8)), note
+
+
+def _to_srgb(colour: Image.Image, icc: bytes | None) -> tuple[Image.Image, str | None]:
+    """Colour of mode L, RGB or CMYK as sRGB, through the profile where it is a good one; and a note."""
+    if not icc:
+        return colour.convert("RGB"), None
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        space = profile.profile.xcolor_space.strip()
+        if space == "RGB" and colour.mode == "L":
+            colour = colour.convert("RGB")  # gray pictures often carry their camera's or editor's RGB profile
+        if space != _PROFILE_SPACE[colour.mode]:
+            return colour.convert("RGB"), f"colour profile ignored: it is for {space}"
+        transform = ImageCms.buildTransform(
+            profile,
+            _SRGB,
+            colour.mode,
+            "RGB",
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+        if _changes_nothing(transform, colour.mode):
+            return colour.convert("RGB"), None
+        described = _one_line(ImageCms.getProfileDescription(profile))
+        return transform.apply(colour), f'profile "{described}" to sRGB'
+    except Exception:  # the profile is the file's own bytes, and the picture is fine without it
+        return colour.convert("RGB"), "broken colour profile ignored"
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+    """Whether a transform to sRGB leaves gray or RGB as it is, judged on an even grid of colours."""
+    if mode == "CMYK":
+        return False
+    levels = np.arange(0, 256, 15, dtype=np.uint8)
+    channels = len(mode)  # L or RGB
+    grid = np.stack(np.meshgrid(*[levels] * channels), axis=-1)
+    probe = Image.frombytes(mode, (grid.size // channels, 1), grid.tobytes())
+    before, after = np.asarray(probe.convert("RGB"), dtype=np.int16), np.asarray(transform.apply(probe))
+    return int(np.abs(after - before).max()) <= SAME_COLOUR
+
+
+def _on_white(rgb: Image.Image, alpha: Image.Image) -> tuple[Image.Image, str]:
+    """Blend with white by alpha, 0 being white; and a note."""
+    lowest, _ = alpha.getextrema()
+    if lowest == 255:
+        return rgb, "opaque alpha dropped"
+    return Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha), "alpha composited on white"
+
+
+def _one_line(text: str) -> str:
+    """A file's or decoder's own words, made fit to stand in a sentence."""
+    return "".join(c for c in " ".join(text.split()) if c.isprintable())[:120]

@@ -1,0 +1,113 @@
+"""The process that decodes: it reads hostile bytes, so that no other process has to.
+
+It has no credentials, writes no files, has limits of memory and of time, and ends with its parent. Both ways go
+frames: the length of a JSON object in four bytes, the object, and as many bytes as its `size` says. Started by
+`jobs.images.decoder` alone, with limits as its arguments; what takes long to import may not be imported here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import struct
+import sys
+from typing import Any, BinaryIO
+
+from PIL import Image
+
+from jobs.images.convert import DecodeError, decode
+
+RETIRE_BYTES = 512 * 2**20
+"""A child that ever held more memory than this ends after its answer: what it leaked is no other image's loss."""
+
+MAX_HEADER = 2**20
+MAX_REQUEST = 2**31
+
+Header = dict[str, Any]
+
+
+def read_frame(pipe: BinaryIO, most: int) -> tuple[Header, bytes] | None:
+    """The next frame, its data at most `most` bytes; None where the pipe ended, or holds something else."""
+    start = pipe.read(4)
+    length = struct.unpack(">I", start)[0] if len(start) == 4 else 0
+    if not 0 < length <= MAX_HEADER:
+        return None
+    try:
+        header = json.loads(pipe.read(length))
+        size = int(header["size"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    data = pipe.read(size) if 0 <= size <= most else b""
+    return (header, data) if len(data) == size else None
+
+
+def write_frame(pipe: BinaryIO, header: Header, data: bytes | memoryview = b"") -> None:
+    """Write one frame; `size` is added to the header."""
+    text = json.dumps({**header, "size": len(data)}).encode()
+    pipe.write(struct.pack(">I", len(text)) + text)
+    pipe.write(data)
+    pipe.flush()
+
+
+def main(memory: int, seconds: int) -> None:
+    """Answer images until the parent closes the pipe; `memory` is in bytes, `seconds` of CPU are for each image."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process by its pipe
+    Image.init()
+    _bound(resource.RLIMIT_AS, memory)
+    _bound(resource.RLIMIT_FSIZE, 0)
+    _bound(resource.RLIMIT_CORE, 0)
+    _first_to_go()
+    requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    write_frame(answers, {"ready": True})
+    while frame := read_frame(requests, MAX_REQUEST):
+        spent = resource.getrusage(resource.RUSAGE_SELF)
+        _bound(resource.RLIMIT_CPU, int(spent.ru_utime + spent.ru_stime) + 1 + seconds)
+        _answer(answers, *frame)
+        if _peak_bytes() > RETIRE_BYTES:
+            return
+
+
+def _answer(answers: BinaryIO, request: Header, data: bytes) -> None:
+    try:
+        picture = decode(data, request["name"], min_side=request["min_side"], max_pixels=request["max_pixels"])
+    except DecodeError as error:
+        write_frame(answers, {"refused": str(error)})
+        return
+    height, width, _ = picture.rgb.shape
+    header = {"format": picture.format, "mode": picture.mode, "note": picture.note, "width": width, "height": height}
+    write_frame(answers, header, picture.rgb.reshape(-1).data if request["pixels"] else b"")
+
+
+def _bound(which: int, limit: int) -> None:
+    """Set a limit of this process, no higher than it may be here."""
+    _, most = resource.getrlimit(which)
+    resource.setrlimit(which, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
+
+
+def _first_to_go() -> None:
+    """Where a Linux machine runs out of memory, let it end this process before the worker that waits for it."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")
+    except OSError:
+        return
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process ever held.
+
+    On Linux `ru_maxrss` starts at what the parent held when it started this process, so that the child of a large
+    parent would retire after each image.
+    """
+    try:
+        with open("/proc/self/status") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
+    os._exit(0)  # what hostile files left behind is not worth an orderly end

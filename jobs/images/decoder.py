@@ -1,0 +1,179 @@
+"""Decoding where it can do no harm: in a process of its own, which may crash, hang or swell, and is then replaced.
+
+One child decodes many images, one after another, so that an image costs no start of a Python. It is started at
+the first image, ends with its parent, and knows nothing but the bytes that it is given.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from jobs.common.failures import InputError
+from jobs.images.convert import RGB, Picture
+from jobs.images.decode_child import Header, read_frame, write_frame
+
+# For one image. The largest that is taken, 89 million pixels of 32 bits, needs 3.4 GiB and 13 s.
+MEMORY = 4 * 2**30
+CPU_S = 60
+WALL_S = 180.0
+
+CHILD = ["-P", "-m", "jobs.images.decode_child"]  # -P: never the folder that a person happens to be in
+_KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG")  # of the environment; there is no credential in these
+MAX_PIXELS = 2**28
+
+
+class Seen(BaseModel):
+    """What a child says of a picture. It has met hostile bytes: nothing that it says is taken unchecked.
+
+    `format`, `mode` and `note` are those of `jobs.images.convert.Picture`; `width` and `height` as the picture is seen.
+    """
+
+    model_config = ConfigDict(strict=True)
+
+    format: str = Field(max_length=40)
+    mode: str = Field(max_length=40)
+    note: str | None = Field(max_length=2000)
+    width: int = Field(ge=1, le=MAX_PIXELS)
+    height: int = Field(ge=1, le=MAX_PIXELS)
+
+
+class Decoder:
+    """Decodes in a child process. For each image: `memory` in bytes, `cpu_s` and `wall_s` in seconds.
+
+    Threads that use one wait for each other. After a fork each process has a child of its own.
+    """
+
+    def __init__(self, *, memory: int = MEMORY, cpu_s: int = CPU_S, wall_s: float = WALL_S) -> None:
+        self._arguments = [str(memory), str(cpu_s)]
+        self._wall_s = wall_s
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._owner = 0
+
+    def decode(self, data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000) -> Picture:
+        """What `jobs.images.convert.decode` makes of a file.
+
+        Raises `InputError` for what that refuses, and for a file whose decoding crashes, takes too long or needs
+        too much memory; `RuntimeError` where no child can be started.
+        """
+        seen, rgb = self._see(data, name=name, min_side=min_side, max_pixels=max_pixels, pixels=True)
+        return Picture(rgb, seen.format, seen.mode, seen.note)
+
+    def look(self, data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000) -> Seen:
+        """As `decode`, which it does whole, for those who need no pixels: they stay where they are."""
+        return self._see(data, name=name, min_side=min_side, max_pixels=max_pixels, pixels=False)[0]
+
+    def _see(self, data: bytes, **request: Any) -> tuple[Seen, RGB]:
+        with self._lock:
+            child, used = self._ready()
+            answer, too_long = self._exchange(child, request, data)
+            if answer is None and used and not too_long:
+                # It had decoded others before: what it died of may be the work of one of them.
+                child, _ = self._ready()
+                answer, too_long = self._exchange(child, request, data)
+        if answer is None:
+            raise InputError(f"{request['name']} {_why(child.returncode, too_long)}")
+        header, pixels = answer
+        if "refused" in header:
+            raise InputError(str(header["refused"]))
+        try:
+            seen = Seen.model_validate(header)
+            shape = (seen.height, seen.width, 3) if request["pixels"] else (0, 0, 3)
+            return seen, np.frombuffer(pixels, np.uint8).reshape(shape)
+        except ValueError:  # no picture of ours: the child is not itself any more
+            self.close()
+            raise InputError(f"{request['name']} {_why(0, too_long)}") from None
+
+    def close(self) -> None:
+        """End the child, if there is one."""
+        if self._child is not None and self._owner == os.getpid():
+            _end(self._child)
+        self._child = None
+
+    def _ready(self) -> tuple[subprocess.Popen[bytes], bool]:
+        """The child, and whether it has decoded before; a new one where there is none, or it has ended."""
+        if self._child is not None and self._owner == os.getpid() and self._child.poll() is None:
+            return self._child, True
+        self.close()
+        self._child, self._owner = _start(self._arguments), os.getpid()
+        greeting, _ = self._exchange(self._child)
+        if greeting is None:
+            raise RuntimeError("the process that decodes images could not be started")
+        return self._child, False
+
+    def _exchange(
+        self, child: subprocess.Popen[bytes], request: Header | None = None, data: bytes = b""
+    ) -> tuple[tuple[Header, bytes] | None, bool]:
+        """Send a request, if there is one, and take the answer.
+
+        None where there is none: the child is dead then, and the second value says whether of its time.
+        """
+        overdue = threading.Event()
+
+        def give_up() -> None:
+            overdue.set()
+            child.kill()
+
+        timer = threading.Timer(self._wall_s, give_up)
+        timer.daemon = True
+        timer.start()
+        answer = None
+        try:
+            if request is not None:
+                write_frame(cast(BinaryIO, child.stdin), request, data)
+            answer = read_frame(cast(BinaryIO, child.stdout), 3 * MAX_PIXELS)
+        except OSError:
+            pass  # it ended before it had read all
+        finally:
+            timer.cancel()
+            if answer is None:
+                _end(child)
+        return answer, overdue.is_set() or child.returncode == -signal.SIGXCPU
+
+
+def _start(arguments: list[str]) -> subprocess.Popen[bytes]:
+    # Modules are found where they were found here; nothing else is handed down.
+    paths = [str(Path(__file__).parents[2]), *filter(None, sys.path)]
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return subprocess.Popen(  # noqa: S603 - our own program, and two numbers
+        [sys.executable, *CHILD, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # libtiff prints there
+        env={**kept, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"},
+        pipesize=2**20,
+    )
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.kill()
+    child.wait()
+    for pipe in (child.stdin, child.stdout):
+        with contextlib.suppress(OSError):  # what was left unsent
+            cast(BinaryIO, pipe).close()
+
+
+def _why(code: int, too_long: bool) -> str:
+    """How a child's end reads, behind the name of the image that it had in hand."""
+    if too_long:
+        return "takes too long to decode: save it anew, as PNG or JPEG."
+    if code == -signal.SIGKILL:
+        return "was being decoded when the machine ran out of memory: make it smaller, or try again with --retry."
+    return "makes its decoder crash: it is damaged, or made to do harm. Save it anew, or remove it."
+
+
+shared = Decoder()
+"""The one of this process: its child lives as long as the process does, and decodes all its images."""
+
+atexit.register(shared.close)

@@ -1,0 +1,1 @@
+"""The images that a command names: found, listed, and read."""

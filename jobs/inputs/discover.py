@@ -1,0 +1,370 @@
+"""What was asked for, as a list: each image once, with its name, and where its bytes are."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import posixpath
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from fsspec import AbstractFileSystem
+from fsspec.utils import glob_translate
+from PIL import Image
+
+from jobs.common.failures import ConfigError, InputError
+from jobs.images.convert import NOT_PIXELS
+from jobs.inputs.image_list import SUFFIXES, EditRow, read_image_list
+from jobs.inputs.list_rules import forbidden
+from jobs.inputs.source import EditSource, Source, asked, fingerprint, name_of, together
+from jobs.inputs.source_bytes import read_source
+from jobs.storage.errors import error_code, with_retries
+from jobs.storage.urls import driver_problem, filesystem, is_local, is_web, local_path, names_local_file, public_url
+
+__all__ = ["Source", "apart", "find_sources", "one_source", "read_source"]
+
+MAX_LIST_BYTES = 2 * 2**30
+
+_MAGIC = re.compile(r"[*?\[]")
+_UNWRITABLE = re.compile("[\ud800-\udfff]")  # bytes of a file's name that are not UTF-8, as Python holds them
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A source whose `image_id` may not be unique yet; `given` where the user chose it."""
+
+    source: Source
+    given: bool = False
+    listed: bool = False  # from a row of an image list: it may have settings of its own
+
+
+def find_sources(
+    images: Sequence[str],
+    *,
+    setting_names: Collection[str],
+    options: Mapping[str, Any] | None = None,
+    allow_local: bool = False,
+    ask: Callable[[Source], EditSource] | None = None,
+) -> list[Source]:
+    """Every image that `images` name, sorted by `image_id`, each location once.
+
+    Each of `images` is a file, a folder or bucket prefix (searched at any depth for files whose extension says
+    image; hidden ones are passed over, links to folders not followed), a pattern (`**` too), or a CSV or Parquet
+    list (`jobs.inputs.image_list`) whose relative `uri`s begin at its own folder, and which may name what `jobs.inputs.list_rules`
+    permits: a list from elsewhere names files of this machine only where `allow_local`. One listing for each
+    folder; no image is opened. A single file is taken whatever its name.
+
+    Two images of one name keep it apart by "-" and six hexadecimal digits, the same at every run. An image that
+    is in a list and also in a folder is taken from the list. The same image in several rows with different
+    seeds or settings is several sources; rows that ask for tasks on one model of it are one source with their edits.
+    `ask` says what is asked of all that ask for nothing themselves; without it, they are wanted as they are.
+
+    A single file that is not there has a `problem`; alone, it is an error. Raises `ConfigError` for an argument
+    that names nothing and for a list that is wrong, `StoreError` where the storage does not work.
+    """
+    if not images:
+        raise ConfigError("No images were named: give files, folders, buckets or a list of images.")
+    found = [each for name in images for each in _expand(name, setting_names, options, allow_local)]
+    if len(images) == 1 and len(found) == 1 and not found[0].listed and found[0].source.problem:
+        raise ConfigError(found[0].source.problem)
+    if ask is not None:
+        found = [f if f.source.edits else replace(f, source=asked(f.source, ask(f.source))) for f in found]
+    return _with_named_edits(_with_unique_ids(_once_each(found)))
+
+
+def one_source(name: str) -> Source:
+    """One file or object by its name, whatever it is called; with a `problem` where it is known not to be there."""
+    if not is_local(name):
+        return replace(_one_remote(name), problem=driver_problem(name))
+    path = local_path(name)
+    return _local_source(path, path.name, path.name)
+
+
+def _expand(
+    name: str, setting_names: Collection[str], options: Mapping[str, Any] | None, allow_local: bool
+) -> Iterator[_Found]:
+    """What one argument names, as it is found."""
+    if _is_list(name):
+        yield from _from_list(name, setting_names, options, allow_local)
+    elif is_local(name):
+        yield from _local(name)
+    elif is_web(name) or "::" in name:
+        yield _Found(_one_remote(name))  # cannot be listed
+    else:
+        yield from _remote(name, options)
+
+
+# Local files and folders
+
+
+def _local(name: str) -> Iterator[_Found]:
+    path = local_path(name)
+    if path.is_dir():
+        yield from _some(_walk(path), f"The folder {name} has no images.")
+    elif not path.exists() and _MAGIC.search(name):
+        yield from _some(_matches(path), f"The pattern {name} matches no image.")
+    elif path.exists() or path.suffix:
+        yield _Found(_local_source(path, path.name, path.name))
+    else:
+        raise ConfigError(f"There is no file or folder {name}: correct its name.")
+
+
+def _walk(root: Path) -> Iterator[_Found]:
+    closed: list[Path] = []
+    for folder, below, names in os.walk(root, onerror=lambda error: closed.append(Path(error.filename))):
+        below[:] = [each for each in below if not each.startswith(".")]
+        for name in names:
+            if _looks_like_image(name):
+                path = Path(folder, name)
+                yield _Found(_below(root, path))
+    if root in closed:
+        raise ConfigError(f"The folder {root.name} cannot be read: it is closed to this user.")
+    for place in closed:
+        source = _below(root, place)
+        yield _Found(replace(source, problem=f"{source.uri} cannot be read: it is a folder closed to this user."))
+
+
+def _matches(pattern: Path) -> Iterator[_Found]:
+    parts = pattern.parts
+    fixed = next(index for index, part in enumerate(parts) if _MAGIC.search(part))
+    root = Path(*parts[:fixed])
+    for name in glob.iglob(str(pattern), recursive=True):
+        path = Path(name)
+        if _looks_like_image(path.name) and path.is_file():
+            yield _Found(_below(root, path))
+
+
+def _below(root: Path, path: Path) -> Source:
+    relative = path.relative_to(root).as_posix()
+    return _local_source(path, relative, f"{root.name}/{relative}".lstrip("/"))
+
+
+def _local_source(path: Path, image_id: str, uri: str) -> Source:
+    if not_utf8 := _UNWRITABLE.search(image_id + uri):
+        image_id, uri = (_UNWRITABLE.sub("\ufffd", name) for name in (image_id, uri))
+        problem = (
+            f"{uri} cannot be read: its name has the byte {ord(not_utf8[0]) - 0xDC00:#x} and is not UTF-8; rename it."
+        )
+        return Source(image_id, uri, str(path), problem=problem)
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        problem = f"{uri} cannot be read: it does not exist, or a folder above it is closed to this user."
+        return Source(image_id, uri, str(path), problem=problem)
+    return Source(image_id, uri, str(path), size_bytes=status.st_size, version=str(status.st_mtime_ns))
+
+
+# Remote objects and prefixes
+
+
+def _remote(name: str, options: Mapping[str, Any] | None) -> Iterator[_Found]:
+    base, pattern = _split_pattern(name)
+    fs, root = filesystem(base, options)
+    root = root.rstrip("/")
+    infos = with_retries(lambda: _find(fs, root), name)
+    shown = public_url(name)
+    if pattern is None and list(infos) == [root]:
+        yield _Found(_one_remote(name, infos[root]))
+    elif pattern is None and not infos and PurePosixPath(root).suffix:
+        yield _Found(replace(_one_remote(name), problem=f"{shown} cannot be read: it does not exist."))
+    else:
+        inside = {path.removeprefix(f"{root}/"): info for path, info in infos.items()}
+        found = (
+            _Found(_listed(base.rstrip("/"), relative, info))
+            for relative, info in inside.items()
+            if _is_shown(relative) and (pattern is None or pattern.fullmatch(relative))
+        )
+        yield from _some(found, f"There are no images at {shown}: correct it, or put some there.")
+
+
+def _find(fs: AbstractFileSystem, root: str) -> dict[str, Mapping[str, Any]]:
+    """Every object at or below `root`, by one listing."""
+    try:
+        return dict(fs.find(root, detail=True))
+    except FileNotFoundError as error:
+        if error_code(error) == "NoSuchBucket":
+            raise
+        return {}
+
+
+def _split_pattern(name: str) -> tuple[str, re.Pattern[str] | None]:
+    """A URL with a pattern as the folder above the pattern, and the pattern for paths below that folder."""
+    scheme, mark, rest = name.partition("://")
+    parts = rest.split("/")
+    for index, part in enumerate(parts):
+        if _MAGIC.search(part):
+            if index == 0:
+                raise ConfigError(f"The pattern {public_url(name)} must name the bucket.")
+            return f"{scheme}{mark}{'/'.join(parts[:index])}", re.compile(glob_translate("/".join(parts[index:])))
+    return name, None
+
+
+def _listed(base: str, relative: str, info: Mapping[str, Any]) -> Source:
+    # The public URL is made from the folder's: an object's own name may have "?" in it.
+    return Source(
+        relative,
+        f"{public_url(base)}/{relative}",
+        f"{base}/{relative}",
+        size_bytes=info.get("size"),
+        version=_version(info),
+    )
+
+
+def _one_remote(name: str, info: Mapping[str, Any] | None = None) -> Source:
+    uri = public_url(name)
+    info = info or {}
+    image_id = uri.split("::")[0].rstrip("/").rpartition("/")[2]
+    return Source(image_id, uri, name, size_bytes=info.get("size"), version=_version(info))
+
+
+def _version(info: Mapping[str, Any]) -> str | None:
+    version = info.get("ETag") or info.get("mtime") or info.get("LastModified")
+    return None if version is None else str(version).strip('"')
+
+
+def _is_shown(relative: str) -> bool:
+    *folders, name = relative.split("/")
+    return _looks_like_image(name) and not any(folder.startswith(".") for folder in folders)
+
+
+# Lists of images
+
+
+def _is_list(name: str) -> bool:
+    return public_url(name).lower().endswith(SUFFIXES) and not (is_local(name) and local_path(name).is_dir())
+
+
+def _from_list(
+    name: str, setting_names: Collection[str], options: Mapping[str, Any] | None, allow_local: bool
+) -> Iterator[_Found]:
+    shown = public_url(name)
+    try:
+        data = read_source(name, shown, options, MAX_LIST_BYTES)
+    except InputError as error:
+        raise ConfigError(str(error)) from None
+    folder = str(local_path(name).parent) if is_local(name) else name.partition("?")[0].rpartition("/")[0]
+    for row in read_image_list(data, shown, setting_names):
+        source = replace(_row_source(row.uri, folder, allow_local), seed=row.seed, overrides=row.overrides)
+        if row.image_id is not None:
+            source = replace(source, image_id=row.image_id)
+        if row.edit is not None:
+            source = asked(source, _row_edit(row.edit, folder, allow_local))
+        # The name that a row gives is that of the image's plain model.
+        yield _Found(source, given=row.image_id is not None and source.holes is None, listed=True)
+
+
+def _row_edit(row: EditRow, folder: str, allow_local: bool) -> EditSource:
+    """What a row asks of its image; its other pictures are named as images are."""
+
+    def other(uri: str | None) -> Source | None:
+        return None if uri is None else _row_source(uri, folder, allow_local)
+
+    return EditSource(
+        row.task, row.options, other(row.target_uri), other(row.mask_uri), other(row.truth_uri), row.edit_id
+    )
+
+
+def _row_source(uri: str, folder: str, allow_local: bool) -> Source:
+    """The picture that a row names; `folder` is where its list lies, a path or a URL."""
+    if why := forbidden(uri, folder, allow_local=allow_local):
+        stranger = _one_remote(uri)
+        return replace(stranger, problem=f"{stranger.uri} cannot be read: {why}.")
+    if not is_local(uri):
+        return replace(_one_remote(uri), problem=driver_problem(uri))
+    if names_local_file(uri):
+        path = local_path(uri)
+    elif is_local(folder):
+        path = local_path(str(Path(folder, uri)))
+    else:
+        return _listed(folder, posixpath.normpath(uri), {})
+    if is_local(folder) and path.is_relative_to(folder):
+        return _below(Path(folder), path)
+    return _local_source(path, path.name, path.name)
+
+
+# One list of all
+
+
+def _some(found: Iterable[_Found], otherwise: str) -> Iterator[_Found]:
+    """What was found, or a `ConfigError` where that is nothing."""
+    nothing = True
+    for each in found:
+        nothing = False
+        yield each
+    if nothing:
+        raise ConfigError(otherwise)
+
+
+def _once_each(found: Iterable[_Found]) -> list[_Found]:
+    """Each location once; in a list's rows, each location with each seed and settings once."""
+    by_location: dict[str, list[_Found]] = {}
+    for each in found:
+        by_location.setdefault(each.source.location, []).append(each)
+    kept: list[_Found] = []
+    for same in by_location.values():
+        rows: dict[tuple[str, str], _Found] = {}
+        for each in same:
+            if each.listed:
+                key = fingerprint(each.source), each.source.image_id
+                before = rows.get(key)
+                rows[key] = each if before is None else replace(each, source=together(before.source, each.source))
+        # Of several folders, one inside the other, the outer one's longer path tells more.
+        kept += rows.values() or [max(same, key=lambda each: (len(each.source.image_id), each.source.image_id))]
+    return kept
+
+
+def _with_unique_ids(found: Iterable[_Found]) -> list[Source]:
+    """The sources sorted by `image_id`, made unique. Ids that the user chose stay as they are."""
+    sources: dict[str, Source] = {}
+    for each in sorted(found, key=lambda each: (not each.given, each.source.image_id, fingerprint(each.source))):
+        source = each.source
+        if source.image_id in sources:
+            if each.given:
+                raise ConfigError(f"The image_id {source.image_id!r} is given to two images: choose another for one.")
+            others = (apart(source, length) for length in (6, 64))
+            source = next(other for other in others if other.image_id not in sources)
+        sources[source.image_id] = source
+    return [sources[image_id] for image_id in sorted(sources)]
+
+
+def _with_named_edits(sources: Sequence[Source]) -> list[Source]:
+    """The sources with names for all edits, each edit once. Raises `ConfigError` where two are given one name."""
+    seen: dict[str, tuple[str, EditSource]] = {}
+    whole = []
+    for source in sources:
+        edits = []
+        for edit in source.edits:
+            # Six digits are enough to be read, and now and then too few.
+            for name in [edit.edit_id] if edit.edit_id else [name_of(source, edit), name_of(source, edit, 64)]:
+                one = source.image_id, replace(edit, edit_id=name)
+                if seen.setdefault(name, one) is one:
+                    edits.append(one[1])
+                    break
+                if seen[name] == one:
+                    break
+            else:
+                raise ConfigError(f"The edit_id {edit.edit_id!r} is given to two edits: choose another for one.")
+        whole.append(replace(source, edits=tuple(edits)))
+    return whole
+
+
+def apart(source: Source, length: int = 6) -> Source:
+    """The source under its other name, for where another image has its own: the same at every run."""
+    digest = hashlib.sha256(fingerprint(source).encode(errors="surrogatepass")).hexdigest()
+    return replace(source, image_id=f"{source.image_id}-{digest[:length]}")
+
+
+def _looks_like_image(name: str) -> bool:
+    return not name.startswith(".") and PurePosixPath(name).suffix.lower() in _image_suffixes()
+
+
+@cache
+def _image_suffixes() -> frozenset[str]:
+    """Of the formats of pixels that Pillow reads."""
+    registered = Image.registered_extensions()
+    return frozenset(suffix for suffix, kind in registered.items() if kind in Image.OPEN and kind not in NOT_PIXELS)

@@ -1,0 +1,30 @@
+"""What a result says of the process that made it, whatever it is the result of."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from jobs.common.clock import now
+from pgcn.pyramid import ALGORITHM
+
+
+def circumstances(device: str) -> dict[str, Any]:
+    """Columns of a result: the process's memory, its device, the versions of all that decides, and this moment."""
+    return {
+        "peak_memory_mb": round(_peak_memory_mb(), 1),
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        "algorithm": ALGORITHM,
+        "pgcn_version": version("pgcn"),
+        "torch_version": torch.__version__,
+        "committed_at": now(),
+    }
+
+
+def _peak_memory_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,1 @@
+"""The records of a run folder: layout, manifests, commits, checkpoints, schemas."""

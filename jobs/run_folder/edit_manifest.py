@@ -1,0 +1,216 @@
+"""Which tasks were asked of which images, and which job each is: `manifest_edits`, as `jobs.run_folder.manifest` has images.
+
+An edit's name covers its pyramid, its task with all options, and the bytes of its pictures: where the pyramid was
+trained, and by which run, makes no difference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+
+from jobs.common.failures import ConfigError, InputError, StoreError
+from jobs.common.terminal_text import terminal_safe
+from jobs.inputs.loading import load_mask, take
+from jobs.inputs.source import EditSource, Source
+from jobs.run_folder import schemas
+from jobs.run_folder.manifest import Entry, read_rows, write_parts
+from jobs.spec import EditSpec, Picture, PyramidRef, edit_job_id
+from jobs.storage.store import Store
+from jobs.storage.urls import is_web
+from pgcn.tasks.task import Inputs, TaskError, find_task
+
+FOLDER = "manifest_edits"
+
+
+@dataclass(frozen=True)
+class EditEntry:
+    """One row of `manifest_edits`: columns of `schemas.MANIFEST_EDITS`."""
+
+    edit_id: str
+    image_id: str
+    uri: str
+    task: str
+    job_id: str
+    pyramid: str
+    pyramid_job: str | None
+    pyramid_run: str | None
+    target_uri: str | None
+    mask_uri: str | None
+    truth_uri: str | None
+    sha256: list[str | None]
+    version: str | None
+    options: str
+    problem: str | None
+    dropped: bool = False
+
+    def spec(self, source: Source, edit: EditSource, elsewhere: Mapping[str, PyramidRef]) -> EditSpec:
+        """The job that makes this. Only for entries without a problem."""
+        pictures = [
+            None if one is None or sha256 is None else Picture(location=one.location, uri=one.uri, sha256=sha256)
+            for one, sha256 in zip((source, *edit.others), self.sha256, strict=True)
+        ]
+        image, target, mask, truth = pictures
+        assert image is not None
+        return EditSpec(
+            job_id=self.job_id,
+            edit_id=self.edit_id,
+            image_id=self.image_id,
+            task=self.task,
+            options=json.loads(self.options),
+            pyramid=elsewhere.get(self.pyramid, PyramidRef(name=self.pyramid, job_id=self.pyramid_job)),
+            image=image,
+            target=target,
+            mask=mask,
+            truth=truth,
+        )
+
+
+def check_edit(source: Source, edit: EditSource) -> None:
+    """Raises `ConfigError` for what can be seen not to work without looking at any picture."""
+    try:
+        task = find_task(edit.task)
+        task.check_given({"target": edit.target is not None, "mask": edit.mask is not None})
+        task.make_options(edit.options)
+    except TaskError as error:
+        raise ConfigError(f"{terminal_safe(edit.edit_id or source.image_id)} cannot be made. {error}") from None
+
+
+def plan_edit(
+    source: Source,
+    edit: EditSource,
+    image: Entry,
+    elsewhere: Mapping[str, PyramidRef],
+    known: EditEntry | None,
+    max_pixels: int,
+) -> EditEntry:
+    """Look at an edit's pictures, and say which job it is, or why it is refused. Raises `StoreError` alone.
+
+    `image` is the row of its image, `elsewhere` are pyramids that need not be trained. Pictures that storage says are
+    unchanged since `known` are not read again.
+    """
+    options = find_task(edit.task).make_options({"seed": image.seed, **edit.options}).model_dump(mode="json")
+    assert edit.edit_id is not None
+    uris = [None if one is None else one.uri for one in edit.others]
+    version = _version(edit, image)
+    text = schemas.json_text(options)
+    if known is not None and edit_unchanged(edit, image, known) and (known.uri, known.options) == (image.uri, text):
+        others, problem = known.sha256[1:], image.problem
+    else:
+        others, problem = _look(source, edit, image, max_pixels)
+    # An image that was refused has no pyramid to be named by; the edit's name only has to be its own.
+    pyramid = image.pyramid if image.problem is None else image.job_id
+    at = elsewhere.get(pyramid, PyramidRef(name=pyramid, job_id=image.job_id))
+    hashes = [one or (uri and _unreadable(uri)) for one, uri in zip(others, uris, strict=True)]
+    return EditEntry(
+        edit_id=edit.edit_id,
+        image_id=source.image_id,
+        uri=image.uri,
+        task=edit.task,
+        job_id=edit_job_id(pyramid, edit.task, options, hashes),
+        pyramid=pyramid,
+        pyramid_job=at.job_id,
+        pyramid_run=at.run,
+        target_uri=uris[0],
+        mask_uri=uris[1],
+        truth_uri=uris[2],
+        sha256=[image.sha256, *others],
+        version=version,
+        options=text,
+        problem=problem,
+    )
+
+
+def _version(edit: EditSource, image: Entry) -> str | None:
+    """The storage's words for "unchanged" for all that an edit reads; None where one is missing."""
+    if image.version is None or any(one is not None and one.mark is None for one in edit.others):
+        return None
+    return json.dumps([image.version, *(None if one is None else one.mark for one in edit.others)])
+
+
+def edit_unchanged(edit: EditSource, image: Entry, known: EditEntry | None) -> bool:
+    """Whether storage says that nothing which the edit reads has changed since `known`: nothing need be read."""
+    version = _version(edit, image)
+    return known is not None and version is not None and known.problem is None and known.version == version
+
+
+def _unreadable(uri: str) -> str:
+    return hashlib.sha256(f"unreadable {uri}".encode()).hexdigest()
+
+
+def _look(source: Source, edit: EditSource, image: Entry, max_pixels: int) -> tuple[list[str | None], str | None]:
+    """Hashes of target, mask and truth, and what is wrong with them, or with the task on them."""
+    hashes: list[str | None] = [None, None, None]
+    if image.problem is not None:
+        return hashes, image.problem
+    known_not = next((one.problem for one in edit.others if one is not None and one.problem), None)
+    if known_not is not None:
+        return hashes, known_not
+    try:
+        inputs, hashes = _read(source, edit, image, max_pixels)
+        task = find_task(edit.task)
+        task.check(inputs, task.make_options(edit.options))
+    except (InputError, TaskError) as error:
+        return hashes, str(error)
+    except StoreError as error:
+        if not any(one is not None and is_web(one.location) for one in (source, *edit.others)):
+            raise
+        return hashes, str(error)  # some page's server, which is not the storage that all images need
+    return hashes, None
+
+
+def _read(source: Source, edit: EditSource, image: Entry, max_pixels: int) -> tuple[Inputs, list[str | None]]:
+    target, truth = (
+        None if one is None else take(one.location, one.uri, max_pixels) for one in (edit.target, edit.truth)
+    )
+    mask = None if edit.mask is None else load_mask(edit.mask.location, edit.mask.uri, max_pixels)
+    if target is not None and mask is None:
+        # What the task looks at may be the difference of the two.
+        own = take(source.location, source.uri, max_pixels).image
+    else:
+        assert image.height is not None
+        assert image.width is not None
+        own = torch.empty(1, 3, image.height, image.width, device="meta")  # its size alone is looked at
+    images = [None if one is None else one[0] for one in (target, mask, truth)]
+    hashes = [None if one is None else one[1] for one in (target, mask, truth)]
+    return Inputs(own, *images), hashes
+
+
+def read_edits(store: Store) -> dict[str, EditEntry]:
+    """All edits that are asked of the run, by `edit_id`. Raises `ConfigError` where a part is damaged."""
+    entries: dict[str, EditEntry] = {}
+    for path in sorted(store.list(FOLDER)):
+        entries |= read_edit_part(store, path)
+    return {edit_id: entry for edit_id, entry in entries.items() if not entry.dropped}
+
+
+def overtaken(known: Mapping[str, EditEntry], asked: Iterable[EditEntry], done: Collection[str]) -> list[EditEntry]:
+    """Edits of an earlier command, named by us and never made, that this one asks for in another way: to be dropped.
+
+    Another mask or option makes another name, and the old one would wait, or have failed, for ever.
+    """
+    now = {entry.edit_id: entry for entry in asked}
+    again = {(entry.image_id, entry.task) for entry in now.values()}
+    return [
+        replace(entry, dropped=True)
+        for entry in known.values()
+        if entry.edit_id not in now
+        and (entry.image_id, entry.task) in again
+        and entry.edit_id.startswith(f"{entry.image_id}:{entry.task}")
+        and entry.job_id not in done
+    ]
+
+
+def read_edit_part(store: Store, path: str) -> dict[str, EditEntry]:
+    """The rows of one part, by `edit_id`. Raises `ConfigError` where it is damaged."""
+    return {entry.edit_id: entry for entry in read_rows(store, path, lambda row: EditEntry(**row))}
+
+
+def add_edits(store: Store, entries: Iterable[EditEntry], known: Mapping[str, EditEntry]) -> None:
+    """Write the entries that `known` does not have as they are."""
+    new = [entry for entry in entries if known.get(entry.edit_id) != entry]
+    write_parts(store, FOLDER, new, schemas.MANIFEST_EDITS)

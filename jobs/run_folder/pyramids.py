@@ -1,0 +1,112 @@
+"""Trained pyramids by what decides them, so that none is trained twice: kept in a folder, or committed in a run.
+
+`PLACE/pyramids/<id>/scale-<s>.safetensors`, where <id> says image, settings, seed, algorithm, and the holes that were
+left out of the loss. A run keeps its pyramids with its jobs, whose samples are part of their names: there the
+manifest tells which job trained which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor
+
+from jobs.common.concurrent_map import ahead
+from jobs.common.failures import PyramidError
+from jobs.run_folder.commit import Commit, committed, read_artifact, read_commit
+from jobs.run_folder.manifest import read_manifest
+from jobs.spec import PyramidRef, another_try
+from jobs.storage.store import Store
+from jobs.storage.urls import is_local, local_path
+from pgcn.patchgencn.masked_trainer import fit_masked
+from pgcn.patchgencn.trainer import DivergenceError, Progress
+from pgcn.pyramid import Pyramid, fit
+from pgcn.settings import Settings
+
+
+def find_kept(store: Store, name: str) -> Pyramid | None:
+    """The pyramid of this name in a folder of pyramids; None where there is none, or it is damaged."""
+    files = {path.rsplit("/", 1)[-1]: store.get(path) for path in store.list(f"pyramids/{name}")}
+    try:
+        return Pyramid.from_files(files) if files else None
+    except ValueError:
+        return None
+
+
+def keep(store: Store, name: str, pyramid: Pyramid) -> None:
+    """Put a pyramid where `find_kept` finds it. The coarsest scale, which names the others, comes last."""
+    for file, data in sorted(pyramid.to_files().items(), reverse=True):
+        store.put(f"pyramids/{name}/{file}", data)
+
+
+def learn(
+    image: Tensor,
+    mask: Tensor | None,
+    settings: Settings,
+    seed: int,
+    device: str = "cpu",
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Pyramid:
+    """Train on an image, its holes left out. A training that diverges is tried once more, as a run does: `reseeded`.
+
+    Raises `DivergenceError` where that diverges too.
+    """
+    train = fit if mask is None else partial(fit_masked, mask=mask)
+    try:
+        return train(image, seed=seed, settings=settings, device=device, on_progress=on_progress)
+    except DivergenceError:
+        seed, settings = another_try(seed, settings)
+        return train(image, seed=seed, settings=settings, device=device, on_progress=on_progress)
+
+
+def any_of_image(store: Store, sha256: str) -> PyramidRef | None:
+    """The first plain pyramid of the image with these bytes in a run, whatever its settings and seed."""
+    done = committed(store)
+    for entry in sorted(read_manifest(store).values(), key=lambda entry: entry.image_id):
+        if entry.sha256 == sha256 and entry.holes is None and entry.job_id in done:
+            return _at(store, entry.pyramid, entry.job_id)
+    return None
+
+
+def pyramids_in(store: Store) -> dict[str, PyramidRef]:
+    """All pyramids that are in a place, a run or a folder of `pgcn apply`, by their names."""
+    # The coarsest scale is written last: without it, a pyramid is not whole.
+    whole = [path.split("/")[1] for path in store.list("pyramids") if path.endswith("/scale-0.safetensors")]
+    found = {name: _at(store, name) for name in whole}
+    done = committed(store)
+    for entry in read_manifest(store).values():
+        if entry.job_id in done:
+            found[entry.pyramid] = _at(store, entry.pyramid, entry.job_id)
+    return found
+
+
+def _at(store: Store, name: str, job_id: str | None = None) -> PyramidRef:
+    # A run may be sent to others, and says nothing of the machine that it was made on.
+    run = local_path(store.url).name if is_local(store.url) else store.url
+    return PyramidRef(name=name, location=store.location, run=run, job_id=job_id)
+
+
+def load(at: PyramidRef, own: Store) -> Pyramid:
+    """The pyramid at a place; `own` is the run that asks. Raises `PyramidError` where it is not there, or damaged."""
+    store = own if at.location is None else Store(at.location)
+    run = at.run or own.url
+    try:
+        if at.job_id is None:
+            pyramid = find_kept(store, at.name)
+        else:
+            commit = read_commit(store, at.job_id)
+            pyramid = None if commit is None else Pyramid.from_files(weight_files(store, commit))
+    except (ValueError, FileNotFoundError) as error:
+        raise PyramidError(f"The pyramid in {run} is damaged: {error}. `pgcn verify --repair` mends it.") from None
+    if pyramid is None:
+        what = "`pgcn verify --repair` there, and the same command trains it again" if at.job_id else "Train it again"
+        raise PyramidError(f"The pyramid {at.name} is not in {run}, or damaged. {what}.")
+    return pyramid
+
+
+def weight_files(store: Store, commit: Commit) -> dict[str, bytes]:
+    """The safetensors objects that a commit names, each checked against its hash."""
+    named = [a for a in commit.artifacts if a.path.endswith(".safetensors")]
+    data = ahead(lambda artifact: read_artifact(store, artifact), named)
+    return {artifact.path.rsplit("/", 1)[-1]: one for artifact, one in zip(named, data, strict=True)}

@@ -1,0 +1,162 @@
+"""What a URL stands for: a name that may be shown, a local path, or a filesystem that gives up in time."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from fsspec import AbstractFileSystem
+from fsspec.core import url_to_fs
+from fsspec.registry import get_filesystem_class, known_implementations
+
+from jobs.common.failures import ConfigError, StoreError
+from jobs.storage.http import TOTAL_S, client
+
+# One request waits this long for a connection, and for the next byte of an answer.
+CONNECT_TIMEOUT_S = 5
+READ_TIMEOUT_S = 15
+# Of botocore, at once; `jobs.storage.errors.patiently` tries again later, where these failed quickly.
+REQUEST_ATTEMPTS = 2
+
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::|://)")
+_LOCAL = re.compile(r"(file|local)://", re.IGNORECASE)
+_S3 = frozenset({"s3", "s3a"})
+_WEB = frozenset({"http", "https"})
+
+
+def is_local(url: str) -> bool:
+    """Whether `url` is a path of this machine's own filesystem, written plainly or as `file://…`."""
+    return _LOCAL.match(url) is not None or _REMOTE.match(url) is None
+
+
+def local_path(url: str) -> Path:
+    """The absolute path that a local `url` means here and now: `~` expanded, `..` taken out, links kept."""
+    return Path(os.path.abspath(os.path.expanduser(_LOCAL.sub("", url))))  # noqa: PTH100, PTH111 (Path's keep "..", raise)
+
+
+def names_local_file(url: str) -> bool:
+    """Whether a local `url` says where on the machine it is: `/…`, `~/…`, `file://…`; not a relative path."""
+    return is_local(url) and (_LOCAL.match(url) is not None or url.startswith(("/", "~/")))
+
+
+def public_url(url: str) -> str:
+    """`url` as it may be shown and stored: without user name, password and query; local paths as they are.
+
+    A fragment goes too for http; elsewhere `#` is part of an object's name.
+    """
+    if is_local(url):
+        return url
+    return "::".join(_public_part(part) for part in url.split("::"))
+
+
+def has_credentials(url: str) -> bool:
+    """Whether `url` says who asks: a user name or password, or, for a page of http(s), a query that may be a key."""
+    if is_local(url):
+        return False
+    parts = url.split("::")
+    return any(_without_userinfo(part) != part or (protocol_of(part) in _WEB and "?" in part) for part in parts)
+
+
+def is_web(url: str) -> bool:
+    """Whether `url` is one page of http(s): it cannot be listed, and its query belongs to its address."""
+    return not is_local(url) and protocol_of(url) in _WEB
+
+
+def is_s3(url: str) -> bool:
+    """Whether `url` is in S3, or in storage that speaks like it."""
+    return protocol_of(url) in _S3
+
+
+def has_key(url: str) -> bool:
+    """Whether a remote `url` has a user name or password in it."""
+    return _without_userinfo(url) != url
+
+
+def host_of(url: str) -> str:
+    """The host of a web `url`, with its port where it has one; without user name and password."""
+    return _without_userinfo(url).partition("://")[2].partition("/")[0].partition("?")[0].partition("#")[0].lower()
+
+
+def driver_problem(url: str) -> str | None:
+    """Why no filesystem can be had for a remote `url`, as a sentence naming the package to install, or None."""
+    protocol = protocol_of(url)
+    try:
+        get_filesystem_class(protocol)
+    except ValueError:
+        return f"Cannot use {public_url(url)}: there is no kind of storage called {protocol}://; correct the URL."
+    except ImportError:
+        reason = known_implementations[protocol].get("err", "a package is missing").rstrip(".")
+        return f"Cannot use {public_url(url)}: {reason}."
+    return None
+
+
+def filesystem(url: str, options: Mapping[str, Any] | None = None) -> tuple[AbstractFileSystem, str]:
+    """A new filesystem for a remote `url`, and the path on it. It caches no listing and waits with a limit.
+
+    Credentials and endpoint come from the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, …), unless
+    `options`, which are the filesystem's own keywords, name others. It belongs to the process that asked.
+
+    Raises `ConfigError` for a key inside an s3 URL or an endpoint that is no address, `StoreError` for a kind of
+    storage that cannot be had.
+    """
+    protocol = protocol_of(url)
+    if is_s3(url) and has_key(url):
+        raise ConfigError(
+            f"Take the key out of the URL of {public_url(url)}; "
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment instead."
+        )
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        if protocol in _S3 and os.environ.get(name) and not re.match("https?://", os.environ[name]):
+            raise ConfigError(f"{name} in the environment is not an address: write it as http://… or https://….")
+    if problem := driver_problem(url):
+        raise StoreError(problem)
+    asked = dict(options or {})
+    defaults = _defaults(url, asked.pop("config_kwargs", {}))
+    opened, path = url_to_fs(url, **{**defaults, **asked}, use_listings_cache=False, skip_instance_cache=True)
+    if protocol in _S3:
+        opened.retries = 1  # botocore has tried already; five times each, a silent server would take minutes
+    return opened, str(path)
+
+
+def _defaults(url: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords that bound the waiting; `config` is what the user wants of botocore's own settings."""
+    if is_s3(url):
+        bounds = {
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "read_timeout": READ_TIMEOUT_S,
+            "retries": {"mode": "standard", "total_max_attempts": REQUEST_ATTEMPTS},
+        }
+        return {
+            "config_kwargs": {**bounds, **config},
+            "max_concurrency": 1,  # an object is read by one GET, without asking for its size first
+            "default_cache_type": "none",  # Parquet readers ask for exact ranges
+        }
+    if protocol_of(url) in _WEB:
+        timeout = aiohttp.ClientTimeout(total=TOTAL_S, sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S)
+        return {"client_kwargs": {"timeout": timeout}, "get_client": client(host_of(url).rpartition("@")[2])}
+    return {}
+
+
+def protocol_of(url: str) -> str:
+    """`s3` of `s3://bucket/key`; of a chain of filesystems, the outermost."""
+    return re.split("::|://", url, maxsplit=1)[0].lower()
+
+
+def _public_part(part: str) -> str:
+    plain = _without_userinfo(part).partition("?")[0]
+    return plain.partition("#")[0] if protocol_of(part) in _WEB else plain
+
+
+def _without_userinfo(part: str) -> str:
+    scheme, mark, rest = part.partition("://")
+    authority, slash, path = rest.partition("/")
+    if "@" in authority:
+        authority = authority.rpartition("@")[2]
+    elif "@" in path and re.fullmatch(r"(?!arn:)[^:]*:(?!\d*$).*", authority):
+        # A secret key may hold a slash: s3://key:sec/ret@bucket. A port or an ARN's colon is no password.
+        authority, slash, path = path.partition("@")[2].partition("/")
+    return f"{scheme}{mark}{authority}{slash}{path}"

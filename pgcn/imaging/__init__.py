@@ -1,0 +1,1 @@
+"""Images as tensors: scales, masks, holes, colours and tiles."""

@@ -1,0 +1,93 @@
+"""Masks, `(1, 1, H, W)` in [0, 1]: 1 where something is to be done. Fitting, finding, growing and blending."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pgcn.imaging.scales import Size, resize
+
+CHANGED = 0.06
+"""Largest difference of a channel, in [-1, 1], that is no change: 7 levels of 255, what JPEG does to a picture."""
+
+
+def check_mask(mask: Tensor) -> Tensor:
+    """`mask` as `(1, 1, H, W)` of zeros and ones; `(H, W)`, `(1, H, W)` and `(1, C, H, W)` are taken too.
+
+    Raises `ValueError` for another shape, values out of [0, 1], and a mask that chooses nothing or everything.
+    """
+    mask = mask.to(torch.float32)
+    while mask.ndim < 4:
+        mask = mask.unsqueeze(0)
+    if mask.ndim != 4 or mask.shape[0] != 1:
+        raise ValueError(f"a mask is a tensor of shape (1, 1, H, W); this one is {tuple(mask.shape)}")
+    if not bool(torch.isfinite(mask).all()) or float(mask.min()) < 0 or float(mask.max()) > 1:
+        raise ValueError("a mask has values in [0, 1]: 1 where something is to be done")
+    chosen = (mask.mean(1, keepdim=True) > 0.5).float()
+    if not 0 < float(chosen.mean()) < 1:
+        found = "everything" if bool(chosen.any()) else "nothing"
+        raise ValueError(f"the mask chooses {found}: make it white where something is to be done, black elsewhere")
+    return chosen
+
+
+def fit(mask: Tensor, size: Size) -> Tensor:
+    """The mask at another size, still of zeros and ones; nothing chosen is lost on the way down."""
+    if tuple(mask.shape[-2:]) == tuple(size):
+        return mask
+    if mask.shape[-2] >= size[0] and mask.shape[-1] >= size[1]:
+        return (F.adaptive_max_pool2d(mask, size) > 0).float()
+    return (F.interpolate(mask, size=size, mode="bilinear", antialias=True) > 0.5).float()
+
+
+def difference(a: Tensor, b: Tensor) -> Tensor:
+    """Where two pictures differ by more than what JPEG does: the mask of what was pasted, or moved.
+
+    Single pixels are noise: what has no neighbour is left out, and gaps are closed. Both `(1, 3, H, W)`; `b` is
+    brought to `a`'s size. Raises `ValueError` where that is nothing, or everything.
+    """
+    changed = ((a - resize(b, (a.shape[-2], a.shape[-1]))).abs().amax(1, keepdim=True) > CHANGED).float()
+    kept = shrink(grow(changed, 2), 2)
+    kept = grow(shrink(kept, 1), 1)
+    share = float(kept.mean())
+    if not 0 < share < 0.9:
+        found = "no region" if share == 0 else "nearly everything"
+        raise ValueError(f"{found} differs between the two pictures: give the mask of what is to be worked on")
+    return kept
+
+
+def grow(mask: Tensor, pixels: int) -> Tensor:
+    """Dilated by a square of `pixels` each way."""
+    if pixels == 0:
+        return mask
+    # Columns, then rows: a large picture's rim is hundreds of pixels, and a square of that is not to be waited for.
+    mask = F.max_pool2d(mask, (2 * pixels + 1, 1), stride=1, padding=(pixels, 0))
+    return F.max_pool2d(mask, (1, 2 * pixels + 1), stride=1, padding=(0, pixels))
+
+
+def shrink(mask: Tensor, pixels: int) -> Tensor:
+    """Eroded by a square of `pixels` each way; what lies beyond the picture counts as chosen."""
+    return 1 - grow(1 - mask, pixels)
+
+
+def blur(x: Tensor, pixels: int) -> Tensor:
+    """The mean over a square of `pixels` each way, twice: a soft edge. Borders are continued."""
+    for _ in range(2 if pixels > 0 else 0):
+        x = F.avg_pool2d(F.pad(x, [0, 0, pixels, pixels], mode="replicate"), (2 * pixels + 1, 1), stride=1)
+        x = F.avg_pool2d(F.pad(x, [pixels, pixels, 0, 0], mode="replicate"), (1, 2 * pixels + 1), stride=1)
+    return x
+
+
+def soft(mask: Tensor, rim: int) -> Tensor:
+    """Weights of what was made: 1 on the mask, down to 0 within `rim` pixels outside it, and exactly 0 beyond.
+
+    Dilated, then blurred, as SinGAN does for harmonization and editing (Shaham et al., ICCV 2019).
+    """
+    step = max(1, rim // 4)
+    return blur(grow(mask, rim - 2 * step), step) if rim >= 4 else grow(mask, rim)
+
+
+def blend(made: Tensor, given: Tensor, weights: Tensor) -> Tensor:
+    """`made` where the weights are 1 and `given` where they are 0, both to the bit, and between them a mixture."""
+    mixed = torch.where(weights < 1, given + weights * (made - given), made)
+    return torch.where(weights > 0, mixed, given)

@@ -1,0 +1,75 @@
+"""The image pyramid: one image at a geometric row of sizes, scale 0 the coarsest."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pgcn.settings import Settings
+
+Size = tuple[int, int]
+"""Height and width, px."""
+
+
+def resize(x: Tensor, size: Size) -> Tensor:
+    """Bicubic, antialiased, in float: `(N, C, h, w)` in [-1, 1] to `(N, C, *size)`, clamped to [-1, 1].
+
+    The published code rounds through 8 bits here; this does not.
+    """
+    if tuple(x.shape[-2:]) == tuple(size):
+        return x
+    return F.interpolate(x, size=size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
+
+
+def finest_size(height: int, width: int, settings: Settings) -> Size:
+    """The image's size with its longest side at most `max_size`; never larger than it is."""
+    factor = min(1.0, settings.max_size / max(height, width))
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def scale_sizes(height: int, width: int, settings: Settings) -> list[Size]:
+    """Sizes from the coarsest, whose short side is `min_size`, to the finest, in geometric progression.
+
+    Images no larger than `min_size` on their short side have one scale; neighbours that round to the same
+    size are one.
+    """
+    finest = finest_size(height, width, settings)
+    short = min(finest)
+    steps = settings.scales - 1
+    if short <= settings.min_size or steps == 0:
+        return [finest]
+    ratio = (settings.min_size / short) ** (1 / steps)
+    sizes: list[Size] = []
+    for scale in range(settings.scales):
+        factor = ratio ** (steps - scale)
+        size = max(1, round(finest[0] * factor)), max(1, round(finest[1] * factor))
+        if not sizes or size != sizes[-1]:
+            sizes.append(size)
+    return sizes
+
+
+def sizes_for(output: Size, trained: list[Size]) -> list[Size]:
+    """The row of sizes that leads to `output`, each smaller than it by the factor the trained scales have."""
+    finest = trained[-1]
+    return [(max(1, round(output[0] * h / finest[0])), max(1, round(output[1] * w / finest[1]))) for h, w in trained]
+
+
+def image_pyramid(image: Tensor, sizes: list[Size]) -> list[Tensor]:
+    """`image` `(N, C, H, W)` at each of `sizes`, each resized from the image itself."""
+    return [resize(image, size) for size in sizes]
+
+
+def check_image(image: Tensor) -> Tensor:
+    """`image` as `(1, 3, H, W)` in [-1, 1] and torch's default number format; a single `(3, H, W)` is taken too.
+
+    Raises `ValueError` for another shape, or for values that are not finite or out of range.
+    """
+    if image.ndim == 3:
+        image = image.unsqueeze(0)
+    if image.ndim != 4 or image.shape[0] != 1 or image.shape[1] != 3:
+        raise ValueError(f"an image is a tensor of shape (1, 3, H, W); this one is {tuple(image.shape)}")
+    image = image.to(torch.get_default_dtype())
+    if not bool(torch.isfinite(image).all()) or float(image.abs().max()) > 1.0001:
+        raise ValueError("an image has finite values in [-1, 1]")
+    return image.clamp(-1, 1)

@@ -1,0 +1,1 @@
+"""Metrics: fidelity and copying of samples against the image, and errors of task results."""

@@ -1,0 +1,66 @@
+"""Fréchet distance of deep features over all positions of two single images.
+
+The idea is that of SIFID (Shaham et al., "SinGAN", ICCV 2019), which takes other features: figures are not comparable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from pgcn.metrics.features import random_features, vgg
+
+
+class FrechetTo:
+    """Distances of samples to one image `(1, 3, H, W)` in [-1, 1], whose statistics are taken once."""
+
+    def __init__(self, image: Tensor) -> None:
+        self._image = {name: _statistics(features) for name, features in _features(image)}
+        self._roots = {name: root(covariance) for name, (_, covariance) in self._image.items()}
+
+    def __call__(self, sample: Tensor) -> dict[str, float]:
+        """`frechet_vgg22`, `frechet_vgg33` and `frechet_random` of a sample `(1, 3, H, W)`, of any size: 0 is equal."""
+        return {
+            f"frechet_{name}": relative_distance(_statistics(features), self._image[name], self._roots[name])
+            for name, features in _features(sample)
+        }
+
+
+Statistics = tuple[Tensor, Tensor]
+"""Mean `(d,)` and covariance `(d, d)`, float64, on the CPU: a GPU takes longer for eigenvalues of so few numbers."""
+
+
+def root(covariance: Tensor) -> Tensor:
+    """Σ^½ of a symmetric Σ `(d, d)` without negative eigenvalues."""
+    values, vectors = torch.linalg.eigh(covariance)
+    found: Tensor = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    return found
+
+
+def relative_distance(a: Statistics, b: Statistics, root_b: Tensor | None = None) -> float:
+    """d²(a, b) / tr Σ_b: squared Fréchet distance in units of the second's total variance.
+
+    d² = |μ_a - μ_b|² + tr(Σ_a + Σ_b - 2(Σ_aΣ_b)^½) between Gaussians (Dowson and Landau, 1982). The last trace
+    is the sum of the roots of the eigenvalues of Σ_b^½ Σ_a Σ_b^½, which is symmetric, and so stable. NaN where
+    the second has no variance: an image of one colour. `root_b` is Σ_b^½ where that is known.
+    """
+    (mean_a, cov_a), (mean_b, cov_b) = a, b
+    if root_b is None:
+        root_b = root(cov_b)
+    cross = torch.linalg.eigvalsh(root_b @ cov_a @ root_b).clamp_min(0).sqrt().sum()
+    squared = (mean_a - mean_b).square().sum() + cov_a.trace() + cov_b.trace() - 2 * cross
+    return float(squared.clamp_min(0) / cov_b.trace()) if cov_b.trace() > 1e-12 else float("nan")
+
+
+def _statistics(features: Tensor) -> Statistics:
+    """Over the positions of one feature map `(1, d, h, w)`."""
+    rows = features[0].flatten(1).T.double()
+    mean = rows.mean(0)
+    centred = rows - mean
+    return mean.cpu(), (centred.T @ centred / len(rows)).cpu()
+
+
+def _features(image: Tensor) -> Iterable[tuple[str, Tensor]]:
+    return [*vgg(image).items(), *random_features(image).items()]

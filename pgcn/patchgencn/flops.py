@@ -1,0 +1,66 @@
+"""What a training costs, in operations: for shares of work done, and estimates of time."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import torch
+
+from pgcn.imaging.scales import Size
+from pgcn.patchgencn.energy import NARROW, PAD, WIDE, EnergyNet, energy_gradient
+from pgcn.patchgencn.sampling import chain
+from pgcn.settings import Settings
+
+
+def energy_operations(size: Size, *, wide: bool) -> float:
+    """Multiplications and additions of f once, forward, on one padded image of this size."""
+    channels = (3, *(WIDE if wide else NARROW))
+    total = 0
+    for layer, (c_in, c_out) in enumerate(itertools.pairwise(channels)):
+        border = 2 * (PAD - 1 - layer)
+        total += 2 * 9 * c_in * c_out * (size[0] + border) * (size[1] + border)
+    return float(total)
+
+
+def scale_operations(scale: int, sizes: list[Size], settings: Settings) -> float:
+    """Operations of training one scale: chains forward and backward, updates, and starts drawn below."""
+
+    def step(at: int) -> float:
+        return 2 * energy_operations(sizes[at], wide=settings.is_wide(max(sizes[at])))
+
+    iterations = settings.iterations_at(scale)
+    chains = settings.chains * settings.steps_at(scale) + settings.recovery_steps / settings.recovery_every
+    update = 1.5 * (settings.chains + 2)
+    starts = settings.pool_size or iterations * settings.chains
+    below = sum(settings.steps_at(at) * step(at) for at in range(scale))
+    return iterations * (chains + update) * step(scale) + starts * below
+
+
+def training_operations(sizes: list[Size], settings: Settings) -> float:
+    """Operations of training the whole pyramid."""
+    return sum(scale_operations(scale, sizes, settings) for scale in range(len(sizes)))
+
+
+def measured_rate(size: Size, settings: Settings, device: str = "cpu", threads: int = 1) -> float:
+    """Operations a second of Langevin steps at `size` on this machine, measured for about a second.
+
+    On a CPU, with `threads` threads.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    wide = settings.is_wide(max(size))
+    net = EnergyNet(wide=wide, generators=[torch.Generator(device=device).manual_seed(0)])
+    gradient = energy_gradient(net.weights(), settings.precision)
+    x = torch.zeros(1, 3, *size, device=device)
+
+    def steps(count: int) -> float:
+        began = time.perf_counter()
+        chain(x, gradient, settings, steps=count, noise_std=0.0, draw=torch.zeros_like).sum().item()
+        return time.perf_counter() - began
+
+    steps(1)
+    count = max(1, int(1.0 / steps(1)))
+    elapsed = steps(count)
+    torch.set_num_threads(before)
+    return count * 2 * energy_operations(size, wide=wide) / elapsed
