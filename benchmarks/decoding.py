@@ -1,4 +1,4 @@
-"""Milliseconds an image of decoding in a child process (`jobs.images.decoder`), beside decoding in the process that asks.
+"""Milliseconds an image: decoding in a child process (`jobs.images.decoder`) and in the calling process.
 
     python -m benchmarks.decoding
 

@@ -1,4 +1,4 @@
-"""Bytes to RGB, in one defined way: what the decoder's process (`jobs.images.decode_child`) does, so nothing here needs torch.
+"""Conversion of image bytes to RGB. The decoder's child process runs it, so it must not import torch.
 
 A picture is read as a person sees it: turned by its EXIF orientation, in sRGB, on white, first frame only.
 

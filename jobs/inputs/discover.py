@@ -55,9 +55,9 @@ def find_sources(
 
     Each of `images` is a file, a folder or bucket prefix (searched at any depth for files whose extension says
     image; hidden ones are passed over, links to folders not followed), a pattern (`**` too), or a CSV or Parquet
-    list (`jobs.inputs.image_list`) whose relative `uri`s begin at its own folder, and which may name what `jobs.inputs.list_rules`
-    permits: a list from elsewhere names files of this machine only where `allow_local`. One listing for each
-    folder; no image is opened. A single file is taken whatever its name.
+    list (`jobs.inputs.image_list`) whose relative `uri`s begin at its own folder, and which may name what
+    `jobs.inputs.list_rules` permits: a list from elsewhere names files of this machine only where
+    `allow_local`. One listing for each folder; no image is opened. A single file is taken whatever its name.
 
     Two images of one name keep it apart by "-" and six hexadecimal digits, the same at every run. An image that
     is in a list and also in a folder is taken from the list. The same image in several rows with different

@@ -1,4 +1,4 @@
-"""Which tasks were asked of which images, and which job each is: `manifest_edits`, as `jobs.run_folder.manifest` has images.
+"""The table `manifest_edits`: the tasks that were requested, and the job of each.
 
 An edit's name covers its pyramid, its task with all options, and the bytes of its pictures: where the pyramid was
 trained, and by which run, makes no difference.

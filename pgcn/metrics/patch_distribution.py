@@ -1,6 +1,7 @@
 """Measures of a sample against the image it was learned from. Fidelity and copying belong side by side.
 
-Fidelity alone is won by returning the image; `copy` in `pgcn.metrics.nearest_patches` says how much of a sample is just that.
+Fidelity alone is won by returning the image; `copy` in `pgcn.metrics.nearest_patches` is the share of a sample
+that is copied.
 """
 
 from __future__ import annotations

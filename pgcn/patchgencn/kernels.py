@@ -1,8 +1,8 @@
 """Chains and loss gradients on a GPU: eight kernels a Langevin step, each layer one.
 
-The arithmetic is that of `pgcn.patchgencn.energy` and `pgcn.patchgencn.langevin`, with everything between two convolutions done where the
-first one's result still lies in registers: bias and ELU on the way up, ELU' on the way down, and the step itself at
-the end. Every image of a stack has its own weights, found by its number: a stack costs what its pixels cost.
+The arithmetic is that of `pgcn.patchgencn.energy` and `pgcn.patchgencn.langevin`. Everything between two convolutions
+is done while the first result is in registers: bias and ELU forward, ELU' backward, and the Langevin step at the end.
+Every image of a batch has its own weights, found by its index: a batch costs what its pixels cost.
 
 Channels are last: states `(N·B, H, W, 3)` float32 with chain n of image b at n·B + b, activations `(N·B, h, w, C)`
 in the number format of the convolutions. Sums are float32; with float32 convolutions, products are TF32, as

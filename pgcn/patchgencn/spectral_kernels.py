@@ -1,7 +1,7 @@
 """Spectral norms on a GPU: all layers and images of a stack in one kernel, for each of the three things an update asks.
 
-The functions are those of `pgcn.patchgencn.spectral`, whose thirty small operations a layer would each be a kernel here that
-takes longer to begin than to run. Written in Triton, one program for each layer and image.
+The functions are those of `pgcn.patchgencn.spectral`. Its thirty small operations a layer would each be a kernel that
+takes longer to start than to run. Written in Triton, one program for each layer and image.
 """
 
 from __future__ import annotations

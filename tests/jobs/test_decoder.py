@@ -194,5 +194,6 @@ def test_a_child_knows_no_secret_and_ends_with_its_parent(tmp_path):
 
 
 def test_the_child_imports_nothing_heavy():
-    code = "import sys, jobs.images.decode_child; print({'torch', 'ray', 'pyarrow', 'fsspec', 'pydantic'} & set(sys.modules))"
+    heavy = "{'torch', 'ray', 'pyarrow', 'fsspec', 'pydantic'}"
+    code = f"import sys, jobs.images.decode_child; print({heavy} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
