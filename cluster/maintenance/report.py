@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from rich.console import Console
 
+from cluster.exit import Exit
 from cluster.gallery.formatting import size
 from cluster.maintenance.verify import Report, repair, verify
 from cluster.monitor.status import require_run, under_way
@@ -23,8 +24,8 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _AGE = re.compile(rf"(\d{{1,6}})([{''.join(_UNITS)}])")
 
 
-def say_verified(store: Store, console: Console, *, quick: bool, mend: bool, as_json: bool) -> int:
-    """Verify a run and say what is wrong, and mend it where asked; 0 where it is sound then, else 3."""
+def say_verified(store: Store, console: Console, *, quick: bool, mend: bool, as_json: bool) -> Exit:
+    """Verify a run, print its faults, and repair it where asked; SOME_FAILED where it is not sound then."""
     report = verify(store, quick=quick)
     left = repair(store, report) if mend and report.problems else None
     if as_json:
@@ -36,7 +37,7 @@ def say_verified(store: Store, console: Console, *, quick: bool, mend: bool, as_
             _print_repair(store, report, left, console)
         elif report.problems:
             _say(console, f"Not sound. `pgcn verify {shlex.quote(store.url)} --repair` mends it.")
-    return 0 if report.sound or left == [] else 3
+    return Exit.DONE if report.sound or left == [] else Exit.SOME_FAILED
 
 
 def _print(report: Report, console: Console) -> None:
@@ -89,8 +90,8 @@ def _age(text: str) -> timedelta:
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
-def say_examined(url: str, console: Console) -> int:
-    """Say what a storage does; 0 where a run can be kept there, else 2."""
+def say_examined(url: str, console: Console) -> Exit:
+    """Print the findings on a storage; BAD_COMMAND where a run cannot be kept there."""
     usable = True
     for finding in examine(url):
         usable = usable and finding.usable
@@ -98,7 +99,7 @@ def say_examined(url: str, console: Console) -> int:
         if finding.follows:
             _say(console, f"    {finding.follows}")
     _say(console, "A run can be kept here." if usable else "No run can be kept here as it is.")
-    return 0 if usable else 2
+    return Exit.DONE if usable else Exit.BAD_COMMAND
 
 
 def _say(console: Console, line: str) -> None:

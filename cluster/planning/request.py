@@ -1,68 +1,38 @@
-"""What a command asks for, and every choice that follows from it before an image is read."""
+"""Preparation of a request: every choice before an image is read, and then the plan."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from cluster.planning.device import choose_device, has_bfloat16_units
-from cluster.planning.plan import Item, Plan, build_plan, check_asked, edits_with_ray, look_at, look_at_edits, with_ray
-from cluster.planning.task_request import find, split_task_options, task_of
+from cluster.planning.device import choose_device, has_bfloat16_units, need_of
+from cluster.planning.look import EditItem, ImageItem, edit_rows, image_rows, with_ray
+from cluster.planning.plan import Plan
+from cluster.planning.run_options import Request
+from cluster.planning.sort_jobs import EditRow, JobDefaults, Rows, build_plan
+from cluster.planning.task_request import find, split_task_options, task_request
 from cluster.ray_cluster.session import Cluster
 from cluster.scheduler.queue import Resources
-from cluster.scheduler.stopping import Limits
 from jobs.common.concurrent_map import ahead
-from jobs.common.failures import ConfigError
+from jobs.common.failures import Code, ConfigError
+from jobs.common.terminal_text import terminal_safe
 from jobs.inputs.discover import Source, apart, find_sources
 from jobs.inputs.source import alone
-from jobs.run_folder.edit_manifest import EditEntry, edit_unchanged, overtaken, read_edits
+from jobs.run_folder.edit_manifest import EditEntry, check_edit, edit_unchanged, overtaken, read_edits
 from jobs.run_folder.identity import RUN, RunIdentity, check_same, read_identity
 from jobs.run_folder.manifest import Entry, RunDefaults, plan_source, read_manifest, unchanged
 from jobs.run_folder.pyramids import pyramids_in
 from jobs.spec import PyramidRef, SamplePlan
 from jobs.storage.store import Store
 from jobs.storage.urls import is_local, local_path
-from pgcn.settings import Settings, make_settings
-
-GPU_PARTS = 10_000
-"""Ray counts GPUs in such parts, and rounds: six times 0.16667 would be more than one."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a command asks for. None: as the run has it, or the default."""
-
-    images: list[str]
-    out: str
-    preset: str | None = None
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    samples: int | None = None
-    sizes: tuple[str, ...] | None = None
-    seed: int | None = None
-    limit: int | None = None
-    device: str = "auto"
-    gpus_per_job: float = 1.0
-    cpus_per_job: float = 1.0
-    ray_address: str | None = None
-    retry: bool = False
-    max_pixels: int = 64_000_000
-    checkpoint_seconds: float = 60.0
-    jobs_per_worker: int = 100
-    stack: int = 1
-    allow_local: bool = False
-    task: str | None = None
-    target: str | None = None
-    mask: str | None = None
-    truth: str | None = None
-    pyramids: str | None = None
-    limits: Limits = field(default_factory=Limits)
+from pgcn.settings import Settings, SettingsError, make_settings
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A request with every choice made, and why, as sentences."""
+    """A request with all choices made; `said` has sentences on the reasons."""
 
     store: Store
     identity: RunIdentity
@@ -82,6 +52,23 @@ class Prepared:
             check_same(self.store, standing, self.identity)
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The run whose preset, seed and settings hold where a command says nothing else, as `name` in sentences."""
+
+    identity: RunIdentity
+    name: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The training that a request asks for: settings, and `overrides`, the settings that differ from the preset."""
+
+    preset: str
+    settings: Settings
+    overrides: Mapping[str, Any]
+
+
 def prepare(request: Request, cluster: Cluster) -> Prepared:
     """Make every choice that needs no image. Writes nothing. Raises `JobError` or `pgcn.SettingsError`."""
     store = Store(request.out)
@@ -89,48 +76,27 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
     said: list[str] = []
     device = choose_device(request.device, cluster.has_gpu)
     task = find(request.task)
-    options, pairs = split_task_options(task, request.overrides)
-    request = replace(request, overrides=pairs)
-    other = Store(request.pyramids) if request.pyramids is not None else None
-    if other is not None and not other.exists(RUN) and not other.list("pyramids"):
-        raise ConfigError(f"There are no models in {other.url}: --pyramids is a run, or a folder of `pgcn apply`.")
-    model = standing if standing is not None or other is None else read_identity(other)
-    preset = request.preset
-    if preset is None and model is not None:
-        preset = model.preset
-        of = "this run" if standing is not None else "the run of the pyramids"
-        said.append(f"Preset {preset}, as {of} was begun with.")
-    if preset is None:
-        preset = "best" if device == "cuda" else "draft"
-        slow = "and `best` would take hours on a CPU"
-        why = "there is a GPU" if device == "cuda" else f"no GPU is used, {slow}"
-        said.append(f"Preset {preset}, since {why}. Choose with --preset.")
+    task_options, pairs = split_task_options(task, request.overrides)
+    other = _other_run(request.pyramids)
+    origin = _origin(standing, other)
+    choice = _choose_settings(request.preset, pairs, origin, device, cluster, said)
     default = standing.samples if standing is not None else SamplePlan()
-    plan = SamplePlan(count=request.samples or default.count, sizes=request.sizes or default.sizes)
-    seed = request.seed if request.seed is not None else (model.seed if model is not None else 0)
-    if model is not None and request.preset is None and not request.overrides:
-        settings, overrides = model.settings, _beside(model.settings, preset)
-    else:
-        overrides = dict(request.overrides)
-        if "precision" not in overrides and model is not None:
-            overrides["precision"] = model.settings.precision
-        elif "precision" not in overrides and _better_in_bfloat16(preset, device, cluster):
-            overrides["precision"] = "bfloat16"
-            said.append("In bfloat16, since this CPU has AMX: half the time. --set precision=float32 does without.")
-        settings = make_settings(preset, overrides)
-    ask = RunDefaults(preset, overrides, seed, plan, request.max_pixels)
+    plan = SamplePlan(count=request.samples or default.count, sizes=request.size or default.sizes)
+    seed = request.seed if request.seed is not None else (origin.identity.seed if origin is not None else 0)
+    ask = RunDefaults(choice.preset, choice.overrides, seed, plan, request.max_pixels)
+    known = read_manifest(store) if standing is not None else {}
     found = find_sources(
         request.images,
         setting_names=Settings.model_fields,
         allow_local=request.allow_local,
-        ask=task_of(request, task, options),
+        ask=task_request(request, task, task_options),
     )
-    known = read_manifest(store) if standing is not None else {}
-    sources = [_apart(source, known) for source in found if not _inside(source.location, request.out)][: request.limit]
-    check_asked(sources, ask)
+    outside = [_apart(source, known) for source in found if not _inside(source.location, request.out)]
+    sources = outside[: request.limit]
+    check_requested(sources, ask)
     return Prepared(
         store=store,
-        identity=RunIdentity.begin(preset, settings, seed, plan),
+        identity=RunIdentity.begin(choice.preset, choice.settings, seed, plan),
         ask=ask,
         sources=sources,
         known=known,
@@ -142,72 +108,140 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
     )
 
 
+def _other_run(url: str | None) -> Store | None:
+    """The run or folder of `--pyramids`. Raises `ConfigError` where it has no pyramids."""
+    other = None if url is None else Store(url)
+    if other is not None and not other.exists(RUN) and not other.list("pyramids"):
+        raise ConfigError(
+            f"There are no pyramids in {other.url}: --pyramids is a run, or a folder of `pgcn apply`.",
+            code=Code.PYRAMID_MISSING,
+        )
+    return other
+
+
+def _origin(standing: RunIdentity | None, other: Store | None) -> Origin | None:
+    if standing is not None:
+        return Origin(standing, "this run")
+    identity = None if other is None else read_identity(other)
+    return None if identity is None else Origin(identity, "the run of the pyramids")
+
+
+def _choose_settings(
+    preset: str | None,
+    pairs: Mapping[str, Any],
+    origin: Origin | None,
+    device: str,
+    cluster: Cluster,
+    said: list[str],
+) -> Choice:
+    """The preset and settings of a request; reasons are appended to `said`."""
+    chosen = preset or _default_preset(origin, device, said)
+    if origin is not None and preset is None and not pairs:
+        settings = origin.identity.settings
+        return Choice(chosen, settings, _differences(settings, chosen))
+    overrides = dict(pairs)
+    if "precision" not in overrides and origin is not None:
+        overrides["precision"] = origin.identity.settings.precision
+    elif "precision" not in overrides and _faster_in_bfloat16(chosen, device, cluster):
+        overrides["precision"] = "bfloat16"
+        said.append("In bfloat16, since this CPU has AMX: half the time. --set precision=float32 turns it off.")
+    return Choice(chosen, make_settings(chosen, overrides), overrides)
+
+
+def _default_preset(origin: Origin | None, device: str, said: list[str]) -> str:
+    """The preset where the command names none: the origin's, or by the device."""
+    if origin is not None:
+        said.append(f"Preset {origin.identity.preset}, as {origin.name} was begun with.")
+        return origin.identity.preset
+    preset = "best" if device == "cuda" else "draft"
+    why = "there is a GPU" if device == "cuda" else "no GPU is used, and `best` would take hours on a CPU"
+    said.append(f"Preset {preset}, since {why}. Choose with --preset.")
+    return preset
+
+
+def check_requested(sources: Iterable[Source], ask: RunDefaults) -> None:
+    """Raises `ConfigError` for invalid settings and tasks of single images, before anything runs."""
+    for source in sources:
+        try:
+            ask.settings(source)
+        except SettingsError as error:
+            name = terminal_safe(source.image_id)
+            raise ConfigError(f"The list's row of {name} cannot be used. {error}", code=Code.LIST_ROW) from None
+        for edit in source.edits:
+            check_edit(source, edit)
+
+
 def _apart(source: Source, known: Mapping[str, Entry]) -> Source:
-    """The source, under another name where an earlier command gave its name to an image from elsewhere."""
+    """The image, under another name where an earlier command gave its name to an image from another location."""
     other = known.get(source.image_id)
     if other is None or (other.uri, other.holes_uri) == (source.uri, source.holes_uri):
         return source
-    # What was refused, for its mask perhaps, has made nothing that would need its name.
+    # A refused image, refused perhaps for its mask, has no results that need its name.
     return source if other.uri == source.uri and other.problem is not None else apart(source)
 
 
-def _better_in_bfloat16(preset: str, device: str, cluster: Cluster) -> bool:
-    """Jobs on this machine's CPU alone, where it is made for that; `paper` stays what was published."""
+def _faster_in_bfloat16(preset: str, device: str, cluster: Cluster) -> bool:
+    """True for jobs on this machine's CPU, where it has bfloat16 units; `paper` stays as published."""
     return preset != "paper" and device == "cpu" and cluster.address is None and has_bfloat16_units()
 
 
 def _inside(location: str, out: str) -> bool:
-    """Whether an image lies in the run's own folder: its gallery's thumbnails are not asked for."""
+    """True for an image in the run's own folder: its gallery's thumbnails are no input."""
     folder = str(local_path(out)) if is_local(out) else out
     return location.startswith(folder.rstrip("/") + "/")
 
 
-def _beside(settings: Settings, preset: str) -> dict[str, Any]:
-    """The settings in which a run is not its preset."""
+def _differences(settings: Settings, preset: str) -> dict[str, Any]:
+    """The settings that differ from the preset."""
     plain = make_settings(preset).model_dump()
     return {name: value for name, value in settings.model_dump().items() if plain[name] != value}
 
 
-def need_of(device: str, cpus: float, gpus: float) -> Resources:
-    """What a job's worker holds on a device: cores, and a GPU or a share of one where the device is that."""
-    if device == "cpu":
-        return Resources(cpus=cpus)
-    if not 0 < gpus <= 1 or abs(round(1 / gpus) - 1 / gpus) > 0.01:
-        raise ConfigError(f"--gpus-per-job is 1, or a share 1/n of one GPU as 0.5 or 0.25, not {gpus:g}.")
-    return Resources(cpus=cpus, gpus=math.floor(GPU_PARTS / round(1 / gpus)) / GPU_PARTS)
-
-
 def make_plan(prepared: Prepared, cluster: Cluster | None, *, retry: bool) -> Plan:
-    """Look at the images and edits, on the cluster or (None) from this process, and sort out what follows."""
-    ask, elsewhere = prepared.ask, prepared.elsewhere
-    old: list[Item] = []
-    new: list[Item] = []
+    """Look at the images and edits, on the cluster or (None) in this process, and sort them into jobs."""
+    entries = _image_entries(prepared, cluster, retry=retry)
+    images = {source.image_id: (source, entries[source.image_id]) for source in prepared.sources}
+    edits = _edit_entries(prepared, images, cluster, retry=retry)
+    defaults = JobDefaults(prepared.ask, prepared.elsewhere, prepared.need)
+    plan = build_plan(prepared.store, Rows(images, edits), defaults, retry=retry)
+    plan.overtaken = overtaken(prepared.known_edits, plan.edits, plan.committed)
+    return plan
+
+
+def _image_entries(prepared: Prepared, cluster: Cluster | None, *, retry: bool) -> dict[str, Entry]:
+    """The manifest rows of all images, by `image_id`; only new and changed images are read."""
+    ask = prepared.ask
+    old: list[ImageItem] = []
+    new: list[ImageItem] = []
     for source in prepared.sources:
         entry = prepared.known.get(source.image_id)
         unread = entry is None or not unchanged(source, entry) or (retry and entry.problem is not None)
-        (new if unread else old).append((alone(source), None if unread else entry))
-    found = look_at(old, ask)
+        (new if unread else old).append(ImageItem(alone(source), None if unread else entry))
+    found = image_rows(old, ask)
     if new and cluster is not None:
         cluster.join()
-        found += with_ray(new, ask)
-    elif new:
-        found += ahead(lambda item: plan_source(item[0], ask, item[1]), new)
-    entries = {entry.image_id: entry for entry in found}
-    images = {source.image_id: (source, entries[source.image_id]) for source in prepared.sources}
-    asked = [
-        (source, edit, entry, None if retry else prepared.known_edits.get(edit.edit_id or ""))
+        found += with_ray(partial(image_rows, ask=ask), new)
+    else:
+        found += ahead(lambda item: plan_source(item.source, ask, item.known), new)
+    return {entry.image_id: entry for entry in found}
+
+
+def _edit_entries(
+    prepared: Prepared, images: Mapping[str, tuple[Source, Entry]], cluster: Cluster | None, *, retry: bool
+) -> list[EditRow]:
+    """The manifest rows of all edits; Ray reads their images, where there is a cluster and an edit is new."""
+    known = {} if retry else prepared.known_edits
+    items = [
+        EditItem(source, edit, entry, known.get(edit.edit_id or ""), prepared.elsewhere.get(entry.pyramid))
         for whole, entry in images.values()
         if whole.edits
         for source in [alone(whole)]
         for edit in whole.edits
     ]
-    unread = not all(edit_unchanged(*item[1:]) for item in asked)
-    if unread and cluster is not None:
+    rows = partial(edit_rows, max_pixels=prepared.ask.max_pixels)
+    if cluster is not None and not all(edit_unchanged(item.edit, item.image, item.known) for item in items):
         cluster.join()
-        edits = edits_with_ray(asked, ask, elsewhere)
+        entries = with_ray(rows, items)
     else:
-        edits = look_at_edits(asked, ask, elsewhere)
-    made = [(source, edit, entry) for (source, edit, *_), entry in zip(asked, edits, strict=True)]
-    plan = build_plan(prepared.store, images, made, ask, elsewhere, prepared.need, retry=retry)
-    plan.overtaken = overtaken(prepared.known_edits, plan.edits, plan.committed)
-    return plan
+        entries = rows(items)
+    return [(item.source, item.edit, entry) for item, entry in zip(items, entries, strict=True)]

@@ -1,4 +1,4 @@
-"""Failure classes: what can go wrong with one image, and what is done about each.
+"""Failure classes and codes: the ways in which one image can fail, and the policy for each.
 
 A failure is a sentence for a person, a class that decides on a retry, and never a reason for another image
 to lose its result.
@@ -62,34 +62,146 @@ POLICY: dict[FailureClass, Policy] = {
 }
 
 
+class Code(StrEnum):
+    """Stable names of failures, beside their sentences: programs and tests match these, sentences may change."""
+
+    # An image of a run, for good
+    IMAGE_MISSING = "image.missing"
+    IMAGE_FORBIDDEN = "image.forbidden"
+    IMAGE_UNREADABLE = "image.unreadable"
+    IMAGE_EMPTY = "image.empty"
+    IMAGE_BYTES = "image.too_many_bytes"
+    IMAGE_PIXELS = "image.too_many_pixels"
+    IMAGE_SMALL = "image.too_small"
+    IMAGE_FORMAT = "image.format"
+    IMAGE_TRUNCATED = "image.truncated"
+    IMAGE_NOT_FINITE = "image.not_finite"
+    IMAGE_DECODER = "image.decoder"
+    IMAGE_CHANGED = "image.changed"
+    IMAGE_NAME = "image.name"
+    IMAGE_NOT_PERMITTED = "image.not_permitted"
+    MASK_INVALID = "mask.invalid"
+    # The images of a command
+    IMAGES_NONE = "images.none"
+    IMAGES_MANY = "images.many"
+    IMAGES_DUPLICATE = "images.duplicate"
+    LIST_UNREADABLE = "list.unreadable"
+    LIST_COLUMN = "list.column"
+    LIST_ROW = "list.row"
+    LIST_SIZE = "list.size"
+    # Options, settings and tasks
+    USAGE = "usage"
+    OPTION_MISSING = "option.missing"
+    OPTION_UNKNOWN = "option.unknown"
+    OPTION_VALUE = "option.value"
+    CONFIG_UNREADABLE = "config.unreadable"
+    SETTING = "setting"
+    SIZE = "size"
+    DEVICE = "device"
+    RESOURCES = "resources"
+    TASK_UNKNOWN = "task.unknown"
+    TASK_INVALID = "task.invalid"
+    # A run and its pyramids
+    RUN_MISSING = "run.missing"
+    RUN_OTHER = "run.other"
+    RUN_DAMAGED = "run.damaged"
+    RUN_ACTIVE = "run.active"
+    RUN_IMAGE = "run.image"
+    TABLES_MISSING = "tables.missing"
+    QUERY_INVALID = "query.invalid"
+    PYRAMID_MISSING = "pyramid.missing"
+    PYRAMID_DAMAGED = "pyramid.damaged"
+    PYRAMID_FAILED = "pyramid.failed"
+    OUTPUT_UNWRITABLE = "output.unwritable"
+    # Storage
+    STORAGE_MISSING = "storage.missing"
+    STORAGE_FORBIDDEN = "storage.forbidden"
+    STORAGE_CREDENTIALS = "storage.credentials"
+    STORAGE_UNREACHABLE = "storage.unreachable"
+    STORAGE_UNSUPPORTED = "storage.unsupported"
+    STORAGE_FULL = "storage.full"
+    STORAGE_ADDRESS = "storage.address"
+    STORAGE_FAILED = "storage.failed"
+    # Ray and submission
+    RAY_UNREACHABLE = "ray.unreachable"
+    RAY_FAILED = "ray.failed"
+    RAY_TOKEN = "ray.token"  # noqa: S105 - a name, no secret
+    SUBMIT_NOT_SHARED = "submit.not_shared"
+    SUBMIT_SECRET = "submit.secret"  # noqa: S105 - a name, no secret
+    SUBMIT_PREFLIGHT = "submit.preflight"
+    SUBMIT_WHEEL = "submit.wheel"
+    SUBMIT_JOB = "submit.job"
+    # An attempt
+    TRAINING_DIVERGED = "training.diverged"
+    MEMORY_GPU = "memory.gpu"
+    MEMORY_HOST = "memory.host"
+    WORKER_LOST = "worker.lost"
+    WORKER_TIMEOUT = "worker.timeout"
+    WORKER_PREEMPTED = "worker.preempted"
+    BUG = "bug"
+
+
 class JobError(Exception):
-    """An expected failure: its text is one sentence for a person, naming the file and what to do."""
+    """An expected failure: its text is one sentence for a person, naming the file and what to do.
+
+    `code` is its stable name; where none is given, it is the general one of its class.
+    """
 
     failure = FailureClass.BUG
+    default_code = Code.BUG
+
+    def __init__(self, message: str, *, code: Code | None = None) -> None:
+        super().__init__(message)
+        self.code = self.default_code if code is None else code
 
 
 class InputError(JobError):
-    """The image cannot be used, now or later."""
+    """An image is unusable, now and later."""
 
     failure = FailureClass.INPUT
+    default_code = Code.IMAGE_UNREADABLE
 
 
 class ConfigError(JobError):
     """The command or its settings are wrong; nothing can run."""
 
     failure = FailureClass.CONFIG
+    default_code = Code.USAGE
 
 
 class StoreError(JobError):
-    """The storage did not do what was asked, after its own retries."""
+    """The storage failed, after its own retries."""
 
     failure = FailureClass.STORE
+    default_code = Code.STORAGE_FAILED
 
 
 class PyramidError(JobError):
-    """An edit's pyramid is not there: its training failed, or it was damaged since."""
+    """The pyramid of an edit is missing: its training failed, or it was damaged since."""
 
     failure = FailureClass.PYRAMID
+    default_code = Code.PYRAMID_MISSING
+
+
+CODE_OF_CLASS: dict[FailureClass, Code] = {
+    FailureClass.INPUT: Code.IMAGE_UNREADABLE,
+    FailureClass.CONFIG: Code.SETTING,
+    FailureClass.NUMERIC: Code.TRAINING_DIVERGED,
+    FailureClass.GPU_OOM: Code.MEMORY_GPU,
+    FailureClass.HOST_OOM: Code.MEMORY_HOST,
+    FailureClass.PREEMPTED: Code.WORKER_PREEMPTED,
+    FailureClass.WORKER_LOST: Code.WORKER_LOST,
+    FailureClass.TIMEOUT: Code.WORKER_TIMEOUT,
+    FailureClass.STORE: Code.STORAGE_FAILED,
+    FailureClass.PYRAMID: Code.PYRAMID_FAILED,
+    FailureClass.BUG: Code.BUG,
+}
+"""The code of a failure of each class that has none of its own: an exception of torch, a worker's end."""
+
+
+def code_of(error: BaseException) -> Code:
+    """The code of any exception that one job's code raised."""
+    return error.code if isinstance(error, JobError) else CODE_OF_CLASS[classify(error)]
 
 
 def classify(error: BaseException) -> FailureClass:

@@ -51,6 +51,7 @@ class Failure(BaseModel):
     job_id: str
     attempt: str
     failure: FailureClass
+    code: str | None = None  # of `jobs.common.failures.Code`; None in records of version 0.1
     final: bool
     message: str
     traceback: str = ""

@@ -47,6 +47,7 @@ class EditEntry:
     options: str
     problem: str | None
     dropped: bool = False
+    problem_code: str | None = None
 
     def spec(self, source: Source, edit: EditSource, elsewhere: Mapping[str, PyramidRef]) -> EditSpec:
         """The job that makes this. Only for entries without a problem."""
@@ -84,13 +85,13 @@ def plan_edit(
     source: Source,
     edit: EditSource,
     image: Entry,
-    elsewhere: Mapping[str, PyramidRef],
+    found: PyramidRef | None,
     known: EditEntry | None,
     max_pixels: int,
 ) -> EditEntry:
     """Look at an edit's pictures, and say which job it is, or why it is refused. Raises `StoreError` alone.
 
-    `image` is the row of its image, `elsewhere` are pyramids that need not be trained. Pictures that storage says are
+    `image` is the row of its image, `found` its pyramid where that need not be trained. Pictures that storage says are
     unchanged since `known` are not read again.
     """
     options = find_task(edit.task).make_options({"seed": image.seed, **edit.options}).model_dump(mode="json")
@@ -104,7 +105,8 @@ def plan_edit(
         others, problem = _look(source, edit, image, max_pixels)
     # An image that was refused has no pyramid to be named by; the edit's name only has to be its own.
     pyramid = image.pyramid if image.problem is None else image.job_id
-    at = elsewhere.get(pyramid, PyramidRef(name=pyramid, job_id=image.job_id))
+    own = PyramidRef(name=pyramid, job_id=image.job_id)
+    at = found if found is not None and image.problem is None else own
     hashes = [one or (uri and _unreadable(uri)) for one, uri in zip(others, uris, strict=True)]
     return EditEntry(
         edit_id=edit.edit_id,

@@ -51,6 +51,7 @@ class Entry:
     problem: str | None
     holes: str | None = None
     holes_uri: str | None = None
+    problem_code: str | None = None
 
     @property
     def pyramid(self) -> str:

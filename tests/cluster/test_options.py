@@ -7,7 +7,7 @@ from jobs.common.failures import ConfigError
 
 
 def request(given=None, pairs=(), config=None):
-    return make_request(["images"], {"out": "run", **(given or {})}, list(pairs), config, {})
+    return make_request(["images"], {"out": "run", **(given or {})}, list(pairs), config)
 
 
 def test_pairs():
@@ -24,7 +24,7 @@ def test_the_command_line_wins_over_the_file_which_wins_over_the_preset(tmp_path
     config = tmp_path / "run.yaml"
     config.write_text("preset: small\nsamples: 9\nsize: [1x1, 320x200]\niterations: 50\nstep_size: 0.02\n")
     asked = request({"samples": 3}, ["iterations=60"], config)
-    assert (asked.preset, asked.samples, asked.sizes) == ("small", 3, ("1x1", "320x200"))
+    assert (asked.preset, asked.samples, asked.size) == ("small", 3, ("1x1", "320x200"))
     assert asked.overrides == {"iterations": "60", "step_size": 0.02}
 
 
@@ -54,4 +54,4 @@ def test_a_file_that_is_not_there(tmp_path):
 
 def test_results_have_to_go_somewhere():
     with pytest.raises(ConfigError, match="--out"):
-        make_request(["images"], {"out": None}, [], None, {})
+        make_request(["images"], {"out": None})

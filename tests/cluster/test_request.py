@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 import cluster.planning.request
-from cluster.planning.request import Request, prepare
+from cluster.planning.request import prepare
+from cluster.planning.run_options import Request
 from cluster.ray_cluster.session import Cluster
 from jobs.run_folder.identity import open_run
 
@@ -33,14 +34,14 @@ def test_bfloat16_where_this_cpu_is_made_for_it(
 ):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(cluster.planning.request, "has_bfloat16_units", lambda: made_for_it)
-    asked = Request(images, str(tmp_path / "run"), preset=preset, device="cpu", overrides=overrides)
+    asked = Request(images=images, out=str(tmp_path / "run"), preset=preset, device="cpu", overrides=overrides)
     prepared = prepare(asked, Cluster(address))
     assert prepared.identity.settings.precision == precision
     assert any("AMX" in line for line in prepared.said) == (precision == "bfloat16")
 
 
 def test_a_run_goes_on_with_the_precision_it_was_begun_with(images, tmp_path, monkeypatch):
-    asked = Request(images, str(tmp_path / "run"), preset="draft", device="cpu")
+    asked = Request(images=images, out=str(tmp_path / "run"), preset="draft", device="cpu")
     monkeypatch.setattr(cluster.planning.request, "has_bfloat16_units", lambda: True)
     begun = prepare(asked, Cluster(None))
     open_run(begun.store, begun.identity)

@@ -50,7 +50,7 @@ def source_of(folder, task, **edit):
 def planned(source, known=None, elsewhere=None):
     (edit,) = source.edits
     entry = plan_source(source, ASK, None)
-    return entry, plan_edit(source, edit, entry, elsewhere or {}, known, ASK.max_pixels)
+    return entry, plan_edit(source, edit, entry, (elsewhere or {}).get(entry.pyramid), known, ASK.max_pixels)
 
 
 def job(folder, task, **edit):
@@ -151,7 +151,7 @@ def test_another_mask_of_the_same_name_and_time_is_another_mask(folder):
     second = plan_source(source, ASK, first)
     assert second.holes not in (None, first.holes)
     renamed = replace(edit, edit_id=source.edits[0].edit_id)
-    again = plan_edit(source, source.edits[0], second, {}, renamed, ASK.max_pixels)
+    again = plan_edit(source, source.edits[0], second, None, renamed, ASK.max_pixels)
     assert again.sha256[2] != edit.sha256[2]
 
 
