@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from jobs.common.clock import stamp
+from jobs.common.clock import Stamps
 from jobs.common.failures import ConfigError, InputError, StoreError
 from jobs.images.decoder import shared as decoder
 from jobs.inputs.discover import Source, read_source
@@ -195,8 +195,17 @@ def add_to_manifest(store: Store, entries: Iterable[Entry], known: Mapping[str, 
 
 
 def write_parts(store: Store, folder: str, entries: Sequence[object], schema: pa.Schema) -> None:
-    """Write entries of a manifest as new parts of it. Their names sort by time: the last that has a row is right."""
-    moment = stamp()
+    """Write entries of a manifest as new parts of it. The last part, by name, that has a row is right.
+
+    The new names sort after all that are there, also where a driver whose clock is ahead wrote those. Two drivers at
+    once may take the same moment: the hash of what they write keeps both, and puts them in one order for all readers.
+    """
+    if not entries:
+        return
+    stamps = Stamps()
+    for path in store.list(folder):
+        stamps.seen(path)
+    moment = stamps.next()
     for at in range(0, len(entries), PART_ROWS):
         data = schemas.parquet_bytes(schemas.table_of(entries[at : at + PART_ROWS], schema))
         store.put(f"{folder}/part-{moment}-{hashlib.sha256(data).hexdigest()[:8]}.parquet", data)
