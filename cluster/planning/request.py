@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cluster.planning.device import choose_device, has_bfloat16_units
+from cluster.planning.naming import named, settled, with_own_edits
 from cluster.planning.plan import Item, Plan, build_plan, check_asked, edits_with_ray, look_at, look_at_edits, with_ray
 from cluster.planning.task_request import find, split_task_options, task_of
 from cluster.ray_cluster.session import Cluster
@@ -15,11 +16,11 @@ from cluster.scheduler.queue import Resources
 from cluster.scheduler.stopping import Limits
 from jobs.common.concurrent_map import ahead
 from jobs.common.failures import ConfigError
-from jobs.inputs.discover import Source, apart, find_sources
+from jobs.inputs.discover import Source, find_sources
 from jobs.inputs.source import alone
 from jobs.run_folder.edit_manifest import EditEntry, edit_unchanged, overtaken, read_edits
 from jobs.run_folder.identity import RUN, RunIdentity, check_same, read_identity
-from jobs.run_folder.manifest import Entry, RunDefaults, plan_source, read_manifest, unchanged
+from jobs.run_folder.manifest import Entry, RunDefaults, plan_source, read_manifest, unchanged, under_its_name
 from jobs.run_folder.pyramids import pyramids_in
 from jobs.spec import PyramidRef, SamplePlan
 from jobs.storage.store import Store
@@ -126,7 +127,8 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
         ask=task_of(request, task, options),
     )
     known = read_manifest(store) if standing is not None else {}
-    sources = [_apart(source, known) for source in found if not _inside(source.location, request.out)][: request.limit]
+    outside = [source for source in found if not _inside(source.location, request.out)]
+    sources = named(outside, known)[: request.limit]
     check_asked(sources, ask)
     return Prepared(
         store=store,
@@ -140,15 +142,6 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
         need=need_of(device, request.cpus_per_job, request.gpus_per_job),
         said=said,
     )
-
-
-def _apart(source: Source, known: Mapping[str, Entry]) -> Source:
-    """The source, under another name where an earlier command gave its name to an image from elsewhere."""
-    other = known.get(source.image_id)
-    if other is None or (other.uri, other.holes_uri) == (source.uri, source.holes_uri):
-        return source
-    # What was refused, for its mask perhaps, has made nothing that would need its name.
-    return source if other.uri == source.uri and other.problem is not None else apart(source)
 
 
 def _better_in_bfloat16(preset: str, device: str, cluster: Cluster) -> bool:
@@ -177,14 +170,28 @@ def need_of(device: str, cpus: float, gpus: float) -> Resources:
     return Resources(cpus=cpus, gpus=math.floor(GPU_PARTS / round(1 / gpus)) / GPU_PARTS)
 
 
+def _with_settled_names(prepared: Prepared, found: Mapping[str, Entry]) -> dict[str, tuple[Source, Entry]]:
+    """Each source with what was found of it, by the name that it has now that its bytes are known."""
+    whole: list[tuple[Source, Entry]] = []
+    for source in prepared.sources:
+        entry = found[source.image_id]
+        own = settled(source, entry, prepared.known.get(source.image_id))
+        whole.append((own, entry if own is source else under_its_name(entry, own, prepared.ask)))
+    sources = with_own_edits([source for source, _ in whole], prepared.known_edits)
+    return {source.image_id: (source, entry) for source, (_, entry) in zip(sources, whole, strict=True)}
+
+
 def make_plan(prepared: Prepared, cluster: Cluster | None, *, retry: bool) -> Plan:
-    """Look at the images and edits, on the cluster or (None) from this process, and sort out what follows."""
+    """Look at the images and edits, on the cluster or (None) from this process, and sort out what follows.
+
+    With `retry`, also at those of which storage says that they are unchanged.
+    """
     ask, elsewhere = prepared.ask, prepared.elsewhere
     old: list[Item] = []
     new: list[Item] = []
     for source in prepared.sources:
         entry = prepared.known.get(source.image_id)
-        unread = entry is None or not unchanged(source, entry) or (retry and entry.problem is not None)
+        unread = retry or entry is None or not unchanged(source, entry)
         (new if unread else old).append((alone(source), None if unread else entry))
     found = look_at(old, ask)
     if new and cluster is not None:
@@ -192,8 +199,7 @@ def make_plan(prepared: Prepared, cluster: Cluster | None, *, retry: bool) -> Pl
         found += with_ray(new, ask)
     elif new:
         found += ahead(lambda item: plan_source(item[0], ask, item[1]), new)
-    entries = {entry.image_id: entry for entry in found}
-    images = {source.image_id: (source, entries[source.image_id]) for source in prepared.sources}
+    images = _with_settled_names(prepared, {entry.image_id: entry for entry in found})
     asked = [
         (source, edit, entry, None if retry else prepared.known_edits.get(edit.edit_id or ""))
         for whole, entry in images.values()
