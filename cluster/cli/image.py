@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -23,7 +22,7 @@ def sample(
     start_scale: Annotated[
         int, typer.Option(min=0, help="Start at a finer scale: nearer to the image, less diverse.")
     ] = 0,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the PNG files.")] = Path("samples"),
+    out: Annotated[str, typer.Option(metavar="DIR", help="Folder or URL of the PNG files.")] = "samples",
     device: Device = "auto",
 ) -> None:
     """Draw new samples from a trained pyramid, in any size and aspect ratio."""
@@ -48,9 +47,9 @@ def apply(
     ] = None,
     mask: Annotated[str | None, typer.Option(metavar="FILE", help="A mask, white where the task applies.")] = None,
     truth: Annotated[str | None, typer.Option(metavar="FILE", help="The true result, for metrics only.")] = None,
-    out: Annotated[Path, typer.Option(metavar="PATH", help="A folder, or the result's own PNG file.")] = Path(
-        "applied"
-    ),
+    out: Annotated[
+        str, typer.Option(metavar="PATH", help="A folder or URL, or the result's own PNG file.")
+    ] = "applied",
     pyramids: Annotated[
         str | None, typer.Option(metavar="RUN", help="A run, or an earlier --out, whose pyramids are used.")
     ] = None,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from cluster.cli.arguments import RunFolder, console
 from cluster.exit import Exit
 from cluster.monitor.status import require_run
-from jobs.common.failures import Code, ConfigError
 from jobs.common.terminal_text import terminal_safe
+from jobs.storage.outputs import write_file
 from jobs.storage.store import Store
 
 
@@ -47,20 +47,29 @@ def gallery(run: RunFolder) -> None:
 def query(
     run: RunFolder,
     sql: Annotated[str, typer.Argument(metavar="SQL", help='As "SELECT image_id, copy FROM results".')],
-    format_: Annotated[str, typer.Option("--format", help="table, csv, json or parquet.")] = "table",
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file, not to stdout.")] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option("--format", help="table, csv, json or parquet; by default by the ending of --out, else table."),
+    ] = None,
+    out: Annotated[str | None, typer.Option(metavar="FILE", help="Write to this file or URL, not to stdout.")] = None,
 ) -> None:
-    """Query the run's tables with SQL: manifest, results, samples, metrics, edits, pictures, failures, attempts."""
-    from cluster.tables.query import query as ask
-    from cluster.tables.query import render
+    """Query the run's tables with SQL: manifest, results, samples, metrics, edits, pictures, failures, attempts.
 
-    data = render(ask(Store(run), sql), format_, console)
+    Of two columns with one name, as image_id, the second is called image_id_1.
+    """
+    from cluster.tables.query import format_of, render
+    from cluster.tables.query import query as ask
+
+    wanted = format_of(format_, out)
+    data = render(ask(Store(run), sql, _note), wanted, console)
     if data is None:
         return
-    if out is None:
+    if out is not None:
+        write_file(out, data)
+    else:
         sys.stdout.buffer.write(data)
-        return
-    try:
-        out.write_bytes(data)
-    except OSError as error:
-        raise ConfigError(f"The file {out} cannot be written: {error.strerror}.", code=Code.OUTPUT_UNWRITABLE) from None
+
+
+def _note(text: str) -> None:
+    """Print a note on stderr: a program may read the answer."""
+    Console(stderr=True, soft_wrap=True).print(terminal_safe(text), highlight=False, markup=False)

@@ -9,6 +9,7 @@ from typing import Any
 
 from cluster.planning.device import choose_device, has_bfloat16_units, need_of
 from cluster.planning.look import EditItem, ImageItem, edit_rows, image_rows, with_ray
+from cluster.planning.naming import named, settled, with_own_edits
 from cluster.planning.plan import Plan
 from cluster.planning.run_options import Request
 from cluster.planning.sort_jobs import EditRow, JobDefaults, Rows, build_plan
@@ -18,11 +19,11 @@ from cluster.scheduler.queue import Resources
 from jobs.common.concurrent_map import ahead
 from jobs.common.failures import Code, ConfigError
 from jobs.common.terminal_text import terminal_safe
-from jobs.inputs.discover import Source, apart, find_sources
+from jobs.inputs.discover import Source, find_sources
 from jobs.inputs.source import alone
 from jobs.run_folder.edit_manifest import EditEntry, check_edit, edit_unchanged, overtaken, read_edits
 from jobs.run_folder.identity import RUN, RunIdentity, check_same, read_identity
-from jobs.run_folder.manifest import Entry, RunDefaults, plan_source, read_manifest, unchanged
+from jobs.run_folder.manifest import Entry, RunDefaults, plan_source, read_manifest, unchanged, under_its_name
 from jobs.run_folder.pyramids import pyramids_in
 from jobs.spec import PyramidRef, SamplePlan
 from jobs.storage.store import Store
@@ -91,8 +92,8 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
         allow_local=request.allow_local,
         ask=task_request(request, task, task_options),
     )
-    outside = [_apart(source, known) for source in found if not _inside(source.location, request.out)]
-    sources = outside[: request.limit]
+    outside = [source for source in found if not _inside(source.location, request.out)]
+    sources = named(outside, known)[: request.limit]
     check_requested(sources, ask)
     return Prepared(
         store=store,
@@ -171,15 +172,6 @@ def check_requested(sources: Iterable[Source], ask: RunDefaults) -> None:
             check_edit(source, edit)
 
 
-def _apart(source: Source, known: Mapping[str, Entry]) -> Source:
-    """The image, under another name where an earlier command gave its name to an image from another location."""
-    other = known.get(source.image_id)
-    if other is None or (other.uri, other.holes_uri) == (source.uri, source.holes_uri):
-        return source
-    # A refused image, refused perhaps for its mask, has no results that need its name.
-    return source if other.uri == source.uri and other.problem is not None else apart(source)
-
-
 def _faster_in_bfloat16(preset: str, device: str, cluster: Cluster) -> bool:
     """True for jobs on this machine's CPU, where it has bfloat16 units; `paper` stays as published."""
     return preset != "paper" and device == "cpu" and cluster.address is None and has_bfloat16_units()
@@ -198,9 +190,11 @@ def _differences(settings: Settings, preset: str) -> dict[str, Any]:
 
 
 def make_plan(prepared: Prepared, cluster: Cluster | None, *, retry: bool) -> Plan:
-    """Look at the images and edits, on the cluster or (None) in this process, and sort them into jobs."""
-    entries = _image_entries(prepared, cluster, retry=retry)
-    images = {source.image_id: (source, entries[source.image_id]) for source in prepared.sources}
+    """Look at the images and edits, on the cluster or (None) in this process, and sort them into jobs.
+
+    With `retry`, images and edits that storage calls unchanged are read again.
+    """
+    images = _with_settled_names(prepared, _image_entries(prepared, cluster, retry=retry))
     edits = _edit_entries(prepared, images, cluster, retry=retry)
     defaults = JobDefaults(prepared.ask, prepared.elsewhere, prepared.need)
     plan = build_plan(prepared.store, Rows(images, edits), defaults, retry=retry)
@@ -215,7 +209,7 @@ def _image_entries(prepared: Prepared, cluster: Cluster | None, *, retry: bool) 
     new: list[ImageItem] = []
     for source in prepared.sources:
         entry = prepared.known.get(source.image_id)
-        unread = entry is None or not unchanged(source, entry) or (retry and entry.problem is not None)
+        unread = retry or entry is None or not unchanged(source, entry)
         (new if unread else old).append(ImageItem(alone(source), None if unread else entry))
     found = image_rows(old, ask)
     if new and cluster is not None:
@@ -224,6 +218,17 @@ def _image_entries(prepared: Prepared, cluster: Cluster | None, *, retry: bool) 
     else:
         found += ahead(lambda item: plan_source(item.source, ask, item.known), new)
     return {entry.image_id: entry for entry in found}
+
+
+def _with_settled_names(prepared: Prepared, entries: Mapping[str, Entry]) -> dict[str, tuple[Source, Entry]]:
+    """Each image with its row, by its name, which may change when its bytes are known."""
+    whole: list[tuple[Source, Entry]] = []
+    for source in prepared.sources:
+        entry = entries[source.image_id]
+        own = settled(source, entry, prepared.known.get(source.image_id))
+        whole.append((own, entry if own is source else under_its_name(entry, own, prepared.ask)))
+    sources = with_own_edits([source for source, _ in whole], prepared.known_edits)
+    return {source.image_id: (source, entry) for source, (_, entry) in zip(sources, whole, strict=True)}
 
 
 def _edit_entries(

@@ -1,0 +1,34 @@
+"""Files that a command writes where its user says: on this machine or in any storage, by the same door as a run."""
+
+from __future__ import annotations
+
+from jobs.common.failures import ConfigError
+from jobs.storage.store import Store
+from jobs.storage.urls import is_local, local_path
+
+
+def split_place(out: str) -> tuple[str, str]:
+    """The folder of a file, as it was written, and the file's own name: `s3://b/x`, `a.png` of `s3://b/x/a.png`."""
+    name = out.rpartition("/")[2]
+    folder = out.removesuffix(name)
+    return folder.rstrip("/") or ("/" if folder else "."), name
+
+
+def joined(folder: str, name: str) -> str:
+    """The name of a file in a folder, as a person may see it: relative where the folder was written so."""
+    shown = Store(folder).url.rstrip("/")
+    return name if shown == "." else f"{shown}/{name}"
+
+
+def write_file(out: str, data: bytes) -> None:
+    """Write one file whole, in place of any other. Raises `ConfigError` or `StoreError` where that cannot be."""
+    if is_local(out):
+        try:
+            local_path(out).write_bytes(data)  # may be a device, as /dev/stdout
+        except OSError as error:
+            raise ConfigError(f"The file {out} cannot be written: {error.strerror}.") from None
+        return
+    folder, name = split_place(out)
+    if not name:
+        raise ConfigError(f"{Store(out).url} is a folder: --out is a file's name, as in {Store(out).url}answer.csv.")
+    Store(folder).put(name, data)
