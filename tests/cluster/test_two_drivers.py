@@ -10,7 +10,7 @@ import cluster.ray_cluster.ray_pool
 import cluster.scheduler.driver
 import cluster.scheduler.queue
 from cluster.monitor.display import display_for
-from cluster.monitor.snapshot import PROGRESS, Snapshot
+from cluster.monitor.snapshot import Snapshot
 from cluster.ray_cluster.nodes import Machines
 from cluster.ray_cluster.ray_pool import RayWorkerPool
 from cluster.ray_cluster.session import Cluster
@@ -20,6 +20,7 @@ from cluster.scheduler.stopping import Limits, StopSignal
 from cluster.scheduler.tracker import Tracker
 from jobs.common.clock import now
 from jobs.run_folder.commit import committed
+from jobs.run_folder.layout import PROGRESS
 from jobs.storage.store import Store
 from tests.cluster.running import write_photographs
 from tests.cluster.stubs import Committer
