@@ -92,7 +92,7 @@ def _check_ours(store: Store, there: Iterable[str], earlier: Record) -> None:
     for path in sorted(there):
         if not earlier.wrote(path):
             raise ConfigError(
-                f"{store.url}/{path} is not a page that pgcn wrote, and is not replaced: move it to another place, then "
+                f"{store.url}/{path} is not a page that pgcn wrote, and is not replaced: move it away, then "
                 f"build the gallery with `pgcn gallery {store.url}`."
             )
 

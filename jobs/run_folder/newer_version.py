@@ -40,14 +40,8 @@ def newer_records(store: Store) -> Iterator[str]:
     kinds: list[tuple[str, Callable[[bytes], bool]]] = [
         *((path, _is_newer_commit) for path in layout.matching(layout.COMMIT, store.list("commits"))),
         *((path, _is_newer_failure) for path in layout.matching(layout.FAILURE, store.list("failures"))),
-        *(
-            (path, _is_newer(schemas.MANIFEST))
-            for path in layout.matching(layout.MANIFEST_PART, store.list("manifest"))
-        ),
-        *(
-            (path, _is_newer(schemas.MANIFEST_EDITS))
-            for path in layout.matching(layout.EDITS_PART, store.list("manifest_edits"))
-        ),
+        *((path, _is_newer(schemas.MANIFEST)) for path in parts),
+        *((path, _is_newer(schemas.MANIFEST_EDITS)) for path in edits),
         (layout.RUN, _is_newer_run),
     ]
 

@@ -16,6 +16,7 @@ from jobs.run_folder.garbage import ATTEMPTS, CHECKPOINTS, PREVIEWS, TEMPORARIES
 from jobs.storage.store import Store
 
 DAY = timedelta(hours=24)
+NAMES = ["samples.parquet", "metrics.parquet", "log.txt"]
 PROBE = f".{'0123456789abcdef' * 2}.tmp"
 AGES = {"old": timedelta(days=3), "fresh": timedelta(minutes=5)}
 
@@ -33,7 +34,7 @@ def random_tree(rng):
         names = [attempt_name(rng.choice(list(AGES)), f"{n:06x}") for n in range(rng.randint(0, 3))]
         attempts[job] = names + rng.sample(["not-ours", "20261399T999999-abc"], rng.randint(0, 2))
         for attempt in attempts[job]:
-            for name in rng.sample(["samples.parquet", "metrics.parquet", "log.txt", "deep/er"], rng.randint(0, 4)):
+            for name in rng.sample([*NAMES, "deep/er"], rng.randint(0, 4)):
                 tree[f"attempts/{job}/{attempt}/{name}"] = b"x" * rng.randint(0, 9)
         for number in range(rng.randint(0, 2)):
             tree[f"checkpoints/{job}/{number:06d}-{number:016x}.safetensors"] = b"c"
@@ -94,12 +95,12 @@ def check(tree, removed, under_way, limit, seed):
     assert not removed & named, seed
     assert all(path.split("/")[0] in ("attempts", "checkpoints", "previews") for path in removed), seed
     for path in tree:
-        folder, job, *rest = path.split("/")[:3] if "/" in path else (path, "")
+        folder, job, *rest = path.split("/", 3) if "/" in path else (path, "")
         job = job.removesuffix(".png")
         may = path not in named and job not in unreadable
         if folder in ("checkpoints", "previews"):
             may = may and job in committed
-        elif folder == "attempts" and rest and not rest[0].startswith(("not-ours", "202613")):
+        elif folder == "attempts" and rest and not rest[0].startswith(("not-ours", "202613")) and rest[1] in NAMES:
             may = may and committed.get(job) != rest[0] and (job in committed or not under_way)
             old = datetime.strptime(rest[0][:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC) < datetime.now(UTC) - limit
             may = may and old
