@@ -115,6 +115,7 @@ def pyramid_for(
         if found is not None:
             on_found(f"The pyramid of {read.name} is in {store.url} already: nothing is trained.")
             return found.to(wanted.device)
+    wanted.kept_in.check("pyramids")  # before minutes of training
     missing = f" None is in {wanted.found_in.url} yet." if wanted.found_in is not None else ""
     on_found(f"Training a pyramid of {read.name}, once; it is kept in {wanted.kept_in.url}.{missing}")
     try:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from jobs.common.clock import stamp
+from jobs.common.clock import stamps
 from jobs.common.concurrent_map import ahead
 from jobs.common.failures import FailureClass, class_called
 from jobs.common.redact import redact
@@ -62,8 +62,8 @@ class Failure(BaseModel):
 
 
 def new_attempt() -> str:
-    """A name for an attempt: sorts by time, and is its own on any machine."""
-    return f"{stamp()}{secrets.token_hex(3)}"
+    """A name for an attempt: sorts after every attempt that this process has read of, and is its own on any machine."""
+    return f"{stamps.next()}{secrets.token_hex(3)}"
 
 
 def publish(store: Store, job_id: str, attempt: str, files: Mapping[str, bytes], result: Mapping[str, Any]) -> Commit:
@@ -129,6 +129,7 @@ def read_failures(store: Store, jobs: Collection[str] | None = None) -> dict[str
     failures: dict[str, list[Failure]] = {}
     for failure in ahead(lambda path: read_failure(store, path), paths):
         if failure is not None:
+            stamps.seen(failure.attempt)
             failures.setdefault(failure.job_id, []).append(failure)
     return failures
 

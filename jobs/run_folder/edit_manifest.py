@@ -135,7 +135,12 @@ def _version(edit: EditSource, image: Entry) -> str | None:
 def edit_unchanged(edit: EditSource, image: Entry, known: EditEntry | None) -> bool:
     """Whether storage says that nothing which the edit reads has changed since `known`: nothing need be read."""
     version = _version(edit, image)
-    return known is not None and version is not None and known.problem is None and known.version == version
+    return (
+        known is not None
+        and version is not None
+        and known.problem is None
+        and (known.version, known.sha256[0]) == (version, image.sha256)
+    )
 
 
 def _unreadable(uri: str) -> str:

@@ -19,6 +19,7 @@ MANIFEST = pa.schema(
     [
         ("image_id", pa.string()),  # unique in a run: the path below the folder that was asked for
         ("uri", pa.string()),  # where the image came from; local paths only below the folder's own name
+        ("place", pa.string()),  # hash of where it lies, and its mask if it has holes: two images may have one uri
         ("job_id", pa.string()),
         ("sha256", pa.string()),  # of the file's bytes; null where it could not be read
         ("size_bytes", pa.int64()),

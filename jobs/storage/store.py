@@ -10,7 +10,7 @@ import mimetypes
 import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -112,6 +112,26 @@ class Store:
     def modified(self, path: str) -> datetime | None:
         """When an object was written, by the storage's own clock; None where it is gone or its time is not told."""
         return self._patiently(lambda folder: folder.modified(_checked(path)))
+
+    def now(self) -> datetime | None:
+        """This moment by the storage's own clock: when a small object was written here, and removed again.
+
+        None where the storage does not tell, or nothing may be written here.
+        """
+        probe = _temporary_name()
+        try:
+            self.put(probe, b"")
+            moment = self.modified(probe)
+            self.delete([probe])
+        except StoreError:
+            return None
+        return moment
+
+    def age(self, path: str) -> timedelta | None:
+        """How long ago an object was written, by the storage's clock alone; None where that is not known."""
+        written = self.modified(path)
+        moment = None if written is None else self.now()
+        return None if written is None or moment is None else moment - written
 
     def exists(self, path: str) -> bool:
         """Whether there is an object of exactly this path; a folder is none."""

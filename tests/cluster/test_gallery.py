@@ -18,14 +18,15 @@ import duckdb
 import pytest
 from PIL import Image
 
-from cluster.gallery import build_gallery
+from cluster.gallery import build_gallery, pages
 from cluster.gallery import formatting as figures
 from cluster.gallery.album import SIDE
+from cluster.gallery.build_record import forget
 from cluster.gallery.commands import commands, run_argument, shell_word
 from cluster.gallery.curves import MAX_POINTS, Metric, charts_by_scale, thinned
 from cluster.gallery.failure_help import HELP
 from cluster.gallery.thumbnails import THUMB_HEIGHT, THUMB_WIDTH, thumbnail
-from jobs.common.failures import FailureClass
+from jobs.common.failures import ConfigError, FailureClass
 from jobs.common.terminal_text import terminal_safe
 from jobs.run_folder import schemas
 from jobs.storage.store import Store
@@ -298,7 +299,7 @@ def test_somebodys_page_is_never_replaced_and_one_of_ours_is(small, record):
     """A record of the first versions names no such pages: all of them may be ours."""
     small.put("gallery/index.html", b"mine")
     if record is None:
-        with pytest.raises(ConfigError, match="gallery/index.html is not a page that pgcn wrote"):
+        with pytest.raises(ConfigError, match=r"gallery/index\.html is not a page that pgcn wrote"):
             build_gallery(small)
         assert small.get("gallery/index.html") == b"mine"
         small.delete(["gallery/index.html"])

@@ -1,6 +1,7 @@
 """Verifying, mending and sweeping real runs, on a disk and on two S3 servers."""
 
 import json
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -283,6 +284,8 @@ def test_gc_says_what_goes_and_takes_no_more(local):
     kept = {f"attempts/{job}/{now().replace('-', '').replace(':', '')[:15]}-abcdef/log.txt": b"fresh"}
     for path, data in (extra | kept).items():
         local.put(path, data)
+    for path in extra:
+        os.utime(Path(local.location, path), (0, 0))
     code, output = ask("gc", local.url, "--dry-run")
     assert code == 0, output
     assert "4 objects, 1.51 kB would be removed; nothing was." in output

@@ -25,6 +25,16 @@ def attempt_name(age, suffix="abc123"):
     return f"{datetime.now(UTC) - AGES[age]:%Y%m%dT%H%M%S}-{suffix}"
 
 
+class AgedStore(Store):
+    """Objects of an attempt were written when its name says: tests can set no time of a storage's own clock."""
+
+    def modified(self, path):
+        try:
+            return datetime.strptime(path.split("/")[2][:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+        except (IndexError, ValueError):
+            return super().modified(path)
+
+
 def random_tree(rng):
     """Objects of a run at which much has gone wrong: path → bytes."""
     tree = {"run.json": b"{}", "manifest/part-1.parquet": b"m", "tables/results/part-00000.parquet": b"t"}
@@ -65,7 +75,7 @@ def test_nothing_that_a_commit_names_is_ever_removed():
     seen = dict.fromkeys([ATTEMPTS, CHECKPOINTS, PREVIEWS], 0)
     for seed in range(100):
         rng = random.Random(seed)
-        store = Store(f"memory://sweep/{seed}")
+        store = AgedStore(f"memory://sweep/{seed}")
         tree = random_tree(rng)
         for path, data in tree.items():
             store.put(path, data)
@@ -110,7 +120,7 @@ def check(tree, removed, under_way, limit, seed):
 
 
 def test_a_superseded_attempt_on_every_storage(place):
-    store = Store(place)
+    store = AgedStore(place)
     job, first, second = "a" * 20, attempt_name("old", "111111"), attempt_name("old", "222222")
     publish(store, job, first, {"log.txt": b"one"}, {})
     publish(store, job, second, {"log.txt": b"two!"}, {})
@@ -120,6 +130,20 @@ def test_a_superseded_attempt_on_every_storage(place):
     assert garbage.found[CHECKPOINTS] == {f"checkpoints/{job}/000001-0123456789abcdef.safetensors": 1}
     store.delete(garbage.paths)
     assert list(store.list()) == [f"attempts/{job}/{first}/log.txt", f"commits/{job}.json"]
+
+
+def test_the_age_of_an_attempt_is_told_by_the_storage_and_not_by_the_clock_of_its_driver(tmp_path):
+    """Both were written a moment ago, by drivers whose clocks are years behind and ahead."""
+    store, job = Store(str(tmp_path)), "a" * 20
+    behind, ahead, old = (
+        f"attempts/{job}/{day}T000000-000abcdef/log.txt" for day in ("20000101", "20990101", "20260101")
+    )
+    for path in (behind, ahead, old):
+        store.put(path, b"x")
+    moment = time.time() - 2 * DAY.total_seconds()
+    os.utime(Path(tmp_path, old), (moment, moment))
+    assert find_garbage(store, DAY, under_way=False).paths == [old]
+    assert find_garbage(store, timedelta(days=-1), under_way=False).paths == sorted([behind, ahead, old])
 
 
 def write_and_wait(store):
