@@ -107,7 +107,7 @@ def _check_free(folder: str, stem: str) -> None:
     for name in (f"{stem}.png", f"{stem}.json"):
         if Store(folder).exists(name):
             raise ConfigError(
-                f"{joined(folder, name)} is there already, and is not replaced: name another file in --out, or a folder."
+                f"{joined(folder, name)} is there already, and is not replaced: name another file or a folder in --out."
             )
 
 
@@ -116,22 +116,18 @@ def write(task: Task[Any], made: TaskResult, folder: str, stem: str) -> list[str
 
     No file is replaced: see `write_beside`. Raises `StoreError` where they cannot be written.
     """
-    return write_beside(folder, stem, lambda stem: _files(task, made, stem))
-
-
-def _files(task: Task[Any], made: TaskResult, stem: str) -> dict[str, bytes]:
-    files = {f"{stem}.json": json.dumps({"task": task.name, **made.figures}, indent=1).encode()}
+    files = {".json": json.dumps({"task": task.name, **made.figures}, indent=1).encode()}
     if task.clip:
         frames = [to_rgb(frame) for frame in made.result]
-        files |= {f"{stem}.{kind}": encode_clip(frames, kind.upper()) for kind in ("webp", "gif")}
+        files |= {f".{kind}": encode_clip(frames, kind.upper()) for kind in ("webp", "gif")}
         film = encode_mp4(frames)
-        files |= {f"{stem}.mp4": film} if film is not None else {}
+        files |= {".mp4": film} if film is not None else {}
     elif len(made.result) == 1:
-        files[f"{stem}.png"] = _png(made.result)
+        files[".png"] = _png(made.result)
     else:
-        files |= {f"{stem}-{index}.png": _png(one) for index, one in enumerate(made.result)}
-    files |= {f"{stem}-{name}.png": encode_png(sheet) for name, sheet in sheets_of(made)}
-    return files
+        files |= {f"-{index}.png": _png(one) for index, one in enumerate(made.result)}
+    files |= {f"-{name}.png": encode_png(sheet) for name, sheet in sheets_of(made)}
+    return write_beside(folder, stem, files)
 
 
 def _png(picture: Tensor) -> bytes:

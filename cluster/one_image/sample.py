@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 
@@ -73,8 +72,4 @@ def draw_samples(
         for index, image in enumerate(image for stages in batches for image in stages[-1]):
             data = encode_png(to_rgb(image))
             name = f"{stem}-{size}{start}-seed{seed + index}"
-            yield from write_beside(out, name, partial(_png, data))
-
-
-def _png(data: bytes, stem: str) -> dict[str, bytes]:
-    return {f"{stem}.png": data}
+            yield from write_beside(out, name, {".png": data})

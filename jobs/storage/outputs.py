@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import count
 
 from jobs.common.failures import ConfigError
@@ -23,15 +23,18 @@ def joined(folder: str, name: str) -> str:
     return name if shown == "." else f"{shown}/{name}"
 
 
-def write_beside(folder: str, stem: str, files_of: Callable[[str], Mapping[str, bytes]]) -> list[str]:
-    """Write the files that `files_of` names after a stem, and replace none that is there; returns where they are.
+def write_beside(folder: str, stem: str, endings: Mapping[str, bytes]) -> list[str]:
+    """Write files that are called as a stem and their own endings, and replace none that is there.
+
+    Returns where they are.
 
     Where another file has one of the names, all take the next stem: `cat-superres-v2`. A file of the very same bytes
     is the one that would be written. Raises `StoreError`.
     """
     store = Store(folder)
     for number in count(1):
-        files = files_of(stem if number == 1 else f"{stem}-v{number}")
+        named = stem if number == 1 else f"{stem}-v{number}"
+        files = {f"{named}{ending}": data for ending, data in endings.items()}
         if all(_is_free(store, name, data) for name, data in files.items()):
             taken = [name for name, data in files.items() if not _create(store, name, data)]
             if not taken:  # by another command, since we looked
