@@ -20,7 +20,7 @@ from jobs.common.terminal_text import terminal_safe
 from jobs.images.clips import encode_clip, encode_mp4
 from jobs.images.contact_sheets import sheets_of
 from jobs.images.png import encode_png, to_rgb
-from jobs.storage.outputs import joined, split_place
+from jobs.storage.outputs import joined, split_place, write_beside
 from jobs.storage.store import Store
 from jobs.task_inputs import Read, Wanted, pyramid_for, read_inputs
 from pgcn.patchgencn.trainer import Progress as Trained
@@ -56,6 +56,7 @@ def apply(asked: Asked, console: Console) -> list[str]:
     # Before minutes of training: what the task could not do with these inputs.
     task.check(read.inputs, parsed)
     folder, stem = place(asked.out, read, task)
+    Store(folder).check()
     wanted = Wanted(
         settings=settings if asked.preset or overrides or not asked.pyramids else None,
         fallback=settings,
@@ -94,29 +95,39 @@ def place(out: str, read: Read, task: Task[Any]) -> tuple[str, str]:
     folder, name = split_place(out)
     stem, _, ending = name.rpartition(".")
     if stem and ending.lower() == "png":
+        _check_free(folder, stem)
         return folder, stem
     if stem and ending.lower() in ("jpg", "jpeg", "webp", "gif", "tif", "tiff"):
         raise ConfigError(f"Results are PNG files: --out {joined(folder, stem)}.png, or a folder.")
     return out, f"{file_stem(read.name) or read.sha256[:12]}-{task.name}"
 
 
+def _check_free(folder: str, stem: str) -> None:
+    """Raises `ConfigError` where a result's own file is there: it may be an input, or anybody's."""
+    for name in (f"{stem}.png", f"{stem}.json"):
+        if Store(folder).exists(name):
+            raise ConfigError(
+                f"{joined(folder, name)} is there already, and is not replaced: name another file or a folder in --out."
+            )
+
+
 def write(task: Task[Any], made: TaskResult, folder: str, stem: str) -> list[str]:
-    """Write the result, what is shown beside it, and all figures as JSON. Raises `StoreError` where it cannot be."""
-    files = {f"{stem}.json": json.dumps({"task": task.name, **made.figures}, indent=1).encode()}
+    """Write the result, what is shown beside it, and all figures as JSON; returns the files.
+
+    No file is replaced: see `write_beside`. Raises `StoreError` where they cannot be written.
+    """
+    files = {".json": json.dumps({"task": task.name, **made.figures}, indent=1).encode()}
     if task.clip:
         frames = [to_rgb(frame) for frame in made.result]
-        files |= {f"{stem}.{kind}": encode_clip(frames, kind.upper()) for kind in ("webp", "gif")}
+        files |= {f".{kind}": encode_clip(frames, kind.upper()) for kind in ("webp", "gif")}
         film = encode_mp4(frames)
-        files |= {f"{stem}.mp4": film} if film is not None else {}
+        files |= {".mp4": film} if film is not None else {}
     elif len(made.result) == 1:
-        files[f"{stem}.png"] = _png(made.result)
+        files[".png"] = _png(made.result)
     else:
-        files |= {f"{stem}-{index}.png": _png(one) for index, one in enumerate(made.result)}
-    files |= {f"{stem}-{name}.png": encode_png(sheet) for name, sheet in sheets_of(made)}
-    store = Store(folder)
-    for name, data in files.items():
-        store.put(name, data)
-    return [joined(folder, name) for name in files]
+        files |= {f"-{index}.png": _png(one) for index, one in enumerate(made.result)}
+    files |= {f"-{name}.png": encode_png(sheet) for name, sheet in sheets_of(made)}
+    return write_beside(folder, stem, files)
 
 
 def _png(picture: Tensor) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any
 from cluster.planning.device import choose_device, has_bfloat16_units, need_of
 from cluster.planning.look import EditItem, ImageItem, edit_rows, image_rows, with_ray
 from cluster.planning.naming import named, settled, with_own_edits
+from cluster.planning.outside import check_apart, outside
 from cluster.planning.plan import Plan
 from cluster.planning.run_options import Request
 from cluster.planning.sort_jobs import EditRow, JobDefaults, Rows, build_plan
@@ -22,12 +23,12 @@ from jobs.common.terminal_text import terminal_safe
 from jobs.inputs.discover import Source, find_sources
 from jobs.inputs.source import alone
 from jobs.run_folder.edit_manifest import EditEntry, check_edit, edit_unchanged, overtaken, read_edits
-from jobs.run_folder.identity import RUN, RunIdentity, check_same, read_identity
+from jobs.run_folder.identity import RunIdentity, check_same, read_identity, require_place
+from jobs.run_folder.layout import RUN
 from jobs.run_folder.manifest import Entry, RunDefaults, plan_source, read_manifest, unchanged, under_its_name
 from jobs.run_folder.pyramids import pyramids_in
 from jobs.spec import PyramidRef, SamplePlan
 from jobs.storage.store import Store
-from jobs.storage.urls import is_local, local_path
 from pgcn.settings import Settings, SettingsError, make_settings
 
 
@@ -73,7 +74,8 @@ class Choice:
 def prepare(request: Request, cluster: Cluster) -> Prepared:
     """Make every choice that needs no image. Writes nothing. Raises `JobError` or `pgcn.SettingsError`."""
     store = Store(request.out)
-    standing = read_identity(store)
+    check_apart(request.images, request.out)
+    standing = require_place(store)
     said: list[str] = []
     device = choose_device(request.device, cluster.has_gpu)
     task = find(request.task)
@@ -92,12 +94,14 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
         allow_local=request.allow_local,
         ask=task_request(request, task, task_options),
     )
-    outside = [source for source in found if not _inside(source.location, request.out)]
-    sources = named(outside, known)[: request.limit]
+    sources = named(outside(found, request.out, said), known)[: request.limit]
     check_requested(sources, ask)
+    identity = RunIdentity.begin(choice.preset, choice.settings, seed, plan)
+    if standing is not None and (sentence := standing.other_versions(identity)):
+        said.append(sentence)
     return Prepared(
         store=store,
-        identity=RunIdentity.begin(choice.preset, choice.settings, seed, plan),
+        identity=identity,
         ask=ask,
         sources=sources,
         known=known,
@@ -175,12 +179,6 @@ def check_requested(sources: Iterable[Source], ask: RunDefaults) -> None:
 def _faster_in_bfloat16(preset: str, device: str, cluster: Cluster) -> bool:
     """True for jobs on this machine's CPU, where it has bfloat16 units; `paper` stays as published."""
     return preset != "paper" and device == "cpu" and cluster.address is None and has_bfloat16_units()
-
-
-def _inside(location: str, out: str) -> bool:
-    """True for an image in the run's own folder: its gallery's thumbnails are no input."""
-    folder = str(local_path(out)) if is_local(out) else out
-    return location.startswith(folder.rstrip("/") + "/")
 
 
 def _differences(settings: Settings, preset: str) -> dict[str, Any]:

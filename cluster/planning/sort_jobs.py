@@ -9,11 +9,12 @@ from functools import lru_cache
 from cluster.planning.plan import Plan, Refusal, refusal_of
 from cluster.scheduler.queue import Job, Resources
 from cluster.tables.build import BUILT
-from jobs.common.failures import POLICY, Code, FailureClass
+from jobs.common.failures import Code, FailureClass, policy_of
 from jobs.inputs.source import EditSource, Source
 from jobs.run_folder.commit import Failure, committed, damaged, final_failures, read_failures, withdraw
 from jobs.run_folder.edit_manifest import EditEntry
 from jobs.run_folder.manifest import Entry, RunDefaults, settings_of
+from jobs.run_folder.newer_version import is_newer_commit
 from jobs.spec import JobSpec, PyramidRef, reseeded
 from jobs.storage.store import Store
 from pgcn.imaging.scales import Size, scale_sizes
@@ -63,7 +64,7 @@ class History:
 def read_history(store: Store, requested: set[str], *, retry: bool) -> History:
     """The history of the `requested` jobs. With `retry`, damaged commits are withdrawn, and no job is given up."""
     done = committed(store)
-    broken = damaged(store, done & requested) if retry else set()
+    broken = {job for job in damaged(store, done & requested) if not is_newer_commit(store, job)} if retry else set()
     if broken:
         withdraw(store, broken)
         # New commits may have exactly the sizes of the old ones: tables would seem to be current.
@@ -71,7 +72,7 @@ def read_history(store: Store, requested: set[str], *, retry: bool) -> History:
     done -= broken
     failures = read_failures(store, requested - done)
     final = final_failures(failures)
-    given_up = {job for job, failure in final.items() if not (retry or POLICY[failure.failure].again)}
+    given_up = {job for job, failure in final.items() if not (retry or policy_of(failure.failure).again)}
     return History(done, broken, failures, final, given_up)
 
 

@@ -26,6 +26,7 @@ from jobs.common.failures import InputError, JobError
 from jobs.common.redact import redact
 from jobs.images.decoder import shared as decoder
 from jobs.inputs.discover import Source, find_sources, read_source
+from jobs.run_folder.identity import require_place
 from jobs.storage.store import Store
 from pgcn.settings import Settings
 
@@ -152,7 +153,9 @@ def examine_machine(request: Request, first: Source, gpus: float) -> MachineRepo
     """The findings on this machine, for a job that holds the share `gpus` of a GPU."""
     seen = MachineReport(host=socket.gethostname(), versions=Versions.here())
     try:
-        Store(request.out).check()
+        store = Store(request.out)
+        require_place(store)
+        store.check()
         decoder.decode(read_source(first.location, first.uri), first.uri, max_pixels=request.max_pixels)
     except InputError as error:
         seen.note = f"The first image will be refused: {error}"

@@ -62,6 +62,19 @@ POLICY: dict[FailureClass, Policy] = {
 }
 
 
+def class_called(name: str) -> FailureClass | str:
+    """The class of this name; the name itself where only another version of the program has such a class."""
+    try:
+        return FailureClass(name)
+    except ValueError:
+        return name
+
+
+def policy_of(failure: FailureClass | str) -> Policy:
+    """What follows a failure; nothing by itself where the class is not known here."""
+    return POLICY[failure] if isinstance(failure, FailureClass) else Policy(0)
+
+
 class Code(StrEnum):
     """Stable names of failures, beside their sentences: programs and tests match these, sentences may change."""
 

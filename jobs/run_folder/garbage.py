@@ -12,7 +12,9 @@ from datetime import UTC, datetime, timedelta
 from pydantic import ValidationError
 
 from jobs.common.concurrent_map import ahead
+from jobs.run_folder import layout
 from jobs.run_folder.commit import Commit
+from jobs.run_folder.newer_version import check_not_newer
 from jobs.storage.store import Store
 
 ATTEMPTS = "attempts that no commit names"
@@ -42,7 +44,11 @@ def find_garbage(store: Store, older_than: timedelta, *, under_way: bool) -> Gar
     Ages are those of the storage's clock: the one of a driver or of this machine may be wrong. Attempts and unfinished
     files go when they are older than `older_than`. While the run is `under_way`, attempts of jobs without a commit stay
     however old they are, and so do unfinished files: somebody may be writing them.
+
+    Files of other names than a run's own are no part of it. Raises `ConfigError` for a run that a newer version has
+    written to: what its records say of these objects may not be known here.
     """
+    check_not_newer(store)
     garbage = Garbage()
     before = (store.now() or datetime.now(UTC)) - older_than
     # Commits are read after what they may name was listed: a commit that comes in between is seen.
@@ -54,7 +60,10 @@ def find_garbage(store: Store, older_than: timedelta, *, under_way: bool) -> Gar
     unreadable = filed.keys() - commits.keys()
 
     for path, size in listed["attempts"].items():
-        _, job, attempt, *_ = [*path.split("/"), "", ""]
+        ours = layout.ARTIFACT.fullmatch(path)
+        if ours is None:
+            continue
+        job, attempt = ours.groups()
         begun = _begun(attempt)
         if begun is None or path in named or job in unreadable:
             continue
@@ -63,10 +72,13 @@ def find_garbage(store: Store, older_than: timedelta, *, under_way: bool) -> Gar
         if job in commits or not under_way:
             garbage.found[ATTEMPTS][path] = size
     garbage.found[ATTEMPTS] = _written_before(store, garbage.found[ATTEMPTS], before)
-    for kind, folder in ((CHECKPOINTS, "checkpoints"), (PREVIEWS, "previews")):
+    for kind, folder, pattern in (
+        (CHECKPOINTS, "checkpoints", layout.CHECKPOINT),
+        (PREVIEWS, "previews", layout.PREVIEW),
+    ):
         for path, size in listed[folder].items():
-            job = path.split("/")[1].removesuffix(".png")
-            if job in commits and path not in named:
+            ours = pattern.fullmatch(path)
+            if ours is not None and ours[1] in commits and path not in named:
                 garbage.found[kind][path] = size
     if not under_way:
         garbage.found[TEMPORARIES] = _written_before(store, store.temporaries(), before)
@@ -86,8 +98,8 @@ def _read_commits(store: Store) -> Mapping[str, Commit | None]:
         except (FileNotFoundError, ValidationError):
             return None
 
-    paths = [path for path in store.list("commits") if path.endswith(".json")]
-    jobs = [path.removeprefix("commits/").removesuffix(".json") for path in paths]
+    paths = layout.matching(layout.COMMIT, store.list("commits"))
+    jobs = [layout.job_of_commit(path) for path in paths]
     return dict(zip(jobs, ahead(read, paths), strict=True))
 
 

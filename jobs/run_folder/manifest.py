@@ -7,6 +7,7 @@ was mended, added or asked for with another seed is seen as it is now.
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,8 +21,8 @@ from jobs.common.failures import ConfigError, InputError, StoreError
 from jobs.images.decoder import shared as decoder
 from jobs.inputs.discover import Source, read_source
 from jobs.inputs.loading import holes_of, load_mask
-from jobs.run_folder import schemas
-from jobs.spec import JobSpec, MaskRef, SamplePlan, job_id, pyramid_id
+from jobs.run_folder import layout, schemas
+from jobs.spec import JobSpec, MaskRef, SamplePlan, job_id, known_settings, pyramid_id
 from jobs.storage.store import Store
 from jobs.storage.urls import is_web
 from pgcn.settings import Settings, make_settings
@@ -81,8 +82,14 @@ class Entry:
 
 @lru_cache(maxsize=256)
 def settings_of(text: str) -> Settings:
-    """The settings in a row of the manifest: rows that have the same share one object, which nobody can change."""
-    return Settings.model_validate_json(text)
+    """The settings in a row of the manifest: rows that have the same share one object, which nobody can change.
+
+    Those that only a later version knows are left out. Raises `ConfigError` for what are no settings.
+    """
+    try:
+        return Settings.model_validate(known_settings(json.loads(text))[0])
+    except (AttributeError, ValueError):
+        raise ConfigError(f"The manifest has settings that this version of the program cannot read: {text}.") from None
 
 
 @dataclass(frozen=True)
@@ -178,7 +185,7 @@ def _look(source: Source, max_pixels: int) -> dict[str, Any]:
 def read_manifest(store: Store) -> dict[str, Entry]:
     """The manifest as it stands, by `image_id`. Raises `ConfigError` where a part of it is damaged."""
     entries: dict[str, Entry] = {}
-    for path in sorted(store.list("manifest")):
+    for path in layout.matching(layout.MANIFEST_PART, store.list("manifest")):
         entries |= read_part(store, path)
     return entries
 
@@ -193,9 +200,13 @@ def read_part(store: Store, path: str) -> dict[str, Entry]:
 
 
 def read_rows(store: Store, path: str, make: Callable[[dict[str, Any]], T]) -> list[T]:
-    """The rows of one part of a manifest. Raises `ConfigError` where it is damaged."""
+    """The rows of one part of a manifest; columns of another version are left out.
+
+    Raises `ConfigError` where it is damaged.
+    """
+    schema = schemas.MANIFEST if path.startswith("manifest/") else schemas.MANIFEST_EDITS
     try:
-        return [make(row) for row in schemas.rows_of(schemas.read_parquet(store.get(path)))]
+        return [make(row) for row in schemas.rows_of(schemas.known(schemas.read_parquet(store.get(path)), schema))]
     except (KeyError, TypeError, ValueError, OSError, pa.ArrowException):
         raise ConfigError(
             f"{path} in {store.url} cannot be read as a part of the manifest. "
@@ -218,7 +229,7 @@ def write_parts(store: Store, folder: str, entries: Sequence[object], schema: pa
     if not entries:
         return
     stamps = Stamps()
-    for path in store.list(folder):
+    for path in filter(layout.is_ours, store.list(folder)):
         stamps.seen(path)
     moment = stamps.next()
     for at in range(0, len(entries), PART_ROWS):

@@ -251,6 +251,16 @@ def table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_pydict({name: [row.get(name) for row in listed] for name in schema.names}, schema=schema)
 
 
+def known(data: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Those columns of a table that `schema` has: a later version of the program may write more."""
+    return data.select([name for name in data.column_names if name in schema.names])
+
+
+def known_row(row: Mapping[str, Any], schema: pa.Schema) -> dict[str, Any]:
+    """Those values of a row that `schema` has a column for."""
+    return {name: value for name, value in row.items() if name in schema.names}
+
+
 def table_of(things: Collection[object], schema: pa.Schema) -> pa.Table:
     """Objects as a table of exactly `schema`, by columns: each has an attribute for every column."""
     return pa.Table.from_pydict(
