@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from jobs.artifacts import Row, whole_model
+from jobs.common.codes import Code
 from jobs.common.failures import InputError
 from jobs.images.clips import encode_clip
 from jobs.images.contact_sheets import sheets_of
@@ -64,7 +65,7 @@ def run_edit(
         with watched(alive):
             made = task(pyramid, inputs, **spec.options)
     except TaskError as error:
-        raise InputError(str(error)) from None
+        raise InputError(str(error), code=Code.TASK_INVALID) from None
     notes += made.notes
     for line in [*(f"note: {note}" for note in notes), f"figures {made.figures}"]:
         log(line)

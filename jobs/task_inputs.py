@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError, InputError, PyramidError
 from jobs.inputs.discover import Source, find_sources
 from jobs.inputs.loading import MAX_PIXELS, LoadedImage, holes_of, load_mask, take
@@ -61,10 +62,12 @@ def _named(where: str, what: str) -> Source:
     """The one picture that is called so on the command line."""
     sources = find_sources([where], setting_names=())
     if len(sources) != 1:
-        raise ConfigError(f"The {what} {where} is {len(sources)} pictures: name one. `pgcn run` does many.")
+        raise ConfigError(
+            f"The {what} {where} is {len(sources)} pictures: name one. `pgcn run` does many.", code=Code.IMAGES_MANY
+        )
     (source,) = sources
     if source.problem:
-        raise InputError(source.problem)
+        raise InputError(source.problem, code=source.problem_code)
     return source
 
 
@@ -110,7 +113,9 @@ def pyramid_for(
             found = None if at is None else load(at, store)
         except PyramidError as error:
             if at is not None and at.job_id is not None:
-                raise ConfigError(f"{read.name} has a model in {store.url} that cannot be read. {error}") from None
+                raise ConfigError(
+                    f"{read.name} has a model in {store.url} that cannot be read. {error}", code=Code.PYRAMID_DAMAGED
+                ) from None
             found = None  # none is kept there yet, or not whole: it is trained
         if found is not None:
             on_found(f"The pyramid of {read.name} is in {store.url} already: nothing is trained.")
@@ -121,6 +126,8 @@ def pyramid_for(
     try:
         pyramid = learn(inputs.image, mask, settings, wanted.seed, wanted.device, on_progress)
     except DivergenceError as error:
-        raise ConfigError(f"No pyramid of {read.name} could be learned. {error} Try another --seed.") from None
+        raise ConfigError(
+            f"No pyramid of {read.name} could be learned. {error} Try another --seed.", code=Code.TRAINING_DIVERGED
+        ) from None
     keep(wanted.kept_in, name, pyramid)
     return pyramid

@@ -14,7 +14,8 @@ from cluster.cli.status import failures, status
 from cluster.cli.submit import cancel, preflight, submit
 from cluster.cli.tables import gallery, gather, query
 from cluster.exit import Exit
-from jobs.common.failures import Code, JobError
+from jobs.common.codes import Code
+from jobs.common.failures import JobError
 from jobs.common.terminal_text import terminal_safe_lines
 from pgcn.settings import SettingsError
 

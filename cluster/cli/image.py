@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from cluster.cli.arguments import Device, Pairs, RunFolder, console
-from jobs.common.failures import Code, ConfigError
+from jobs.common.codes import Code
+from jobs.common.failures import ConfigError
 from jobs.spec import MAX_SEED
 from pgcn.settings import SettingsError
 from pgcn.tasks.task import TaskError

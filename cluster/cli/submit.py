@@ -9,7 +9,8 @@ import typer
 
 from cluster.cli.arguments import Address, RunFolder, console
 from cluster.cli.run import run
-from jobs.common.failures import Code, ConfigError
+from jobs.common.codes import Code
+from jobs.common.failures import ConfigError
 
 
 def submit(

@@ -21,6 +21,7 @@ from cluster.gallery.facts import circumstances, quality, settings
 from cluster.gallery.formatting import rounded
 from cluster.gallery.pages import Card, Pages, list_names, rows_script
 from cluster.ray_cluster.parallel_map import Spread, here
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import sentence, terminal_safe
 from jobs.run_folder import layout
@@ -93,7 +94,8 @@ def _check_ours(store: Store, there: Iterable[str], earlier: Record) -> None:
         if not earlier.wrote(path):
             raise ConfigError(
                 f"{store.url}/{path} is not a page that pgcn wrote, and is not replaced: move it away, then "
-                f"build the gallery with `pgcn gallery {store.url}`."
+                f"build the gallery with `pgcn gallery {store.url}`.",
+                code=Code.OUTPUT_UNWRITABLE,
             )
 
 

@@ -14,6 +14,7 @@ from cluster.exit import Exit
 from cluster.gallery.formatting import size
 from cluster.maintenance.verify import Report, repair, verify
 from cluster.monitor.status import require_run, under_way
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import terminal_safe
 from jobs.run_folder.garbage import find_garbage
@@ -86,7 +87,9 @@ def _age(text: str) -> timedelta:
     """ "36h" and the like. Raises `ConfigError` for anything else."""
     found = _AGE.fullmatch(text.strip())
     if found is None:
-        raise ConfigError(f"--older-than is a number with s, m, h or d, as 24h or 7d, not {text!r}.")
+        raise ConfigError(
+            f"--older-than is a number with s, m, h or d, as 24h or 7d, not {text!r}.", code=Code.OPTION_VALUE
+        )
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 

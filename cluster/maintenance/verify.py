@@ -11,6 +11,7 @@ from cluster.gallery.build_record import forget
 from cluster.gallery.publish import finish
 from cluster.monitor.status import require_run, under_way
 from cluster.tables.build import BUILT, gather, is_current, records_now
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from jobs.run_folder import layout, schemas
 from jobs.run_folder.commit import final_failures
@@ -70,7 +71,9 @@ def repair(store: Store, report: Report) -> list[str]:
     Raises `ConfigError` while the run is under way, and for one that a newer version has written to.
     """
     if under_way(store):
-        raise ConfigError(f"{store.url} is under way: stop it, or wait for its end, and repair it then.")
+        raise ConfigError(
+            f"{store.url} is under way: stop it, or wait for its end, and repair it then.", code=Code.RUN_ACTIVE
+        )
     check_not_newer(store)
     # Without their records of what is current, both are built anew from nothing.
     store.delete([BUILT])

@@ -15,6 +15,7 @@ from torch import Tensor
 from cluster.one_image.sample import file_stem
 from cluster.planning.device import choose_device
 from cluster.planning.task_request import split_task_options
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import terminal_safe
 from jobs.images.clips import encode_clip, encode_mp4
@@ -98,7 +99,9 @@ def place(out: str, read: Read, task: Task[Any]) -> tuple[str, str]:
         _check_free(folder, stem)
         return folder, stem
     if stem and ending.lower() in ("jpg", "jpeg", "webp", "gif", "tif", "tiff"):
-        raise ConfigError(f"Results are PNG files: --out {joined(folder, stem)}.png, or a folder.")
+        raise ConfigError(
+            f"Results are PNG files: --out {joined(folder, stem)}.png, or a folder.", code=Code.OPTION_VALUE
+        )
     return out, f"{file_stem(read.name) or read.sha256[:12]}-{task.name}"
 
 
@@ -107,7 +110,8 @@ def _check_free(folder: str, stem: str) -> None:
     for name in (f"{stem}.png", f"{stem}.json"):
         if Store(folder).exists(name):
             raise ConfigError(
-                f"{joined(folder, name)} is there already, and is not replaced: name another file or a folder in --out."
+                f"{joined(folder, name)} exists already, and is not replaced: choose another name or a folder.",
+                code=Code.OUTPUT_UNWRITABLE,
             )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from cluster.planning.device import choose_device
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import terminal_safe
 from jobs.images.png import encode_png, to_rgb
@@ -27,11 +28,14 @@ def load_pyramid(store: Store, entry: Entry) -> Pyramid:
     commit = read_commit(store, entry.job_id)
     name = terminal_safe(entry.image_id)
     if commit is None:
-        raise ConfigError(f"{name} has no trained model in {store.url} yet. `pgcn status {store.url}` tells.")
+        raise ConfigError(
+            f"{name} has no trained model in {store.url} yet. `pgcn status {store.url}` tells.",
+            code=Code.PYRAMID_MISSING,
+        )
     try:
         return Pyramid.from_files(weight_files(store, commit))
     except (ValueError, FileNotFoundError) as error:
-        raise ConfigError(f"The model of {name} cannot be read: {error}.") from None
+        raise ConfigError(f"The model of {name} cannot be read: {error}.", code=Code.PYRAMID_DAMAGED) from None
 
 
 def file_stem(image_id: str) -> str:
@@ -61,7 +65,8 @@ def draw_samples(
     pyramid = load_pyramid(store, entry).to(choose_device(device, torch.cuda.is_available))
     if start_scale >= len(pyramid.nets):
         raise ConfigError(
-            f"--start-scale is 0 to {len(pyramid.nets) - 1} for {terminal_safe(entry.image_id)}, not {start_scale}."
+            f"--start-scale is 0 to {len(pyramid.nets) - 1} for {terminal_safe(entry.image_id)}, not {start_scale}.",
+            code=Code.OPTION_VALUE,
         )
     resolved = {size: resolve_size(size, pyramid.sizes[-1]) for size in sizes}
     Store(out).check()

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import torch
 
 from cluster.scheduler.queue import Resources
-from jobs.common.failures import Code, ConfigError
+from jobs.common.codes import Code
+from jobs.common.failures import ConfigError
 
 GPU_PARTS = 10_000
 """Ray counts GPUs in such parts, and rounds: six times 0.16667 would be more than one."""

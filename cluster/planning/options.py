@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from cluster.planning.run_options import Request, RunOptions
 from cluster.planning.task_request import find
-from jobs.common.failures import Code, ConfigError
+from jobs.common.codes import Code
+from jobs.common.failures import ConfigError
 from pgcn.settings import Settings
 
 

@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from jobs.common.failures import Code, ConfigError
+from jobs.common.codes import Code
+from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import terminal_safe
 from jobs.inputs.source import Source
 from jobs.run_folder.layout import is_ours

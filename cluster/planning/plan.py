@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from cluster.scheduler.queue import Job
 from jobs.common.clock import now
-from jobs.common.failures import Code, FailureClass
+from jobs.common.codes import Code
+from jobs.common.failures import FailureClass
 from jobs.run_folder.commit import Failure, new_attempt, write_failure
 from jobs.run_folder.edit_manifest import EditEntry
 from jobs.run_folder.manifest import Entry

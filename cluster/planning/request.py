@@ -17,8 +17,9 @@ from cluster.planning.sort_jobs import EditRow, JobDefaults, Rows, build_plan
 from cluster.planning.task_request import find, split_task_options, task_request
 from cluster.ray_cluster.session import Cluster
 from cluster.scheduler.queue import Resources
+from jobs.common.codes import Code
 from jobs.common.concurrent_map import ahead
-from jobs.common.failures import Code, ConfigError
+from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import terminal_safe
 from jobs.inputs.discover import Source, find_sources
 from jobs.inputs.source import alone

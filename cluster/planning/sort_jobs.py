@@ -9,7 +9,8 @@ from functools import lru_cache
 from cluster.planning.plan import Plan, Refusal, refusal_of
 from cluster.scheduler.queue import Job, Resources
 from cluster.tables.build import BUILT
-from jobs.common.failures import Code, FailureClass, policy_of
+from jobs.common.codes import Code
+from jobs.common.failures import FailureClass, policy_of
 from jobs.inputs.source import EditSource, Source
 from jobs.run_folder.commit import Failure, committed, damaged, final_failures, read_failures, withdraw
 from jobs.run_folder.edit_manifest import EditEntry

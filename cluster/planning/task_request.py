@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from cluster.planning.run_options import RunOptions
-from jobs.common.failures import Code, ConfigError
+from jobs.common.codes import Code
+from jobs.common.failures import ConfigError
 from jobs.inputs.discover import one_source
 from jobs.inputs.source import EditSource, Source
 from pgcn.settings import Settings
@@ -74,7 +75,7 @@ def _other_image(pattern: str | None, source: Source, read: dict[str, Source]) -
     if "{" in pattern and (name.is_absolute() or not name.name or ".." in name.parts):
         # The name comes from a list, which may be anybody's.
         problem = f"{source.image_id} cannot be used as a name in {pattern}."
-        return Source(source.image_id, source.image_id, "", problem=problem)
+        return Source(source.image_id, source.image_id, "", problem=problem, problem_code=Code.IMAGE_NAME)
     location = pattern.replace("{name}", source.image_id).replace("{stem}", str(name.with_suffix("")))
     if location not in read:
         read[location] = one_source(location)

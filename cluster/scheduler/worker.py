@@ -19,7 +19,8 @@ from typing import Any
 import ray
 import torch
 
-from jobs.common.failures import Code, FailureClass, JobError, classify, code_of, fingerprint
+from jobs.common.codes import Code
+from jobs.common.failures import FailureClass, JobError, classify, code_of, fingerprint
 from jobs.common.redact import redact
 from jobs.edit_job import run_edit
 from jobs.run_folder.commit import Commit, read_commit

@@ -6,7 +6,8 @@ from rich.console import Console
 
 from cluster.submission.job_server import STOP_WAIT_S, JobServer, ended
 from cluster.submission.submit import run_prefix
-from jobs.common.failures import Code, ConfigError
+from jobs.common.codes import Code
+from jobs.common.failures import ConfigError
 from jobs.storage.urls import public_url
 
 ENDING_S = STOP_WAIT_S + 30

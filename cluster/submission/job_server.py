@@ -17,7 +17,8 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobSubmissionClient
 
 from cluster.scheduler.stopping import Limits
-from jobs.common.failures import Code, ConfigError
+from jobs.common.codes import Code
+from jobs.common.failures import ConfigError
 from jobs.storage.urls import public_url
 
 STOP_WAIT_S = Limits.grace_s + 30

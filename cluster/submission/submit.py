@@ -19,7 +19,8 @@ from cluster.scheduler.stopping import Limits
 from cluster.submission.job_server import JobServer, ended
 from cluster.submission.preflight import MARK, PreflightReport, Versions, judge
 from cluster.submission.wheel import PackagedCode, unpacked
-from jobs.common.failures import Code, ConfigError
+from jobs.common.codes import Code
+from jobs.common.failures import ConfigError
 from jobs.common.redact import holds_secret
 from jobs.storage.urls import has_credentials, is_local, local_path, public_url
 

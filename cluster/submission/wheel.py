@@ -16,7 +16,8 @@ from importlib.metadata import distributions
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from jobs.common.failures import Code, ConfigError
+from jobs.common.codes import Code
+from jobs.common.failures import ConfigError
 
 
 @dataclass(frozen=True)

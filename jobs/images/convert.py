@@ -36,6 +36,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
+from jobs.common.codes import Code
+
 RGB = npt.NDArray[np.uint8]
 
 # Pillow knows these, but they are drawings or containers: what it would show depends on other programs.
@@ -62,7 +64,11 @@ _UPRIGHT = {
 
 
 class DecodeError(Exception):
-    """These bytes give no picture that can be used: one sentence for a person, with the file's name."""
+    """These bytes are no usable image: one sentence for a person, with the file's name, and its stable code."""
+
+    def __init__(self, message: str, *, code: Code = Code.IMAGE_UNREADABLE) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +97,7 @@ def decode(data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_0
         DecodeError: the bytes are empty, no picture, damaged, cut short, too small or too large.
     """
     if not data:
-        raise DecodeError(f"{name} is empty (0 bytes): copy it again, or remove it.")
+        raise DecodeError(f"{name} is empty (0 bytes): copy it again, or remove it.", code=Code.IMAGE_EMPTY)
     limit = min(max_pixels, Image.MAX_IMAGE_PIXELS or max_pixels)
     with _ONE_AT_A_TIME, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -103,19 +109,21 @@ def decode(data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_0
             raise
         except MemoryError as error:
             raise DecodeError(
-                f"{name} needs more memory to decode than one image may take: make it smaller."
+                f"{name} needs more memory to decode than one image may take: make it smaller.", code=Code.IMAGE_PIXELS
             ) from error
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             _refuse_large(name, limit, error)
         except UnidentifiedImageError as error:
             raise DecodeError(
                 f"{name} is not a picture in a format that can be read, or is damaged at its start: "
-                "save it as PNG or JPEG."
+                "save it as PNG or JPEG.",
+                code=Code.IMAGE_FORMAT,
             ) from error
         except Exception as error:  # decoders meet hostile bytes: any exception at all can come out of them
             reason = _one_line(str(error)) or type(error).__name__
             raise DecodeError(
-                f"{name} is cut short or damaged and cannot be decoded ({reason}): copy it again, or save it anew."
+                f"{name} is cut short or damaged and cannot be decoded ({reason}): copy it again, or save it anew.",
+                code=Code.IMAGE_TRUNCATED,
             ) from error
 
 
@@ -124,7 +132,10 @@ def _decode(data: bytes, name: str, min_side: int, max_pixels: int) -> Picture:
     image = Image.open(io.BytesIO(data))
     kind = str(image.format)
     if kind in NOT_PIXELS:
-        raise DecodeError(f"{name} is of the format {kind}, which is not a picture made of pixels: export it as PNG.")
+        raise DecodeError(
+            f"{name} is of the format {kind}, which is not a picture made of pixels: export it as PNG.",
+            code=Code.IMAGE_FORMAT,
+        )
     _check_size(image, name, min_side, max_pixels)
     notes: list[str | None] = [_first_frame(data)]
     turned = _orientation(image) if kind == "TIFF" else 1  # Pillow turns TIFF while it loads, and nothing else
@@ -152,14 +163,17 @@ def _check_size(image: Image.Image, name: str, min_side: int, max_pixels: int) -
     width, height = image.size
     if min(width, height) < min_side:
         raise DecodeError(
-            f"{name} is {width}x{height} pixels, and each side must have at least {min_side}: use a larger picture."
+            f"{name} is {width}x{height} pixels, and each side must have at least {min_side}: use a larger picture.",
+            code=Code.IMAGE_SMALL,
         )
     if width * height > max_pixels:
         _refuse_large(name, max_pixels)
 
 
 def _refuse_large(name: str, max_pixels: int, cause: BaseException | None = None) -> NoReturn:
-    raise DecodeError(f"{name} has more than {max_pixels:,} pixels: make it smaller.") from cause
+    raise DecodeError(
+        f"{name} has more than {max_pixels:,} pixels: make it smaller.", code=Code.IMAGE_PIXELS
+    ) from cause
 
 
 def _first_frame(data: bytes) -> str | None:
@@ -210,7 +224,7 @@ def _gray_from_numbers(image: Image.Image, name: str) -> tuple[Image.Image, str]
         return Image.fromarray(rounded.astype(np.uint8)), "16-bit gray scaled to 8"
     finite = values[np.isfinite(values)]
     if not finite.size:
-        raise DecodeError(f"{name} has no finite value in any pixel: save it anew.")
+        raise DecodeError(f"{name} has no finite value in any pixel: save it anew.", code=Code.IMAGE_NOT_FINITE)
     low, high = float(finite.min()), float(finite.max())
     share = (values.astype(np.float64) - low) / ((high - low) or 1.0)
     share = np.nan_to_num(share, nan=0.0, posinf=1.0, neginf=0.0)

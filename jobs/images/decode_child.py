@@ -73,7 +73,7 @@ def _answer(answers: BinaryIO, request: Header, data: bytes) -> None:
     try:
         picture = decode(data, request["name"], min_side=request["min_side"], max_pixels=request["max_pixels"])
     except DecodeError as error:
-        write_frame(answers, {"refused": str(error)})
+        write_frame(answers, {"refused": str(error), "code": error.code})
         return
     height, width, _ = picture.rgb.shape
     header = {"format": picture.format, "mode": picture.mode, "note": picture.note, "width": width, "height": height}

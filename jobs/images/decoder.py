@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from jobs.common.codes import Code
 from jobs.common.failures import InputError
 from jobs.images.convert import RGB, Picture
 from jobs.images.decode_child import Header, read_frame, write_frame
@@ -83,17 +84,17 @@ class Decoder:
                 child, _ = self._ready()
                 answer, too_long = self._exchange(child, request, data)
         if answer is None:
-            raise InputError(f"{request['name']} {_why(child.returncode, too_long)}")
+            raise InputError(f"{request['name']} {_why(child.returncode, too_long)}", code=Code.IMAGE_DECODER)
         header, pixels = answer
         if "refused" in header:
-            raise InputError(str(header["refused"]))
+            raise InputError(str(header["refused"]), code=Code(header["code"]))
         try:
             seen = Seen.model_validate(header)
             shape = (seen.height, seen.width, 3) if request["pixels"] else (0, 0, 3)
             return seen, np.frombuffer(pixels, np.uint8).reshape(shape)
         except ValueError:  # no picture of ours: the child is not itself any more
             self.close()
-            raise InputError(f"{request['name']} {_why(0, too_long)}") from None
+            raise InputError(f"{request['name']} {_why(0, too_long)}", code=Code.IMAGE_DECODER) from None
 
     def close(self) -> None:
         """End the child, if there is one."""

@@ -17,6 +17,7 @@ from fsspec import AbstractFileSystem
 from fsspec.utils import glob_translate
 from PIL import Image
 
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError, InputError
 from jobs.images.convert import NOT_PIXELS
 from jobs.inputs.image_list import SUFFIXES, EditRow, read_image_list
@@ -68,10 +69,12 @@ def find_sources(
     that names nothing and for a list that is wrong, `StoreError` where the storage does not work.
     """
     if not images:
-        raise ConfigError("No images were named: give files, folders, buckets or a list of images.")
+        raise ConfigError(
+            "No images were named: give files, folders, buckets or a list of images.", code=Code.IMAGES_NONE
+        )
     found = [each for name in images for each in _expand(name, setting_names, options, allow_local)]
     if len(images) == 1 and len(found) == 1 and not found[0].listed and found[0].source.problem:
-        raise ConfigError(found[0].source.problem)
+        raise ConfigError(found[0].source.problem, code=found[0].source.problem_code)
     if ask is not None:
         found = [f if f.source.edits else replace(f, source=asked(f.source, ask(f.source))) for f in found]
     return _with_named_edits(_with_unique_ids(_once_each(found)))
@@ -80,7 +83,7 @@ def find_sources(
 def one_source(name: str) -> Source:
     """One file or object by its name, whatever it is called; with a `problem` where it is known not to be there."""
     if not is_local(name):
-        return replace(_one_remote(name), problem=driver_problem(name))
+        return _with_driver(_one_remote(name), name)
     path = local_path(name)
     return _local_source(path, path.name, path.name)
 
@@ -111,7 +114,7 @@ def _local(name: str) -> Iterator[_Found]:
     elif path.exists() or path.suffix:
         yield _Found(_local_source(path, path.name, path.name))
     else:
-        raise ConfigError(f"There is no file or folder {name}: correct its name.")
+        raise ConfigError(f"There is no file or folder {name}: correct its name.", code=Code.IMAGES_NONE)
 
 
 def _walk(root: Path) -> Iterator[_Found]:
@@ -123,10 +126,16 @@ def _walk(root: Path) -> Iterator[_Found]:
                 path = Path(folder, name)
                 yield _Found(_below(root, path))
     if root in closed:
-        raise ConfigError(f"The folder {root.name} cannot be read: it is closed to this user.")
+        raise ConfigError(f"The folder {root.name} cannot be read: it is closed to this user.", code=Code.IMAGES_NONE)
     for place in closed:
         source = _below(root, place)
-        yield _Found(replace(source, problem=f"{source.uri} cannot be read: it is a folder closed to this user."))
+        yield _Found(
+            replace(
+                source,
+                problem=f"{source.uri} cannot be read: it is a folder closed to this user.",
+                problem_code=Code.IMAGE_FORBIDDEN,
+            )
+        )
 
 
 def _matches(pattern: Path) -> Iterator[_Found]:
@@ -150,12 +159,12 @@ def _local_source(path: Path, image_id: str, uri: str) -> Source:
         problem = (
             f"{uri} cannot be read: its name has the byte {ord(not_utf8[0]) - 0xDC00:#x} and is not UTF-8; rename it."
         )
-        return Source(image_id, uri, str(path), problem=problem)
+        return Source(image_id, uri, str(path), problem=problem, problem_code=Code.IMAGE_NAME)
     try:
         status = path.stat()
     except (OSError, ValueError):
         problem = f"{uri} cannot be read: it does not exist, or a folder above it is closed to this user."
-        return Source(image_id, uri, str(path), problem=problem)
+        return Source(image_id, uri, str(path), problem=problem, problem_code=Code.IMAGE_MISSING)
     return Source(image_id, uri, str(path), size_bytes=status.st_size, version=str(status.st_mtime_ns))
 
 
@@ -171,7 +180,13 @@ def _remote(name: str, options: Mapping[str, Any] | None) -> Iterator[_Found]:
     if pattern is None and list(infos) == [root]:
         yield _Found(_one_remote(name, infos[root]))
     elif pattern is None and not infos and PurePosixPath(root).suffix:
-        yield _Found(replace(_one_remote(name), problem=f"{shown} cannot be read: it does not exist."))
+        yield _Found(
+            replace(
+                _one_remote(name),
+                problem=f"{shown} cannot be read: it does not exist.",
+                problem_code=Code.IMAGE_MISSING,
+            )
+        )
     else:
         inside = {path.removeprefix(f"{root}/"): info for path, info in infos.items()}
         found = (
@@ -199,7 +214,7 @@ def _split_pattern(name: str) -> tuple[str, re.Pattern[str] | None]:
     for index, part in enumerate(parts):
         if _MAGIC.search(part):
             if index == 0:
-                raise ConfigError(f"The pattern {public_url(name)} must name the bucket.")
+                raise ConfigError(f"The pattern {public_url(name)} must name the bucket.", code=Code.IMAGES_NONE)
             return f"{scheme}{mark}{'/'.join(parts[:index])}", re.compile(glob_translate("/".join(parts[index:])))
     return name, None
 
@@ -232,6 +247,12 @@ def _is_shown(relative: str) -> bool:
     return _looks_like_image(name) and not any(folder.startswith(".") for folder in folders)
 
 
+def _with_driver(source: Source, url: str) -> Source:
+    """The source, with a problem where no filesystem is installed for its URL."""
+    problem = driver_problem(url)
+    return source if problem is None else replace(source, problem=problem, problem_code=Code.STORAGE_UNSUPPORTED)
+
+
 # Lists of images
 
 
@@ -246,7 +267,7 @@ def _from_list(
     try:
         data = read_source(name, shown, options, MAX_LIST_BYTES)
     except InputError as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError(str(error), code=Code.LIST_UNREADABLE) from None
     folder = str(local_path(name).parent) if is_local(name) else name.partition("?")[0].rpartition("/")[0]
     for row in read_image_list(data, shown, setting_names):
         source = replace(_row_source(row.uri, folder, allow_local), seed=row.seed, overrides=row.overrides)
@@ -273,9 +294,11 @@ def _row_source(uri: str, folder: str, allow_local: bool) -> Source:
     """The picture that a row names; `folder` is where its list lies, a path or a URL."""
     if why := forbidden(uri, folder, allow_local=allow_local):
         stranger = _one_remote(uri)
-        return replace(stranger, problem=f"{stranger.uri} cannot be read: {why}.")
+        return replace(
+            stranger, problem=f"{stranger.uri} cannot be read: {why}.", problem_code=Code.IMAGE_NOT_PERMITTED
+        )
     if not is_local(uri):
-        return replace(_one_remote(uri), problem=driver_problem(uri))
+        return _with_driver(_one_remote(uri), uri)
     if names_local_file(uri):
         path = local_path(uri)
     elif is_local(folder):
@@ -297,7 +320,7 @@ def _some(found: Iterable[_Found], otherwise: str) -> Iterator[_Found]:
         nothing = False
         yield each
     if nothing:
-        raise ConfigError(otherwise)
+        raise ConfigError(otherwise, code=Code.IMAGES_NONE)
 
 
 def _once_each(found: Iterable[_Found]) -> list[_Found]:
@@ -325,7 +348,10 @@ def _with_unique_ids(found: Iterable[_Found]) -> list[Source]:
         source = each.source
         if source.image_id in sources:
             if each.given:
-                raise ConfigError(f"The image_id {source.image_id!r} is given to two images: choose another for one.")
+                raise ConfigError(
+                    f"The image_id {source.image_id!r} is given to two images: choose another for one.",
+                    code=Code.IMAGES_DUPLICATE,
+                )
             source = next(other for other in names_apart(source) if other.image_id not in sources)
         sources[source.image_id] = source
     return [sources[image_id] for image_id in sorted(sources)]
@@ -347,7 +373,10 @@ def _with_named_edits(sources: Sequence[Source]) -> list[Source]:
                 if seen[name] == one:
                     break
             else:
-                raise ConfigError(f"The edit_id {edit.edit_id!r} is given to two edits: choose another for one.")
+                raise ConfigError(
+                    f"The edit_id {edit.edit_id!r} is given to two edits: choose another for one.",
+                    code=Code.IMAGES_DUPLICATE,
+                )
         whole.append(replace(source, edits=tuple(edits)))
     return whole
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from jobs.spec import MAX_SEED
 from jobs.storage.urls import public_url
@@ -75,7 +76,7 @@ def read_image_list(data: bytes, name: str, setting_names: Collection[str]) -> l
     used = [column for column in columns if column in known]
     rows = [_row(number, record, name, used, setting_names) for number, record in enumerate(records, start=1)]
     if not rows:
-        raise ConfigError(f"{name} has no rows: add one for each image.")
+        raise ConfigError(f"{name} has no rows: add one for each image.", code=Code.LIST_SIZE)
     _check_ids(rows, name)
     return rows
 
@@ -84,19 +85,23 @@ def _csv(data: bytes, name: str) -> tuple[Sequence[str], Iterator[Mapping[str, A
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ConfigError(f"{name} is not UTF-8 text: save it as CSV in UTF-8.") from None
+        raise ConfigError(f"{name} is not UTF-8 text: save it as CSV in UTF-8.", code=Code.LIST_UNREADABLE) from None
     lines = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         return list(lines.fieldnames or ()), iter(_even(list(lines), name))
     except csv.Error as error:
-        raise ConfigError(f"{name} is not a CSV file: {error} (line {lines.line_num}).") from None
+        raise ConfigError(
+            f"{name} is not a CSV file: {error} (line {lines.line_num}).", code=Code.LIST_UNREADABLE
+        ) from None
 
 
 def _even(records: Sequence[dict[str, Any]], name: str) -> Iterable[Mapping[str, Any]]:
     """The records, if none has more fields than the header: a comma in a name would shift the columns."""
     for number, record in enumerate(records, start=1):
         if None in record:
-            raise ConfigError(f"{name}, row {number} has more fields than the header: quote fields with a comma.")
+            raise ConfigError(
+                f"{name}, row {number} has more fields than the header: quote fields with a comma.", code=Code.LIST_ROW
+            )
     return records
 
 
@@ -117,29 +122,39 @@ def _parquet(
             used = [column for column in columns if column in known]
             return columns, iter(file.read(columns=used).to_pylist())
     except Exception:  # hostile bytes: any exception at all can come out of them
-        raise ConfigError(f"{name} is not a Parquet file that can be read: write it again.") from None
+        raise ConfigError(
+            f"{name} is not a Parquet file that can be read: write it again.", code=Code.LIST_UNREADABLE
+        ) from None
     if rows > MAX_ROWS:
-        raise ConfigError(f"{name} has {rows:,} rows, and a list may have {MAX_ROWS:,}: split it.")
+        raise ConfigError(f"{name} has {rows:,} rows, and a list may have {MAX_ROWS:,}: split it.", code=Code.LIST_SIZE)
     return columns, iter(())  # a column twice: said by those who look at the columns
 
 
 def _check_columns(columns: Sequence[str], name: str, known: Collection[str]) -> None:
     if len(columns) > MAX_COLUMNS:
         raise ConfigError(
-            f"{name} has {len(columns):,} columns, and a list may have {MAX_COLUMNS}: keep those it needs."
+            f"{name} has {len(columns):,} columns, and a list may have {MAX_COLUMNS}: keep those it needs.",
+            code=Code.LIST_SIZE,
         )
     for column in columns:
         if columns.count(column) > 1:
-            raise ConfigError(f"{name} has the column {column!r} twice: remove one.")
+            raise ConfigError(f"{name} has the column {column!r} twice: remove one.", code=Code.LIST_COLUMN)
         if column in known:
             continue
         near = difflib.get_close_matches(column.strip().lower(), known, n=1, cutoff=_NEAR_MISS)
         if near:
-            raise ConfigError(f"{name} has a column {column!r}, which looks like {near[0]!r}: correct or rename it.")
+            raise ConfigError(
+                f"{name} has a column {column!r}, which looks like {near[0]!r}: correct or rename it.",
+                code=Code.LIST_COLUMN,
+            )
         if "task" in known and f"{column}_uri" in known:
-            raise ConfigError(f"{name} has a column {column!r}: call it '{column}_uri', or by another name.")
+            raise ConfigError(
+                f"{name} has a column {column!r}: call it '{column}_uri', or by another name.", code=Code.LIST_COLUMN
+            )
     if "uri" not in columns:
-        raise ConfigError(f"{name} has no column 'uri' with the images' names; its columns: {_shown(columns)}.")
+        raise ConfigError(
+            f"{name} has no column 'uri' with the images' names; its columns: {_shown(columns)}.", code=Code.LIST_COLUMN
+        )
 
 
 def _shown(columns: Sequence[str]) -> str:
@@ -155,7 +170,8 @@ def _check_ids(rows: Iterable[Row], name: str) -> None:
         shared = row.uri == other.uri and (row.edit is not None or other.edit is not None)
         if other is not row and not shared:
             raise ConfigError(
-                f"{name}, row {row.number} has the image_id {row.image_id!r} of row {other.number}: change one."
+                f"{name}, row {row.number} has the image_id {row.image_id!r} of row {other.number}: change one.",
+                code=Code.LIST_ROW,
             )
 
 
@@ -168,13 +184,16 @@ def _option_names() -> frozenset[str]:
 def _row(number: int, record: Mapping[str, Any], name: str, used: Iterable[str], setting_names: Collection[str]) -> Row:
     filled = {column: record[column] for column in used if not _is_empty(record[column])}
     if "uri" not in filled:
-        raise ConfigError(f"{name}, row {number} has no 'uri': name an image, or remove the row.")
+        raise ConfigError(f"{name}, row {number} has no 'uri': name an image, or remove the row.", code=Code.LIST_ROW)
     uri, image_id = str(filled["uri"]).strip(), filled.get("image_id")
     image_id = None if image_id is None else str(image_id).strip()
     for column, value in filled.items():
         most = {"image_id": MAX_ID, "edit_id": MAX_ID}.get(column, MAX_URI)
         if isinstance(value, str) and len(value) > most:
-            raise ConfigError(f"{name}, row {number}: its {column!r} has more than {most} characters: shorten it.")
+            raise ConfigError(
+                f"{name}, row {number}: its {column!r} has more than {most} characters: shorten it.",
+                code=Code.LIST_COLUMN,
+            )
     where = f"{name}, row {number}"
     edit = _edit(filled, where, setting_names)
     return Row(
@@ -194,15 +213,20 @@ def _edit(filled: Mapping[str, Any], where: str, setting_names: Collection[str])
     if not name:
         stray = [c for c in filled if c in _TASK_COLUMNS or (c in options and c not in setting_names)]
         if stray:
-            raise ConfigError(f"{where} has a {stray[0]!r}, and no 'task' that it belongs to: give one, or empty it.")
+            raise ConfigError(
+                f"{where} has a {stray[0]!r}, and no 'task' that it belongs to: give one, or empty it.",
+                code=Code.LIST_ROW,
+            )
         return None
     try:
         task = find_task(name)
     except TaskError as error:
-        raise ConfigError(f"{where}: {error}") from None
+        raise ConfigError(f"{where}: {error}", code=Code.LIST_ROW) from None
     foreign = [column for column in options if column not in task.options.model_fields]
     if stray := [column for column in foreign if column not in setting_names]:
-        raise ConfigError(f"{where}: the task {name} has no option {stray[0]!r}: empty it in this row.")
+        raise ConfigError(
+            f"{where}: the task {name} has no option {stray[0]!r}: empty it in this row.", code=Code.LIST_ROW
+        )
     if "task_seed" in filled:
         options["seed"] = _seed(filled["task_seed"], where)
 
@@ -225,5 +249,7 @@ def _seed(value: Any, where: str) -> int:
     except (ValueError, TypeError, OverflowError):
         exact = False
     if not exact or not 0 <= seed <= MAX_SEED:
-        raise ConfigError(f"{where}: the seed {value!r} is not a whole number from 0 to {MAX_SEED}.")
+        raise ConfigError(
+            f"{where}: the seed {value!r} is not a whole number from 0 to {MAX_SEED}.", code=Code.LIST_ROW
+        )
     return seed

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jobs.common.codes import Code
 from jobs.common.failures import InputError
 from jobs.images.convert import Picture
 from jobs.images.decoder import shared as decoder
@@ -50,7 +51,7 @@ def load_mask(location: str, uri: str, max_pixels: int = MAX_PIXELS, expected: s
     try:
         return check_mask(torch.from_numpy(levels)), sha256
     except ValueError as error:
-        raise InputError(f"The mask {uri} cannot be used: {error}.") from None
+        raise InputError(f"The mask {uri} cannot be used: {error}.", code=Code.MASK_INVALID) from None
 
 
 def _bytes(location: str, uri: str, expected: str | None) -> tuple[bytes, str]:
@@ -69,4 +70,7 @@ def holes_of(mask: Tensor, size: Size) -> tuple[Tensor, str]:
 
 def changed(uri: str) -> InputError:
     """What to raise for a file that is another than the one that was looked at."""
-    return InputError(f"{uri} changed after the run looked at it. Run the same command again to take it as it is now.")
+    return InputError(
+        f"{uri} changed after the run looked at it. Run the same command again to take it as it is now.",
+        code=Code.IMAGE_CHANGED,
+    )

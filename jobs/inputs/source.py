@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from jobs.common.codes import Code
 from jobs.storage.urls import public_url
 from pgcn.tasks.task import find_task
 
@@ -24,6 +25,7 @@ class Source:
     seed: int | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)  # settings of this image alone
     problem: str | None = None  # a sentence, where it is known already that it cannot be read
+    problem_code: Code | None = None
     holes: Source | None = None  # a mask, whose pixels are left out of the loss
     wanted: bool = True  # for itself; else only for its `edits`
     edits: tuple[EditSource, ...] = ()

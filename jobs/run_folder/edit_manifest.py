@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError, InputError, StoreError
 from jobs.common.terminal_text import terminal_safe
 from jobs.inputs.loading import load_mask, take
@@ -78,7 +79,9 @@ def check_edit(source: Source, edit: EditSource) -> None:
         task.check_given({"target": edit.target is not None, "mask": edit.mask is not None})
         task.make_options(edit.options)
     except TaskError as error:
-        raise ConfigError(f"{terminal_safe(edit.edit_id or source.image_id)} cannot be made. {error}") from None
+        raise ConfigError(
+            f"{terminal_safe(edit.edit_id or source.image_id)} cannot be made. {error}", code=Code.TASK_INVALID
+        ) from None
 
 
 def plan_edit(
@@ -100,9 +103,9 @@ def plan_edit(
     version = _version(edit, image)
     text = schemas.json_text(options)
     if known is not None and edit_unchanged(edit, image, known) and (known.uri, known.options) == (image.uri, text):
-        others, problem = known.sha256[1:], image.problem
+        others, problem, code = known.sha256[1:], image.problem, image.problem_code
     else:
-        others, problem = _look(source, edit, image, max_pixels)
+        others, problem, code = _look(source, edit, image, max_pixels)
     # An image that was refused has no pyramid to be named by; the edit's name only has to be its own.
     pyramid = image.pyramid if image.problem is None else image.job_id
     own = PyramidRef(name=pyramid, job_id=image.job_id)
@@ -124,6 +127,7 @@ def plan_edit(
         version=version,
         options=text,
         problem=problem,
+        problem_code=code,
     )
 
 
@@ -149,25 +153,29 @@ def _unreadable(uri: str) -> str:
     return hashlib.sha256(f"unreadable {uri}".encode()).hexdigest()
 
 
-def _look(source: Source, edit: EditSource, image: Entry, max_pixels: int) -> tuple[list[str | None], str | None]:
-    """Hashes of target, mask and truth, and what is wrong with them, or with the task on them."""
+def _look(
+    source: Source, edit: EditSource, image: Entry, max_pixels: int
+) -> tuple[list[str | None], str | None, str | None]:
+    """Hashes of target, mask and truth; the problem of these images, or of the task on them, and its code."""
     hashes: list[str | None] = [None, None, None]
     if image.problem is not None:
-        return hashes, image.problem
-    known_not = next((one.problem for one in edit.others if one is not None and one.problem), None)
-    if known_not is not None:
-        return hashes, known_not
+        return hashes, image.problem, image.problem_code
+    unreadable = next((one for one in edit.others if one is not None and one.problem), None)
+    if unreadable is not None:
+        return hashes, unreadable.problem, unreadable.problem_code
     try:
         inputs, hashes = _read(source, edit, image, max_pixels)
         task = find_task(edit.task)
         task.check(inputs, task.make_options(edit.options))
-    except (InputError, TaskError) as error:
-        return hashes, str(error)
+    except InputError as error:
+        return hashes, str(error), error.code
+    except TaskError as error:
+        return hashes, str(error), Code.TASK_INVALID
     except StoreError as error:
         if not any(one is not None and is_web(one.location) for one in (source, *edit.others)):
             raise
-        return hashes, str(error)  # some page's server, which is not the storage that all images need
-    return hashes, None
+        return hashes, str(error), error.code  # some page's server, which is not the storage that all images need
+    return hashes, None, None
 
 
 def _read(source: Source, edit: EditSource, image: Entry, max_pixels: int) -> tuple[Inputs, list[str | None]]:

@@ -11,7 +11,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from jobs.common.clock import now
-from jobs.common.failures import Code, ConfigError
+from jobs.common.codes import Code
+from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import terminal_safe
 from jobs.run_folder.layout import RUN
 from jobs.spec import SamplePlan, known_settings
@@ -102,7 +103,8 @@ def read_identity(store: Store) -> RunIdentity | None:
     except ValidationError:
         raise ConfigError(
             f"{store.url}/{RUN} is not a run of this version of the program ({version('pgcn')}), or of none. "
-            f"Choose another --out, or look at it with the version that began it."
+            f"Choose another --out, or look at it with the version that began it.",
+            code=Code.RUN_OTHER,
         ) from None
 
 

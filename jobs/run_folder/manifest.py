@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from jobs.common.clock import Stamps
-from jobs.common.failures import ConfigError, InputError, StoreError
+from jobs.common.codes import Code
+from jobs.common.failures import ConfigError, InputError, JobError, StoreError
 from jobs.images.decoder import shared as decoder
 from jobs.inputs.discover import Source, read_source
 from jobs.inputs.loading import holes_of, load_mask
@@ -89,7 +90,9 @@ def settings_of(text: str) -> Settings:
     try:
         return Settings.model_validate(known_settings(json.loads(text))[0])
     except (AttributeError, ValueError):
-        raise ConfigError(f"The manifest has settings that this version of the program cannot read: {text}.") from None
+        raise ConfigError(
+            f"The manifest has settings that this version of the program cannot read: {text}.", code=Code.RUN_DAMAGED
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,8 @@ def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
     settings = ask.settings(source)
     seed = ask.seed if source.seed is None else source.seed
     facts: dict[str, Any] = dict.fromkeys(("sha256", "format", "width", "height", "note", "holes"))
-    facts |= {"size_bytes": source.size_bytes, "problem": source.problem or (source.holes and source.holes.problem)}
+    unread = source.holes if source.problem is None and source.holes is not None else source
+    facts |= {"size_bytes": source.size_bytes, "problem": unread.problem, "problem_code": unread.problem_code}
     if known and unchanged(source, known):
         facts = {name: getattr(known, name) for name in facts}
     elif facts["problem"] is None:
@@ -165,11 +169,11 @@ def _look(source: Source, max_pixels: int) -> dict[str, Any]:
     try:
         data = read_source(source.location, source.uri)
     except InputError as error:
-        return {"problem": str(error)}
+        return _problem(error)
     except StoreError as error:
         if not is_web(source.location):
             raise
-        return {"problem": str(error)}  # some page's server, which is not the storage that all images need
+        return _problem(error)  # some page's server, which is not the storage that all images need
     facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
     try:
         seen = decoder.look(data, source.uri, max_pixels=max_pixels)
@@ -178,8 +182,12 @@ def _look(source: Source, max_pixels: int) -> dict[str, Any]:
             mask, _ = load_mask(source.holes.location, source.holes.uri, max_pixels)
             facts["holes"] = holes_of(mask, (seen.height, seen.width))[1]
     except InputError as error:
-        return facts | {"problem": str(error)}
+        return facts | _problem(error)
     return facts
+
+
+def _problem(error: JobError) -> dict[str, Any]:
+    return {"problem": str(error), "problem_code": error.code}
 
 
 def read_manifest(store: Store) -> dict[str, Entry]:
@@ -210,7 +218,8 @@ def read_rows(store: Store, path: str, make: Callable[[dict[str, Any]], T]) -> l
     except (KeyError, TypeError, ValueError, OSError, pa.ArrowException):
         raise ConfigError(
             f"{path} in {store.url} cannot be read as a part of the manifest. "
-            f"`pgcn verify {store.url}` looks at the whole run, and mends it with --repair."
+            f"`pgcn verify {store.url}` looks at the whole run, and mends it with --repair.",
+            code=Code.RUN_DAMAGED,
         ) from None
 
 
