@@ -18,6 +18,7 @@ from jobs.common.concurrent_map import ahead
 from jobs.common.failures import ConfigError
 from jobs.inputs.discover import Source, find_sources
 from jobs.inputs.source import alone
+from jobs.passed import Passed
 from jobs.run_folder.edit_manifest import EditEntry, edit_unchanged, overtaken, read_edits
 from jobs.run_folder.identity import RUN, RunIdentity, check_same, read_identity
 from jobs.run_folder.manifest import Entry, RunDefaults, plan_source, read_manifest, unchanged, under_its_name
@@ -120,12 +121,15 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
             said.append("In bfloat16, since this CPU has AMX: half the time. --set precision=float32 does without.")
         settings = make_settings(preset, overrides)
     ask = RunDefaults(preset, overrides, seed, plan, request.max_pixels)
+    passed = Passed()
     found = find_sources(
         request.images,
         setting_names=Settings.model_fields,
         allow_local=request.allow_local,
         ask=task_of(request, task, options),
+        passed=passed,
     )
+    said += passed.sentences(lambda location: _inside(f"{location}/", request.out))
     known = read_manifest(store) if standing is not None else {}
     outside = [source for source in found if not _inside(source.location, request.out)]
     sources = named(outside, known)[: request.limit]
