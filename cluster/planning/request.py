@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from cluster.scheduler.queue import Resources
 from cluster.scheduler.stopping import Limits
 from jobs.common.concurrent_map import ahead
 from jobs.common.failures import ConfigError
-from jobs.inputs.discover import Source, find_sources
+from jobs.inputs.discover import Source, find_sources, is_list
 from jobs.inputs.source import alone
 from jobs.passed import Passed
 from jobs.run_folder.edit_manifest import EditEntry, edit_unchanged, overtaken, read_edits
@@ -134,6 +134,7 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
     outside = [source for source in found if not _inside(source.location, request.out)]
     sources = named(outside, known)[: request.limit]
     check_asked(sources, ask)
+    said += _without_effect(request, device, sources)
     return Prepared(
         store=store,
         identity=RunIdentity.begin(preset, settings, seed, plan),
@@ -146,6 +147,22 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
         need=need_of(device, request.cpus_per_job, request.gpus_per_job),
         said=said,
     )
+
+
+def _without_effect(request: Request, device: str, sources: Sequence[Source]) -> list[str]:
+    """Sentences about options that change nothing here. Raises `ConfigError` for those that cannot change anything."""
+    if request.pyramids is not None and not any(source.edits for source in sources):
+        raise ConfigError(
+            "--pyramids is for tasks alone: say which with --task, or in a list with a column 'task'. "
+            "Images without a task are trained here."
+        )
+    if device == "cpu" and request.gpus_per_job != 1:
+        if request.device == "cpu":
+            raise ConfigError("--gpus-per-job is for GPUs, and --device cpu uses none: leave one of them out.")
+        return ["--gpus-per-job has no effect: there is no GPU."]
+    if request.allow_local and all(is_local(name) or not is_list(name) for name in request.images):
+        return ["--allow-local has no effect: no list from elsewhere is among the images."]
+    return []
 
 
 def _better_in_bfloat16(preset: str, device: str, cluster: Cluster) -> bool:

@@ -107,7 +107,7 @@ def one_source(name: str) -> Source:
 
 def _expand(name: str, search: _Search) -> Iterator[_Found]:
     """What one argument names, as it is found."""
-    if _is_list(name):
+    if is_list(name):
         yield from _from_list(name, search)
     elif is_local(name):
         yield from _local(name, search.passed)
@@ -337,7 +337,8 @@ def _is_shown(relative: str) -> bool:
 # Lists of images
 
 
-def _is_list(name: str) -> bool:
+def is_list(name: str) -> bool:
+    """Whether a name that was given for images is that of a list of them."""
     return public_url(name).lower().endswith(SUFFIXES) and not (is_local(name) and local_path(name).is_dir())
 
 

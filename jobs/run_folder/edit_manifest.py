@@ -74,7 +74,7 @@ def check_edit(source: Source, edit: EditSource) -> None:
     """Raises `ConfigError` for what can be seen not to work without looking at any picture."""
     try:
         task = find_task(edit.task)
-        task.check_given({"target": edit.target is not None, "mask": edit.mask is not None})
+        task.check_given({name: getattr(edit, name) is not None for name in ("target", "mask", "truth")})
         task.make_options(edit.options)
     except TaskError as error:
         raise ConfigError(f"{terminal_safe(edit.edit_id or source.image_id)} cannot be made. {error}") from None
