@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import posixpath
 import re
@@ -21,13 +20,13 @@ from jobs.common.failures import ConfigError, InputError
 from jobs.images.convert import NOT_PIXELS
 from jobs.inputs.image_list import SUFFIXES, EditRow, read_image_list
 from jobs.inputs.list_rules import forbidden
-from jobs.inputs.source import EditSource, Source, asked, fingerprint, name_of, together
+from jobs.inputs.source import EditSource, Source, asked, fingerprint, name_of, names_apart, together
 from jobs.inputs.source_bytes import read_source
 from jobs.passed import Passed
 from jobs.storage.errors import error_code, with_retries
 from jobs.storage.urls import driver_problem, filesystem, is_local, is_web, local_path, names_local_file, public_url
 
-__all__ = ["Source", "apart", "find_sources", "one_source", "read_source"]
+__all__ = ["Source", "find_sources", "one_source", "read_source"]
 
 RUN = "run.json"
 """What a run of this program has in its folder."""
@@ -451,42 +450,6 @@ def _with_named_edits(sources: Sequence[Source]) -> list[Source]:
                 raise ConfigError(f"The edit_id {edit.edit_id!r} is given to two edits: choose another for one.")
         whole.append(replace(source, edits=tuple(edits)))
     return whole
-
-
-def apart(source: Source, length: int = 6) -> Source:
-    """The source under its other name, for where another image has its own: the same at every run."""
-    return renamed(source, f"{source.image_id}-{_digest(source)[:length]}")
-
-
-def names_apart(source: Source) -> list[Source]:
-    """The source under its other names; the longer one is for where even the shorter one is taken."""
-    return [apart(source, length) for length in (6, 64)]
-
-
-def plain_name(source: Source) -> str | None:
-    """The name that a source, now under its other one, has where no other image has it.
-
-    None where it is under no other name, or has a seed or settings of its own, which that name may stand for too.
-    """
-    plain, dash, digits = source.image_id.rpartition("-")
-    own = dash and digits in (_digest(source)[:6], _digest(source))
-    return plain if own and source.seed is None and not source.overrides else None
-
-
-def renamed(source: Source, image_id: str) -> Source:
-    """The source under another name, and with it those of its edits that are named after it."""
-    if source.image_id == image_id:
-        return source
-    other = replace(source, image_id=image_id)
-    edits = []
-    for edit in source.edits:
-        length = next((n for n in (6, 64) if edit.edit_id == name_of(source, edit, n)), None)
-        edits.append(edit if length is None else replace(edit, edit_id=name_of(other, edit, length)))
-    return replace(other, edits=tuple(edits))
-
-
-def _digest(source: Source) -> str:
-    return hashlib.sha256(fingerprint(source).encode(errors="surrogatepass")).hexdigest()
 
 
 def _looks_like_image(name: str) -> bool:
