@@ -11,7 +11,7 @@ from torch import Tensor
 from jobs.common.failures import ConfigError, InputError, PyramidError
 from jobs.inputs.discover import Source, find_sources
 from jobs.inputs.loading import MAX_PIXELS, LoadedImage, holes_of, load_mask, take
-from jobs.run_folder.layout import RUN
+from jobs.layout import RUN
 from jobs.run_folder.pyramids import any_of_image, keep, learn, load, pyramids_in
 from jobs.spec import PyramidRef, pyramid_id
 from jobs.storage.store import Store

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from jobs import layout
 from jobs.common.failures import ConfigError, InputError, StoreError
 from jobs.common.terminal_text import terminal_safe
 from jobs.inputs.loading import load_mask, take
 from jobs.inputs.source import EditSource, Source
-from jobs.run_folder import layout, schemas
+from jobs.run_folder import schemas
 from jobs.run_folder.manifest import Entry, read_rows, write_parts
 from jobs.spec import EditSpec, Picture, PyramidRef, edit_job_id
 from jobs.storage.store import Store
@@ -74,7 +75,7 @@ def check_edit(source: Source, edit: EditSource) -> None:
     """Raises `ConfigError` for what can be seen not to work without looking at any picture."""
     try:
         task = find_task(edit.task)
-        task.check_given({"target": edit.target is not None, "mask": edit.mask is not None})
+        task.check_given({name: getattr(edit, name) is not None for name in ("target", "mask", "truth")})
         task.make_options(edit.options)
     except TaskError as error:
         raise ConfigError(f"{terminal_safe(edit.edit_id or source.image_id)} cannot be made. {error}") from None

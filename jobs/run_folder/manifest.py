@@ -16,12 +16,13 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from jobs import layout
 from jobs.common.clock import Stamps
 from jobs.common.failures import ConfigError, InputError, StoreError
 from jobs.images.decoder import shared as decoder
 from jobs.inputs.discover import Source, read_source
 from jobs.inputs.loading import holes_of, load_mask
-from jobs.run_folder import layout, schemas
+from jobs.run_folder import schemas
 from jobs.spec import JobSpec, MaskRef, SamplePlan, job_id, known_settings, pyramid_id
 from jobs.storage.store import Store
 from jobs.storage.urls import is_web
