@@ -167,7 +167,7 @@ class _Runs:
         """Whether a file is in a run's folder; then it is passed over, and counted as a picture of that run."""
         run = self._run_of(path.parent)
         if run is not None and count:
-            self._passed.of_run(str(run), _below(self._root, run).uri)
+            self._passed.of_run(str(run), _below(self._root, run).uri, path.relative_to(run).as_posix())
         return run is not None
 
     def _run_of(self, folder: Path) -> Path | None:
@@ -277,7 +277,7 @@ def _below_prefix(
         if run is not None:
             if _looks_like_image(relative.rpartition("/")[2]):
                 place = f"{base}/{run}".rstrip("/")
-                passed.of_run(place, public_url(place))
+                passed.of_run(place, public_url(place), relative.removeprefix(run))
         elif _looks_like_image(relative.rpartition("/")[2]):
             yield _Found(_listed(base, relative, info))
         else:
