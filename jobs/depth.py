@@ -24,6 +24,7 @@ _USUAL_WHITES = (255, 1023, 4095, 16383)
 _GUESSED = frozenset({"PNG", "TIFF"})  # other formats say how large their values can be, and Pillow heeds it
 
 _MAX_SAMPLE_VALUE, _PHOTOMETRIC, _BITS, _SAMPLE_FORMAT = 281, 262, 258, 339
+_SAMPLES = 277
 
 # How Pillow unpacks 16-bit colour, the high byte of each value; and how it would unpack the low one.
 _NATIVE = "L" if sys.byteorder == "little" else "B"
@@ -86,15 +87,33 @@ def _significant_bits(data: bytes) -> bytes:
     return b""
 
 
+def left_out(image: Image.Image) -> str | None:
+    """What to say of a TIFF's channels that Pillow does not read."""
+    tags: Any = getattr(image, "tag_v2", {})
+    stored, read = tags.get(_SAMPLES, 1), len(image.getbands())
+    if image.format != "TIFF" or not isinstance(stored, int) or stored <= read:
+        return None
+    return f"{stored} channels, of which the first {read} were read"
+
+
 def is_white_zero(image: Image.Image) -> bool:
     """Whether a TIFF stores 0 for white. Pillow heeds that for 8 bits, and for no other numbers."""
     tags: Any = getattr(image, "tag_v2", {})
     return image.format == "TIFF" and tags.get(_PHOTOMETRIC) == 0
 
 
+def _is_unsigned(image: Image.Image) -> bool:
+    """Whether a TIFF's 32 bits are without sign, which Pillow's mode `I` has."""
+    tags: Any = getattr(image, "tag_v2", {})
+    kind = tags.get(_SAMPLE_FORMAT, 1)
+    return image.format == "TIFF" and kind in {1, (1,)}
+
+
 def gray(image: Image.Image, data: bytes, name: str) -> tuple[Image.Image, Image.Image | None, str]:
     """Pillow's modes `I;16`, `I` and `F` as 8-bit gray, alpha where one value is transparent, and a note."""
     values = np.asarray(image)
+    if image.mode == "I" and _is_unsigned(image):
+        values = values.view(np.uint32)
     levels, note = scaled(values, name, declared_white(image, data), image.format in _GUESSED)
     if is_white_zero(image):
         levels, note = 255 - levels, f"{note}, 0 is white"

@@ -172,7 +172,7 @@ def _open(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, list[st
             raise
         other, notes = read_tiff(data, name, max_pixels)
         return other, [*notes]
-    return image, [_first_frame(data)]
+    return image, [_first_frame(data), depth.left_out(image)]
 
 
 def _check_size(image: Image.Image, name: str, min_side: int, max_pixels: int) -> None:

@@ -40,7 +40,7 @@ def read_tiff(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, lis
             raise DecodeError(f"{name} is a TIFF file of a kind that cannot be read: save it as PNG.")
         try:
             values = page.asarray()
-        except (ValueError, ImportError) as error:
+        except Exception as error:  # of many kinds where a compression needs a library that is not here
             if "imagecodecs" not in str(error):
                 raise
             raise DecodeError(
@@ -81,10 +81,7 @@ def _picture(
             levels = np.clip(levels / np.maximum(opacity, 1 / 255), 0, 255)
         levels = np.concatenate([levels, opacity * 255], -1).round().astype(np.uint8)
     elif values.shape[-1] > colours:
-        which = "as gray" if colours == 1 else "as red, green and blue"
-        notes.append(
-            f"{values.shape[-1]} channels, of which the first {colours} was read {which}".replace("3 was", "3 were")
-        )
+        notes.append(f"{values.shape[-1]} channels, of which the first {colours} were read")
     image = as_image(levels, {"icc_profile": tags[34675]} if isinstance(tags.get(34675), bytes) else {})
     image.format = "TIFF"
     if isinstance(tags.get(274), int):
