@@ -45,7 +45,9 @@ class White(NamedTuple):
 
 def white_of(highest: int, declared: int | None, guessed: bool) -> White:
     """White for values up to `highest`, by what the file declares, else as the module says."""
-    if declared and highest <= declared < FULL:
+    if declared and not highest <= declared < FULL:
+        return White(FULL, "16-bit")  # as PNG wants it: samples of fewer bits are stored scaled to 16
+    if declared:
         bits = declared.bit_length()
         return White(declared, f"{bits}-bit" if declared == 2**bits - 1 else f"0…{declared}")
     if guessed and 0 < highest <= _USUAL_WHITES[-1]:
@@ -170,16 +172,18 @@ def deep_colour(image: Image.Image, data: bytes, rawmode: str, name: str) -> tup
         return None
     high = np.asarray(image)
     clear = image.info.get("transparency")
-    if high[..., :3].max() > _USUAL_WHITES[-1] >> 8 and not isinstance(clear, tuple):
+    declared = declared_white(image, data)
+    most = declared if declared and declared < FULL else _USUAL_WHITES[-1]
+    if high[..., :3].max() > most >> 8 and not isinstance(clear, tuple):
         return None
     values = _all_bits(high, data, rawmode)
     colours = 1 if rawmode == "LA;16B" else 3
     colour, alpha = values[..., :colours], values[..., colours:]
-    levels, note = scaled(colour, name, declared_white(image, data), image.format in _GUESSED, "colour")
+    levels, note = scaled(colour, name, declared, image.format in _GUESSED, "colour")
     if isinstance(clear, tuple):
         alpha = np.where((values[..., :3] == clear).all(-1, keepdims=True), 0, FULL)
     if alpha.shape[-1]:
-        white = white_of(int(colour.max()), declared_white(image, data), image.format in _GUESSED).value
+        white = white_of(int(colour.max()), declared, image.format in _GUESSED).value
         white = white if alpha.max() <= white else FULL
         levels = np.concatenate([levels, ((alpha.astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8)], -1)
     return as_image(levels, image.info), note

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pgcn.settings import Settings
+from pgcn.settings import LARGEST, Settings
 
 Size = tuple[int, int]
 """Height and width, px."""
@@ -47,10 +47,11 @@ def thin_problem(height: int, width: int, settings: Settings) -> str | None:
     finest = finest_size(height, width, settings)
     if finest[0] * finest[1] <= settings.max_size**2:
         return None
+    set_it = f"set max_size={max(finest)}, or " if max(finest) <= LARGEST else ""
     return (
         f"is {width}x{height} px, too thin to be learned at a max_size of {settings.max_size}, where its short side "
         f"would be {max(1, round(min(height, width) * settings.max_size / max(height, width)))} px: "
-        f"set max_size={max(finest)}, or cut it into shorter pieces."
+        f"{set_it}cut it into shorter pieces."
     )
 
 

@@ -68,6 +68,9 @@ def test_declared_bits_are_what_counts():
     close(tiff(deep(GRAY, 3000), extratags=[(281, "H", 1, 3000, True)]), GRAY, "gray scaled from 0…3000")
     # As PNG wants it: samples of 12 bits are scaled to 16, and sBIT says how many were there.
     close(png(deep(GRAY, 65535), (b"sBIT", b"\x0c")), GRAY, "16-bit gray scaled to 8")
+    close(png(deep(GRAY // 8, 65535), (b"sBIT", b"\x0c")), GRAY // 8, "16-bit gray scaled to 8")
+    close(png(deep(GRAY // 8, 65535), (b"sBIT", b"\x10")), GRAY // 8, "16-bit gray scaled to 8")
+    close(tiff(deep(GRAY // 8, 65535), extratags=[(281, "H", 1, 65535, True)]), GRAY // 8, "16-bit gray")
     close(tiff(deep(GRAY, 32767).astype(np.int16)), GRAY, "15-bit gray scaled to 8")
 
 
@@ -115,6 +118,11 @@ def test_colour_of_few_bits_in_16(make, white):
     picture = decode(make(deep(COLOUR, white)), "x")
     assert np.abs(picture.rgb.astype(int) - COLOUR).max() <= 1
     assert (picture.note is None) == (white == 65535)
+
+
+def test_declared_bits_of_colour():
+    close(png(deep(COLOUR, 32767), (b"sBIT", b"\x0f" * 3)), COLOUR, "15-bit colour scaled to 8")
+    close(tiff(deep(COLOUR // 8, 4095), extratags=[(281, "H", 3, (4095,) * 3, True)]), COLOUR // 8, "12-bit colour")
 
 
 @pytest.mark.parametrize("white", [4095, 65535])

@@ -65,6 +65,13 @@ def test_thin_images_are_learned_at_a_short_side_of_12_px_or_refused(max_size, i
             Trainer([torch.zeros(1, 3, *image)], settings, [0])
 
 
+def test_a_max_size_that_cannot_be_set_is_not_asked_for():
+    problem = thin_problem(12, 100_000, make_settings("draft"))
+    assert problem is not None
+    assert "set max_size" not in problem
+    assert "cut it into shorter pieces" in problem
+
+
 def test_sizes_are_geometric():
     sizes = scale_sizes(512, 512, PAPER)
     ratios = [b[0] / a[0] for a, b in itertools.pairwise(sizes)]
