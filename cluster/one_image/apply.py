@@ -52,6 +52,7 @@ def apply(asked: Asked, console: Console) -> list[Path]:
     device = choose_device(asked.device, torch.cuda.is_available)
     preset = asked.preset or ("best" if device == "cuda" else "draft")
     settings = make_settings(preset, overrides)
+    task.check_given({"target": asked.target is not None, "mask": asked.mask is not None})
     read = read_inputs(asked.image, asked.target, asked.mask, asked.truth)
     # Before minutes of training: what the task could not do with these inputs.
     task.check(read.inputs, parsed)
