@@ -25,6 +25,7 @@ from jobs.inputs.source import EditSource, Source, asked, fingerprint, name_of, 
 from jobs.inputs.source_bytes import read_source
 from jobs.storage.errors import error_code, with_retries
 from jobs.storage.urls import driver_problem, filesystem, is_local, is_web, local_path, names_local_file, public_url
+from jobs.unreadable import HEIC_SUFFIXES
 
 __all__ = ["Source", "find_sources", "one_source", "read_source"]
 
@@ -458,6 +459,7 @@ def _looks_like_image(name: str) -> bool:
 
 @cache
 def _image_suffixes() -> frozenset[str]:
-    """Of the formats of pixels that Pillow reads."""
+    """Of the formats of pixels that Pillow reads, and of HEIC, for which it needs pi-heif."""
     registered = Image.registered_extensions()
-    return frozenset(suffix for suffix, kind in registered.items() if kind in Image.OPEN and kind not in NOT_PIXELS)
+    readable = (Image.OPEN.keys() | {"MPO"}) - NOT_PIXELS  # Pillow opens MPO as JPEG
+    return HEIC_SUFFIXES | {suffix for suffix, kind in registered.items() if kind in readable}
