@@ -4,7 +4,7 @@ A picture is read as a person sees it: turned by its EXIF orientation, in sRGB, 
 
 | stored as (Pillow's mode)         | becomes RGB by                                                               |
 |-----------------------------------|------------------------------------------------------------------------------|
-| `RGB`, `RGBX`                     | itself; 16-bit colour by its high bytes, or by `jobs.depth` where it is dark |
+| `RGB`, `RGBX`                     | itself; 16-bit colour by its high bytes, or by `jobs.images.depth` where it is dark |
 | `1`, `L`                          | the gray value in all three channels                                         |
 | `P`                               | its palette                                                                  |
 | `LA`, `RGBA`, `PA`, `tRNS` colour | blended with white by alpha; refused where alpha is 0 everywhere             |
@@ -12,11 +12,11 @@ A picture is read as a person sees it: turned by its EXIF orientation, in sRGB, 
 | `CMYK`, also Adobe's inverted     | its colour profile; without one (1 - ink)(1 - black)                         |
 | `YCbCr`, `HSV`                    | Pillow's formulas (JPEG's BT.601 for YCbCr)                                  |
 | `LAB`                             | CIE Lab to sRGB, by LittleCMS                                                |
-| `I;16`, `I;16B`, …                | gray, v / 257: 65535 is white, but for files of fewer bits (`jobs.depth`)    |
+| `I;16`, `I;16B`, …                | gray, v / 257: 65535 is white, but for files of fewer bits (`jobs.images.depth`)    |
 | `I` within 0…65535                | the same, for it is what 16-bit PGM and PNG files give                       |
 | `I` beyond that, `F`              | gray, stretched from its finite minimum (black) to maximum (white);          |
 |                                   | NaN and -inf are black, +inf is white                                        |
-| TIFF that Pillow does not know    | gray or RGB, by tifffile (`jobs.images.tiff`): float colour, more channels          |
+| TIFF that Pillow does not know    | gray or RGB, by tifffile (`jobs.images.tiff`): float colour, more channels |
 
 An embedded colour profile is applied: relative colorimetric with black point compensation, as browsers do,
 before alpha. It is left alone where it changes no colour by more than `SAME_COLOUR` levels (it is sRGB in all
@@ -38,9 +38,9 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from jobs import depth
+from jobs.images.mask_rules import mask_of
 from jobs.images.tiff import is_tiff, read_tiff
-from jobs.mask_rules import mask_of
-from jobs.unreadable import DecodeError, is_heic, read_heic, what_it_is, without_blanks
+from jobs.images.unreadable import DecodeError, is_heic, read_heic, what_it_is, without_blanks
 
 __all__ = ["NOT_PIXELS", "RGB", "DecodeError", "Picture", "decode"]
 
@@ -88,7 +88,7 @@ _ONE_AT_A_TIME = threading.Lock()
 def decode(data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000, mask: bool = False) -> Picture:
     """Read a whole file of any format that Pillow decodes; see the module's table for what is done to it.
 
-    With `mask`, the picture is white where it is chosen as a mask and black elsewhere, by `jobs.mask_rules`.
+    With `mask`, the picture is white where it is chosen as a mask and black elsewhere, by `jobs.images.mask_rules`.
 
     Whatever the bytes, nothing but `DecodeError` is raised and Python prints nothing (libtiff itself, in C, writes
     a line about a damaged TIFF to standard error). They may still crash the process or hold it up, which

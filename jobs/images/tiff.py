@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image
 
-from jobs.depth import Values, as_image, scaled
-from jobs.unreadable import DecodeError
+from jobs.images.depth import Values, as_image, scaled
+from jobs.images.unreadable import DecodeError
 
 # What tifffile logs of a damaged file it also raises, or can do without.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)

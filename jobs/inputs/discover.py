@@ -18,6 +18,7 @@ from PIL import Image
 
 from jobs.common.failures import ConfigError, InputError
 from jobs.images.convert import NOT_PIXELS
+from jobs.images.unreadable import HEIC_SUFFIXES
 from jobs.inputs.image_list import SUFFIXES, EditRow, read_image_list
 from jobs.inputs.list_rules import forbidden
 from jobs.inputs.passed_over import Passed
@@ -25,7 +26,6 @@ from jobs.inputs.source import EditSource, Source, asked, fingerprint, name_of, 
 from jobs.inputs.source_bytes import read_source
 from jobs.storage.errors import error_code, with_retries
 from jobs.storage.urls import driver_problem, filesystem, is_local, is_web, local_path, names_local_file, public_url
-from jobs.unreadable import HEIC_SUFFIXES
 
 __all__ = ["Source", "find_sources", "one_source", "read_source"]
 

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from jobs.unreadable import DecodeError
+from jobs.images.unreadable import DecodeError
 
 Levels = npt.NDArray[Any]
 
