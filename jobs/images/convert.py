@@ -4,7 +4,7 @@ A picture is read as a person sees it: turned by its EXIF orientation, in sRGB, 
 
 | stored as (Pillow's mode)         | becomes RGB by                                                               |
 |-----------------------------------|------------------------------------------------------------------------------|
-| `RGB`, `RGBX`                     | itself; 16-bit colour by its high bytes, or by `jobs.images.depth` where it is dark |
+| `RGB`, `RGBX`                     | itself; 16-bit colour by its high bytes, or by `depth` where it is dark      |
 | `1`, `L`                          | the gray value in all three channels                                         |
 | `P`                               | its palette                                                                  |
 | `LA`, `RGBA`, `PA`, `tRNS` colour | blended with white by alpha; refused where alpha is 0 everywhere             |
@@ -12,7 +12,7 @@ A picture is read as a person sees it: turned by its EXIF orientation, in sRGB, 
 | `CMYK`, also Adobe's inverted     | its colour profile; without one (1 - ink)(1 - black)                         |
 | `YCbCr`, `HSV`                    | Pillow's formulas (JPEG's BT.601 for YCbCr)                                  |
 | `LAB`                             | CIE Lab to sRGB, by LittleCMS                                                |
-| `I;16`, `I;16B`, …                | gray, v / 257: 65535 is white, but for files of fewer bits (`jobs.images.depth`)    |
+| `I;16`, `I;16B`, …                | gray, v / 257: 65535 is white, but for files of fewer bits (`depth`)         |
 | `I` within 0…65535                | the same, for it is what 16-bit PGM and PNG files give                       |
 | `I` beyond that, `F`              | gray, stretched from its finite minimum (black) to maximum (white);          |
 |                                   | NaN and -inf are black, +inf is white                                        |
@@ -37,7 +37,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
-from jobs import depth
+from jobs.images import depth
 from jobs.images.mask_rules import mask_of
 from jobs.images.tiff import is_tiff, read_tiff
 from jobs.images.unreadable import DecodeError, is_heic, read_heic, what_it_is, without_blanks

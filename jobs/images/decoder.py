@@ -36,8 +36,8 @@ MAX_PIXELS = 2**28
 class Seen(BaseModel):
     """What a child says of a picture. It has met hostile bytes: nothing that it says is taken unchecked.
 
-    `format`, `mode`, `note` and `turn` are those of `jobs.images.convert.Picture`; `width` and `height` are those of the
-    image as displayed.
+    `format`, `mode`, `note` and `turn` are those of `jobs.images.convert.Picture`; `width` and `height` are those of
+    the image as displayed.
     """
 
     model_config = ConfigDict(strict=True)

@@ -66,7 +66,8 @@ class Grid(NamedTuple):
 def load_mask(
     location: str, uri: str, grid: Grid, max_pixels: int = MAX_PIXELS, expected: str | None = None
 ) -> TakenMask:
-    """A picture of any mode as a mask for a picture that lies as `grid`: what it chooses is in `jobs.images.mask_rules`.
+    """A picture of any mode as a mask for a picture that lies as `grid`: `jobs.images.mask_rules` says what
+    it selects.
 
     A mask that was made on the pixels as they are stored, before EXIF turned them, is turned as they were.
     Raises `InputError` where it chooses nothing, or everything, where that is not clear, and where it has
