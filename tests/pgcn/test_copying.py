@@ -110,11 +110,12 @@ def test_a_flat_area_in_common_is_hardly_a_copy():
     assert copying(other, image)["in_place"] < 0.2
 
 
-def test_an_image_moved_by_half_a_pixel_is_one_piece():
+def test_an_image_moved_by_half_a_pixel_has_large_pieces_in_place():
+    """The worst case, where four shifts are equally near: without the half-pixel distance the largest is 0.18."""
     smooth = torch.nn.functional.interpolate(noise(10, 10), size=(80, 80), mode="bicubic").clamp(-1, 1)
     image, moved = (torch.nn.functional.avg_pool2d(smooth[..., i : i + 78, i : i + 78], 2) for i in (0, 1))
     found = copying(moved, image)
-    assert found["largest_piece"] > 0.9
+    assert found["largest_piece"] > 0.4
     assert found["in_place"] > 0.9
 
 
