@@ -52,7 +52,9 @@ def apply(asked: Asked, console: Console) -> list[Path]:
     device = choose_device(asked.device, torch.cuda.is_available)
     preset = asked.preset or ("best" if device == "cuda" else "draft")
     settings = make_settings(preset, overrides)
-    task.check_given({"target": asked.target is not None, "mask": asked.mask is not None})
+    # Before a picture is read as a mask that the task does not take; what it lacks comes after the image.
+    given = {"target": asked.target, "mask": asked.mask}
+    task.check_given({name: value is not None or name in task.needs for name, value in given.items()})
     read = read_inputs(asked.image, asked.target, asked.mask, asked.truth)
     # Before minutes of training: what the task could not do with these inputs.
     task.check(read.inputs, parsed)
