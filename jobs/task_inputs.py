@@ -11,7 +11,7 @@ from torch import Tensor
 from jobs.common.failures import ConfigError, InputError, PyramidError
 from jobs.inputs.discover import Source, find_sources
 from jobs.inputs.loading import MAX_PIXELS, LoadedImage, holes_of, load_mask, take
-from jobs.run_folder.identity import RUN
+from jobs.run_folder.layout import RUN
 from jobs.run_folder.pyramids import any_of_image, keep, learn, load, pyramids_in
 from jobs.spec import PyramidRef, pyramid_id
 from jobs.storage.store import Store
@@ -115,6 +115,7 @@ def pyramid_for(
         if found is not None:
             on_found(f"The pyramid of {read.name} is in {store.url} already: nothing is trained.")
             return found.to(wanted.device)
+    wanted.kept_in.check("pyramids")  # before minutes of training
     missing = f" None is in {wanted.found_in.url} yet." if wanted.found_in is not None else ""
     on_found(f"Training a pyramid of {read.name}, once; it is kept in {wanted.kept_in.url}.{missing}")
     try:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from jobs.artifacts import MEASURES, Row, draw, preview, preview_path, warning, whole_model
+from jobs.artifacts import MEASURES, Row, draw, preview, warning, whole_model
 from jobs.common.redact import redact
 from jobs.common.terminal_text import terminal_safe
 from jobs.inputs.loading import changed, holes_of, load_mask, take
@@ -25,6 +25,7 @@ from jobs.provenance import circumstances
 from jobs.run_folder import schemas
 from jobs.run_folder.checkpoints import Checkpoints, remove_checkpoints
 from jobs.run_folder.commit import Commit, publish
+from jobs.run_folder.layout import preview_path
 from jobs.spec import JobSpec, MaskRef
 from jobs.storage.store import Store
 from pgcn.imaging.scales import scale_sizes

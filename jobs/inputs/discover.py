@@ -326,8 +326,7 @@ def _with_unique_ids(found: Iterable[_Found]) -> list[Source]:
         if source.image_id in sources:
             if each.given:
                 raise ConfigError(f"The image_id {source.image_id!r} is given to two images: choose another for one.")
-            others = (apart(source, length) for length in (6, 64))
-            source = next(other for other in others if other.image_id not in sources)
+            source = next(other for other in names_apart(source) if other.image_id not in sources)
         sources[source.image_id] = source
     return [sources[image_id] for image_id in sorted(sources)]
 
@@ -355,8 +354,38 @@ def _with_named_edits(sources: Sequence[Source]) -> list[Source]:
 
 def apart(source: Source, length: int = 6) -> Source:
     """The source under its other name, for where another image has its own: the same at every run."""
-    digest = hashlib.sha256(fingerprint(source).encode(errors="surrogatepass")).hexdigest()
-    return replace(source, image_id=f"{source.image_id}-{digest[:length]}")
+    return renamed(source, f"{source.image_id}-{_digest(source)[:length]}")
+
+
+def names_apart(source: Source) -> list[Source]:
+    """The source under its other names; the longer one is for where even the shorter one is taken."""
+    return [apart(source, length) for length in (6, 64)]
+
+
+def plain_name(source: Source) -> str | None:
+    """The name that a source, now under its other one, has where no other image has it.
+
+    None where it is under no other name, or has a seed or settings of its own, which that name may stand for too.
+    """
+    plain, dash, digits = source.image_id.rpartition("-")
+    own = dash and digits in (_digest(source)[:6], _digest(source))
+    return plain if own and source.seed is None and not source.overrides else None
+
+
+def renamed(source: Source, image_id: str) -> Source:
+    """The source under another name, and with it those of its edits that are named after it."""
+    if source.image_id == image_id:
+        return source
+    other = replace(source, image_id=image_id)
+    edits = []
+    for edit in source.edits:
+        length = next((n for n in (6, 64) if edit.edit_id == name_of(source, edit, n)), None)
+        edits.append(edit if length is None else replace(edit, edit_id=name_of(other, edit, length)))
+    return replace(other, edits=tuple(edits))
+
+
+def _digest(source: Source) -> str:
+    return hashlib.sha256(fingerprint(source).encode(errors="surrogatepass")).hexdigest()
 
 
 def _looks_like_image(name: str) -> bool:

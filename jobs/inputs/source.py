@@ -34,6 +34,12 @@ class Source:
         return None if self.holes is None else self.holes.uri
 
     @property
+    def place(self) -> str:
+        """Where it lies, and the mask that leaves out some of it, as hashes: public names may be alike."""
+        places = [self.location] if self.holes is None else [self.location, self.holes.location]
+        return "-".join(hashlib.sha256(one.encode(errors="surrogatepass")).hexdigest()[:12] for one in places)
+
+    @property
     def stamp(self) -> str | None:
         """The versions of all that is read to learn from it; None where storage does not tell one."""
         if self.holes is None or self.version is None:

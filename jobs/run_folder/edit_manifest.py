@@ -17,7 +17,7 @@ from jobs.common.failures import ConfigError, InputError, StoreError
 from jobs.common.terminal_text import terminal_safe
 from jobs.inputs.loading import load_mask, take
 from jobs.inputs.source import EditSource, Source
-from jobs.run_folder import schemas
+from jobs.run_folder import layout, schemas
 from jobs.run_folder.manifest import Entry, read_rows, write_parts
 from jobs.spec import EditSpec, Picture, PyramidRef, edit_job_id
 from jobs.storage.store import Store
@@ -135,7 +135,12 @@ def _version(edit: EditSource, image: Entry) -> str | None:
 def edit_unchanged(edit: EditSource, image: Entry, known: EditEntry | None) -> bool:
     """Whether storage says that nothing which the edit reads has changed since `known`: nothing need be read."""
     version = _version(edit, image)
-    return known is not None and version is not None and known.problem is None and known.version == version
+    return (
+        known is not None
+        and version is not None
+        and known.problem is None
+        and (known.version, known.sha256[0]) == (version, image.sha256)
+    )
 
 
 def _unreadable(uri: str) -> str:
@@ -183,7 +188,7 @@ def _read(source: Source, edit: EditSource, image: Entry, max_pixels: int) -> tu
 def read_edits(store: Store) -> dict[str, EditEntry]:
     """All edits that are asked of the run, by `edit_id`. Raises `ConfigError` where a part is damaged."""
     entries: dict[str, EditEntry] = {}
-    for path in sorted(store.list(FOLDER)):
+    for path in layout.matching(layout.EDITS_PART, store.list(FOLDER)):
         entries |= read_edit_part(store, path)
     return {edit_id: entry for edit_id, entry in entries.items() if not entry.dropped}
 
