@@ -144,7 +144,7 @@ def check_same(store: Store, standing: RunIdentity, asked: RunIdentity) -> None:
     if standing.later_settings:
         raise ConfigError(
             f"{store.url} was begun with pgcn {standing.pgcn_version}, which has settings that this {version('pgcn')} "
-            f"does not know ({', '.join(map(visible, standing.later_settings))}): go on with that version."
+            f"does not know ({', '.join(map(terminal_safe, standing.later_settings))}): go on with that version."
         )
     differences = standing.differences(asked)
     if differences:

@@ -25,7 +25,7 @@ from jobs.run_folder import layout, schemas
 from jobs.spec import JobSpec, MaskRef, SamplePlan, job_id, known_settings, pyramid_id
 from jobs.storage.store import Store
 from jobs.storage.urls import is_web
-from pgcn.settings import Settings, make_settings
+from pgcn.settings import Settings, make_settings, override
 
 T = TypeVar("T")
 
@@ -103,7 +103,7 @@ class RunDefaults:
 
     def settings(self, source: Source) -> Settings:
         """The settings of one image. Raises `pgcn.SettingsError`."""
-        return make_settings(self.preset, {**self.overrides, **source.overrides})
+        return override(make_settings(self.preset, self.overrides), source.overrides)
 
 
 def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
