@@ -173,6 +173,8 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Stay, and show it live until the run ends.")] = False,
 ) -> None:
     """Say how a run stands, from its bucket alone: also while it goes on elsewhere."""
+    if as_json and watch:
+        raise ConfigError("--json says once how the run stands, and --watch stays: give one of them.")
     store = Store(run)
     current = read_status(store)
     if as_json:
@@ -282,7 +284,7 @@ def apply(
     set_: Annotated[
         list[str], typer.Option("--set", metavar="NAME=VALUE", help="Any option of the task, or setting; repeatable.")
     ] = [],  # noqa: B006 - typer copies it
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of training and task.")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Of training and task; else 0.")] = None,
     start_scale: Annotated[
         int | None, typer.Option(min=0, help="Where chains begin; else the best by measure.")
     ] = None,
@@ -292,11 +294,9 @@ def apply(
     """Use a pyramid of one image: a task on it, from files to files. What was trained once is used again."""
     from cluster.one_image.apply import Asked
     from cluster.one_image.apply import apply as do
-    from cluster.planning.options import parse_pairs
+    from cluster.planning.options import merged, parse_pairs
 
-    pairs: dict[str, Any] = dict(parse_pairs(set_)) | {"seed": seed}
-    pairs |= {} if start_scale is None else {"start_scale": start_scale}
-    pairs |= {"sweep": True} if sweep else {}
+    pairs = merged(parse_pairs(set_), {"seed": seed, "start_scale": start_scale, "sweep": sweep or None})
     asked = Asked(task, image, target, mask, truth, pairs, preset, pyramids, out, device)
     try:
         written = do(asked, console)

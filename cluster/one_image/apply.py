@@ -52,6 +52,7 @@ def apply(asked: Asked, console: Console) -> list[str]:
     device = choose_device(asked.device, torch.cuda.is_available)
     preset = asked.preset or ("best" if device == "cuda" else "draft")
     settings = make_settings(preset, overrides)
+    task.check_given({name: getattr(asked, name) is not None for name in ("target", "mask", "truth")})
     read = read_inputs(asked.image, asked.target, asked.mask, asked.truth)
     # Before minutes of training: what the task could not do with these inputs.
     task.check(read.inputs, parsed)

@@ -21,11 +21,12 @@ from cluster.scheduler.stopping import Limits
 from jobs.common.concurrent_map import ahead
 from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import terminal_safe
-from jobs.inputs.discover import Source, find_sources
+from jobs.inputs.discover import Source, find_sources, is_list
+from jobs.inputs.passed_over import Passed
 from jobs.inputs.source import alone
+from jobs.layout import RUN, is_ours
 from jobs.run_folder.edit_manifest import EditEntry, edit_unchanged, overtaken, read_edits
 from jobs.run_folder.identity import RunIdentity, check_same, read_identity, require_place
-from jobs.run_folder.layout import RUN, is_ours
 from jobs.run_folder.manifest import Entry, RunDefaults, plan_source, read_manifest, unchanged, under_its_name
 from jobs.run_folder.pyramids import pyramids_in
 from jobs.spec import PyramidRef, SamplePlan
@@ -113,18 +114,22 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
     plan = SamplePlan(count=request.samples or default.count, sizes=request.sizes or default.sizes)
     seed = request.seed if request.seed is not None else (model.seed if model is not None else 0)
     ask = RunDefaults(choice.preset, choice.overrides, seed, plan, request.max_pixels)
+    passed = Passed()
     found = find_sources(
         request.images,
         setting_names=setting_names(),
         allow_local=request.allow_local,
         ask=task_of(request, task, options),
+        passed=passed,
     )
+    said += passed.sentences(lambda location: below(location, request.out) is not None)
     known = read_manifest(store) if standing is not None else {}
     sources = named(_outside(found, request.out, said), known)[: request.limit]
     check_asked(sources, ask)
     identity = RunIdentity.begin(choice.preset, choice.settings, seed, plan)
     if standing is not None and (sentence := standing.other_versions(identity)):
         said.append(sentence)
+    said += _without_effect(request, device, sources)
     return Prepared(
         store=store,
         identity=identity,
@@ -139,6 +144,22 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
     )
 
 
+def _without_effect(request: Request, device: str, sources: Sequence[Source]) -> list[str]:
+    """Sentences about options that change nothing here. Raises `ConfigError` for those that cannot change anything."""
+    if request.pyramids is not None and not any(source.edits for source in sources):
+        raise ConfigError(
+            "--pyramids is for tasks alone: say which with --task, or in a list with a column 'task'. "
+            "Images without a task are trained here."
+        )
+    if device == "cpu" and request.gpus_per_job != 1:
+        if request.device == "cpu":
+            raise ConfigError("--gpus-per-job is for GPUs, and --device cpu uses none: leave one of them out.")
+        return ["--gpus-per-job has no effect: there is no GPU."]
+    if request.allow_local and all(is_local(name) or not is_list(name) for name in request.images):
+        return ["--allow-local has no effect: no list from elsewhere is among the images."]
+    return []
+
+
 def _better_in_bfloat16(preset: str, device: str, cluster: Cluster) -> bool:
     """Jobs on this machine's CPU alone, where it is made for that; `paper` stays what was published."""
     return preset != "paper" and device == "cpu" and cluster.address is None and has_bfloat16_units()
@@ -149,8 +170,8 @@ def check_apart(images: Sequence[str], out: str) -> None:
     for asked in images:
         if not _LIST.search(asked) and below(_before_glob(asked), out) is not None:
             raise ConfigError(
-                f"The images {terminal_safe(asked)} lie in --out {terminal_safe(public_url(out))}, where the run would keep its "
-                "results. Choose another place for --out, which holds nothing or this run."
+                f"The images {terminal_safe(asked)} lie in --out {terminal_safe(public_url(out))}, where the run would "
+                "keep its results. Choose another place for --out, which holds nothing or this run."
             )
 
 

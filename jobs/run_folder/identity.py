@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from jobs.common.clock import now
 from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import terminal_safe
-from jobs.run_folder.layout import RUN
+from jobs.layout import RUN
 from jobs.spec import SamplePlan, known_settings
 from jobs.storage.store import Store
 from pgcn.pyramid import ALGORITHM
@@ -133,8 +133,8 @@ def require_place(store: Store) -> RunIdentity | None:
     standing = read_identity(store) if found is not None else None
     if found is not None and standing is None:
         raise ConfigError(
-            f"{store.url} is in use: {terminal_safe(found)} is in it, and no run ({RUN}). A run begins in an empty or new "
-            "place: choose another --out."
+            f"{store.url} is in use: {terminal_safe(found)} is in it, and no run ({RUN}). A run begins in an empty or "
+            "new place: choose another --out."
         )
     return standing
 

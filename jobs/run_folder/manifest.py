@@ -16,15 +16,17 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from jobs import layout
 from jobs.common.clock import Stamps
 from jobs.common.failures import ConfigError, InputError, StoreError
 from jobs.images.decoder import shared as decoder
 from jobs.inputs.discover import Source, read_source
-from jobs.inputs.loading import holes_of, load_mask
-from jobs.run_folder import layout, schemas
+from jobs.inputs.loading import Grid, holes_of, load_mask
+from jobs.run_folder import schemas
 from jobs.spec import JobSpec, MaskRef, SamplePlan, job_id, known_settings, pyramid_id
 from jobs.storage.store import Store
 from jobs.storage.urls import is_web
+from pgcn.imaging.scales import thin_problem
 from pgcn.settings import Settings, make_settings, override
 
 T = TypeVar("T")
@@ -115,10 +117,17 @@ def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
     seed = ask.seed if source.seed is None else source.seed
     facts: dict[str, Any] = dict.fromkeys(("sha256", "format", "width", "height", "note", "holes"))
     facts |= {"size_bytes": source.size_bytes, "problem": source.problem or (source.holes and source.holes.problem)}
-    if known and unchanged(source, known):
+    text = sys.intern(settings.model_dump_json())
+    # What an image was refused for may be the settings, and those may be others now.
+    same = known is not None and known.settings == text
+    kept = known is not None and unchanged(source, known) and (same or known.problem is None)
+    if known and kept:
         facts = {name: getattr(known, name) for name in facts}
     elif facts["problem"] is None:
         facts |= _look(source, ask.max_pixels)
+    if facts["problem"] is None and facts["height"] and not (kept and same):
+        problem = thin_problem(facts["height"], facts["width"], settings)
+        facts["problem"] = problem and f"{source.uri} {problem}"
     return Entry(
         image_id=source.image_id,
         uri=source.uri,
@@ -126,7 +135,7 @@ def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
         job_id=job_id(_image(source, facts["sha256"]), settings, seed, ask.plan, _holes(source, facts["holes"])),
         version=source.stamp,
         seed=seed,
-        settings=sys.intern(settings.model_dump_json()),
+        settings=text,
         holes_uri=source.holes_uri,
         **facts,
     )
@@ -174,8 +183,11 @@ def _look(source: Source, max_pixels: int) -> dict[str, Any]:
         seen = decoder.look(data, source.uri, max_pixels=max_pixels)
         facts |= {"format": seen.format, "width": seen.width, "height": seen.height, "note": seen.note}
         if source.holes is not None:
-            mask, _ = load_mask(source.holes.location, source.holes.uri, max_pixels)
-            facts["holes"] = holes_of(mask, (seen.height, seen.width))[1]
+            grid = Grid((seen.height, seen.width), seen.turn)
+            mask = load_mask(source.holes.location, source.holes.uri, grid, max_pixels)
+            facts["holes"] = holes_of(mask.mask, grid.size)[1]
+            if mask.note:
+                facts["note"] = f"{seen.note}; mask: {mask.note}" if seen.note else f"mask: {mask.note}"
     except InputError as error:
         return facts | {"problem": str(error)}
     return facts

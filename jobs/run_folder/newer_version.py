@@ -13,9 +13,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from jobs import layout
 from jobs.common.concurrent_map import ahead
 from jobs.common.failures import ConfigError, FailureClass, StoreError
-from jobs.run_folder import layout, schemas
+from jobs.run_folder import schemas
 from jobs.run_folder.commit import Artifact, Commit, Failure
 from jobs.run_folder.identity import RunIdentity
 from jobs.storage.store import Store

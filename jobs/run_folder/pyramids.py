@@ -12,9 +12,9 @@ from functools import partial
 
 from torch import Tensor
 
+from jobs import layout
 from jobs.common.concurrent_map import ahead
 from jobs.common.failures import PyramidError
-from jobs.run_folder import layout
 from jobs.run_folder.commit import Commit, committed, read_artifact, read_commit
 from jobs.run_folder.manifest import read_manifest
 from jobs.spec import PyramidRef, another_try

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,16 @@ from pgcn.patchgencn.energy import crop, pad
 from pgcn.settings import Settings
 
 DIVERGED = 2.0
-"""Squared recovery error, summed over channels and averaged over pixels, above which a training has failed."""
+"""Squared recovery error, summed over channels and averaged over pixels, above which a training has failed.
+
+For images whose chains start far from them, as dithered ones do, `BEYOND_START` gives a higher bound.
+"""
+
+BEYOND_START = 1.5
+"""Bound of the recovery error, in multiples of the error of the chain's start.
+
+A start without information has an error of 3 on an image of full contrast, a chain that has diverged one of 6.
+"""
 
 STILL = 1e-6
 """Largest change of any value by a recovery chain whose net is dead: its units saturated, its gradient zero."""
@@ -48,12 +59,14 @@ def check_recovery(
     `where` names scale and iteration in the messages.
     """
     errors = recovery_errors(crop(recovered), observed)
+    bounds = (BEYOND_START * recovery_errors(start, observed)).clamp_min(DIVERGED)
     moves = largest_move(pad(start), recovered)
     failed = {}
-    for image, (error, moved) in enumerate(zip(errors.tolist(), moves.tolist(), strict=True)):
-        if not error <= DIVERGED:
+    rows = zip(errors.tolist(), bounds.tolist(), moves.tolist(), strict=True)
+    for image, (error, bound, moved) in enumerate(rows):
+        if not (error <= bound and bound < math.inf):  # NaN is above any bound
             failed[image] = DivergenceError(
-                f"Training diverged {where}: the recovery error is {error:.3g}, above {DIVERGED}."
+                f"Training diverged {where}: the recovery error is {error:.3g}, above {bound:.3g}."
             )
         elif moved <= STILL:
             failed[image] = DivergenceError(

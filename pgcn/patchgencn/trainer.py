@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from pgcn.imaging.scales import check_image, image_pyramid, resize, scale_sizes
+from pgcn.imaging.scales import check_image, image_pyramid, resize, scale_sizes, thin_problem
 from pgcn.method import DivergenceError, Progress
 from pgcn.patchgencn.cuda_graph import CudaGraphed
 from pgcn.patchgencn.energy import EnergyNet, FusedLangevin, crop, energies, energy_gradient, is_fused, pad
@@ -54,6 +54,8 @@ class Trainer:
         images = [check_image(image).to(device) for image in images]
         self.settings = settings
         self.seeds = list(seeds)
+        if problem := thin_problem(images[0].shape[2], images[0].shape[3], settings):
+            raise ValueError(f"the image {problem}")
         self.sizes = scale_sizes(images[0].shape[2], images[0].shape[3], settings)
         if any(scale_sizes(x.shape[2], x.shape[3], settings) != self.sizes for x in images):
             raise ValueError("images that are trained as a batch have pyramids of the same sizes")

@@ -160,4 +160,5 @@ TASK = Task(
     mask="white on the missing pixels",
     needs=("mask",),
     holes=True,
+    truth=True,
 )

@@ -112,4 +112,5 @@ TASK = Task(
     apply=apply,
     criterion=Criterion("psnr", "psnr_corrupted", "higher"),
     target="a corrupted version of the image; without one, the image itself is restored",
+    truth=True,
 )

@@ -87,4 +87,5 @@ TASK = Task(
     criterion=Criterion("input_error", "input_error_bicubic", "lower"),
     validate=needs_larger,
     target="another image to enlarge with this image's patches, in place of the image",
+    truth=True,
 )

@@ -114,6 +114,8 @@ class Task(Generic[O]):
     mask: str = ""
     needs: tuple[str, ...] = ()
     holes: bool = False
+    truth: bool = False
+    """True where `Inputs.truth` gives metrics."""
     clip: bool = False
     """True where the result's images are the frames of a clip."""
     validate: Callable[[Inputs, O], None] = lambda inputs, options: None
@@ -141,11 +143,13 @@ class Task(Generic[O]):
 
     def check(self, inputs: Inputs, options: O) -> None:
         """Raises `TaskError` where an input is missing, not taken or unsuitable, as far as shows without a model."""
-        self.check_given({"target": inputs.target is not None, "mask": inputs.mask is not None})
+        self.check_given({name: getattr(inputs, name) is not None for name in ("target", "mask", "truth")})
         self.validate(inputs, options)
 
     def check_given(self, given: Mapping[str, bool]) -> None:
-        """Raises `TaskError` where a target or a mask is missing, or is given and not taken."""
+        """Raises `TaskError` where a target, mask or truth is missing, or is given and not taken; by their names."""
+        if given.get("truth") and not self.truth:
+            raise TaskError(f"The task {self.name} has no figure that a truth would be for: leave it out.")
         for name, what in {"target": self.target, "mask": self.mask}.items():
             if given[name] and not what:
                 raise TaskError(f"The task {self.name} takes no {name}: {self.summary}.")

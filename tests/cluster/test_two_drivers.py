@@ -19,8 +19,8 @@ from cluster.scheduler.queue import Queue
 from cluster.scheduler.stopping import Limits, StopSignal
 from cluster.scheduler.tracker import Tracker
 from jobs.common.clock import now
+from jobs.layout import PROGRESS
 from jobs.run_folder.commit import committed
-from jobs.run_folder.layout import PROGRESS
 from jobs.storage.store import Store
 from tests.cluster.running import write_photographs
 from tests.cluster.stubs import Committer

@@ -113,7 +113,7 @@ def without_ray(monkeypatch: pytest.MonkeyPatch, workers: int = 0, strike: Strik
     plan = cluster.launch.make_plan
     monkeypatch.setattr(cluster.launch, "make_plan", lambda prepared, _, retry: plan(prepared, None, retry=retry))
     # A look at the results, which costs many requests.
-    monkeypatch.setattr(cluster.cli.run_summary, "say_after", lambda out, console: None)
+    monkeypatch.setattr(cluster.cli.run_summary, "say_summary", lambda out, console: None)
     monkeypatch.setattr(cluster.ray_cluster.session.Cluster, "join", lambda self: None)
     monkeypatch.setattr(cluster.ray_cluster.session.Cluster, "check_room", lambda self, need: None)
     monkeypatch.setattr(cluster.scheduler.driver, "time", SimpleNamespace(monotonic=lambda: FASTER * time.monotonic()))

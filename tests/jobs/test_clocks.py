@@ -12,10 +12,10 @@ from cluster.monitor.snapshot import Snapshot
 from cluster.monitor.status import under_way
 from jobs.common.clock import Stamps
 from jobs.common.failures import FailureClass
+from jobs.layout import PROGRESS
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import Failure, final_failures, new_attempt, read_failures, write_failure
 from jobs.run_folder.edit_manifest import FOLDER
-from jobs.run_folder.layout import PROGRESS
 from jobs.run_folder.manifest import Entry, add_to_manifest, read_manifest, write_parts
 from jobs.storage.store import Store
 
