@@ -128,7 +128,7 @@ def rough(kind):
 def test_pictures_that_no_smooth_start_comes_near_are_trained(kind, scales):
     settings = tiny(max_size=36, scales=scales, iterations=12)
     trainer = Trainer([rough(kind)], settings, [0])
-    errors = [p.figures[0]["recovery_error"] for p in trainer.updates() if p.figures]
+    errors = [p.metrics[0]["recovery_error"] for p in trainer.iterations() if p.metrics]
     assert trainer.finished
     assert not trainer.failed
     assert max(errors) > 2.0, "above what is taken for divergence elsewhere"
@@ -142,7 +142,7 @@ def test_their_divergence_stops_the_training_too(kind):
     with torch.no_grad():
         trainer.net.kernels[1].fill_(float("nan"))
     with pytest.raises(DivergenceError, match="error is nan"):
-        list(trainer.updates())
+        list(trainer.iterations())
 
 
 def test_warm_start_begins_from_the_coarser_net(photograph):

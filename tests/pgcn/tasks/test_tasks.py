@@ -302,7 +302,7 @@ def test_positions_that_see_the_hole_alone_are_left_out_of_the_loss(image):
     assert float(trainer.positions[..., 25:, 25:].min()) > 1
     assert float(trainer.positions.mean()) == pytest.approx(1)
     plain.positions = None
-    trainer.update(), plain.update()
+    trainer.iterate(), plain.iterate()
     assert not torch.equal(trainer.net.kernels[0], plain.net.kernels[0]), "what counts is used"
 
 
