@@ -21,7 +21,7 @@ from jobs.run_folder.commit import Commit, publish
 from jobs.spec import JobSpec
 from jobs.storage.store import Store
 from jobs.training_job import ExecutionOptions, clean_up
-from pgcn.patchgencn.trainer import Progress
+from pgcn.method import Progress
 
 ROWS = 10
 """Rows that a job adds to the table of samples: one image, and samples."""
@@ -51,7 +51,6 @@ def run_nothing(
     conditions: ExecutionOptions,
     *,
     on_progress: Callable[[Progress], None],
-    on_alive: Callable[[], None],
     should_stop: Callable[[], bool],
 ) -> list[Commit | Exception]:
     """In place of `jobs.training_job.run_jobs`."""

@@ -17,7 +17,7 @@ from jobs.common.failures import InputError
 from jobs.images.clips import encode_clip
 from jobs.images.contact_sheets import sheets_of
 from jobs.images.png import encode_png, to_rgb
-from jobs.inputs.loading import load_mask, take
+from jobs.inputs.loading import Grid, LoadedImage, load_mask, take
 from jobs.provenance import circumstances
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import Commit, publish
@@ -25,9 +25,9 @@ from jobs.run_folder.pyramids import load
 from jobs.spec import EditSpec, Picture
 from jobs.storage.store import Store
 from jobs.training_job import ExecutionOptions, Log, Stopped
+from pgcn.heartbeat import beat, heartbeat
 from pgcn.imaging.scales import resize
-from pgcn.patchgencn.langevin import watched
-from pgcn.tasks.region import mask_picture
+from pgcn.tasks.region import mask_image
 from pgcn.tasks.task import Inputs, Task, TaskError, TaskResult, find_task
 
 SIDE = 1024
@@ -40,19 +40,17 @@ def run_edit(
     attempt: str,
     conditions: ExecutionOptions,
     *,
-    on_alive: Callable[[], None],
     should_stop: Callable[[], bool],
 ) -> Commit:
     """Do it, and return the commit that stands for it.
 
-    `on_alive` is called with every chain. Raises `Stopped` after `should_stop` says so, `InputError` for pictures that
+    Every chain sends a heartbeat. Raises `Stopped` after `should_stop` says so, `InputError` for pictures that
     do not do, `PyramidError` where the pyramid is not there, `StoreError` for the storage.
     """
     began, log = time.monotonic(), Log()
     log(f"edit {spec.edit_id}, job {spec.job_id}, attempt {attempt}: {spec.task} {spec.options}")
 
-    def alive() -> None:
-        on_alive()
+    def check_stop() -> None:
         if should_stop():
             raise Stopped
 
@@ -60,17 +58,17 @@ def run_edit(
     log(f"pyramid {spec.pyramid.name} of {spec.image_id}: {len(pyramid.sizes)} scales")
     inputs, notes = read(spec, conditions)
     task = find_task(spec.task)
-    alive()
     try:
-        with watched(alive):
+        with heartbeat(check_stop):
+            beat()
             made = task(pyramid, inputs, **spec.options)
     except TaskError as error:
         raise InputError(str(error), code=Code.TASK_INVALID) from None
     notes += made.notes
-    for line in [*(f"note: {note}" for note in notes), f"figures {made.figures}"]:
+    for line in [*(f"note: {note}" for note in notes), f"metrics {made.metrics}"]:
         log(line)
     rows = pictures(spec, attempt, task, inputs, made)
-    metrics = whole_model(spec.job_id, made.figures)
+    metrics = whole_model(spec.job_id, made.metrics)
     result = {
         "edit_id": spec.edit_id,
         "image_id": spec.image_id,
@@ -98,7 +96,8 @@ def run_edit(
         "metrics.parquet": schemas.parquet_bytes(schemas.table(metrics, schemas.METRICS)),
         "log.txt": log.bytes(),
     }
-    alive()
+    beat()
+    check_stop()
     return publish(store, spec.job_id, attempt, files, result)
 
 
@@ -106,31 +105,33 @@ def read(spec: EditSpec, conditions: ExecutionOptions) -> tuple[Inputs, list[str
     """An edit's pictures, each checked to be the one that was looked at, and notes of how they were read."""
     notes: list[str] = []
 
-    def picture(one: Picture | None) -> Tensor | None:
+    def picture(one: Picture | None) -> LoadedImage | None:
         if one is None:
             return None
         taken = take(one.location, one.uri, conditions.max_pixels, one.sha256)
         notes.extend([f"{one.uri}: {taken.note}"] if taken.note else [])
-        return taken.image
+        return taken
 
     image, target, truth = (picture(one) for one in (spec.image, spec.target, spec.truth))
     assert image is not None
     mask = None
     if spec.mask is not None:
-        mask, _ = load_mask(spec.mask.location, spec.mask.uri, conditions.max_pixels, spec.mask.sha256)
-    return Inputs(image, target, mask, truth), notes
+        grid = Grid.of(target or image)
+        mask = load_mask(spec.mask.location, spec.mask.uri, grid, conditions.max_pixels, spec.mask.sha256)
+        notes.extend([f"{spec.mask.uri}: {mask.note}"] if mask.note else [])
+    return Inputs(image.image, target and target.image, mask and mask.mask, truth and truth.image), notes
 
 
 def judged(task: Task[Any], made: TaskResult) -> Row:
     """The task's own figure beside that of doing nothing, where both are there to be had."""
-    rule = task.judged
-    if rule is None or not {rule.figure, rule.nothing} <= made.figures.keys():
+    rule = task.criterion
+    if rule is None or not {rule.metric, rule.baseline} <= made.metrics.keys():
         return {"figure": None, "value": None, "nothing": None, "better": None}
     return {
-        "figure": rule.figure,
-        "value": float(made.figures[rule.figure]),
-        "nothing": float(made.figures[rule.nothing]),
-        "better": rule.passes(made.figures),
+        "figure": rule.metric,
+        "value": float(made.metrics[rule.metric]),
+        "nothing": float(made.metrics[rule.baseline]),
+        "better": rule.passes(made.metrics),
     }
 
 
@@ -158,9 +159,9 @@ def pictures(spec: EditSpec, attempt: str, task: Task[Any], inputs: Inputs, made
         height, width = made.result.shape[-2:]
         add("clip", encode_clip([to_rgb(frame) for frame in made.result], "WEBP"), width, height, "webp")
     beside = {"image": inputs.image, "target": inputs.target, "truth": inputs.truth, "before": task.before(made)}
-    beside["mask"] = made.pictures.get("mask")
+    beside["mask"] = made.images.get("mask")
     if beside["mask"] is None and inputs.mask is not None:
-        beside["mask"] = mask_picture(inputs.mask)
+        beside["mask"] = mask_image(inputs.mask)
     for name, image in beside.items():
         if image is not None:
             add_picture(name, at_most(image, SIDE))

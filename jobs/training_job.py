@@ -18,20 +18,24 @@ import torch
 from torch import Tensor
 
 from jobs.artifacts import MEASURES, Row, draw, preview, warning, whole_model
+from jobs.common.codes import Code
+from jobs.common.failures import InputError
 from jobs.common.redact import redact
 from jobs.common.terminal_text import terminal_safe
-from jobs.inputs.loading import changed, holes_of, load_mask, take
+from jobs.inputs.loading import Grid, changed, holes_of, load_mask, take
+from jobs.layout import preview_path
 from jobs.provenance import circumstances
 from jobs.run_folder import schemas
 from jobs.run_folder.checkpoints import Checkpoints, remove_checkpoints
 from jobs.run_folder.commit import Commit, publish
-from jobs.run_folder.layout import preview_path
 from jobs.spec import JobSpec, MaskRef
 from jobs.storage.store import Store
-from pgcn.imaging.scales import scale_sizes
+from pgcn.heartbeat import beat
+from pgcn.imaging.scales import scale_sizes, thin_problem
+from pgcn.method import DivergenceError, Progress
 from pgcn.patchgencn.masked_trainer import MaskedTrainer
-from pgcn.patchgencn.resume import ResumePoint, State, restore, resume_point, state_of
-from pgcn.patchgencn.trainer import DivergenceError, Progress, Trainer
+from pgcn.patchgencn.resume import ResumePoint, State, resume_point
+from pgcn.patchgencn.trainer import Trainer
 from pgcn.pyramid import Pyramid
 
 
@@ -109,10 +113,13 @@ class _Job:
         spec, log = self.spec, self.log
         log(f"job {spec.job_id}, attempt {self.attempt}, image {spec.uri}")
         log(f"settings {spec.settings.model_dump_json()}, seed {spec.seed}")
-        self.image, _, picture = take(spec.location, spec.uri, conditions.max_pixels, spec.sha256)
+        taken = take(spec.location, spec.uri, conditions.max_pixels, spec.sha256)
+        self.image, _, picture = taken
         self.note = picture.note
+        if problem := thin_problem(self.image.shape[-2], self.image.shape[-1], spec.settings):
+            raise InputError(f"{spec.uri} {problem}", code=Code.IMAGE_SMALL)
         if spec.holes is not None:
-            self.mask = _holes(spec.holes, self.image, conditions.max_pixels)
+            self.mask = _holes(spec.holes, Grid.of(taken), conditions.max_pixels)
         sizes = scale_sizes(self.image.shape[-2], self.image.shape[-1], spec.settings)
         log(f"{picture.format}, {picture.rgb.shape[1]}x{picture.rgb.shape[0]} px; {picture.note or 'plain RGB'}")
         self.checkpoints = Checkpoints(store, spec.job_id)
@@ -137,7 +144,6 @@ def run_jobs(
     conditions: ExecutionOptions,
     *,
     on_progress: Callable[[Progress], None],
-    on_alive: Callable[[], None],
     should_stop: Callable[[], bool],
 ) -> list[Commit | Exception]:
     """Do some jobs side by side, and return for each the commit that stands for it, or what it failed of.
@@ -145,7 +151,7 @@ def run_jobs(
     Jobs of more than one have the same settings and pyramids of the same sizes. Those that go on from restart
     points are trained with those that stand at the same update. A job that fails leaves the others as they were.
 
-    `on_progress` is called after every update, `on_alive` within long ones. What a job can fail of: `Stopped`
+    `on_progress` is called after every iteration; long ones send heartbeats. What a job can fail of: `Stopped`
     after `should_stop` says so, `InputError` for a bad image, `DivergenceError` where training fails,
     `StoreError` for the storage; anything else is a bug or the machine.
     """
@@ -158,7 +164,7 @@ def run_jobs(
             job.ended = error
     for stack in stacks.values():
         try:
-            _run_stack(stack, store, conditions, on_progress, on_alive, should_stop)
+            _run_stack(stack, store, conditions, on_progress, should_stop)
         except Exception as error:
             for job in stack:
                 job.ended = job.ended or error
@@ -171,20 +177,18 @@ def _run_stack(
     store: Store,
     conditions: ExecutionOptions,
     on_progress: Callable[[Progress], None],
-    on_alive: Callable[[], None],
     should_stop: Callable[[], bool],
 ) -> None:
     """Train jobs that stand at the same update, then draw, measure and publish each on its own."""
     trainer = _trainer(stack, conditions.device)
     states = [job.state for job in stack if job.state is not None]
     if states:
-        restore(trainer, states)
-    trainer.on_alive = on_alive
+        trainer.load_state_dicts(states)
     with contextlib.suppress(DivergenceError):  # raised when no image is left: each has its own below
         _train(trainer, stack, store, conditions, on_progress, should_stop)
     for index, job in enumerate(stack):
         try:
-            job.ended = trainer.failed.get(index) or _publish(trainer, index, job, store, conditions, on_alive)
+            job.ended = trainer.failed.get(index) or _publish(trainer, index, job, store, conditions)
         except Exception as error:
             job.ended = error
 
@@ -215,18 +219,18 @@ def _train(
     def save() -> None:
         nonlocal saved
         for index, job in going():
-            tensors, where = state_of(trainer, index)
+            tensors, where = trainer.state_dict(index)
             job.history.put_into(where)
             job.checkpoints.write((tensors, where))
         saved = time.monotonic()
 
-    for progress in trainer.updates():
+    for progress in trainer.iterations():
         for job, train_s in zip(stack, before, strict=True):
             job.history.train_s = train_s + (time.monotonic() - began) / len(stack)
-        for job, figures in zip(stack, progress.figures, strict=False):
+        for job, metrics in zip(stack, progress.metrics, strict=False):
             job.history.curves += [
                 {"scale": progress.scale, "iteration": progress.iteration, "name": name, "value": value}
-                for name, value in figures.items()
+                for name, value in metrics.items()
             ]
         on_progress(progress)
         if should_stop():
@@ -234,8 +238,8 @@ def _train(
             raise Stopped
         if progress.scale_finished:
             for index, job in going():
-                said = ", ".join(f"{name} {value:.4g}" for name, value in progress.figures[index].items())
-                job.log(f"scale {progress.scale} of {progress.scales} trained, {progress.iterations} updates: {said}")
+                said = ", ".join(f"{name} {value:.4g}" for name, value in progress.metrics[index].items())
+                job.log(f"scale {progress.scale} of {progress.scales}, {progress.iterations} iterations: {said}")
                 if not trainer.finished:
                     picture = preview(Pyramid.trained(trainer, index), job.spec.seed)
                     store.put(preview_path(job.spec.job_id), picture)
@@ -243,15 +247,12 @@ def _train(
             save()
 
 
-def _publish(
-    trainer: Trainer, index: int, job: _Job, store: Store, conditions: ExecutionOptions, on_alive: Callable[[], None]
-) -> Commit:
+def _publish(trainer: Trainer, index: int, job: _Job, store: Store, conditions: ExecutionOptions) -> Commit:
     """Draw and measure one trained image's samples, and commit them."""
     spec, log = job.spec, job.log
     pyramid = Pyramid.trained(trainer, index)
     observed = trainer.observed_of(index)
-    on_alive()
-    rows, figures = draw(pyramid, observed, spec, job.attempt, on_alive)
+    rows, figures = draw(pyramid, observed, spec, job.attempt)
     caution = warning(figures, observed[-1])
     log(f"drew {sum(row['kind'] == 'sample' for row in rows)} samples; {figures}; warning: {caution}")
     metrics = [{"job_id": spec.job_id, **row} for row in job.history.curves]
@@ -283,7 +284,7 @@ def _publish(
         **pyramid.to_files(),
         "log.txt": log.bytes(),
     }
-    on_alive()
+    beat()
     commit = publish(store, spec.job_id, job.attempt, files, result)
     clean_up(store, spec.job_id)
     return commit
@@ -295,9 +296,9 @@ def clean_up(store: Store, job_id: str) -> None:
     store.delete([preview_path(job_id)])
 
 
-def _holes(holes: MaskRef, image: Tensor, max_pixels: int) -> Tensor:
+def _holes(holes: MaskRef, grid: Grid, max_pixels: int) -> Tensor:
     """The mask that is left out of the loss, at the image's own size."""
-    mask, digest = holes_of(load_mask(holes.location, holes.uri, max_pixels)[0], (image.shape[-2], image.shape[-1]))
+    mask, digest = holes_of(load_mask(holes.location, holes.uri, grid, max_pixels).mask, grid.size)
     if digest != holes.digest:
         raise changed(holes.uri)
     return mask

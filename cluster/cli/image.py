@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -58,7 +58,7 @@ def apply(
         str | None, typer.Option(help="Preset of a training: draft (64 px), small (128), best or paper (250).")
     ] = None,
     set_: Pairs = [],  # noqa: B006 - typer copies it
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of training and task.")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Seed of training and task; else 0.")] = None,
     start_scale: Annotated[
         int | None, typer.Option(min=0, help="Scale at which chains start; else the best by metrics.")
     ] = None,
@@ -68,11 +68,9 @@ def apply(
     """Apply a task to one image, from files to files. Its pyramid is trained once, kept, and used again."""
     from cluster.one_image.apply import Asked
     from cluster.one_image.apply import apply as do
-    from cluster.planning.options import parse_pairs
+    from cluster.planning.options import merged, parse_pairs
 
-    pairs: dict[str, Any] = dict(parse_pairs(set_)) | {"seed": seed}
-    pairs |= {} if start_scale is None else {"start_scale": start_scale}
-    pairs |= {"sweep": True} if sweep else {}
+    pairs = merged(parse_pairs(set_), {"seed": seed, "start_scale": start_scale, "sweep": sweep or None})
     request = Asked(task, image, target, mask, truth, pairs, preset, pyramids, out, device)
     try:
         written = do(request, console)

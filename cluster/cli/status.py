@@ -15,6 +15,8 @@ from cluster.cli.arguments import AsJson, RunFolder, console
 from cluster.monitor.snapshot import summary, view
 from cluster.monitor.status import Status, failed_for_good, require_run
 from cluster.monitor.status import status as read_status
+from jobs.common.codes import Code
+from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import terminal_safe
 from jobs.run_folder.commit import Failure, committed
 from jobs.run_folder.edit_manifest import read_edits
@@ -30,6 +32,10 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Show the progress live until the run ends.")] = False,
 ) -> None:
     """Print the state of a run, from its folder alone: also while it is active on another machine."""
+    if as_json and watch:
+        raise ConfigError(
+            "--json prints the state once, and --watch goes on: give one of them.", code=Code.OPTION_VALUE
+        )
     store = Store(run)
     current = read_status(store)
     if as_json:

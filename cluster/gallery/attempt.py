@@ -13,7 +13,7 @@ from cluster.gallery.album import Album, Shown, album
 from cluster.gallery.curves import Chart, Metric, charts_by_scale
 from cluster.gallery.facts import Fact
 from cluster.gallery.formatting import number, size
-from jobs.run_folder.layout import is_ours
+from jobs.layout import is_ours
 from jobs.run_folder.schemas import read_parquet
 from jobs.storage.store import Store
 

@@ -21,10 +21,10 @@ from cluster.gallery.facts import circumstances, quality, settings
 from cluster.gallery.formatting import rounded
 from cluster.gallery.pages import Card, Pages, list_names, rows_script
 from cluster.ray_cluster.parallel_map import Spread, here
+from jobs import layout
 from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import sentence, terminal_safe
-from jobs.run_folder import layout
 from jobs.storage.store import Store
 
 # Jobs that one task builds the pages of.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import PIL
 
-from jobs.run_folder import layout
+from jobs import layout
 from jobs.storage.store import Store
 
 

@@ -11,9 +11,10 @@ from cluster.gallery.build_record import forget
 from cluster.gallery.publish import finish
 from cluster.monitor.status import require_run, under_way
 from cluster.tables.build import BUILT, gather, is_current, records_now
+from jobs import layout
 from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
-from jobs.run_folder import layout, schemas
+from jobs.run_folder import schemas
 from jobs.run_folder.commit import final_failures
 from jobs.run_folder.newer_version import check_not_newer
 from jobs.run_folder.verify import Problem, check_records
@@ -130,11 +131,16 @@ class _Rehearsal(Store):
 
 
 def _same_rows(there: bytes, data: bytes) -> bool:
-    """Whether an object `there` has the table in `data`: another version of the library writes other bytes, and
-    another of this program may write more columns.
+    """Whether two Parquet objects hold the same table.
+
+    Another version of the library writes other bytes; a newer version of this program writes more columns, and an
+    older one lacks columns, which equals columns without values.
     """
     try:
         wanted = schemas.read_parquet(data)
-        return bool(schemas.known(schemas.read_parquet(there), wanted.schema).equals(wanted))
+        old = schemas.known(schemas.read_parquet(there), wanted.schema)
+        empty = [name for name in wanted.column_names if wanted[name].null_count == wanted.num_rows]
+        missing = [name for name in empty if name not in old.column_names]
+        return bool(old.equals(wanted.drop_columns(missing)))
     except (OSError, ValueError, pa.ArrowException):
         return False

@@ -10,10 +10,10 @@ from pydantic import BaseModel, ValidationError
 from cluster.monitor.snapshot import Snapshot
 from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
+from jobs.layout import PROGRESS
 from jobs.run_folder.commit import Failure, committed, final_failures, read_failures
 from jobs.run_folder.edit_manifest import EditEntry, read_edits
 from jobs.run_folder.identity import RunIdentity, read_identity
-from jobs.run_folder.layout import PROGRESS
 from jobs.run_folder.manifest import Entry, read_manifest
 from jobs.storage.store import Store
 

@@ -33,10 +33,11 @@ def dry_run(request: Request, console: Console) -> None:
         console.print(sentence, highlight=False)
     table = Table("image", "size", "trained at", "scales", "plan", box=None, header_style="bold")
     for entry in plan.entries[:SHOWN]:
-        sizes = trained_sizes(entry) if entry.height and entry.width else []
+        size = (entry.height, entry.width) if entry.height and entry.width else None
+        sizes = trained_sizes(entry) if size and not entry.problem else []
         table.add_row(
             escape(terminal_safe(entry.image_id)),
-            f"{entry.width}x{entry.height}" if sizes else "",
+            f"{entry.width}x{entry.height}" if size else "",
             f"{sizes[-1][1]}x{sizes[-1][0]}" if sizes else "",
             str(len(sizes) or ""),
             escape(terminal_safe(plan.fate(entry))),

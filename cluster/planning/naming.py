@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from jobs.inputs.discover import Source, apart, names_apart, plain_name, renamed
+from jobs.inputs.source import Source, apart, names_apart, plain_name, renamed
 from jobs.run_folder.edit_manifest import EditEntry
 from jobs.run_folder.manifest import Entry
 

@@ -14,20 +14,37 @@ from cluster.planning.run_options import Request, RunOptions
 from cluster.planning.task_request import find
 from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
-from pgcn.settings import Settings
+from pgcn.settings import Settings, setting_names
 
 
 def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
-    """`["a=1", "b=2"]` as a mapping. Raises `ConfigError` for anything that is not a pair."""
-    found = {}
+    """`["a=1", "b=2"]` as a mapping. Raises `ConfigError` for other text, and for a name with two values."""
+    found: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
             raise ConfigError(
                 f"--set takes NAME=VALUE, as in --set iterations=500, not {pair!r}.", code=Code.OPTION_VALUE
             )
-        found[name.strip()] = value.strip()
+        if found.setdefault(name.strip(), value.strip()) != value.strip():
+            raise ConfigError(
+                f"--set gives {name.strip()} two values, {found[name.strip()]} and {value.strip()}.",
+                code=Code.OPTION_TWICE,
+            )
     return found
+
+
+def merged(pairs: Mapping[str, str], flags: Mapping[str, Any]) -> dict[str, Any]:
+    """`--set` together with options of their own; None: not given. Raises `ConfigError` for a name in both."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    for name in given:
+        if name in pairs:
+            flag = name.replace("_", "-")
+            raise ConfigError(
+                f"{name} is given twice, by --{flag} and by --set {name}=…: leave one of them out.",
+                code=Code.OPTION_TWICE,
+            )
+    return {**pairs, **given}
 
 
 def read_config(path: Path, task_name: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -45,7 +62,7 @@ def read_config(path: Path, task_name: str | None = None) -> tuple[dict[str, Any
     for name, value in content.items():
         if name in RunOptions.model_fields:
             options[name] = value
-        elif name in Settings.model_fields or name in task_options:
+        elif name in setting_names() or name in task_options:
             settings[name] = value
         else:
             close = difflib.get_close_matches(str(name), [*RunOptions.model_fields, *Settings.model_fields], n=1)
@@ -68,12 +85,21 @@ def _read_yaml(path: Path) -> dict[Any, Any]:
         raise ConfigError(
             f"The config file {path} is not YAML: {str(error).splitlines()[0]}.", code=Code.CONFIG_UNREADABLE
         ) from None
+    if twice := _twice(path):
+        raise ConfigError(f"The config file {path} has {twice!r} twice: remove one.", code=Code.OPTION_TWICE)
     if not isinstance(content, dict):
         raise ConfigError(
             f"The config file {path} has no names with values, such as `iterations: 500`.",
             code=Code.CONFIG_UNREADABLE,
         )
     return content
+
+
+def _twice(path: Path) -> str | None:
+    """A name that a YAML file has twice: its reader takes the last one without a warning."""
+    root = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
+    names = [key.value for key, _ in root.value] if isinstance(root, yaml.MappingNode) else []
+    return next((str(name) for name in names if names.count(name) > 1), None)
 
 
 def request_of(parameters: Mapping[str, Any]) -> Request:

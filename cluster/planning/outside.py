@@ -11,7 +11,7 @@ from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import terminal_safe
 from jobs.inputs.source import Source
-from jobs.run_folder.layout import is_ours
+from jobs.layout import is_ours
 from jobs.storage.urls import is_local, local_path, public_url
 
 _LIST = re.compile(r"\.(csv|tsv|jsonl|parquet)(\.gz)?$", re.IGNORECASE)

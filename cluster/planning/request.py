@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from cluster.planning.device import choose_device, has_bfloat16_units, need_of
 from cluster.planning.look import EditItem, ImageItem, edit_rows, image_rows, with_ray
 from cluster.planning.naming import named, settled, with_own_edits
-from cluster.planning.outside import check_apart, outside
+from cluster.planning.outside import below, check_apart, outside
 from cluster.planning.plan import Plan
 from cluster.planning.run_options import Request
+from cluster.planning.settings_choice import Origin, choose_settings
 from cluster.planning.sort_jobs import EditRow, JobDefaults, Rows, build_plan
 from cluster.planning.task_request import find, split_task_options, task_request
 from cluster.ray_cluster.session import Cluster
@@ -21,16 +21,18 @@ from jobs.common.codes import Code
 from jobs.common.concurrent_map import ahead
 from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import terminal_safe
-from jobs.inputs.discover import Source, find_sources
+from jobs.inputs.discover import Source, find_sources, is_list
+from jobs.inputs.passed_over import Passed
 from jobs.inputs.source import alone
+from jobs.layout import RUN
 from jobs.run_folder.edit_manifest import EditEntry, check_edit, edit_unchanged, overtaken, read_edits
 from jobs.run_folder.identity import RunIdentity, check_same, read_identity, require_place
-from jobs.run_folder.layout import RUN
 from jobs.run_folder.manifest import Entry, RunDefaults, plan_source, read_manifest, unchanged, under_its_name
 from jobs.run_folder.pyramids import pyramids_in
 from jobs.spec import PyramidRef, SamplePlan
 from jobs.storage.store import Store
-from pgcn.settings import Settings, SettingsError, make_settings
+from jobs.storage.urls import is_local
+from pgcn.settings import SettingsError, setting_names
 
 
 @dataclass(frozen=True)
@@ -55,23 +57,6 @@ class Prepared:
             check_same(self.store, standing, self.identity)
 
 
-@dataclass(frozen=True)
-class Origin:
-    """The run whose preset, seed and settings hold where a command says nothing else, as `name` in sentences."""
-
-    identity: RunIdentity
-    name: str
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The training that a request asks for: settings, and `overrides`, the settings that differ from the preset."""
-
-    preset: str
-    settings: Settings
-    overrides: Mapping[str, Any]
-
-
 def prepare(request: Request, cluster: Cluster) -> Prepared:
     """Make every choice that needs no image. Writes nothing. Raises `JobError` or `pgcn.SettingsError`."""
     store = Store(request.out)
@@ -83,23 +68,29 @@ def prepare(request: Request, cluster: Cluster) -> Prepared:
     task_options, pairs = split_task_options(task, request.overrides)
     other = _other_run(request.pyramids)
     origin = _origin(standing, other)
-    choice = _choose_settings(request.preset, pairs, origin, device, cluster, said)
+    choice = choose_settings(
+        request.preset, pairs, origin, device, lambda preset: _faster_in_bfloat16(preset, device, cluster), said
+    )
     default = standing.samples if standing is not None else SamplePlan()
     plan = SamplePlan(count=request.samples or default.count, sizes=request.size or default.sizes)
     seed = request.seed if request.seed is not None else (origin.identity.seed if origin is not None else 0)
     ask = RunDefaults(choice.preset, choice.overrides, seed, plan, request.max_pixels)
     known = read_manifest(store) if standing is not None else {}
+    passed = Passed()
     found = find_sources(
         request.images,
-        setting_names=Settings.model_fields,
+        setting_names=setting_names(),
         allow_local=request.allow_local,
         ask=task_request(request, task, task_options),
+        passed=passed,
     )
+    said += passed.sentences(lambda location: below(location, request.out) is not None)
     sources = named(outside(found, request.out, said), known)[: request.limit]
     check_requested(sources, ask)
     identity = RunIdentity.begin(choice.preset, choice.settings, seed, plan)
     if standing is not None and (sentence := standing.other_versions(identity)):
         said.append(sentence)
+    said += _without_effect(request, device, sources)
     return Prepared(
         store=store,
         identity=identity,
@@ -127,42 +118,29 @@ def _other_run(url: str | None) -> Store | None:
 
 def _origin(standing: RunIdentity | None, other: Store | None) -> Origin | None:
     if standing is not None:
-        return Origin(standing, "this run")
+        return Origin(standing, continued=True)
     identity = None if other is None else read_identity(other)
-    return None if identity is None else Origin(identity, "the run of the pyramids")
+    return None if identity is None else Origin(identity, continued=False)
 
 
-def _choose_settings(
-    preset: str | None,
-    pairs: Mapping[str, Any],
-    origin: Origin | None,
-    device: str,
-    cluster: Cluster,
-    said: list[str],
-) -> Choice:
-    """The preset and settings of a request; reasons are appended to `said`."""
-    chosen = preset or _default_preset(origin, device, said)
-    if origin is not None and preset is None and not pairs:
-        settings = origin.identity.settings
-        return Choice(chosen, settings, _differences(settings, chosen))
-    overrides = dict(pairs)
-    if "precision" not in overrides and origin is not None:
-        overrides["precision"] = origin.identity.settings.precision
-    elif "precision" not in overrides and _faster_in_bfloat16(chosen, device, cluster):
-        overrides["precision"] = "bfloat16"
-        said.append("In bfloat16, since this CPU has AMX: half the time. --set precision=float32 turns it off.")
-    return Choice(chosen, make_settings(chosen, overrides), overrides)
-
-
-def _default_preset(origin: Origin | None, device: str, said: list[str]) -> str:
-    """The preset where the command names none: the origin's, or by the device."""
-    if origin is not None:
-        said.append(f"Preset {origin.identity.preset}, as {origin.name} was begun with.")
-        return origin.identity.preset
-    preset = "best" if device == "cuda" else "draft"
-    why = "there is a GPU" if device == "cuda" else "no GPU is used, and `best` would take hours on a CPU"
-    said.append(f"Preset {preset}, since {why}. Choose with --preset.")
-    return preset
+def _without_effect(request: Request, device: str, sources: Sequence[Source]) -> list[str]:
+    """Sentences on options without effect here. Raises `ConfigError` for options that cannot have one."""
+    if request.pyramids is not None and not any(source.edits for source in sources):
+        raise ConfigError(
+            "--pyramids is for tasks only: name one with --task, or in a list with a column 'task'. "
+            "Images without a task are trained here.",
+            code=Code.OPTION_VALUE,
+        )
+    if device == "cpu" and request.gpus_per_job != 1:
+        if request.device == "cpu":
+            raise ConfigError(
+                "--gpus-per-job is for GPUs, and --device cpu uses none: leave one of them out.",
+                code=Code.OPTION_VALUE,
+            )
+        return ["--gpus-per-job has no effect: there is no GPU."]
+    if request.allow_local and all(is_local(name) or not is_list(name) for name in request.images):
+        return ["--allow-local has no effect: no list from elsewhere is among the images."]
+    return []
 
 
 def check_requested(sources: Iterable[Source], ask: RunDefaults) -> None:
@@ -180,12 +158,6 @@ def check_requested(sources: Iterable[Source], ask: RunDefaults) -> None:
 def _faster_in_bfloat16(preset: str, device: str, cluster: Cluster) -> bool:
     """True for jobs on this machine's CPU, where it has bfloat16 units; `paper` stays as published."""
     return preset != "paper" and device == "cpu" and cluster.address is None and has_bfloat16_units()
-
-
-def _differences(settings: Settings, preset: str) -> dict[str, Any]:
-    """The settings that differ from the preset."""
-    plain = make_settings(preset).model_dump()
-    return {name: value for name, value in settings.model_dump().items() if plain[name] != value}
 
 
 def make_plan(prepared: Prepared, cluster: Cluster | None, *, retry: bool) -> Plan:

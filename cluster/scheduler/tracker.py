@@ -14,7 +14,7 @@ from cluster.scheduler.queue import Job, Queue
 from cluster.scheduler.worker import Outcome
 from jobs.common.clock import now
 from jobs.common.failures import StoreError
-from jobs.run_folder.layout import PROGRESS
+from jobs.layout import PROGRESS
 from jobs.spec import EditSpec
 from jobs.storage.store import Store
 

@@ -27,7 +27,8 @@ from jobs.run_folder.commit import Commit, read_commit
 from jobs.spec import EditSpec, JobSpec
 from jobs.storage.store import Store
 from jobs.training_job import ExecutionOptions, Stopped, clean_up, run_jobs
-from pgcn.patchgencn.trainer import Progress
+from pgcn.heartbeat import heartbeat
+from pgcn.method import Progress
 
 
 @dataclass(frozen=True)
@@ -142,20 +143,20 @@ class Worker:
         return [outcome(attempt, ends[attempt]) for attempt in attempts]
 
     def _do(self, left: list[tuple[JobSpec | EditSpec, str]]) -> list[Commit | Exception]:
-        alive, stop = self._live, self._stop.is_set
-        match left:
-            case [(EditSpec() as edit, attempt)]:
-                return [run_edit(edit, self._store, attempt, self._conditions, on_alive=alive, should_stop=stop)]
-            case _:
-                return run_jobs(
-                    [spec for spec, _ in left if isinstance(spec, JobSpec)],
-                    self._store,
-                    [attempt for _, attempt in left],
-                    self._conditions,
-                    on_progress=self._note,
-                    on_alive=alive,
-                    should_stop=stop,
-                )
+        stop = self._stop.is_set
+        with heartbeat(self._live):
+            match left:
+                case [(EditSpec() as edit, attempt)]:
+                    return [run_edit(edit, self._store, attempt, self._conditions, should_stop=stop)]
+                case _:
+                    return run_jobs(
+                        [spec for spec, _ in left if isinstance(spec, JobSpec)],
+                        self._store,
+                        [attempt for _, attempt in left],
+                        self._conditions,
+                        on_progress=self._note,
+                        should_stop=stop,
+                    )
 
     @ray.method(concurrency_group="watch")
     def pulse(self) -> Pulse:

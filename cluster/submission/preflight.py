@@ -28,7 +28,7 @@ from jobs.images.decoder import shared as decoder
 from jobs.inputs.discover import Source, find_sources, read_source
 from jobs.run_folder.identity import require_place
 from jobs.storage.store import Store
-from pgcn.settings import Settings
+from pgcn.settings import setting_names
 
 MARK = "pgcn-preflight "
 """Begins the line that holds the report: Ray has its own lines around it."""
@@ -96,7 +96,7 @@ def examine(request: Request) -> PreflightReport:
     try:
         cluster.join()
         need = need_of(choose_device(request.device, cluster.has_gpu), request.cpus_per_job, request.gpus_per_job)
-        first = find_sources(request.images, setting_names=Settings.model_fields, allow_local=request.allow_local)[0]
+        first = find_sources(request.images, setting_names=setting_names(), allow_local=request.allow_local)[0]
         report.machines = _on_each_machine(need, request, first)
     except JobError as error:
         report.problem = redact(str(error))

@@ -18,8 +18,9 @@ import pyarrow as pa
 
 from cluster.ray_cluster.parallel_map import Spread, here
 from cluster.tables.parquet_writer import PartWriter, complete
+from jobs import layout
 from jobs.common.concurrent_map import ahead
-from jobs.run_folder import layout, schemas
+from jobs.run_folder import schemas
 from jobs.run_folder.commit import Commit, Failure, committed, read_artifact, read_commit, read_failures
 from jobs.run_folder.edit_manifest import FOLDER as EDITS
 from jobs.run_folder.edit_manifest import EditEntry, read_edits

@@ -8,7 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.run_folder import layout, schemas
+from jobs import layout
+from jobs.run_folder import schemas
 from jobs.storage.store import Store
 
 PART_BYTES = 64 * 1024**2

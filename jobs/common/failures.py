@@ -14,7 +14,7 @@ from enum import StrEnum
 import torch
 
 from jobs.common.codes import Code
-from pgcn.patchgencn.trainer import DivergenceError
+from pgcn.method import DivergenceError
 from pgcn.settings import SettingsError
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
-from jobs.run_folder import layout
+from jobs import layout
 from jobs.storage.store import Store
 from pgcn.patchgencn.resume import State
 from pgcn.tensor_files import read_header, read_tensors, to_bytes

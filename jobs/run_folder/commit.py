@@ -15,11 +15,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
+from jobs import layout
 from jobs.common.clock import stamps
 from jobs.common.concurrent_map import ahead
 from jobs.common.failures import FailureClass, class_called
 from jobs.common.redact import redact
-from jobs.run_folder import layout
 from jobs.storage.store import Store
 
 

@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
+from jobs import layout
 from jobs.common.concurrent_map import ahead
-from jobs.run_folder import layout
 from jobs.run_folder.commit import Commit
 from jobs.run_folder.newer_version import check_not_newer
 from jobs.storage.store import Store

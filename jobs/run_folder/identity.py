@@ -14,7 +14,7 @@ from jobs.common.clock import now
 from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import terminal_safe
-from jobs.run_folder.layout import RUN
+from jobs.layout import RUN
 from jobs.spec import SamplePlan, known_settings
 from jobs.storage.store import Store
 from pgcn.pyramid import ALGORITHM

@@ -16,17 +16,19 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from jobs import layout
 from jobs.common.clock import Stamps
 from jobs.common.codes import Code
 from jobs.common.failures import ConfigError, InputError, JobError, StoreError
 from jobs.images.decoder import shared as decoder
 from jobs.inputs.discover import Source, read_source
-from jobs.inputs.loading import holes_of, load_mask
-from jobs.run_folder import layout, schemas
+from jobs.inputs.loading import Grid, holes_of, load_mask
+from jobs.run_folder import schemas
 from jobs.spec import JobSpec, MaskRef, SamplePlan, job_id, known_settings, pyramid_id
 from jobs.storage.store import Store
 from jobs.storage.urls import is_web
-from pgcn.settings import Settings, make_settings
+from pgcn.imaging.scales import thin_problem
+from pgcn.settings import Settings, make_settings, override
 
 T = TypeVar("T")
 
@@ -107,7 +109,7 @@ class RunDefaults:
 
     def settings(self, source: Source) -> Settings:
         """The settings of one image. Raises `pgcn.SettingsError`."""
-        return make_settings(self.preset, {**self.overrides, **source.overrides})
+        return override(make_settings(self.preset, self.overrides), source.overrides)
 
 
 def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
@@ -120,10 +122,18 @@ def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
     facts: dict[str, Any] = dict.fromkeys(("sha256", "format", "width", "height", "note", "holes"))
     unread = source.holes if source.problem is None and source.holes is not None else source
     facts |= {"size_bytes": source.size_bytes, "problem": unread.problem, "problem_code": unread.problem_code}
-    if known and unchanged(source, known):
+    text = sys.intern(settings.model_dump_json())
+    # An image may have been refused for its settings, which may be others now.
+    same = known is not None and known.settings == text
+    kept = known is not None and unchanged(source, known) and (same or known.problem is None)
+    if known and kept:
         facts = {name: getattr(known, name) for name in facts}
     elif facts["problem"] is None:
         facts |= _look(source, ask.max_pixels)
+    if facts["problem"] is None and facts["height"] and not (kept and same):
+        problem = thin_problem(facts["height"], facts["width"], settings)
+        if problem:
+            facts |= {"problem": f"{source.uri} {problem}", "problem_code": Code.IMAGE_SMALL}
     return Entry(
         image_id=source.image_id,
         uri=source.uri,
@@ -131,7 +141,7 @@ def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
         job_id=job_id(_image(source, facts["sha256"]), settings, seed, ask.plan, _holes(source, facts["holes"])),
         version=source.stamp,
         seed=seed,
-        settings=sys.intern(settings.model_dump_json()),
+        settings=text,
         holes_uri=source.holes_uri,
         **facts,
     )
@@ -179,8 +189,11 @@ def _look(source: Source, max_pixels: int) -> dict[str, Any]:
         seen = decoder.look(data, source.uri, max_pixels=max_pixels)
         facts |= {"format": seen.format, "width": seen.width, "height": seen.height, "note": seen.note}
         if source.holes is not None:
-            mask, _ = load_mask(source.holes.location, source.holes.uri, max_pixels)
-            facts["holes"] = holes_of(mask, (seen.height, seen.width))[1]
+            grid = Grid((seen.height, seen.width), seen.turn)
+            mask = load_mask(source.holes.location, source.holes.uri, grid, max_pixels)
+            facts["holes"] = holes_of(mask.mask, grid.size)[1]
+            if mask.note:
+                facts["note"] = f"{seen.note}; mask: {mask.note}" if seen.note else f"mask: {mask.note}"
     except InputError as error:
         return facts | _problem(error)
     return facts

@@ -13,9 +13,10 @@ from typing import TypeVar
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from jobs import layout
 from jobs.common.concurrent_map import ahead
 from jobs.common.failures import ConfigError
-from jobs.run_folder import layout, schemas
+from jobs.run_folder import schemas
 from jobs.run_folder.commit import Artifact, Commit, Failure, read_artifact, read_failure
 from jobs.run_folder.edit_manifest import FOLDER, EditEntry, read_edit_part
 from jobs.run_folder.manifest import Entry, read_part

@@ -18,10 +18,10 @@ import pyarrow.dataset as ds
 from fsspec import AbstractFileSystem
 from pyarrow.fs import FSSpecHandler, LocalFileSystem, PyFileSystem
 
+from jobs import layout
 from jobs.common.codes import Code
 from jobs.common.concurrent_map import ahead
 from jobs.common.failures import StoreError
-from jobs.run_folder import layout
 from jobs.storage.errors import error_code, explain, with_retries
 from jobs.storage.urls import filesystem, is_local, local_path, public_url
 

@@ -177,7 +177,7 @@ def run_here(images, out):
     plan = make_plan(prepared, None, retry=False)
     add_to_manifest(store, plan.entries, prepared.known)
     record_refusals(store, plan)
-    quiet = {"on_progress": lambda progress: None, "on_alive": lambda: None, "should_stop": lambda: False}
+    quiet = {"on_progress": lambda progress: None, "should_stop": lambda: False}
     for job in plan.jobs.values():
         (end,) = run_jobs([job.spec], store, [new_attempt()], ExecutionOptions(), **quiet)
         assert not isinstance(end, Exception), end

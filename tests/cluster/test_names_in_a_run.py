@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from cluster.maintenance.verify import _same_rows
 from cluster.planning.request import make_plan, prepare
 from cluster.ray_cluster.session import Cluster
 from cluster.tables.query import query
@@ -128,6 +129,16 @@ def test_a_run_of_an_older_version_keeps_its_names(tmp_path, out):
     assert [entry.image_id for entry in plan.entries] == ["cat.png"]
     assert plan.entries[0].sha256 != old[0].sha256, "it was looked at, as its place was not known"
     assert names(out)["cat.png"][0] is not None
+
+
+def test_tables_of_an_older_version_are_sound():
+    def manifest(place):
+        row = {"image_id": "cat.png", "place": place}
+        return schemas.table([row], schemas.MANIFEST)
+
+    old = schemas.parquet_bytes(manifest(None).drop_columns(["place"]))
+    assert _same_rows(old, schemas.parquet_bytes(manifest(None)))
+    assert not _same_rows(old, schemas.parquet_bytes(manifest("0123456789ab")))
 
 
 def test_lists_of_one_name_keep_all_their_images_and_edits(tmp_path, out):

@@ -12,8 +12,9 @@ from cluster.gallery.publish import finish
 from cluster.planning.request import prepare
 from cluster.ray_cluster.session import Cluster
 from cluster.tables.query import query
+from jobs import layout
 from jobs.common.failures import ConfigError, StoreError
-from jobs.run_folder import layout, schemas
+from jobs.run_folder import schemas
 from jobs.run_folder.checkpoints import Checkpoints
 from jobs.run_folder.commit import committed
 from jobs.run_folder.identity import open_run, require_place

@@ -38,7 +38,7 @@ def made(tmp_path_factory):
     plan = make_plan(prepared, None, retry=False)
     add_to_manifest(prepared.store, plan.entries, prepared.known)
     specs = [job.spec for job in plan.jobs.values()]
-    quiet = {"on_progress": lambda _: None, "on_alive": lambda: None, "should_stop": lambda: False}
+    quiet = {"on_progress": lambda _: None, "should_stop": lambda: False}
     commits = run_nothing(specs, prepared.store, [new_attempt() for _ in specs], ExecutionOptions(), **quiet)
     prepared.store.delete([next(a.path for a in commits[4].artifacts if a.path.endswith("metrics.parquet"))])
     return folder / "run"

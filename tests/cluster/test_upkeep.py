@@ -16,9 +16,9 @@ from cluster.tables.build import is_current, records_now
 from cluster.tables.query import query
 from jobs.common.clock import now
 from jobs.common.failures import FailureClass
+from jobs.layout import PROGRESS
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import Failure, committed, read_commit, write_failure
-from jobs.run_folder.layout import PROGRESS
 from jobs.storage.store import Store
 from tests.cluster.running import ask, request_for, run_here, write_bad_pictures, write_photographs
 

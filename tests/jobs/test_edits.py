@@ -23,10 +23,11 @@ from jobs.run_folder.pyramids import load, pyramids_in
 from jobs.spec import PyramidRef, SamplePlan, reseeded
 from jobs.storage.store import Store
 from jobs.training_job import ExecutionOptions, Stopped, run_jobs
+from pgcn.heartbeat import heartbeat
 from tests.cluster.running import TINY, photograph
 
 ASK = RunDefaults("draft", TINY, 0, SamplePlan(count=1, sizes=("1x1",)), 10_000_000)
-QUIET = {"on_alive": lambda: None, "should_stop": lambda: False}
+QUIET = {"should_stop": lambda: False}
 
 
 @pytest.fixture
@@ -264,13 +265,12 @@ def test_an_edit_that_is_asked_to_stop_stops_within_a_chain(folder, tmp_path):
     trained(store, entry, source)
     asked_at = iter(range(100))
     alive = []
-    with pytest.raises(Stopped):
+    with heartbeat(lambda: alive.append(1)), pytest.raises(Stopped):
         run_edit(
             made.spec(source, source.edits[0], {}),
             store,
             new_attempt(),
             ExecutionOptions(),
-            on_alive=lambda: alive.append(1),
             should_stop=lambda: next(asked_at) >= 2,
         )
     assert len(alive) == 3
@@ -295,7 +295,7 @@ def test_a_training_with_holes_goes_on_to_the_bit_from_its_restart_points(folder
         return {a.path.rsplit("/", 1)[-1]: a.sha256 for a in commit.artifacts if a.path.endswith(".safetensors")}
 
     def run(store, should_stop):
-        quiet = {"on_alive": lambda: None, "on_progress": lambda progress: None, "should_stop": should_stop}
+        quiet = {"on_progress": lambda progress: None, "should_stop": should_stop}
         (end,) = run_jobs([spec], store, [new_attempt()], ExecutionOptions(checkpoint_seconds=0.0), **quiet)
         return end
 
