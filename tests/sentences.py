@@ -16,13 +16,15 @@ import pytest
 
 from jobs.common.codes import Code
 from jobs.common.failures import JobError
+from jobs.images.unreadable import DecodeError
 
 FOLDER = Path(__file__).with_name("sentences")
 
 _CHANGING = [
     (re.compile(r"/(?:tmp|private|var)/[^\s'`\"]*?pytest-\d+/[^/\s'`\"]+"), "<tmp>"),
     (re.compile(r"(127\.0\.0\.1|localhost):\d+"), r"\1:<port>"),
-    (re.compile(r"s3://[a-z]+-?[0-9a-f]{6,}[\w-]*"), "s3://<bucket>"),
+    (re.compile(r"\b\d{8}T\d{6}-[0-9a-f]+"), "<attempt>"),
+    (re.compile(r"\b[0-9a-f]{12,20}\b"), "<id>"),
 ]
 
 
@@ -42,9 +44,9 @@ def check_sentence(code: str, sentence: str) -> None:
 
 
 @contextmanager
-def refused(code: str) -> Iterator[pytest.ExceptionInfo[JobError]]:
-    """The block raises a `JobError` with this code, and with a sentence of the snapshot."""
-    with pytest.raises(JobError) as caught:
+def fails_with(code: str) -> Iterator[pytest.ExceptionInfo[JobError | DecodeError]]:
+    """The block raises an error with this code, and with a sentence of the snapshot."""
+    with pytest.raises((JobError, DecodeError)) as caught:
         yield caught
     assert caught.value.code == code, f"{caught.value.code}: {caught.value}"
     check_sentence(code, str(caught.value))
