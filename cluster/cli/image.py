@@ -69,7 +69,9 @@ def apply(
     from cluster.one_image.apply import Asked
     from cluster.one_image.apply import apply as do
     from cluster.planning.options import merged, parse_pairs
+    from cluster.planning.task_request import find
 
+    find(task)
     pairs = merged(parse_pairs(set_), {"seed": seed, "start_scale": start_scale, "sweep": sweep or None})
     request = Asked(task, image, target, mask, truth, pairs, preset, pyramids, out, device)
     try:

@@ -109,7 +109,7 @@ def request_of(parameters: Mapping[str, Any]) -> Request:
     """
     given = {name: parameters[name] for name in RunOptions.model_fields if name in parameters}
     # A repeatable option is empty, and a switch is False, where the command line does not have it.
-    given = {name: value for name, value in given.items() if not (value is False or value == [])}
+    given = {name: value for name, value in given.items() if value is not False and value not in ([], ())}
     config = Path(parameters["config"]) if parameters["config"] else None
     return make_request(parameters["images"], given, parameters["set_"], config)
 

@@ -9,7 +9,7 @@ from cluster.ray_cluster.session import Cluster
 from jobs.common.failures import ConfigError
 from pgcn.settings import SettingsError
 from tests.cluster.running import TINY, ask, request_for, write_photographs
-from tests.sentences import fails_with
+from tests.sentences import check_error, fails_with
 
 SMALL = [part for name, value in TINY.items() for part in ("--set", f"{name}={value}")]
 
@@ -30,27 +30,27 @@ def test_a_seed_by_set_is_the_seed(photo, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("task", "words", "sentence"),
+    ("task", "words", "error"),
     [
-        ("generate", ["--seed", "5", "--set", "seed=6"], "seed is given twice, by --seed and by --set seed="),
-        ("paint", ["--start-scale", "1", "--set", "start_scale=0"], "by --start-scale and by --set start_scale="),
-        ("paint", ["--sweep", "--set", "sweep=false"], "by --sweep and by --set sweep="),
-        ("generate", ["--set", "number=1", "--set", "number=2"], "--set gives number two values, 1 and 2"),
-        ("generate", ["--set", "nmber=1"], "no option 'nmber'"),
-        ("generate", ["--sweep"], "no option 'sweep'"),
-        ("superres", ["--start-scale", "1"], "no option 'start_scale'"),
-        ("generate", ["--mask", "MASK"], "takes no mask"),
-        ("inpaint", ["--target", "MASK", "--mask", "MASK"], "takes no target"),
-        ("generate", ["--truth", "MASK"], "no figure that a truth would be for"),
-        ("energy", ["--truth", "MASK"], "no figure that a truth would be for"),
+        ("generate", ["--seed", "5", "--set", "seed=6"], "option.twice"),
+        ("paint", ["--start-scale", "1", "--set", "start_scale=0"], "option.twice"),
+        ("paint", ["--sweep", "--set", "sweep=false"], "option.twice"),
+        ("generate", ["--set", "number=1", "--set", "number=2"], "option.twice"),
+        ("generate", ["--set", "nmber=1"], "task.invalid"),
+        ("generate", ["--sweep"], "task.invalid"),
+        ("superres", ["--start-scale", "1"], "task.invalid"),
+        ("generate", ["--mask", "MASK"], "task.invalid"),
+        ("inpaint", ["--target", "MASK", "--mask", "MASK"], "task.invalid"),
+        ("generate", ["--truth", "MASK"], "task.invalid"),
+        ("energy", ["--truth", "MASK"], "task.invalid"),
     ],
 )
-def test_what_a_task_does_not_use_is_refused(photo, tmp_path, task, words, sentence):
+def test_what_a_task_does_not_use_is_refused(photo, tmp_path, task, words, error):
     mask = tmp_path / "mask.png"
     Image.linear_gradient("L").point(lambda level: 255 * (level > 99)).save(mask)
     code, output = ask("apply", task, photo, "--out", tmp_path / "out", *(mask if w == "MASK" else w for w in words))
     assert code == 2, output
-    assert sentence in output.replace("\n", " ")
+    check_error(output, error)
     assert not (tmp_path / "out").exists()
 
 

@@ -91,7 +91,7 @@ def test_pictures_of_other_runs_are_told_of_and_not_taken(place, asked):
     passed = Passed()
     assert [source.image_id for source in find(f"{place}/{asked}", passed=passed)] == ["a.png", "b/c.png"]
     (sentence,) = passed.sentences()
-    assert "1 in " in sentence and "2 in " in sentence and "b/run" in sentence and "run2" in sentence
+    assert "1 images in " in sentence and "2 images in " in sentence and "b/run" in sentence and "run2" in sentence
     folder = f"{place}/site/run2"
     assert "run2" not in passed.sentences(lambda location: location == folder)[0]
     with fails_with("images.none"):
