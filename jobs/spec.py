@@ -106,7 +106,7 @@ class JobSpec:
     holes: MaskRef | None = None
 
 
-class Picture(Frozen):
+class ImageRef(Frozen):
     """One picture that a task is given, as `JobSpec` has its image."""
 
     location: str
@@ -135,10 +135,10 @@ class EditSpec(Frozen):
     task: str
     options: dict[str, Any]
     pyramid: PyramidRef
-    image: Picture
-    target: Picture | None = None
-    mask: Picture | None = None
-    truth: Picture | None = None
+    image: ImageRef
+    target: ImageRef | None = None
+    mask: ImageRef | None = None
+    truth: ImageRef | None = None
 
 
 def edit_job_id(pyramid: str, task: str, options: Mapping[str, Any], others: Sequence[str | None]) -> str:

@@ -66,14 +66,14 @@ def apply(
     device: Device = "auto",
 ) -> None:
     """Apply a task to one image, from files to files. Its pyramid is trained once, kept, and used again."""
-    from cluster.one_image.apply import Asked
+    from cluster.one_image.apply import ApplyRequest
     from cluster.one_image.apply import apply as do
     from cluster.planning.options import merged, parse_pairs
     from cluster.planning.task_request import find
 
     find(task)
     pairs = merged(parse_pairs(set_), {"seed": seed, "start_scale": start_scale, "sweep": sweep or None})
-    request = Asked(task, image, target, mask, truth, pairs, preset, pyramids, out, device)
+    request = ApplyRequest(task, image, target, mask, truth, pairs, preset, pyramids, out, device)
     try:
         written = do(request, console)
     except ValueError as error:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from cluster.exit import Exit
 from cluster.gallery.formatting import size
-from cluster.maintenance.verify import Report, repair, verify
+from cluster.maintenance.verify import VerifyReport, repair, verify
 from cluster.monitor.status import require_run, under_way
 from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
@@ -41,7 +41,7 @@ def say_verified(store: Store, console: Console, *, quick: bool, mend: bool, as_
     return Exit.DONE if report.sound or left == [] else Exit.SOME_FAILED
 
 
-def _print(report: Report, console: Console) -> None:
+def _print(report: VerifyReport, console: Console) -> None:
     for problem in report.problems:
         _say(console, problem.sentence)
     asked = [f"{report.images} images", *([f"{report.edits} edits"] if report.edits else [])]
@@ -53,7 +53,7 @@ def _print(report: Report, console: Console) -> None:
         _say(console, "Sound." if not report.left else "Sound. The same `pgcn run` command does what is left.")
 
 
-def _print_repair(store: Store, report: Report, left: list[str], console: Console) -> None:
+def _print_repair(store: Store, report: VerifyReport, left: list[str], console: Console) -> None:
     folders = Counter(path.split("/")[0] for path in {p.drop for p in report.problems if p.drop})
     dropped = [f"{folders[name]} of {name}/" for name in sorted(folders)]
     _say(console, f"Mended: {', '.join(dropped) or 'nothing'} dropped, tables and gallery built anew.")

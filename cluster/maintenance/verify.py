@@ -21,7 +21,7 @@ from jobs.run_folder.verify import Problem, check_records
 from jobs.storage.store import Store
 
 
-class Report(BaseModel):
+class VerifyReport(BaseModel):
     """What was found. Counts are of jobs in the manifest: `left` have neither a sound commit nor a final failure."""
 
     run: str
@@ -39,7 +39,7 @@ class Report(BaseModel):
         return not self.problems
 
 
-def verify(store: Store, *, quick: bool) -> Report:
+def verify(store: Store, *, quick: bool) -> VerifyReport:
     """Look at the whole run and write nothing. Raises `ConfigError` where there is none.
 
     Where `quick`, only sizes are looked at, and `built.json` is believed about the tables.
@@ -48,7 +48,7 @@ def verify(store: Store, *, quick: bool) -> Report:
     records = check_records(store, quick=quick)
     jobs = set(records.jobs)
     failed = final_failures({job: those for job, those in records.failures.items() if job in jobs - records.committed})
-    report = Report(
+    report = VerifyReport(
         run=store.url,
         images=len(records.entries),
         edits=len(records.edits),
@@ -66,7 +66,7 @@ def verify(store: Store, *, quick: bool) -> Report:
     return report
 
 
-def repair(store: Store, report: Report) -> list[str]:
+def repair(store: Store, report: VerifyReport) -> list[str]:
     """Drop what is damaged, and build tables and gallery anew; returns sentences for what is still damaged.
 
     Raises `ConfigError` while the run is under way, and for one that a newer version has written to.

@@ -23,14 +23,14 @@ from jobs.images.contact_sheets import sheets_of
 from jobs.images.png import encode_png, to_rgb
 from jobs.storage.outputs import joined, split_place, write_beside
 from jobs.storage.store import Store
-from jobs.task_inputs import Read, Wanted, pyramid_for, read_inputs
+from jobs.task_inputs import PyramidRequest, Read, pyramid_for, read_inputs
 from pgcn.method import Progress as Trained
 from pgcn.settings import make_settings
 from pgcn.tasks.task import Task, TaskResult, find_task
 
 
 @dataclass(frozen=True)
-class Asked:
+class ApplyRequest:
     """What the command line says."""
 
     task: str
@@ -45,7 +45,7 @@ class Asked:
     device: str
 
 
-def apply(asked: Asked, console: Console) -> list[str]:
+def apply(asked: ApplyRequest, console: Console) -> list[str]:
     """Do it, say what was done, and return the files written. Raises `JobError`, `SettingsError` or `ValueError`."""
     task = find_task(asked.task)
     options, overrides = split_task_options(task, asked.pairs)
@@ -59,7 +59,7 @@ def apply(asked: Asked, console: Console) -> list[str]:
     task.check(read.inputs, parsed)
     folder, stem = place(asked.out, read, task)
     Store(folder).check()
-    wanted = Wanted(
+    wanted = PyramidRequest(
         settings=settings if asked.preset or overrides or not asked.pyramids else None,
         fallback=settings,
         seed=parsed.seed,

@@ -23,7 +23,7 @@ from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import terminal_safe
 from jobs.inputs.discover import Source, find_sources, is_list
 from jobs.inputs.passed_over import Passed
-from jobs.inputs.source import alone
+from jobs.inputs.source import without_edits
 from jobs.layout import RUN
 from jobs.run_folder.edit_manifest import EditEntry, check_edit, edit_unchanged, overtaken, read_edits
 from jobs.run_folder.identity import RunIdentity, check_same, read_identity, require_place
@@ -181,7 +181,7 @@ def _image_entries(prepared: Prepared, cluster: Cluster | None, *, retry: bool) 
     for source in prepared.sources:
         entry = prepared.known.get(source.image_id)
         unread = retry or entry is None or not unchanged(source, entry)
-        (new if unread else old).append(ImageItem(alone(source), None if unread else entry))
+        (new if unread else old).append(ImageItem(without_edits(source), None if unread else entry))
     found = image_rows(old, ask)
     if new and cluster is not None:
         cluster.join()
@@ -211,7 +211,7 @@ def _edit_entries(
         EditItem(source, edit, entry, known.get(edit.edit_id or ""), prepared.elsewhere.get(entry.pyramid))
         for whole, entry in images.values()
         if whole.edits
-        for source in [alone(whole)]
+        for source in [without_edits(whole)]
         for edit in whole.edits
     ]
     rows = partial(edit_rows, max_pixels=prepared.ask.max_pixels)

@@ -43,7 +43,7 @@ from jobs.images.mask_rules import mask_of
 from jobs.images.tiff import is_tiff, read_tiff
 from jobs.images.unreadable import DecodeError, is_heic, read_heic, what_it_is, without_blanks
 
-__all__ = ["NOT_PIXELS", "RGB", "DecodeError", "Picture", "decode"]
+__all__ = ["NOT_PIXELS", "RGB", "DecodeError", "DecodedImage", "decode"]
 
 RGB = npt.NDArray[np.uint8]
 
@@ -73,7 +73,7 @@ _UPRIGHT = {
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class DecodedImage:
     """One decoded picture. `note` says what was done to get RGB, steps joined by "; ", None for plain RGB."""
 
     rgb: RGB  # (H, W, 3), as the picture is seen
@@ -86,7 +86,9 @@ class Picture:
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def decode(data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000, mask: bool = False) -> Picture:
+def decode(
+    data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000, mask: bool = False
+) -> DecodedImage:
     """Read a whole file of any format that Pillow decodes; see the module's table for what is done to it.
 
     With `mask`, the picture is white where it is chosen as a mask and black elsewhere, by `jobs.images.mask_rules`.
@@ -127,7 +129,7 @@ def decode(data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_0
             ) from error
 
 
-def _decode(data: bytes, name: str, min_side: int, max_pixels: int, mask: bool) -> Picture:
+def _decode(data: bytes, name: str, min_side: int, max_pixels: int, mask: bool) -> DecodedImage:
     """What `decode` promises, except that a decoder's own exceptions come out as they are."""
     data, skipped = without_blanks(data)
     notes: list[str | None] = [skipped]
@@ -163,7 +165,7 @@ def _decode(data: bytes, name: str, min_side: int, max_pixels: int, mask: bool) 
         notes.append("turned by EXIF")
     turn = next((each for each in (turn, turned) if each in _UPRIGHT), 1)
     text = "; ".join(note for note in notes if note)
-    return Picture(rgb=np.array(colour), format=kind, mode=image.mode, note=text or None, turn=turn)
+    return DecodedImage(rgb=np.array(colour), format=kind, mode=image.mode, note=text or None, turn=turn)
 
 
 def _open(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, list[str | None]]:

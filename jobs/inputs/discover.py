@@ -23,7 +23,7 @@ from jobs.images.unreadable import HEIC_SUFFIXES
 from jobs.inputs.image_list import SUFFIXES, EditRow, read_image_list
 from jobs.inputs.list_rules import forbidden
 from jobs.inputs.passed_over import Passed
-from jobs.inputs.source import EditSource, Source, asked, fingerprint, name_of, names_apart, together
+from jobs.inputs.source import EditSource, Source, fingerprint, merged, name_of, names_apart, with_edit
 from jobs.inputs.source_bytes import read_source
 from jobs.storage.errors import error_code, with_retries
 from jobs.storage.urls import driver_problem, filesystem, is_local, is_web, local_path, names_local_file, public_url
@@ -99,7 +99,7 @@ def find_sources(
                 "--task is for no image: each row of the list has its own task. Leave --task out.",
                 code=Code.OPTION_VALUE,
             )
-        found = [f if f.source.edits else replace(f, source=asked(f.source, ask(f.source))) for f in found]
+        found = [f if f.source.edits else replace(f, source=with_edit(f.source, ask(f.source))) for f in found]
     return _with_named_edits(_with_unique_ids(_once_each(found)))
 
 
@@ -378,7 +378,7 @@ def _from_list(name: str, search: _Search) -> Iterator[_Found]:
         if row.image_id is not None:
             source = replace(source, image_id=row.image_id)
         if row.edit is not None:
-            source = asked(source, _row_edit(row.edit, folder, allow_local))
+            source = with_edit(source, _row_edit(row.edit, folder, allow_local))
         # The name that a row gives is that of the image's plain model.
         yield _Found(source, given=row.image_id is not None and source.holes is None, listed=True)
 
@@ -439,7 +439,7 @@ def _once_each(found: Iterable[_Found]) -> list[_Found]:
             if each.listed:
                 key = fingerprint(each.source), each.source.image_id
                 before = rows.get(key)
-                rows[key] = each if before is None else replace(each, source=together(before.source, each.source))
+                rows[key] = each if before is None else replace(each, source=merged(before.source, each.source))
         # Of several folders, one inside the other, the outer one's longer path tells more.
         kept += rows.values() or [max(same, key=lambda each: (len(each.source.image_id), each.source.image_id))]
     return kept

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from jobs.common.codes import Code
 from jobs.common.failures import InputError
-from jobs.images.convert import Picture
+from jobs.images.convert import DecodedImage
 from jobs.images.decoder import shared as decoder
 from jobs.images.png import to_tensor
 from jobs.inputs.discover import read_source
@@ -29,7 +29,7 @@ class LoadedImage(NamedTuple):
 
     image: Tensor
     sha256: str
-    picture: Picture
+    picture: DecodedImage
 
     @property
     def note(self) -> str | None:
@@ -37,7 +37,7 @@ class LoadedImage(NamedTuple):
         return self.picture.note
 
 
-def take(location: str, uri: str, max_pixels: int = MAX_PIXELS, expected: str | None = None) -> LoadedImage:
+def load_image(location: str, uri: str, max_pixels: int = MAX_PIXELS, expected: str | None = None) -> LoadedImage:
     """Read a picture; where a hash is `expected`, its file's bytes have to have that."""
     data, sha256 = _bytes(location, uri, expected)
     picture = decoder.decode(data, uri, max_pixels=max_pixels)

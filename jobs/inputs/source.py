@@ -42,14 +42,14 @@ class Source:
         return "-".join(hashlib.sha256(one.encode(errors="surrogatepass")).hexdigest()[:12] for one in places)
 
     @property
-    def stamp(self) -> str | None:
+    def version_token(self) -> str | None:
         """The versions of all that is read to learn from it; None where storage does not tell one."""
         if self.holes is None or self.version is None:
             return self.version
-        return None if self.holes.mark is None else f"{self.version} {self.holes.mark}"
+        return None if self.holes.file_token is None else f"{self.version} {self.holes.file_token}"
 
     @property
-    def mark(self) -> str | None:
+    def file_token(self) -> str | None:
         """Which file it is, in which version: for second pictures, whose public names may be alike."""
         place = hashlib.sha256(public_url(self.location).encode(errors="surrogatepass")).hexdigest()[:8]
         return None if self.version is None else f"{self.version} {self.size_bytes} {place}"
@@ -72,7 +72,7 @@ class EditSource:
         return self.target, self.mask, self.truth
 
 
-def asked(source: Source, edit: EditSource) -> Source:
+def with_edit(source: Source, edit: EditSource) -> Source:
     """The image of which just this is asked.
 
     Where the task leaves the mask out of what is learned, that is another model of the same image than its plain one.
@@ -81,12 +81,12 @@ def asked(source: Source, edit: EditSource) -> Source:
     return replace(source, holes=holes, wanted=False, edits=(edit,))
 
 
-def alone(source: Source) -> Source:
+def without_edits(source: Source) -> Source:
     """The image without its edits, which may be thousands: for whoever looks at the image, or at one edit."""
     return replace(source, edits=()) if source.edits else source
 
 
-def together(first: Source, second: Source) -> Source:
+def merged(first: Source, second: Source) -> Source:
     """One image that was asked for twice: all that is asked of it."""
     return replace(first, wanted=first.wanted or second.wanted, edits=first.edits + second.edits)
 

@@ -18,11 +18,11 @@ from jobs import layout
 from jobs.common.codes import Code
 from jobs.common.failures import ConfigError, InputError, StoreError
 from jobs.common.terminal_text import terminal_safe
-from jobs.inputs.loading import Grid, load_mask, take
+from jobs.inputs.loading import Grid, load_image, load_mask
 from jobs.inputs.source import EditSource, Source
 from jobs.run_folder import schemas
 from jobs.run_folder.manifest import Entry, read_rows, write_parts
-from jobs.spec import EditSpec, Picture, PyramidRef, edit_job_id
+from jobs.spec import EditSpec, ImageRef, PyramidRef, edit_job_id
 from jobs.storage.store import Store
 from jobs.storage.urls import is_web
 from pgcn.tasks.task import Inputs, TaskError, find_task
@@ -55,7 +55,7 @@ class EditEntry:
     def spec(self, source: Source, edit: EditSource, elsewhere: Mapping[str, PyramidRef]) -> EditSpec:
         """The job that makes this. Only for entries without a problem."""
         pictures = [
-            None if one is None or sha256 is None else Picture(location=one.location, uri=one.uri, sha256=sha256)
+            None if one is None or sha256 is None else ImageRef(location=one.location, uri=one.uri, sha256=sha256)
             for one, sha256 in zip((source, *edit.others), self.sha256, strict=True)
         ]
         image, target, mask, truth = pictures
@@ -135,9 +135,9 @@ def plan_edit(
 
 def _version(edit: EditSource, image: Entry) -> str | None:
     """The storage's words for "unchanged" for all that an edit reads; None where one is missing."""
-    if image.version is None or any(one is not None and one.mark is None for one in edit.others):
+    if image.version is None or any(one is not None and one.file_token is None for one in edit.others):
         return None
-    return json.dumps([image.version, *(None if one is None else one.mark for one in edit.others)])
+    return json.dumps([image.version, *(None if one is None else one.file_token for one in edit.others)])
 
 
 def edit_unchanged(edit: EditSource, image: Entry, known: EditEntry | None) -> bool:
@@ -182,7 +182,7 @@ def _look(
 
 def _read(source: Source, edit: EditSource, image: Entry, max_pixels: int) -> tuple[Inputs, list[str | None]]:
     target, truth = (
-        None if one is None else take(one.location, one.uri, max_pixels) for one in (edit.target, edit.truth)
+        None if one is None else load_image(one.location, one.uri, max_pixels) for one in (edit.target, edit.truth)
     )
     own: Tensor
     if edit.mask is None and target is None:
@@ -192,7 +192,7 @@ def _read(source: Source, edit: EditSource, image: Entry, max_pixels: int) -> tu
         grid = None
     else:
         # What the task looks at may be the difference of image and target; and a mask lies as its picture does.
-        whole = take(source.location, source.uri, max_pixels)
+        whole = load_image(source.location, source.uri, max_pixels)
         own, grid = whole.image, Grid.of(target or whole)
     mask = None
     if edit.mask is not None and grid is not None:

@@ -139,7 +139,7 @@ def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
         uri=source.uri,
         place=source.place,
         job_id=job_id(_image(source, facts["sha256"]), settings, seed, ask.plan, _holes(source, facts["holes"])),
-        version=source.stamp,
+        version=source.version_token,
         seed=seed,
         settings=text,
         holes_uri=source.holes_uri,
@@ -171,8 +171,8 @@ def unchanged(source: Source, known: Entry) -> bool:
     What was wrong with a refused one (its permissions, the bound on pixels) may be mended without that.
     """
     before = known.place, known.uri, known.version, known.size_bytes, known.holes_uri
-    now = source.place, source.uri, source.stamp, source.size_bytes, source.holes_uri
-    return source.stamp is not None and before == now
+    now = source.place, source.uri, source.version_token, source.size_bytes, source.holes_uri
+    return source.version_token is not None and before == now
 
 
 def _look(source: Source, max_pixels: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from jobs.common.failures import ConfigError
 from jobs.edit_job import run_edit
 from jobs.inputs.discover import one_source
-from jobs.inputs.source import EditSource, asked, name_of
+from jobs.inputs.source import EditSource, name_of, with_edit
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import new_attempt, publish, read_artifact, read_commit
 from jobs.run_folder.edit_manifest import add_edits, check_edit, overtaken, plan_edit, read_edits
@@ -45,7 +45,7 @@ def folder(tmp_path):
 
 def source_of(folder, task, **edit):
     pictures = {name: one_source(str(folder / edit.pop(name))) for name in ("target", "mask", "truth") if name in edit}
-    source = asked(one_source(str(folder / "a.png")), EditSource(task, **pictures, **edit))
+    source = with_edit(one_source(str(folder / "a.png")), EditSource(task, **pictures, **edit))
     return replace(source, edits=tuple(replace(e, edit_id=e.edit_id or name_of(source, e)) for e in source.edits))
 
 
