@@ -31,7 +31,7 @@ from pgcn.tasks.task import Task, TaskResult, find_task
 
 @dataclass(frozen=True)
 class ApplyRequest:
-    """What the command line says."""
+    """The arguments of `pgcn apply`."""
 
     task: str
     image: str
@@ -46,7 +46,7 @@ class ApplyRequest:
 
 
 def apply(asked: ApplyRequest, console: Console) -> list[str]:
-    """Do it, say what was done, and return the files written. Raises `JobError`, `SettingsError` or `ValueError`."""
+    """Apply the task, and return the files written. Raises `JobError`, `SettingsError` or `ValueError`."""
     task = find_task(asked.task)
     options, overrides = split_task_options(task, asked.pairs)
     parsed = task.make_options(options)
@@ -55,7 +55,7 @@ def apply(asked: ApplyRequest, console: Console) -> list[str]:
     settings = make_settings(preset, overrides)
     task.check_given({name: getattr(asked, name) is not None for name in ("target", "mask", "truth")})
     read = read_inputs(asked.image, asked.target, asked.mask, asked.truth)
-    # Before minutes of training: what the task could not do with these inputs.
+    # Unusable inputs are refused before minutes of training.
     task.check(read.inputs, parsed)
     folder, stem = place(asked.out, read, task)
     Store(folder).check()

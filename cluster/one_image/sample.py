@@ -1,4 +1,4 @@
-"""New samples from a committed model: nothing is trained, and the run is only read."""
+"""New samples from a committed pyramid: nothing is trained, and the run is only read."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def load_pyramid(store: Store, entry: Entry) -> Pyramid:
     name = terminal_safe(entry.image_id)
     if commit is None:
         raise ConfigError(
-            f"{name} has no trained model in {store.url} yet. `pgcn status {store.url}` tells.",
+            f"{name} has no trained pyramid in {store.url} yet: see `pgcn status {store.url}`.",
             code=Code.PYRAMID_MISSING,
         )
     try:
         return Pyramid.from_files(weight_files(store, commit))
     except (ValueError, FileNotFoundError) as error:
-        raise ConfigError(f"The model of {name} cannot be read: {error}.", code=Code.PYRAMID_DAMAGED) from None
+        raise ConfigError(f"The pyramid of {name} cannot be read: {error}.", code=Code.PYRAMID_DAMAGED) from None
 
 
 def file_stem(image_id: str) -> str:
-    """What files of an image are called: letters, digits, `_`, `-` and `.` alone, and never very long.
+    """The stem of an image's file names: letters, digits, `_`, `-` and `.` alone, and never very long.
 
     The image_id is somebody's file name, and may hold folders and anything else; "" where nothing of it is left.
     """

@@ -107,7 +107,7 @@ class Driver:
         final = self._queue.failed(job, failure, reason, outcome.message, time.monotonic())
         self._record(job, outcome, failure, final=final)
         for orphan in self._queue.orphans(job) if final else []:
-            message = f"The model of {job.label} could not be trained ({failure}): {outcome.message}"
+            message = f"The pyramid of {job.label} could not be trained ({failure}): {outcome.message}"
             lost = Outcome(new_attempt(), "failed", 0.0, "", FailureClass.PYRAMID, message)
             self._record(orphan, lost, FailureClass.PYRAMID, final=True)
 

@@ -1,4 +1,4 @@
-"""What was asked for, as a list: each image once, with its name, and where its bytes are."""
+"""The requested images as a list: each once, with its name and location."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from jobs.storage.urls import driver_problem, filesystem, is_local, is_web, loca
 __all__ = ["Source", "find_sources", "one_source", "read_source"]
 
 RUN = "run.json"
-"""What a run of this program has in its folder."""
+"""The file that marks a run's folder."""
 
 MAX_LIST_BYTES = 2 * 2**30
 
@@ -50,7 +50,7 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Search:
-    """How a search goes, whatever it looks at."""
+    """The parameters of a search."""
 
     setting_names: Collection[str]
     options: Mapping[str, Any] | None
@@ -112,7 +112,7 @@ def one_source(name: str) -> Source:
 
 
 def _expand(name: str, search: _Search) -> Iterator[_Found]:
-    """What one argument names, as it is found."""
+    """The images that one argument names."""
     if is_list(name):
         yield from _from_list(name, search)
     elif is_local(name):
@@ -177,7 +177,7 @@ class _Runs:
         self._runs: dict[Path, Path | None] = {}
 
     def have(self, path: Path, *, count: bool = True) -> bool:
-        """Whether a file is in a run's folder; then it is passed over, and counted as a picture of that run."""
+        """True for a file in a run's folder; it is passed over, and counted as an image of that run."""
         run = self._run_of(path.parent)
         if run is not None and count:
             self._passed.of_run(str(run), _below(self._root, run).uri, path.relative_to(run).as_posix())
@@ -362,7 +362,7 @@ def _with_driver(source: Source, url: str) -> Source:
 
 
 def is_list(name: str) -> bool:
-    """Whether a name that was given for images is that of a list of them."""
+    """True for the name of a list of images."""
     return public_url(name).lower().endswith(SUFFIXES) and not (is_local(name) and local_path(name).is_dir())
 
 
@@ -384,7 +384,7 @@ def _from_list(name: str, search: _Search) -> Iterator[_Found]:
 
 
 def _row_edit(row: EditRow, folder: str, allow_local: bool) -> EditSource:
-    """What a row asks of its image; its other pictures are named as images are."""
+    """The edit that a row requests; its other images are named as images are."""
 
     def other(uri: str | None) -> Source | None:
         return None if uri is None else _row_source(uri, folder, allow_local)
@@ -395,7 +395,7 @@ def _row_edit(row: EditRow, folder: str, allow_local: bool) -> EditSource:
 
 
 def _row_source(uri: str, folder: str, allow_local: bool) -> Source:
-    """The picture that a row names; `folder` is where its list lies, a path or a URL."""
+    """The image that a row names; `folder` is the path or URL of its list's folder."""
     if why := forbidden(uri, folder, allow_local=allow_local):
         stranger = _one_remote(uri)
         return replace(
@@ -418,7 +418,7 @@ def _row_source(uri: str, folder: str, allow_local: bool) -> Source:
 
 
 def _some(found: Iterable[_Found], otherwise: str, passed: Passed) -> Iterator[_Found]:
-    """What was found, or a `ConfigError` where that is nothing, which says what was passed over."""
+    """The sources found. Raises `ConfigError` where there are none, with the files that were passed over."""
     nothing = True
     for each in found:
         nothing = False

@@ -39,7 +39,7 @@ _NEAR_MISS = 0.8  # of difflib's ratio: "iteratons" is "iterations", "label" is 
 
 @dataclass(frozen=True)
 class EditRow:
-    """What a row asks of its image's model, where it has a task."""
+    """The edit that a row requests."""
 
     task: str
     options: Mapping[str, Any]  # a CSV's values are text
@@ -51,7 +51,7 @@ class EditRow:
 
 @dataclass(frozen=True)
 class Row:
-    """One row: `number` counts from 1 below the header; what was left empty is None or missing."""
+    """One row: `number` counts from 1 below the header; empty fields are None or missing."""
 
     number: int
     uri: str
@@ -90,7 +90,7 @@ def read_image_list(
 
 
 def _known(columns: Sequence[str], setting_names: Collection[str]) -> list[str]:
-    """The names that mean something to us in a list with these columns."""
+    """The known names in a list with these columns."""
     of_tasks = [*_TASK_COLUMNS, *_option_names()] if "task" in columns else []
     return [*_OWN_COLUMNS, *setting_names, *of_tasks]
 
@@ -144,7 +144,7 @@ def _check_ids(rows: Iterable[Row], name: str) -> None:
 
 
 def _asks(row: Row) -> tuple[int | None, Mapping[str, Any]]:
-    """What a row asks of its image: a second row that asks for the same adds nothing, and does no harm."""
+    """The key of a row's request: a second row with the same request adds nothing."""
     return row.seed, row.overrides
 
 
@@ -184,7 +184,7 @@ def _row(number: int, record: Mapping[str, Any], name: str, used: Iterable[str],
 
 
 def _edit(filled: Mapping[str, Any], where: str, setting_names: Collection[str]) -> EditRow | None:
-    """What a row asks of its image's model; a name that is the task's option and a setting too is the option."""
+    """The edit of a row; a name that is both an option of the task and a setting is the option."""
     name = str(filled.get("task", "")).strip()
     options = {column: filled[column] for column in filled if column in _option_names()}
     if not name:

@@ -1,4 +1,4 @@
-"""The bytes of one image: a file that cannot be read is told apart from storage that does not work."""
+"""The bytes of one image. An unreadable file is an `InputError`, a storage failure a `StoreError`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class _Unreadable(Exception):
 
 
 def _read(location: str, options: Mapping[str, Any] | None, max_bytes: int) -> bytes:
-    """The bytes, at most one more than `max_bytes`; what cannot pass becomes `_Unreadable`."""
+    """The bytes, at most one more than `max_bytes`; permanent errors become `_Unreadable`."""
     try:
         if is_local(location):
             with local_path(location).open("rb") as file:

@@ -239,7 +239,7 @@ def test_an_image_whose_model_fails_gives_up_its_edits_until_it_is_tried_again(t
     assert code == 3, output
     failures = read_failures(Store(str(run)))
     assert sorted(those[-1].failure for those in failures.values()) == ["NUMERIC", "PYRAMID"]
-    assert "The model of a.png could not be trained (NUMERIC)" in output.replace("\n", " ")
+    assert "The pyramid of a.png could not be trained (NUMERIC)" in output.replace("\n", " ")
     code, output = there(tmp_path / "a.png", "--out", run, "--task", "energy", *wild)
     assert code == 3, output
     assert "2 failed before" in output, "nothing is trained again by itself"

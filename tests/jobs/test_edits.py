@@ -103,7 +103,7 @@ def test_holes_are_part_of_the_model_and_not_of_the_plain_one(folder):
         ("inpaint", {"mask": "nothing.png"}, "chooses nothing"),
         ("harmonize", {"target": "a.png"}, "no region differs"),
         ("style", {"target": "gone.png"}, "does not exist"),
-        ("superres", {"options": {"factor": "0.5"}}, "makes pictures larger"),
+        ("superres", {"options": {"factor": "0.5"}}, "makes images larger"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_trained(folder, task, edit, words):
@@ -131,7 +131,7 @@ def test_pictures_that_are_unchanged_are_not_read_again_and_changed_ones_are(fol
     source = source_of(folder, "style", target="b.png")
     _, first = planned(source)
     read = []
-    monkeypatch.setattr("jobs.run_folder.edit_manifest.take", lambda location, *_: read.append(location))
+    monkeypatch.setattr("jobs.run_folder.edit_manifest.load_image", lambda location, *_: read.append(location))
     assert planned(source, known=first)[1] == first
     assert read == []
     monkeypatch.undo()
