@@ -28,13 +28,14 @@ def sample(
 ) -> None:
     """Draw new samples from a trained pyramid, in any size and aspect ratio."""
     from cluster.monitor.status import find_image, require_run
-    from cluster.one_image.sample import draw_samples
+    from cluster.one_image.sample import SampleRequest, draw_samples
     from jobs.storage.store import Store
 
     store = Store(run)
     require_run(store)
     entry = find_image(store, image)
-    for path in draw_samples(store, entry, size or ["1x1"], count, seed, start_scale, out, device):
+    request = SampleRequest(size or ["1x1"], count, seed, start_scale, device)
+    for path in draw_samples(store, entry, request, out):
         print(path)
 
 
