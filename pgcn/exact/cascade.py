@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -80,16 +81,25 @@ class ExactDetail:
                 begin = fields[i]
                 if begin is not None:
                     begin = carried(begin, self.sizes[scale - 1], self.sizes[scale], size)
-                low = x[i : i + 1]
                 way = Way(self.settings.levels(), _seed(seed, scale), wrap)
-                drawn.append(self._draw(resized(low, size, wrap), scale, way, Hold(low), begin))
+                made = self._draw(resized(x[i : i + 1], size, wrap), scale, way, Hold(x[i : i + 1]), begin)
+                drawn.append(self._settled(*made, way) if scale == 0 else made)
             x, fields = torch.cat([picture for picture, _ in drawn]), [field for _, field in drawn]
             yield Drawn(x, [field for _, field in drawn])
+
+    def _settled(self, x: Tensor, field: Field, way: Way) -> tuple[Tensor, Field]:
+        """A picture of the coarsest scale, drawn again without a hold: what no patch agrees with moves or goes."""
+        for number in range(self.settings.settle):
+            again = Way(self.settings.levels(self.settings.settle_noise), way.seed + 1 + number, way.wrap)
+            x, field = self._draw(x, 0, again, Hold(), field)
+        return x, field
 
     def _draw(self, start: Tensor, scale: int, way: Way, hold: Hold, field: Field | None) -> tuple[Tensor, Field]:
         generator = torch.Generator().manual_seed(way.seed)
         noise = torch.randn(start.shape, generator=generator, dtype=start.dtype).to(start.device)
-        return draw_scale(self.patches(scale), self.settings, start, noise, way, hold, field)
+        # Coherence at the coarsest scale would cut things where they could bend.
+        settings = replace(self.settings, coherence=0.0) if scale == 0 else self.settings
+        return draw_scale(self.patches(scale), settings, start, noise, way, hold, field)
 
     def refine(
         self,
