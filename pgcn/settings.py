@@ -35,7 +35,7 @@ ADDED: Mapping[str, Any] = {
     "patch": 11,
     "detail_steps": 3,
     "detail_noise": 0.6,
-    "completeness": 0.005,
+    "completeness": 0.002,
 }
 """Settings that came after the first release, each with the value that describes results from before it.
 
@@ -79,7 +79,7 @@ class Settings(BaseModel):
     detail_steps: int = Field(3, ge=1, le=100, description="steps of falling noise at each exact scale")
     detail_noise: float = Field(0.6, gt=0, lt=1, description="noise level t that an exact scale starts at")
     completeness: float = Field(
-        0.005,
+        0.002,
         gt=0,
         le=100,
         description="mean squared difference below which rarely used patches are preferred, at exact scales",
@@ -218,10 +218,10 @@ _layout = Settings(
 
 PRESETS: dict[str, Settings] = {
     "draft": _layout,
-    "best": _layout.model_copy(update={"max_size": 2048, "scales": 5, "iterations": 228}),
     "small": _layout.model_copy(
         update={"detail": "learned", "max_size": 128, "scales": 7, "iterations": 100, "iteration_growth": 1.25}
     ),
+    "best": _layout.model_copy(update={"max_size": 2048, "scales": 5, "iterations": 228}),
     "paper": Settings(),
 }
 """`draft` and `best` draw photographs at their own size, up to `max_size`; `small` and `paper` learn every scale.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgcn.exact.candidates import Queries, carried, exhaustive, improved
 from pgcn.exact.definition import log_density
-from pgcn.exact.draw import Hold, Way, draw_scale, resized
+from pgcn.exact.draw import Held, Hold, Way, draw_scale, resized
 from pgcn.exact.field import Field
 from pgcn.exact.patches import Patches, patches_of
 from pgcn.exact.settings import DetailSettings
@@ -94,7 +94,7 @@ class ExactDetail:
             x, field = self._draw(x, 0, again, Hold(), field)
         return x, field
 
-    def _draw(self, start: Tensor, scale: int, way: Way, hold: Hold, field: Field | None) -> tuple[Tensor, Field]:
+    def _draw(self, start: Tensor, scale: int, way: Way, hold: Held, field: Field | None) -> tuple[Tensor, Field]:
         generator = torch.Generator().manual_seed(way.seed)
         noise = torch.randn(start.shape, generator=generator, dtype=start.dtype).to(start.device)
         # Coherence at the coarsest scale would cut things where they could bend.
@@ -108,7 +108,7 @@ class ExactDetail:
         *,
         noise: float | None = None,
         steps: int | None = None,
-        hold: Hold | None = None,
+        hold: Held | None = None,
         seed: int = 0,
         fields: Sequence[Field] | None = None,
         wrap: bool = False,

@@ -11,10 +11,8 @@ import torch
 from torch import Tensor
 
 from pgcn.exact import definition
-from pgcn.exact.candidates import carried
 from pgcn.exact.cascade import ExactDetail
-from pgcn.exact.draw import Hold, Way, draw_scale, resized
-from pgcn.exact.field import Field
+from pgcn.exact.draw import Held, Hold, resized
 from pgcn.exact.settings import DetailSettings
 from pgcn.imaging.noise import Draw, normal_each, seeded
 from pgcn.imaging.scales import Size, finest_size, resize
@@ -60,24 +58,14 @@ class ExactScales:
         return [resize(self._image(), size) for size in self.sizes]
 
     def ascend(self, x: Tensor, sizes: Sequence[Size], draw: Draw, *, wrap: bool = False) -> Iterator[Tensor]:
-        """Draw all exact scales above `x` `(N, 3, h, w)`: yields `(N, 3, *size)` for each of `sizes`.
+        """Draw the exact scales above `x` `(N, 3, h, w)`: yields `(N, 3, *size)` for each of `sizes`.
 
         Low frequencies of a scale are held to the result below it. Matches are carried from scale to scale. `draw`
-        gives the noise; sample i depends on `x[i]` and its noise alone.
+        gives the randomness; sample i depends on `x[i]` and its own random numbers alone.
         """
-        fields: list[Field | None] = [None] * len(x)
-        for scale, size in enumerate(sizes):
-            noise = draw(x.new_empty(len(x), 3, *size))
-            above = []
-            for i, low in enumerate(x.split(1)):
-                field = fields[i]
-                if field is not None:
-                    field = carried(field, self.sizes[scale - 1], self.sizes[scale], size)
-                start = resized(low, size, wrap)
-                image, fields[i] = self._drawn(start, scale, noise[i : i + 1].clone(), Hold(low), field, wrap)
-                above.append(image)
-            x = torch.cat(above)
-            yield x
+        every = [*sizes, *self.sizes[len(sizes) :]]
+        for _, drawn in zip(sizes, self.detail.draw(x, every, _seeds(x, draw), wrap=wrap), strict=False):
+            yield drawn.picture
 
     def refine(self, x: Tensor, scale: int, below: Size, options: ChainOptions = AS_SAMPLED) -> Tensor:
         """Draw `x` `(N, 3, H, W)` in [-1, 1], of any size, again with the patches of one scale.
@@ -89,27 +77,13 @@ class ExactScales:
         levels = _levels(self.settings, options)
         if len(levels) < 2:
             return x
-        noise = (options.draw or normal_each(seeded(0, len(x))))(x)
+        draw, noise, steps = options.draw or normal_each(seeded(0, len(x))), levels[0], len(levels) - 1
         drawn = []
-        for i, start in enumerate(x.split(1)):
+        for start, seed in zip(x.split(1), _seeds(x, draw), strict=True):
             hold = _held(Hold(resized(start, below, options.wrap)), options.after)
-            field = self.detail.matches(start, scale, wrap=options.wrap)
-            image, _ = self._drawn(start, scale, noise[i : i + 1].clone(), hold, field, options.wrap, levels)
-            drawn.append(image)
+            again = self.detail.refine(start, scale, noise=noise, steps=steps, hold=hold, seed=seed, wrap=options.wrap)
+            drawn.append(again.picture)
         return torch.cat(drawn)
-
-    def _drawn(
-        self,
-        start: Tensor,
-        scale: int,
-        noise: Tensor,
-        hold: Callable[[Tensor, bool, bool], Tensor],
-        field: Field | None,
-        wrap: bool,
-        levels: list[float] | None = None,
-    ) -> tuple[Tensor, Field]:
-        way = Way(levels or self.settings.levels(), seed=0, wrap=wrap)
-        return draw_scale(self.detail.patches(scale), self.settings, start, noise, way, hold, field)
 
     def energy(self, image: Tensor, scale: int) -> Tensor:
         """-f_t of `image` `(1, 3, H, W)` at every position, `(H, W)`; lower is more like the image's patches."""
@@ -150,6 +124,11 @@ def _settings(settings: Settings) -> DetailSettings:
     )
 
 
+def _seeds(x: Tensor, draw: Draw) -> list[int]:
+    """A seed for each of N states, from one random number of each."""
+    return [int(number.abs() * 2**24) for number in draw(x.new_empty(len(x), 1, 1, 1)).flatten()]
+
+
 def _levels(settings: DetailSettings, options: ChainOptions) -> list[float]:
     """The noise levels of a scale with some options; a single one or none: nothing is drawn."""
     if options.steps == 0:
@@ -158,7 +137,7 @@ def _levels(settings: DetailSettings, options: ChainOptions) -> list[float]:
     return levels if options.last is None else levels[-1 - min(options.last, len(levels) - 1) :]
 
 
-def _held(hold: Hold, after: Callable[[Tensor], Tensor] | None) -> Callable[[Tensor, bool, bool], Tensor]:
+def _held(hold: Hold, after: Callable[[Tensor], Tensor] | None) -> Held:
     """What estimates are held to: low frequencies, and then what `after` clamps."""
     if after is None:
         return hold
