@@ -243,6 +243,8 @@ def in_a_row(pictures: Sequence[Picture]) -> Picture:
 def run(demo: Demo) -> dict[str, float]:
     """Run a demo's command in this process, and return its figures."""
     print("pgcn", shlex.join(demo.command), flush=True)
+    for earlier in OUT.glob(f"{demo.stem.name}[-.]*"):  # of this page: a command replaces no file
+        earlier.unlink()
     with redirect_stdout(io.StringIO()) as said:
         code = app(demo.command, standalone_mode=False)
     if code:
