@@ -25,7 +25,7 @@ def resize(x: Tensor, size: Size) -> Tensor:
 
 
 SHORTEST = 12
-"""Short side of the finest scale, px, below which a thin image is not brought: an energy sees 11 by 11 pixels."""
+"""Least short side of the finest scale of a thin image, px: the energy sees 11 by 11 pixels."""
 
 
 def finest_size(height: int, width: int, settings: Settings) -> Size:
@@ -42,7 +42,7 @@ def finest_size(height: int, width: int, settings: Settings) -> Size:
 
 
 def thin_problem(height: int, width: int, settings: Settings) -> str | None:
-    """What is wrong with an image that is too thin for `max_size`, as the end of a sentence; None where nothing is.
+    """The problem of an image that is too thin for `max_size`, as the end of a sentence; None for other images.
 
     The finest scale has at most the pixels of a square of `max_size`.
     """
