@@ -13,7 +13,7 @@ import time
 import torch
 from torch import Tensor
 
-from pgcn.exact import ExactDetail
+from pgcn.exact import ExactDetail, exact_sizes
 from pgcn.imaging.scales import Size, resize
 
 MEGAPIXELS = (0.06, 0.25, 1.0, 4.0, 16.0)
@@ -33,18 +33,10 @@ def made_image(size: Size) -> Tensor:
     return image / image.abs().max()
 
 
-def exact_sizes(size: Size, short: int = SHORT_SIDE) -> list[Size]:
-    """The sizes that halve `size` down to a short side of about `short`, coarsest first."""
-    sizes = [size]
-    while min(sizes[0]) / 2 >= 0.9 * short:
-        sizes.insert(0, (round(sizes[0][0] / 2), round(sizes[0][1] / 2)))
-    return sizes
-
-
 def measured(megapixels: float) -> tuple[float, float, float]:
     """Seconds of a core to prepare an image, for one sample of its size, and the peak of memory so far, GiB."""
     height = round(math.sqrt(megapixels * 1e6 / 1.5))
-    sizes = exact_sizes((height, round(1.5 * height)))
+    sizes = exact_sizes((height, round(1.5 * height)), (SHORT_SIDE, round(1.5 * SHORT_SIDE)))
     image = made_image(sizes[-1])
     layout = resize(image, sizes[0]).roll((5, 9), (2, 3))
     began = time.thread_time()
@@ -64,7 +56,7 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, nargs="+", default=MEGAPIXELS)
     sizes = sorted(parser.parse_args().megapixels)
     torch.set_num_threads(1)
-    measured(0.01)  # compiles
+    measured(0.02)  # compiles
     print("| megapixels | prepare, s | sample, s | s per megapixel | peak memory, GiB |\n|---|---|---|---|---|")
     points = []
     for size in sizes:

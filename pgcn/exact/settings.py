@@ -18,7 +18,7 @@ class DetailSettings:
     - `patch`: side of a patch, px, odd and at least 7. Larger patches copy larger pieces and keep things whole.
     - `steps`, `noise`: steps of one scale, and the noise level t in (0, 1) that its first step begins at.
     - `settle`, `settle_noise`: times that the coarsest scale is drawn again from that level without being held to the
-      layout, which cures half things and ghosts where two of the image's layouts meet.
+      layout: half things and ghosts where two of the image's layouts meet mostly go, but long thin things may break.
     - `components`: principal components in which patches are compared; all where a patch has fewer values.
     - `top`: matches that a position keeps; their weighted mean is drawn.
     - `passes`: rounds of the candidate search in each step.
