@@ -61,6 +61,10 @@ def run(
     gpus_per_job: Annotated[float | None, typer.Option(help="1, or a share 1/n of a GPU.")] = None,
     cpus_per_job: Annotated[float | None, typer.Option(help="CPU cores, and threads, for a job.")] = None,
     ray_address: Annotated[str | None, typer.Option(help="A Ray cluster; else RAY_ADDRESS, else a local Ray.")] = None,
+    local: Annotated[bool, typer.Option("--local", help="Without Ray, on this machine: starts at once.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Of --local: the most processes; 1: in this process. Else one a core.")
+    ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try failed images again.")] = False,
     max_pixels: Annotated[int | None, typer.Option(min=1, help="Refuse larger images.")] = None,
     checkpoint_seconds: Annotated[float | None, typer.Option(min=0.1, help="Between restart points.")] = None,
@@ -139,6 +143,8 @@ def submit(
     parsed = _parsed("run", arguments)
     if parsed["dry_run"]:
         raise ConfigError("A dry run is not sent to a cluster: use `pgcn run --dry-run`.")
+    if parsed["local"]:
+        raise ConfigError("A run without Ray is not sent to a cluster: use `pgcn run --local`.")
     raise typer.Exit(send(request_of(parsed), address, wheel, console, follow=follow))
 
 

@@ -8,9 +8,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from cluster.monitor.snapshot import duration
+from cluster.planning.backend import backend_for
 from cluster.planning.plan import Plan
 from cluster.planning.request import Prepared, Request, make_plan, prepare
-from cluster.ray_cluster.session import Cluster
 from jobs.common.terminal_text import terminal_safe
 from jobs.spec import JobSpec
 from pgcn.imaging.scales import scale_sizes
@@ -22,7 +22,7 @@ SHOWN = 20
 
 def dry_run(request: Request, console: Console) -> None:
     """Show the plan of a request. Writes nothing and starts no Ray. Raises `JobError` as the run would."""
-    cluster = Cluster(request.ray_address)
+    cluster = backend_for(request)
     try:
         prepared = prepare(request, cluster)
         prepared.check_belongs()

@@ -77,7 +77,7 @@ def request_of(parameters: Mapping[str, Any]) -> Request:
     """
     given = {name: parameters[flag] for flag, name in RUN_OPTIONS.items() if flag in parameters}
     given["sizes"] = tuple(given["sizes"]) if given["sizes"] else None
-    for flag in ("retry", "allow_local"):
+    for flag in ("retry", "allow_local", "local"):
         given[flag] = given[flag] or None  # not said: as the config file has it
     limits = Limits(silence_s=parameters["silence_timeout"], job_s=parameters["job_timeout"])
     config = Path(parameters["config"]) if parameters["config"] else None
@@ -112,6 +112,8 @@ def _check_types(options: dict[str, Any]) -> None:
         "gpus_per_job": (int, float),
         "cpus_per_job": (int, float),
         "ray_address": (str,),
+        "local": (bool,),
+        "workers": (int,),
         "retry": (bool,),
         "allow_local": (bool,),
         "task": (str,),
@@ -127,7 +129,7 @@ def _check_types(options: dict[str, Any]) -> None:
     for name, value in options.items():
         if not isinstance(value, kinds[name]) or (isinstance(value, bool) and bool not in kinds[name]):
             raise ConfigError(f"The option {name} cannot be {value!r}.")
-        if isinstance(value, int | float) and name not in ("seed", "retry", "allow_local") and value <= 0:
+        if isinstance(value, int | float) and name not in ("seed", "retry", "allow_local", "local") and value <= 0:
             raise ConfigError(f"The option {name} must be above 0, not {value}.")
         if name == "seed" and isinstance(value, int) and not 0 <= value <= MAX_SEED:
             raise ConfigError(f"The option seed must be from 0 to {MAX_SEED}, not {value}.")

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 
 from cluster.ray_cluster.parallel_map import map_ray
-from cluster.scheduler.queue import Job, Resources
+from cluster.scheduler.queue import Job
+from cluster.scheduler.resources import Resources
 from cluster.tables.build import BUILT
 from jobs.common.clock import now
 from jobs.common.failures import POLICY, ConfigError, FailureClass
@@ -74,7 +75,7 @@ class Plan:
             return "done"
         if job in self.failed:
             return f"failed before: {self.failed[job]}"
-        first = self.jobs[job].image_id
+        first = self.jobs[job].label
         if isinstance(entry, EditEntry):
             return "to make" if first == entry.edit_id else f"the same as {first}"
         return "to train" if first == entry.image_id else f"the same bytes as {first}"

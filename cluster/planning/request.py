@@ -10,9 +10,9 @@ from typing import Any
 from cluster.planning.device import choose_device, has_bfloat16_units
 from cluster.planning.plan import Item, Plan, build_plan, check_asked, edits_with_ray, look_at, look_at_edits, with_ray
 from cluster.planning.task_request import find, split_task_options, task_of
-from cluster.ray_cluster.session import Cluster
-from cluster.scheduler.queue import Resources
+from cluster.scheduler.resources import Resources
 from cluster.scheduler.stopping import Limits
+from cluster.scheduler.worker_pool import Backend
 from jobs.common.concurrent_map import ahead
 from jobs.common.failures import ConfigError
 from jobs.inputs.discover import Source, apart, find_sources
@@ -46,6 +46,8 @@ class Request:
     gpus_per_job: float = 1.0
     cpus_per_job: float = 1.0
     ray_address: str | None = None
+    local: bool = False
+    workers: int | None = None
     retry: bool = False
     max_pixels: int = 64_000_000
     checkpoint_seconds: float = 60.0
@@ -82,7 +84,7 @@ class Prepared:
             check_same(self.store, standing, self.identity)
 
 
-def prepare(request: Request, cluster: Cluster) -> Prepared:
+def prepare(request: Request, cluster: Backend) -> Prepared:
     """Make every choice that needs no image. Writes nothing. Raises `JobError` or `pgcn.SettingsError`."""
     store = Store(request.out)
     standing = read_identity(store)
@@ -151,7 +153,7 @@ def _apart(source: Source, known: Mapping[str, Entry]) -> Source:
     return source if other.uri == source.uri and other.problem is not None else apart(source)
 
 
-def _better_in_bfloat16(preset: str, device: str, cluster: Cluster) -> bool:
+def _better_in_bfloat16(preset: str, device: str, cluster: Backend) -> bool:
     """Jobs on this machine's CPU alone, where it is made for that; `paper` stays what was published."""
     return preset != "paper" and device == "cpu" and cluster.address is None and has_bfloat16_units()
 
@@ -177,7 +179,7 @@ def need_of(device: str, cpus: float, gpus: float) -> Resources:
     return Resources(cpus=cpus, gpus=math.floor(GPU_PARTS / round(1 / gpus)) / GPU_PARTS)
 
 
-def make_plan(prepared: Prepared, cluster: Cluster | None, *, retry: bool) -> Plan:
+def make_plan(prepared: Prepared, cluster: Backend | None, *, retry: bool) -> Plan:
     """Look at the images and edits, on the cluster or (None) from this process, and sort out what follows."""
     ask, elsewhere = prepared.ask, prepared.elsewhere
     old: list[Item] = []
