@@ -27,8 +27,8 @@ def test_a_worker_that_is_lost_in_an_edit_is_replaced(edits, table, tmp_path, ac
     where = f"{point}, of an edit" if "edit" not in point else point
     with table.cell(f"worker: {'hangs for 2 s' if act == 'hangs' else act}", where) as cell:
         # On a busy machine two seconds of silence are nothing unusual: a worker that is well would be replaced too.
-        silence = ["--silence-timeout", "2"] if act == "hangs" else []
-        code, output = edits.run(*silence, workers=2, strike=strike)
+        silence = {"silence_s": 2.0} if act == "hangs" else {}
+        code, output = edits.run(**silence, workers=2, strike=strike)
         assert strike.struck
         assert code == 3, output
         edits.is_as_if_nothing_happened(cell)
