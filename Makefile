@@ -31,9 +31,9 @@ lint: $(VENV)/.installed-test
 types: $(VENV)/.installed-test
 	$(BIN)/mypy
 
-# In two processes: tests of Ray wait for it most of the time.
+# In two processes: tests that use Ray wait for it most of the time, and share one process (tests/conftest.py).
 check: $(VENV)/.installed-test
-	$(BIN)/python -m tests.halves
+	$(BIN)/pytest -q -n 2 --dist loadgroup --cov --cov-report=term:skip-covered
 
 # Faults at named points, in a hundred cells: prints the table fault × point. Part of `make test`.
 faults: $(VENV)/.installed-test

@@ -334,7 +334,7 @@ BUCKET = """## For a folder or bucket
 ```
 pgcn run s3://bucket/photos --out s3://bucket/run --task superres --set factor=2
 pgcn run photos --out run --task inpaint --mask 'masks/{stem}.png'      # {name}: a/cat.jpg, {stem}: a/cat
-pgcn run list.csv --out run                                             # or Parquet
+pgcn run list.csv --out run                                             # or TSV, JSON Lines, Parquet
 pgcn run photos --out other --task animate --pyramids run               # trains only what `run` has not
 ```
 

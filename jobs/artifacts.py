@@ -97,11 +97,6 @@ def draw(
     return pictures.rows, measure(measured, recovered[-1], observed[-1])
 
 
-def preview_path(job_id: str) -> str:
-    """Where a job in training shows how it goes: one picture, until the commit."""
-    return f"previews/{job_id}.png"
-
-
 def preview(pyramid: Pyramid, seed: int) -> bytes:
     """A PNG of four samples side by side, from the scales that are trained so far."""
     samples = pyramid.sample(4, seed=seed)

@@ -15,7 +15,7 @@ from jobs.common.failures import InputError
 from jobs.images.clips import encode_clip
 from jobs.images.contact_sheets import sheets_of
 from jobs.images.png import encode_png, to_rgb
-from jobs.inputs.loading import load_mask, take
+from jobs.inputs.loading import Grid, LoadedImage, load_mask, take
 from jobs.job_context import ExecutionOptions, JobContext, Log, Stopped
 from jobs.provenance import circumstances
 from jobs.run_folder import schemas
@@ -96,19 +96,21 @@ def read(spec: EditSpec, options: ExecutionOptions) -> tuple[Inputs, list[str]]:
     """An edit's images, each checked to be the one that was planned for, and notes of how they were read."""
     notes: list[str] = []
 
-    def picture(one: Picture | None) -> Tensor | None:
+    def picture(one: Picture | None) -> LoadedImage | None:
         if one is None:
             return None
         taken = take(one.location, one.uri, options.max_pixels, one.sha256)
         notes.extend([f"{one.uri}: {taken.note}"] if taken.note else [])
-        return taken.image
+        return taken
 
     image, target, truth = (picture(one) for one in (spec.image, spec.target, spec.truth))
     assert image is not None
     mask = None
     if spec.mask is not None:
-        mask, _ = load_mask(spec.mask.location, spec.mask.uri, options.max_pixels, spec.mask.sha256)
-    return Inputs(image, target, mask, truth), notes
+        grid = Grid.of(target or image)
+        mask = load_mask(spec.mask.location, spec.mask.uri, grid, options.max_pixels, spec.mask.sha256)
+        notes.extend([f"{spec.mask.uri}: {mask.note}"] if mask.note else [])
+    return Inputs(image.image, target and target.image, mask and mask.mask, truth and truth.image), notes
 
 
 def judged(task: Task[Any], made: TaskResult) -> Row:

@@ -65,6 +65,12 @@ class SamplePlan(Frozen):
     sizes: tuple[Annotated[str, BeforeValidator(_size_text)], ...] = ("1x1", "2x1")
 
 
+def known_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Those of some settings that this version has, and the names of the others, which a later one wrote."""
+    known = {name: value for name, value in settings.items() if name in Settings.model_fields}
+    return known, sorted(settings.keys() - known.keys())
+
+
 class MaskRef(Frozen):
     """A mask that is left out of the loss; `digest` is the hash of its pixels, fitted to the image."""
 

@@ -6,15 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor
-
 from jobs.common.failures import ConfigError, InputError, PyramidError
 from jobs.inputs.discover import Source, find_sources
-from jobs.inputs.loading import MAX_PIXELS, LoadedImage, holes_of, load_mask, take
-from jobs.run_folder.identity import RUN
+from jobs.inputs.loading import MAX_PIXELS, Grid, LoadedImage, holes_of, load_mask, take
+from jobs.layout import RUN
 from jobs.run_folder.pyramids import any_of_image, keep, learn, load, pyramids_in
 from jobs.spec import PyramidRef, pyramid_id
 from jobs.storage.store import Store
+from pgcn.imaging.scales import thin_problem
 from pgcn.patchgencn.trainer import DivergenceError, Progress
 from pgcn.pyramid import Pyramid
 from pgcn.settings import Settings
@@ -38,17 +37,20 @@ def read_inputs(
     own, name = _take(image, "image", max_pixels)
     notes = [f"{name}: {own.note}"] if own.note else []
 
-    def picture(where: str | None, what: str) -> Tensor | None:
+    def picture(where: str | None, what: str) -> LoadedImage | None:
         if where is None:
             return None
         taken, called = _take(where, what, max_pixels)
         notes.extend([f"{called}: {taken.note}"] if taken.note else [])
-        return taken.image
+        return taken
 
-    inputs = Inputs(own.image, picture(target, "target"), None, picture(truth, "truth"))
+    other, true = picture(target, "target"), picture(truth, "truth")
+    inputs = Inputs(own.image, other and other.image, None, true and true.image)
     if mask is not None:
         source = _named(mask, "mask")
-        inputs = replace(inputs, mask=load_mask(source.location, source.uri, max_pixels)[0])
+        found = load_mask(source.location, source.uri, Grid.of(other or own), max_pixels)
+        notes.extend([f"{source.image_id}: {found.note}"] if found.note else [])
+        inputs = replace(inputs, mask=found.mask)
     return Read(inputs, own.sha256, name, notes)
 
 
@@ -115,6 +117,10 @@ def pyramid_for(
         if found is not None:
             on_found(f"The pyramid of {read.name} is in {store.url} already: nothing is trained.")
             return found.to(wanted.device)
+        height, width = inputs.image.shape[-2:]
+        if problem := thin_problem(height, width, settings):
+            raise InputError(f"{read.name} {problem}")
+        wanted.kept_in.check("pyramids")  # before minutes of training
     missing = f" None is in {wanted.found_in.url} yet." if wanted.found_in is not None else ""
     on_found(f"Training a pyramid of {read.name}, once; it is kept in {wanted.kept_in.url}.{missing}")
     try:

@@ -15,16 +15,18 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from jobs.artifacts import MEASURES, Row, draw, preview, preview_path, warning, whole_model
-from jobs.inputs.loading import changed, holes_of, load_mask, take
+from jobs.artifacts import MEASURES, Row, draw, preview, warning, whole_model
+from jobs.common.failures import InputError
+from jobs.inputs.loading import Grid, changed, holes_of, load_mask, take
 from jobs.job_context import ExecutionOptions, JobContext, Log, Stopped
+from jobs.layout import preview_path
 from jobs.provenance import circumstances
 from jobs.run_folder import schemas
 from jobs.run_folder.checkpoints import Checkpoints, remove_checkpoints
 from jobs.run_folder.commit import Commit, publish
 from jobs.spec import JobSpec, MaskRef
 from jobs.storage.store import Store
-from pgcn.imaging.scales import scale_sizes
+from pgcn.imaging.scales import scale_sizes, thin_problem
 from pgcn.patchgencn.masked_trainer import MaskedTrainer
 from pgcn.patchgencn.resume import ResumePoint, State, restore, resume_point, state_of
 from pgcn.patchgencn.trainer import DivergenceError, Trainer
@@ -73,10 +75,13 @@ class _Job:
         spec, log = self.spec, self.log
         log(f"job {spec.job_id}, attempt {self.attempt}, image {spec.uri}")
         log(f"settings {spec.settings.model_dump_json()}, seed {spec.seed}")
-        self.image, _, picture = take(spec.location, spec.uri, options.max_pixels, spec.sha256)
+        taken = take(spec.location, spec.uri, options.max_pixels, spec.sha256)
+        self.image, _, picture = taken
         self.note = picture.note
+        if problem := thin_problem(self.image.shape[-2], self.image.shape[-1], spec.settings):
+            raise InputError(f"{spec.uri} {problem}")
         if spec.holes is not None:
-            self.mask = _holes(spec.holes, self.image, options.max_pixels)
+            self.mask = _holes(spec.holes, Grid.of(taken), options.max_pixels)
         sizes = scale_sizes(self.image.shape[-2], self.image.shape[-1], spec.settings)
         log(f"{picture.format}, {picture.rgb.shape[1]}x{picture.rgb.shape[0]} px; {picture.note or 'plain RGB'}")
         self.checkpoints = Checkpoints(store, spec.job_id)
@@ -233,9 +238,9 @@ def clean_up(store: Store, job_id: str) -> None:
     store.delete([preview_path(job_id)])
 
 
-def _holes(holes: MaskRef, image: Tensor, max_pixels: int) -> Tensor:
+def _holes(holes: MaskRef, grid: Grid, max_pixels: int) -> Tensor:
     """The mask of pixels that are left out of the loss, at the image's own size."""
-    mask, digest = holes_of(load_mask(holes.location, holes.uri, max_pixels)[0], (image.shape[-2], image.shape[-1]))
+    mask, digest = holes_of(load_mask(holes.location, holes.uri, grid, max_pixels).mask, grid.size)
     if digest != holes.digest:
         raise changed(holes.uri)
     return mask

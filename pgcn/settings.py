@@ -11,6 +11,9 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+LARGEST = 4096
+"""Bound of `max_size`, px."""
+
 
 class SettingsError(ValueError):
     """A setting does not exist or has a value it cannot have; the text is a sentence for a person."""
@@ -32,7 +35,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     # The pyramid
-    max_size: int = Field(250, ge=12, le=4096, description="longest side of the finest scale, px; never upsampled")
+    max_size: int = Field(250, ge=12, le=LARGEST, description="longest side of the finest scale, px; never upsampled")
     min_size: int = Field(25, ge=8, le=512, description="short side of scale 0, the coarsest, px")
     scales: int = Field(8, ge=1, le=32, description="number of scales, geometric in size; equal sizes merge")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,26 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Ray gives its workers niceness 15: anything else on this machine would go first.
 os.environ.setdefault("RAY_worker_niceness", "0")
+
+CLUSTER = Path(__file__).parent / "cluster"
+NO_RAY = {
+    *("test_apply.py", "test_connection.py", "test_gallery.py", "test_gallery_browser.py", "test_options.py"),
+    *("test_queue.py", "test_request.py", "test_upkeep.py"),
+}
+"""Files of tests/cluster that start no Ray."""
+
+
+def group_of(path: Path) -> str:
+    """The tests that one process runs together: all that use Ray, which wait for it most of the time; else a file."""
+    return "ray" if path.parent == CLUSTER and path.name not in NO_RAY else str(path)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Groups for pytest-xdist (`--dist loadgroup`). The longest group, Ray's, comes first."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group_of(item.path)))
+    items.sort(key=lambda item: group_of(item.path) != "ray")
 
 
 @pytest.fixture(scope="session")

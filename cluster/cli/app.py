@@ -23,6 +23,7 @@ from jobs.run_folder.commit import committed
 from jobs.run_folder.edit_manifest import read_edits
 from jobs.run_folder.manifest import read_manifest
 from jobs.spec import MAX_SEED
+from jobs.storage.outputs import write_file
 from jobs.storage.store import Store
 from pgcn.settings import SettingsError
 
@@ -178,6 +179,8 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Stay, and show it live until the run ends.")] = False,
 ) -> None:
     """Say how a run stands, from its bucket alone: also while it goes on elsewhere."""
+    if as_json and watch:
+        raise ConfigError("--json says once how the run stands, and --watch stays: give one of them.")
     store = Store(run)
     current = read_status(store)
     if as_json:
@@ -249,7 +252,7 @@ def sample(
     count: Annotated[int, typer.Option("-n", "--count", min=1, max=10_000, help="Samples of each size.")] = 4,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sample i is that of seed + i.")] = 0,
     start_scale: Annotated[int, typer.Option(min=0, help="Begin finer: nearer to the image, less diverse.")] = 0,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the PNG files go.")] = Path("samples"),
+    out: Annotated[str, typer.Option(metavar="DIR", help="Where the PNG files go: a folder or URL.")] = "samples",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Draw new samples from a trained model: any size and aspect ratio, no training."""
@@ -275,9 +278,9 @@ def apply(
     truth: Annotated[
         str | None, typer.Option(metavar="FILE", help="What the result should be, for the figures alone.")
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="PLACE", help="A folder, or the result's own PNG file.")] = Path(
-        "applied"
-    ),
+    out: Annotated[
+        str, typer.Option(metavar="PLACE", help="A folder or URL, or the result's own PNG file.")
+    ] = "applied",
     pyramids: Annotated[
         str | None, typer.Option(metavar="RUN", help="A run, or an earlier --out, whose pyramids are used.")
     ] = None,
@@ -287,7 +290,7 @@ def apply(
     set_: Annotated[
         list[str], typer.Option("--set", metavar="NAME=VALUE", help="Any option of the task, or setting; repeatable.")
     ] = [],  # noqa: B006 - typer copies it
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of training and task.")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Of training and task; else 0.")] = None,
     start_scale: Annotated[
         int | None, typer.Option(min=0, help="Where chains begin; else the best by measure.")
     ] = None,
@@ -297,11 +300,9 @@ def apply(
     """Use a pyramid of one image: a task on it, from files to files. What was trained once is used again."""
     from cluster.one_image.apply import Asked
     from cluster.one_image.apply import apply as do
-    from cluster.planning.options import parse_pairs
+    from cluster.planning.options import merged, parse_pairs
 
-    pairs: dict[str, Any] = dict(parse_pairs(set_)) | {"seed": seed}
-    pairs |= {} if start_scale is None else {"start_scale": start_scale}
-    pairs |= {"sweep": True} if sweep else {}
+    pairs = merged(parse_pairs(set_), {"seed": seed, "start_scale": start_scale, "sweep": sweep or None})
     asked = Asked(task, image, target, mask, truth, pairs, preset, pyramids, out, device)
     try:
         written = do(asked, console)
@@ -398,21 +399,24 @@ def doctor(url: Annotated[str, typer.Argument(metavar="URL", help="A folder or b
 def query(
     run: Run,
     sql: Annotated[str, typer.Argument(metavar="SQL", help='As "SELECT image_id, copy FROM results".')],
-    format_: Annotated[str, typer.Option("--format", help="table, csv, json or parquet.")] = "table",
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write here instead of printing.")] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="table, csv, json or parquet; else as --out ends, or a table.")
+    ] = None,
+    out: Annotated[str | None, typer.Option(metavar="FILE", help="Write here, a file or URL.")] = None,
 ) -> None:
-    """Ask the run's tables with SQL: manifest, results, samples, metrics, edits, pictures, failures, attempts."""
-    from cluster.tables.query import query as ask
-    from cluster.tables.query import render
+    """Ask the run's tables with SQL: manifest, results, samples, metrics, edits, pictures, failures, attempts.
 
-    data = render(ask(Store(run), sql), format_, console)
+    Of two columns with one name, as image_id, the second is called image_id_1.
+    """
+    from cluster.tables.query import format_of, render
+    from cluster.tables.query import query as ask
+
+    wanted = format_of(format_, out)
+    data = render(ask(Store(run), sql, _note), wanted, console)
     if data is None:
         return
     if out is not None:
-        try:
-            out.write_bytes(data)
-        except OSError as error:
-            raise ConfigError(f"The file {out} cannot be written: {error.strerror}.") from None
+        write_file(out, data)
     else:
         sys.stdout.buffer.write(data)
 
@@ -432,6 +436,11 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
+
+
+def _note(text: str) -> None:
+    """Say something beside an answer, which may be read by a program."""
+    Console(stderr=True, soft_wrap=True).print(terminal_safe(text), highlight=False, markup=False)
 
 
 def _say(text: str) -> None:

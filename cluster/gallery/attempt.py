@@ -13,6 +13,7 @@ from cluster.gallery.album import Album, Shown, album
 from cluster.gallery.curves import Chart, Metric, charts_by_scale
 from cluster.gallery.facts import Fact
 from cluster.gallery.formatting import number, size
+from jobs.layout import is_ours
 from jobs.run_folder.schemas import read_parquet
 from jobs.storage.store import Store
 
@@ -97,7 +98,7 @@ def _scales(pictures: Mapping[int, list[Shown]], metrics: Sequence[Metric]) -> l
 
 def artifacts_in(store: Store, folder: str) -> list[Artifact]:
     """The objects of an attempt."""
-    return [Artifact(path.removeprefix(folder), size(n)) for path, n in store.list(folder).items()]
+    return [Artifact(path.removeprefix(folder), size(n)) for path, n in store.list(folder).items() if is_ours(path)]
 
 
 def _whole_model(metrics: Sequence[Metric]) -> list[Fact]:

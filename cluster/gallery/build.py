@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -13,14 +13,16 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from cluster.gallery.attempt import read_attempt
-from cluster.gallery.build_record import BUILT, Built, built_bytes, digest, read_built
+from cluster.gallery.build_record import Built, Record, built_bytes, digest, read_built
 from cluster.gallery.catalogue import Catalogue, Totals, by_class, preset_of, read_catalogue
 from cluster.gallery.commands import commands, run_argument
 from cluster.gallery.edits import Used, edit_cards, edit_page, edits_by_model, read_edits
 from cluster.gallery.facts import circumstances, quality, settings
 from cluster.gallery.formatting import rounded
-from cluster.gallery.pages import Card, Pages, rows_script
+from cluster.gallery.pages import Card, Pages, list_names, rows_script
 from cluster.ray_cluster.parallel_map import Spread, map_local
+from jobs import layout
+from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import sentence, terminal_safe
 from jobs.storage.store import Store
 
@@ -36,8 +38,10 @@ def build_gallery(store: Store, title: str | None = None, spread: Spread = map_l
     The pages need no server and no network, and work from a disk and from a bucket. Built again, the same run
     gives the same bytes; pages of images that are gone are removed, and pages that are still right stay as
     they are. Memory holds the tables' rows and, where jobs are worked on, the pictures of a few of them. An artifact
-    that is missing or damaged is named on its page and stops nothing. Raises what the store raises when it cannot be
-    used.
+    that is missing or damaged is named on its page and stops nothing. Nothing is replaced or removed that no build
+    has written.
+
+    Raises `ConfigError` where somebody's file has the name of a page, and what the store raises when it cannot be used.
     """
     catalogue, edits = read_catalogue(store), read_edits(store)
     run = run_argument(store.url)
@@ -52,8 +56,18 @@ def build_gallery(store: Store, title: str | None = None, spread: Spread = map_l
     )
     there = set(store.list("gallery/"))
     earlier = read_built(store)
+    failed = by_class([*catalogue.failed, *edits.failed])
+    made = edits.jobs["task"].to_pylist()
+    of_task = Counter(made[place] for _, place in edits.entries)
+    listing = {f"gallery/{name}" for name in list_names(len(catalogue.entries), len(failed), of_task)}
+    _check_ours(store, there & listing, earlier)
+    # Before any of them is written: a build that is cut off leaves no page that nobody has written.
+    known = None if earlier.lists is None else earlier.lists | listing
+    if known != earlier.lists:
+        store.put(layout.GALLERY_BUILT, built_bytes(earlier._replace(lists=known)))
     slices = chain(
-        _slices(catalogue, "jobs", edits_by_model(edits), earlier, there), _slices(edits, "edits", {}, earlier, there)
+        _slices(catalogue, "jobs", edits_by_model(edits), earlier.jobs, there),
+        _slices(edits, "edits", {}, earlier.jobs, there),
     )
     built = [job for part in spread(partial(build_slice, store, look), slices) for job in part]
     images, used = built[: catalogue.jobs.num_rows], built[catalogue.jobs.num_rows :]
@@ -62,15 +76,25 @@ def build_gallery(store: Store, title: str | None = None, spread: Spread = map_l
     pages = look.pages()
     written = {path for job in built for path in job.paths}
     record = {job.job_id: job.built for job in built if job.whole}
-    records = [("rows.js", rows_script(cards)), (BUILT, built_bytes(record))]
     of_tasks = edit_cards(edits, [job.built for job in used])
     tasks = (page for task, those in of_tasks.items() for page in pages.task(task, those))
-    failures = pages.failures(by_class([*catalogue.failed, *edits.failed]))
-    for path, data in chain(failures, tasks, records, pages.index(cards)):
+    rows = [("rows.js", rows_script(cards))]
+    for path, data in chain(pages.failures(failed), tasks, rows, pages.index(cards)):
         store.put(f"gallery/{path}", data)
         written.add(f"gallery/{path}")
-    store.delete(sorted(there - written))
+    store.delete(sorted(path for path in there - written if earlier.wrote(path)))
+    store.put(layout.GALLERY_BUILT, built_bytes(Record(record, frozenset(listing))))
     return f"{store.url.rstrip('/')}/gallery/index.html"
+
+
+def _check_ours(store: Store, there: Iterable[str], earlier: Record) -> None:
+    """Raises `ConfigError` where an object that would be replaced is not of an earlier build."""
+    for path in sorted(there):
+        if not earlier.wrote(path):
+            raise ConfigError(
+                f"{store.url}/{path} is not a page that pgcn wrote, and is not replaced: move it away, then "
+                f"build the gallery with `pgcn gallery {store.url}`."
+            )
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 import PIL
 
+from jobs import layout
 from jobs.storage.store import Store
-
-BUILT = "built.json"
 
 
 class Built(NamedTuple):
@@ -23,18 +22,47 @@ class Built(NamedTuple):
     height: int
 
 
-def read_built(store: Store) -> dict[str, Built]:
-    """What the last build wrote, by job_id. Nothing, where there was none or its record cannot be read."""
+class Record(NamedTuple):
+    """What builds have written: pages and thumbnails by job_id, and the objects that show many jobs.
+
+    `lists` of None: there is a record and it does not say, so that every object with such a name may be ours.
+    """
+
+    jobs: dict[str, Built]
+    lists: frozenset[str] | None
+
+    def wrote(self, path: str) -> bool:
+        """Whether an earlier build has written this object, which may then be replaced or removed."""
+        if layout.JOB_PAGE.fullmatch(path):
+            return True
+        return layout.LIST_PAGE.fullmatch(path) is not None and (self.lists is None or path in self.lists)
+
+
+def read_built(store: Store) -> Record:
+    """What earlier builds wrote. Nothing, where there was none."""
     try:
-        record = json.loads(store.get(f"gallery/{BUILT}"))
-        return {job_id: Built(str(d), int(w), int(h)) for job_id, (d, w, h) in record.items()}
-    except (FileNotFoundError, ValueError, TypeError, AttributeError):
-        return {}
+        data = store.get(layout.GALLERY_BUILT)
+    except FileNotFoundError:
+        return Record({}, frozenset())
+    try:
+        record = json.loads(data)
+        jobs = {job_id: Built(str(d), int(w), int(h)) for job_id, (d, w, h) in record["jobs"].items()}
+        return Record(jobs, frozenset(map(str, record["lists"])))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return Record({}, None)
 
 
-def built_bytes(built: dict[str, Built]) -> bytes:
+def built_bytes(record: Record) -> bytes:
     """The record for the next build."""
-    return json.dumps(dict(sorted(built.items())), separators=(",", ":")).encode()
+    lists = None if record.lists is None else sorted(record.lists)
+    return json.dumps({"jobs": dict(sorted(record.jobs.items())), "lists": lists}, separators=(",", ":")).encode()
+
+
+def forget(store: Store) -> None:
+    """Let the next build write every page anew; what earlier ones have written is still known."""
+    record = read_built(store)
+    if record.jobs:
+        store.put(layout.GALLERY_BUILT, built_bytes(Record({}, record.lists)))
 
 
 def digest(shown: Any) -> str:

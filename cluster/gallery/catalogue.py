@@ -132,23 +132,23 @@ def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
 
 def _latest_results(results: pa.Table, named: str) -> pa.Table:
     """Each job's latest commit. Rows whose ids could lead out of the gallery's folder are left out."""
-    latest: dict[str, tuple[str, str, int]] = {}
-    keys = results.select(["job_id", "attempt", "committed_at", named])
+    latest: dict[str, tuple[str, int]] = {}
+    keys = results.select(["job_id", "attempt", named])
     for i, row in enumerate(_rows(keys)):
         job_id, attempt, name = row["job_id"] or "", row["attempt"] or "", row[named]
         if name is None or not JOB_ID.fullmatch(job_id) or not ATTEMPT.fullmatch(attempt):
             log.warning("The gallery leaves out a result with the ids %r and %r.", job_id, attempt)
             continue
-        candidate = (row["committed_at"] or "", attempt, i)
+        candidate = (attempt, i)
         latest[job_id] = max(candidate, latest.get(job_id, candidate))
-    kept = [latest[job_id][2] for job_id in sorted(latest)]
+    kept = [latest[job_id][1] for job_id in sorted(latest)]
     return results.take(pa.array(kept, pa.int64()))
 
 
 def _final(failures: pa.Table, kind: Asked) -> dict[str, Failed]:
     """The latest final failure of every job of a kind, by job_id; by name where it failed before it had one."""
     final: dict[str, Failed] = {}
-    for row in sorted(_rows(failures), key=lambda row: (row["failed_at"] or "", row["attempt"] or "")):
+    for row in sorted(_rows(failures), key=lambda row: row["attempt"] or ""):
         if (row["edit_id"] is not None) != (kind is EDITS):
             continue
         key = row["job_id"] or row[kind.name]

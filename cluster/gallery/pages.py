@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
@@ -90,6 +91,19 @@ def failures_name(number: int) -> str:
 def task_name(task: str, number: int) -> str:
     """The file of the page of a task's edits, counted from 1. `task` is a task's own name."""
     return f"task-{task}.html" if number == 1 else f"task-{task}-{number}.html"
+
+
+def list_names(images: int, failures: int, edits: Mapping[str, int]) -> Iterator[str]:
+    """The files of all pages that show many images, failures or edits of a task, and of the script beside them."""
+    yield from (index_name(number) for number in _numbers(images, IMAGES_A_PAGE))
+    yield from (failures_name(number) for number in _numbers(failures, FAILURES_A_PAGE))
+    for task, count in edits.items():
+        yield from (task_name(task, number) for number in _numbers(count, IMAGES_A_PAGE))
+    yield "rows.js"
+
+
+def _numbers(items: int, length: int) -> range:
+    return range(1, max(1, math.ceil(items / length)) + 1)
 
 
 class Pages:

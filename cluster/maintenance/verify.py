@@ -7,13 +7,15 @@ from collections.abc import Iterable
 import pyarrow as pa
 from pydantic import BaseModel
 
-from cluster.gallery.build_record import BUILT as GALLERY_BUILT
+from cluster.gallery.build_record import forget
 from cluster.gallery.publish import finish
 from cluster.monitor.status import require_run, under_way
 from cluster.tables.build import BUILT, gather, is_current, records_now
+from jobs import layout
 from jobs.common.failures import ConfigError
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import final_failures
+from jobs.run_folder.newer_version import check_not_newer
 from jobs.run_folder.verify import Problem, check_records
 from jobs.storage.store import Store
 
@@ -66,16 +68,19 @@ def verify(store: Store, *, quick: bool) -> Report:
 def repair(store: Store, report: Report) -> list[str]:
     """Drop what is damaged, and build tables and gallery anew; returns sentences for what is still damaged.
 
-    Raises `ConfigError` while the run is under way.
+    Raises `ConfigError` while the run is under way, and for one that a newer version has written to.
     """
     if under_way(store):
         raise ConfigError(f"{store.url} is under way: stop it, or wait for its end, and repair it then.")
-    # Without their records of what is built, both are built anew from nothing.
-    store.delete([BUILT, f"gallery/{GALLERY_BUILT}"])
+    check_not_newer(store)
+    # Without their records of what is current, both are built anew from nothing.
+    store.delete([BUILT])
+    forget(store)
     dropped = {problem.drop for problem in report.problems if problem.drop}
     # A job that failed for good before it was committed would count as failed again, and not be tried.
-    jobs = {path.removeprefix("commits/").removesuffix(".json") for path in dropped if path.startswith("commits/")}
-    failures = [path for path in store.list("failures") if path.split("/")[1] in jobs] if jobs else []
+    jobs = {layout.job_of_commit(path) for path in layout.matching(layout.COMMIT, dropped)}
+    filed = layout.matching(layout.FAILURE, store.list("failures")) if jobs else []
+    failures = [path for path in filed if path.split("/")[1] in jobs]
     store.delete(failures)
     store.delete(sorted(dropped))
     return finish(store)
@@ -83,7 +88,7 @@ def repair(store: Store, report: Report) -> list[str]:
 
 def _wrong_tables(store: Store, *, quick: bool) -> list[Problem]:
     """What is wrong with tables and gallery, of a run whose records are sound."""
-    if not any(path.endswith(".parquet") for path in store.list("tables")):
+    if not layout.matching(layout.TABLE_PART, store.list("tables")):
         return [Problem(sentence="There are no tables: they are built when a run ends, or by `pgcn gather`.")]
     sentences = [] if quick else _differences(store)
     if not store.exists("gallery/index.html"):
@@ -123,8 +128,16 @@ class _Rehearsal(Store):
 
 
 def _same_rows(there: bytes, data: bytes) -> bool:
-    """Whether two Parquet objects hold the same table: another version of the library writes other bytes."""
+    """Whether two Parquet objects hold the same table.
+
+    Another version of the library writes other bytes; a newer version of this program writes more columns, and an
+    older one lacks columns, which equals columns without values.
+    """
     try:
-        return bool(schemas.read_parquet(there).equals(schemas.read_parquet(data)))
+        wanted = schemas.read_parquet(data)
+        old = schemas.known(schemas.read_parquet(there), wanted.schema)
+        empty = [name for name in wanted.column_names if wanted[name].null_count == wanted.num_rows]
+        missing = [name for name in empty if name not in old.column_names]
+        return bool(old.equals(wanted.drop_columns(missing)))
     except (OSError, ValueError, pa.ArrowException):
         return False

@@ -11,7 +11,6 @@ from rich.text import Text
 
 from jobs.common.terminal_text import terminal_safe
 
-PROGRESS = "progress.json"
 SHOWN_LANES = 16
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel, ValidationError
 
-from cluster.monitor.snapshot import PROGRESS, Snapshot
+from cluster.monitor.snapshot import Snapshot
 from jobs.common.failures import ConfigError
+from jobs.layout import PROGRESS
 from jobs.run_folder.commit import Failure, committed, final_failures, read_failures
 from jobs.run_folder.edit_manifest import EditEntry, read_edits
 from jobs.run_folder.identity import RunIdentity, read_identity
@@ -76,13 +77,28 @@ def failed_for_good(store: Store, jobs: set[str], done: set[str]) -> dict[str, F
 
 
 def under_way(store: Store, silent_s: float = STALE_S) -> Snapshot | None:
-    """What the run's driver last said, if it is still at it: it has said so in the last `silent_s`."""
+    """What the run's driver last said, if it is still at it: it has said so in the last `silent_s`.
+
+    Judged by the storage's clock, since the driver's may be ahead or behind; by the moment that the driver wrote, and
+    the clock here, only where the storage does not tell. A moment in the future says nothing about a driver.
+    """
     try:
         snapshot = Snapshot.model_validate_json(store.get(PROGRESS))
     except (FileNotFoundError, ValidationError):
         return None
-    age = (datetime.now(UTC) - datetime.fromisoformat(snapshot.updated_at)).total_seconds()
-    return snapshot if snapshot.state == "running" and age < silent_s else None
+    if snapshot.state != "running":
+        return None
+    age = store.age(PROGRESS)
+    age = _age_here(snapshot) if age is None else age
+    return snapshot if age is not None and abs(age.total_seconds()) < silent_s else None
+
+
+def _age_here(snapshot: Snapshot) -> timedelta | None:
+    try:
+        written = datetime.fromisoformat(snapshot.updated_at)
+    except ValueError:
+        return None
+    return datetime.now(UTC) - (written if written.tzinfo else written.replace(tzinfo=UTC))
 
 
 def find_image(store: Store, wanted: str) -> Entry:

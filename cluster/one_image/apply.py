@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from jobs.common.terminal_text import terminal_safe
 from jobs.images.clips import encode_clip, encode_mp4
 from jobs.images.contact_sheets import sheets_of
 from jobs.images.png import encode_png, to_rgb
+from jobs.storage.outputs import joined, split_place, write_beside
 from jobs.storage.store import Store
 from jobs.task_inputs import Read, Wanted, pyramid_for, read_inputs
 from pgcn.patchgencn.trainer import Progress as Trained
@@ -40,11 +40,11 @@ class Asked:
     pairs: Mapping[str, Any]
     preset: str | None
     pyramids: str | None
-    out: Path
+    out: str
     device: str
 
 
-def apply(asked: Asked, console: Console) -> list[Path]:
+def apply(asked: Asked, console: Console) -> list[str]:
     """Do it, say what was done, and return the files written. Raises `JobError`, `SettingsError` or `ValueError`."""
     task = find_task(asked.task)
     options, overrides = split_task_options(task, asked.pairs)
@@ -52,17 +52,19 @@ def apply(asked: Asked, console: Console) -> list[Path]:
     device = choose_device(asked.device, torch.cuda.is_available)
     preset = asked.preset or ("best" if device == "cuda" else "draft")
     settings = make_settings(preset, overrides)
+    task.check_given({name: getattr(asked, name) is not None for name in ("target", "mask", "truth")})
     read = read_inputs(asked.image, asked.target, asked.mask, asked.truth)
     # Before minutes of training: what the task could not do with these inputs.
     task.check(read.inputs, parsed)
     folder, stem = place(asked.out, read, task)
+    Store(folder).check()
     wanted = Wanted(
         settings=settings if asked.preset or overrides or not asked.pyramids else None,
         fallback=settings,
         seed=parsed.seed,
         device=device,
         found_in=Store(asked.pyramids) if asked.pyramids else None,
-        kept_in=Store(str(folder)),
+        kept_in=Store(folder),
     )
 
     def say(line: str) -> None:
@@ -89,37 +91,44 @@ def apply(asked: Asked, console: Console) -> list[Path]:
     return write(task, made, folder, stem)
 
 
-def place(out: Path, read: Read, task: Task[Any]) -> tuple[Path, str]:
-    """The folder and the beginning of the files' names: `out` is a folder, or the result's own PNG file."""
-    if out.suffix.lower() == ".png":
-        return out.parent, out.stem
-    if out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff"):
-        raise ConfigError(f"Results are PNG files: --out {out.with_suffix('.png')}, or a folder.")
+def place(out: str, read: Read, task: Task[Any]) -> tuple[str, str]:
+    """The folder and the beginning of the files' names: `out` is a folder, or the result's own PNG file; or a URL."""
+    folder, name = split_place(out)
+    stem, _, ending = name.rpartition(".")
+    if stem and ending.lower() == "png":
+        _check_free(folder, stem)
+        return folder, stem
+    if stem and ending.lower() in ("jpg", "jpeg", "webp", "gif", "tif", "tiff"):
+        raise ConfigError(f"Results are PNG files: --out {joined(folder, stem)}.png, or a folder.")
     return out, f"{file_stem(read.name) or read.sha256[:12]}-{task.name}"
 
 
-def write(task: Task[Any], made: TaskResult, folder: Path, stem: str) -> list[Path]:
-    """Write the result, what is shown beside it, and all figures as JSON. Raises `ConfigError` where it cannot be."""
-    files = {f"{stem}.json": json.dumps({"task": task.name, **made.figures}, indent=1).encode()}
+def _check_free(folder: str, stem: str) -> None:
+    """Raises `ConfigError` where a result's own file is there: it may be an input, or anybody's."""
+    for name in (f"{stem}.png", f"{stem}.json"):
+        if Store(folder).exists(name):
+            raise ConfigError(
+                f"{joined(folder, name)} is there already, and is not replaced: name another file or a folder in --out."
+            )
+
+
+def write(task: Task[Any], made: TaskResult, folder: str, stem: str) -> list[str]:
+    """Write the result, what is shown beside it, and all figures as JSON; returns the files.
+
+    No file is replaced: see `write_beside`. Raises `StoreError` where they cannot be written.
+    """
+    files = {".json": json.dumps({"task": task.name, **made.figures}, indent=1).encode()}
     if task.clip:
         frames = [to_rgb(frame) for frame in made.result]
-        files |= {f"{stem}.{kind}": encode_clip(frames, kind.upper()) for kind in ("webp", "gif")}
+        files |= {f".{kind}": encode_clip(frames, kind.upper()) for kind in ("webp", "gif")}
         film = encode_mp4(frames)
-        files |= {f"{stem}.mp4": film} if film is not None else {}
+        files |= {".mp4": film} if film is not None else {}
     elif len(made.result) == 1:
-        files[f"{stem}.png"] = _png(made.result)
+        files[".png"] = _png(made.result)
     else:
-        files |= {f"{stem}-{index}.png": _png(one) for index, one in enumerate(made.result)}
-    files |= {f"{stem}-{name}.png": encode_png(sheet) for name, sheet in sheets_of(made)}
-    written = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, data in files.items():
-            (folder / name).write_bytes(data)
-            written.append(folder / name)
-    except OSError as error:
-        raise ConfigError(f"The folder {folder} cannot be written: {error.strerror}.") from None
-    return written
+        files |= {f"-{index}.png": _png(one) for index, one in enumerate(made.result)}
+    files |= {f"-{name}.png": encode_png(sheet) for name, sheet in sheets_of(made)}
+    return write_beside(folder, stem, files)
 
 
 def _png(picture: Tensor) -> bytes:

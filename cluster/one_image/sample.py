@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 
@@ -16,6 +15,7 @@ from jobs.run_folder.commit import read_commit
 from jobs.run_folder.manifest import Entry
 from jobs.run_folder.pyramids import weight_files
 from jobs.spec import resolve_size
+from jobs.storage.outputs import write_beside
 from jobs.storage.store import Store
 from pgcn.pyramid import Pyramid
 
@@ -50,12 +50,13 @@ def draw_samples(
     count: int,
     seed: int,
     start_scale: int,
-    out: Path,
+    out: str,
     device: str,
-) -> Iterator[Path]:
+) -> Iterator[str]:
     """Write `count` samples of each size as PNG files into `out`, and yield their paths as they come.
 
-    Files are named after the image, size and seed. Raises `ConfigError` for what cannot be drawn.
+    Files are named after the image, size and seed, and replace none that is there: see `write_beside`. Raises
+    `ConfigError` for what cannot be drawn.
     """
     pyramid = load_pyramid(store, entry).to(choose_device(device, torch.cuda.is_available))
     if start_scale >= len(pyramid.nets):
@@ -63,18 +64,12 @@ def draw_samples(
             f"--start-scale is 0 to {len(pyramid.nets) - 1} for {terminal_safe(entry.image_id)}, not {start_scale}."
         )
     resolved = {size: resolve_size(size, pyramid.sizes[-1]) for size in sizes}
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"The folder {out} cannot be made: {error.strerror}.") from None
+    Store(out).check()
     stem = file_stem(entry.image_id) or entry.job_id
     start = f"-from{start_scale}" if start_scale else ""
     for size, pixels in resolved.items():
         batches = pyramid.batches(count, pixels, seed=seed, start_scale=start_scale)
         for index, image in enumerate(image for stages in batches for image in stages[-1]):
-            path = out / f"{stem}-{size}{start}-seed{seed + index}.png"
-            try:
-                path.write_bytes(encode_png(to_rgb(image)))
-            except OSError as error:
-                raise ConfigError(f"The file {path} cannot be written: {error.strerror}.") from None
-            yield path
+            data = encode_png(to_rgb(image))
+            name = f"{stem}-{size}{start}-seed{seed + index}"
+            yield from write_beside(out, name, {".png": data})

@@ -26,6 +26,8 @@ def say_task(name: str, console: Console) -> None:
     for word in ("target", "mask"):
         if getattr(task, word):
             table.add_row(f"--{word}", getattr(task, word))
+    if task.truth:
+        table.add_row("--truth", "what the result should be, for the figures alone")
     for option, field in task.options.model_fields.items():
         default = "" if field.default is None else f" [{field.default}]"
         table.add_row(f"--set {option}=…", f"{field.description}{default}".replace("[", "\\["))

@@ -34,10 +34,11 @@ def dry_run(request: Request, console: Console) -> None:
     table = Table("image", "size", "trained at", "scales", "what follows", box=None, header_style="bold")
     for entry in plan.entries[:SHOWN]:
         settings = Settings.model_validate_json(entry.settings)
-        sizes = scale_sizes(entry.height, entry.width, settings) if entry.height and entry.width else []
+        size = (entry.height, entry.width) if entry.height and entry.width else None
+        sizes = scale_sizes(*size, settings) if size and not entry.problem else []
         table.add_row(
             escape(terminal_safe(entry.image_id)),
-            f"{entry.width}x{entry.height}" if sizes else "",
+            f"{entry.width}x{entry.height}" if size else "",
             f"{sizes[-1][1]}x{sizes[-1][0]}" if sizes else "",
             str(len(sizes) or ""),
             escape(terminal_safe(plan.fate(entry))),

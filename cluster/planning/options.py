@@ -26,14 +26,25 @@ RUN_OPTIONS = {
 
 
 def parse_pairs(pairs: list[str]) -> dict[str, str]:
-    """`["a=1", "b=2"]` as a mapping. Raises `ConfigError` for what is not a pair."""
-    found = {}
+    """`["a=1", "b=2"]` as a mapping. Raises `ConfigError` for what is not a pair, and for a name with two values."""
+    found: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
             raise ConfigError(f"--set takes NAME=VALUE, as in --set iterations=500, not {pair!r}.")
-        found[name.strip()] = value.strip()
+        if found.setdefault(name.strip(), value.strip()) != value.strip():
+            raise ConfigError(f"--set gives {name.strip()} two values, {found[name.strip()]} and {value.strip()}.")
     return found
+
+
+def merged(pairs: Mapping[str, str], flags: Mapping[str, Any]) -> dict[str, Any]:
+    """What `--set` and options of their own say together; None: not given. Raises `ConfigError` for what both say."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    for name in given:
+        if name in pairs:
+            flag = name.replace("_", "-")
+            raise ConfigError(f"{name} is given twice, by --{flag} and by --set {name}=…: leave one of them out.")
+    return {**pairs, **given}
 
 
 def read_config(path: Path, task_name: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -49,6 +60,8 @@ def read_config(path: Path, task_name: str | None = None) -> tuple[dict[str, Any
         raise ConfigError(f"The config file {path} cannot be read: {error.strerror}.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"The config file {path} is not YAML: {str(error).splitlines()[0]}.") from None
+    if twice := _twice(path):
+        raise ConfigError(f"The config file {path} has {twice!r} twice: remove one.")
     if not isinstance(content, dict):
         raise ConfigError(f"The config file {path} holds no names with values, as `iterations: 500` would be.")
     options, settings = {}, {}
@@ -68,6 +81,13 @@ def read_config(path: Path, task_name: str | None = None) -> tuple[dict[str, Any
         sizes = options["sizes"] if isinstance(options["sizes"], list) else [options["sizes"]]
         options["sizes"] = tuple(str(size) for size in sizes)
     return options, settings
+
+
+def _twice(path: Path) -> str | None:
+    """A name that a YAML file has twice: of those, its reader takes the last without a word."""
+    root = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
+    names = [key.value for key, _ in root.value] if isinstance(root, yaml.MappingNode) else []
+    return next((str(name) for name in names if names.count(name) > 1), None)
 
 
 def request_of(parameters: Mapping[str, Any]) -> Request:

@@ -12,7 +12,7 @@ from cluster.scheduler.queue import Job
 from cluster.scheduler.resources import Resources
 from cluster.tables.build import BUILT
 from jobs.common.clock import now
-from jobs.common.failures import POLICY, ConfigError, FailureClass
+from jobs.common.failures import ConfigError, FailureClass, policy_of
 from jobs.common.terminal_text import terminal_safe
 from jobs.inputs.source import EditSource, Source
 from jobs.run_folder.commit import (
@@ -27,6 +27,7 @@ from jobs.run_folder.commit import (
 )
 from jobs.run_folder.edit_manifest import EditEntry, check_edit, plan_edit
 from jobs.run_folder.manifest import Entry, RunDefaults, plan_source, settings_of
+from jobs.run_folder.newer_version import is_newer_commit
 from jobs.spec import EditSpec, PyramidRef, reseeded
 from jobs.storage.store import Store
 from pgcn.imaging.scales import Size, scale_sizes
@@ -165,7 +166,7 @@ def build_plan(
     asked = {entry.job_id for _, entry in images.values()} | {entry.job_id for *_, entry in edits}
     broken: set[str] = set()
     if retry:
-        broken = damaged(store, done & asked)
+        broken = {job for job in damaged(store, done & asked) if not is_newer_commit(store, job)}
         if broken:
             withdraw(store, broken)
             # New commits may have the very sizes of the old ones, and tables would seem to be current.
@@ -173,7 +174,7 @@ def build_plan(
         done -= broken
     before = read_failures(store, asked - done)
     failed = final_failures(before)
-    tried_again = {job for job, failure in failed.items() if retry or POLICY[failure.failure].again}
+    tried_again = {job for job, failure in failed.items() if retry or policy_of(failure.failure).again}
     plan = Plan(edits=[entry for *_, entry in edits], failed_before=set(before), committed=done)
     given_up = failed.keys() - tried_again
     needed = {

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from cluster.monitor.display import Display
-from cluster.monitor.snapshot import PROGRESS, Lane, Snapshot
+from cluster.monitor.snapshot import Lane, Snapshot
 from cluster.scheduler.lease import Lease
 from cluster.scheduler.queue import Job, Queue
 from cluster.scheduler.worker import Outcome
 from jobs.common.clock import now
 from jobs.common.failures import StoreError
+from jobs.layout import PROGRESS
 from jobs.spec import EditSpec
 from jobs.storage.store import Store
 

@@ -26,6 +26,7 @@ from jobs.common.failures import InputError, JobError
 from jobs.common.redact import redact
 from jobs.images.decoder import shared as decoder
 from jobs.inputs.discover import Source, find_sources, read_source
+from jobs.run_folder.identity import require_place
 from jobs.storage.store import Store
 from pgcn.settings import Settings
 
@@ -166,6 +167,7 @@ def look_here(wanted: Wanted, first: Source, gpus: float) -> Seen:
     """This machine, as a job that holds so much of a GPU would find it."""
     seen = Seen(host=socket.gethostname(), versions=Versions.here())
     try:
+        require_place(Store(wanted.out))
         Store(wanted.out).check()
         decoder.decode(read_source(first.location, first.uri), first.uri, max_pixels=wanted.max_pixels)
     except InputError as error:

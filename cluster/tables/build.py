@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from cluster.ray_cluster.parallel_map import Spread, map_local
 from cluster.tables.parquet_writer import PartWriter, complete
+from jobs import layout
 from jobs.common.concurrent_map import ahead
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import Commit, Failure, committed, read_artifact, read_commit, read_failures
@@ -29,7 +30,7 @@ from jobs.storage.store import Store
 SLICE = 250
 """Jobs of one slice. Part of the tables' layout: with another number, the same rows are in other parts."""
 
-BUILT = "tables/built.json"
+BUILT = layout.TABLES_BUILT
 
 
 Row = Entry | EditEntry
@@ -140,9 +141,17 @@ def gather_slice(store: Store, slice_: Slice) -> Gathering:
             damaged.append(job)
             continue
         pictures, metrics = tables
-        writers[kind.pictures].add(_named(pictures, schemas.TABLES[kind.pictures], commit.result | rows[0]))
-        writers["metrics"].add(metrics.cast(schemas.METRICS))
-        results += [{**commit.result, **names} for names in rows]
+        result = schemas.known_row(commit.result, schemas.TABLES[kind.results])
+        try:
+            schemas.table([result], schemas.TABLES[kind.results])
+            pictures = _named(pictures, schemas.TABLES[kind.pictures], commit.result | rows[0])
+            metrics = schemas.known(metrics, schemas.METRICS).cast(schemas.METRICS)
+        except (KeyError, TypeError, ValueError, OverflowError, pa.ArrowException):
+            damaged.append(job)
+            continue
+        writers[kind.pictures].add(pictures)
+        writers["metrics"].add(metrics)
+        results += [{**result, **names} for names in rows]
         attempts.append(_committed_row(commit))
     for writer in writers.values():
         writer.finish()
@@ -158,6 +167,7 @@ def gather_slice(store: Store, slice_: Slice) -> Gathering:
 
 def _named(pictures: pa.Table, schema: pa.Schema, names: Mapping[str, Any]) -> pa.Table:
     """An attempt's pictures as rows of their table, which adds what they were made from in front."""
+    pictures = schemas.known(pictures, schema)
     more = [name for name in schema.names if name not in pictures.column_names]
     for at, name in enumerate(more):
         pictures = pictures.add_column(at, name, pa.array([names[name]] * pictures.num_rows, pa.string()))
@@ -179,7 +189,10 @@ def mark_current(store: Store, records: bytes) -> None:
 
 def records_now(store: Store) -> bytes:
     """What tables are built from, as a fingerprint: names and sizes of every manifest part, commit and failure."""
-    listed = {folder: store.list(folder) for folder in ("manifest", EDITS, "commits", "failures")}
+    listed = {
+        folder: {path: size for path, size in store.list(folder).items() if layout.is_ours(path)}
+        for folder in ("manifest", EDITS, "commits", "failures")
+    }
     return json.dumps({"records": hashlib.sha256(json.dumps(listed).encode()).hexdigest()}).encode()
 
 

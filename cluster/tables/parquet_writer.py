@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from jobs import layout
 from jobs.run_folder import schemas
 from jobs.storage.store import Store
 
@@ -74,7 +75,7 @@ class PartWriter:
 
     def _write(self) -> None:
         data = pa.concat_tables([self._schema.empty_table(), *self._tables])
-        path = f"tables/{self._name}/part-{self._number()}.parquet"
+        path = layout.table_part(self._name, self._number())
         self._store.put(path, schemas.parquet_bytes(data))
         self.written.append(path)
         self._tables, self._pending = [], (0, 0)
@@ -89,7 +90,9 @@ class PartWriter:
 def complete(store: Store, name: str, written: Collection[str]) -> None:
     """Once its parts are `written`: an empty one where there is none, for its columns, and none of older builds."""
     if not written:
-        written = [f"tables/{name}/part-00000.parquet"]
+        written = [layout.table_part(name, "00000")]
         store.put(written[0], schemas.parquet_bytes(schemas.TABLES[name].empty_table()))
     kept = set(written)
-    store.delete([path for path in store.list(f"tables/{name}") if path not in kept])
+    store.delete(
+        [path for path in layout.matching(layout.TABLE_PART, store.list(f"tables/{name}")) if path not in kept]
+    )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Callable
+from pathlib import PurePosixPath
 from typing import Any
 
 import duckdb
@@ -23,11 +25,17 @@ from jobs.storage.store import Store
 SHOWN = 100
 """Rows that a printed table has at most."""
 
+WIDEST = 100_000
+"""Characters, as many as no table needs: to measure what it would have without a bound."""
 
-def query(store: Store, sql: str) -> pa.Table:
+FILE_FORMATS = ("csv", "json", "parquet")
+
+
+def query(store: Store, sql: str, say: Callable[[str], None] = lambda sentence: None) -> pa.Table:
     """The answer to one SELECT over `manifest`, `attempts`, `results`, `samples`, `metrics` and `failures`.
 
-    Only what the query needs is read. Raises `ConfigError` where it cannot be answered.
+    `say` is told of columns that are given other names. Only what the query needs is read. Raises `ConfigError` where
+    it cannot be answered.
     """
     require_run(store)
     with duckdb.connect(":memory:") as connection:
@@ -42,7 +50,7 @@ def query(store: Store, sql: str) -> pa.Table:
             answer = connection.sql(sql)
             if answer is None:
                 raise ConfigError("This SQL asks nothing: begin with SELECT.")
-            return answer.to_arrow_table()
+            return _with_own_names(answer.to_arrow_table(), say)
         except (pa.ArrowException, OSError) as error:
             raise ConfigError(
                 f"The tables of {store.url} cannot be read ({error}): build them anew with `pgcn gather {store.url}`."
@@ -50,6 +58,39 @@ def query(store: Store, sql: str) -> pa.Table:
         except duckdb.Error as error:
             lines = str(error).strip().splitlines()
             raise ConfigError(f"The query cannot be answered: {' '.join(line.strip() for line in lines[:2])}") from None
+
+
+def _with_own_names(answer: pa.Table, say: Callable[[str], None]) -> pa.Table:
+    """The answer with each column under a name of its own: a second `x` is `x_1`, or the next that is free."""
+    names: list[str] = []
+    for name in answer.column_names:
+        own, number = name, 0
+        while own in names or (number and own in answer.column_names):
+            number += 1
+            own = f"{name}_{number}"
+        if number:
+            say(f"The answer has the column {name} more than once: this one is called {own}.")
+        names.append(own)
+    return answer.rename_columns(names)
+
+
+def format_of(format_name: str | None, out: str | None) -> str:
+    """The format of an answer: the one that was asked for, or that of the file's name. Raises `ConfigError`."""
+    if format_name is None:
+        if out is None:
+            return "table"
+        ending = PurePosixPath(out).suffix.removeprefix(".").lower()
+        if ending not in FILE_FORMATS:
+            raise ConfigError(
+                f"The file's name {out} does not say what to write: let it end in .csv, .json or .parquet, "
+                "or give --format."
+            )
+        return ending
+    if format_name not in ("table", *FILE_FORMATS):
+        raise ConfigError(f"The format {format_name!r} is not one of table, csv, json, parquet.")
+    if format_name == "table" and out is not None:
+        raise ConfigError("A table is printed, not written to --out: give --format csv, json or parquet.")
+    return format_name
 
 
 def render(answer: pa.Table, format_name: str, console: Console) -> bytes | None:
@@ -91,11 +132,24 @@ def _print(answer: pa.Table, console: Console) -> None:
     for name, column in zip(answer.column_names, answer.columns, strict=True):
         numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
         table.add_column(escape(terminal_safe(name)), justify="right" if numeric else "left", overflow="fold")
-    for row in answer.slice(0, SHOWN).to_pylist():
-        table.add_row(*(_cell(value) for value in row.values()))
-    console.print(table)
+    rows = [[_cell(value) for value in row.values()] for row in answer.slice(0, SHOWN).to_pylist()]
+    for row in rows:
+        table.add_row(*row)
+    if console.measure(table, options=console.options.update(width=WIDEST)).maximum <= console.width:
+        console.print(table)
+    else:
+        _print_records(answer.column_names, rows, console)
     if answer.num_rows > SHOWN:
         console.print(f"… {answer.num_rows} rows; --format csv gives all of them", highlight=False)
+
+
+def _print_records(names: list[str], rows: list[list[str]], console: Console) -> None:
+    """One `column: value` a line, and an empty line between rows: for what is too wide for a table."""
+    for number, row in enumerate(rows):
+        if number:
+            console.print()
+        for name, value in zip(names, row, strict=True):
+            console.print(f"{escape(terminal_safe(name))}: {value}", highlight=False)
 
 
 def _cell(value: Any) -> str:

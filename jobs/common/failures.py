@@ -62,6 +62,19 @@ POLICY: dict[FailureClass, Policy] = {
 }
 
 
+def class_called(name: str) -> FailureClass | str:
+    """The class of this name; the name itself where only another version of the program has such a class."""
+    try:
+        return FailureClass(name)
+    except ValueError:
+        return name
+
+
+def policy_of(failure: FailureClass | str) -> Policy:
+    """What follows a failure; nothing by itself where the class is not known here."""
+    return POLICY[failure] if isinstance(failure, FailureClass) else Policy(0)
+
+
 class JobError(Exception):
     """An expected failure: its text is one sentence for a person, naming the file and what to do."""
 

@@ -4,18 +4,19 @@ A picture is read as a person sees it: turned by its EXIF orientation, in sRGB, 
 
 | stored as (Pillow's mode)         | becomes RGB by                                                               |
 |-----------------------------------|------------------------------------------------------------------------------|
-| `RGB`, `RGBX`                     | itself; 16-bit colour as Pillow reads it, the high byte of each channel      |
+| `RGB`, `RGBX`                     | itself; 16-bit colour by its high bytes, or by `depth` where it is dark      |
 | `1`, `L`                          | the gray value in all three channels                                         |
 | `P`                               | its palette                                                                  |
-| `LA`, `RGBA`, `PA`, `tRNS` colour | blended with white by alpha                                                  |
+| `LA`, `RGBA`, `PA`, `tRNS` colour | blended with white by alpha; refused where alpha is 0 everywhere             |
 | `La`, `RGBa` (premultiplied)      | divided by alpha, then blended with white                                    |
 | `CMYK`, also Adobe's inverted     | its colour profile; without one (1 - ink)(1 - black)                         |
 | `YCbCr`, `HSV`                    | Pillow's formulas (JPEG's BT.601 for YCbCr)                                  |
 | `LAB`                             | CIE Lab to sRGB, by LittleCMS                                                |
-| `I;16`, `I;16B`, …                | gray, v / 257: 65535 is white                                                |
+| `I;16`, `I;16B`, …                | gray, v / 257: 65535 is white, but for files of fewer bits (`depth`)         |
 | `I` within 0…65535                | the same, for it is what 16-bit PGM and PNG files give                       |
 | `I` beyond that, `F`              | gray, stretched from its finite minimum (black) to maximum (white);          |
 |                                   | NaN and -inf are black, +inf is white                                        |
+| TIFF that Pillow does not know    | gray or RGB, by tifffile (`jobs.images.tiff`): float colour, more channels |
 
 An embedded colour profile is applied: relative colorimetric with black point compensation, as browsers do,
 before alpha. It is left alone where it changes no colour by more than `SAME_COLOUR` levels (it is sRGB in all
@@ -36,12 +37,21 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
+from jobs.images import depth
+from jobs.images.mask_rules import mask_of
+from jobs.images.tiff import is_tiff, read_tiff
+from jobs.images.unreadable import DecodeError, is_heic, read_heic, what_it_is, without_blanks
+
+__all__ = ["NOT_PIXELS", "RGB", "DecodeError", "Picture", "decode"]
+
 RGB = npt.NDArray[np.uint8]
 
 # Pillow knows these, but they are drawings or containers: what it would show depends on other programs.
 NOT_PIXELS = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 
 SAME_COLOUR = 2  # levels of 255 between two spellings of sRGB; Adobe RGB and Display P3 differ by tens
+
+LOSSY = frozenset({"JPEG", "MPO", "WEBP", "AVIF", "HEIF"})
 
 # What Pillow logs as an error it also raises; its words reach a person in a `DecodeError`, once.
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
@@ -61,10 +71,6 @@ _UPRIGHT = {
 }
 
 
-class DecodeError(Exception):
-    """These bytes give no picture that can be used: one sentence for a person, with the file's name."""
-
-
 @dataclass(frozen=True, eq=False)
 class Picture:
     """One decoded picture. `note` says what was done to get RGB, steps joined by "; ", None for plain RGB."""
@@ -73,13 +79,16 @@ class Picture:
     format: str  # PNG, JPEG, …
     mode: str  # Pillow's mode as stored
     note: str | None
+    turn: int = 1  # the EXIF orientation, 1 to 8, by which it was turned
 
 
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def decode(data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000) -> Picture:
+def decode(data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000, mask: bool = False) -> Picture:
     """Read a whole file of any format that Pillow decodes; see the module's table for what is done to it.
+
+    With `mask`, the picture is white where it is chosen as a mask and black elsewhere, by `jobs.images.mask_rules`.
 
     Whatever the bytes, nothing but `DecodeError` is raised and Python prints nothing (libtiff itself, in C, writes
     a line about a damaged TIFF to standard error). They may still crash the process or hold it up, which
@@ -98,7 +107,7 @@ def decode(data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_0
         # Containers (ICO, ICNS) open further pictures while they load: their bound is only a warning otherwise.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            return _decode(data, name, min_side, limit)
+            return _decode(data, name, min_side, limit, mask)
         except DecodeError:
             raise
         except MemoryError as error:
@@ -108,10 +117,7 @@ def decode(data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_0
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             _refuse_large(name, limit, error)
         except UnidentifiedImageError as error:
-            raise DecodeError(
-                f"{name} is not a picture in a format that can be read, or is damaged at its start: "
-                "save it as PNG or JPEG."
-            ) from error
+            raise DecodeError(what_it_is(data, name)) from error
         except Exception as error:  # decoders meet hostile bytes: any exception at all can come out of them
             reason = _one_line(str(error)) or type(error).__name__
             raise DecodeError(
@@ -119,32 +125,54 @@ def decode(data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_0
             ) from error
 
 
-def _decode(data: bytes, name: str, min_side: int, max_pixels: int) -> Picture:
+def _decode(data: bytes, name: str, min_side: int, max_pixels: int, mask: bool) -> Picture:
     """What `decode` promises, except that a decoder's own exceptions come out as they are."""
-    image = Image.open(io.BytesIO(data))
+    data, skipped = without_blanks(data)
+    notes: list[str | None] = [skipped]
+    image, said = _open(data, name, max_pixels)
+    notes += said
     kind = str(image.format)
     if kind in NOT_PIXELS:
         raise DecodeError(f"{name} is of the format {kind}, which is not a picture made of pixels: export it as PNG.")
     _check_size(image, name, min_side, max_pixels)
-    notes: list[str | None] = [_first_frame(data)]
     turned = _orientation(image) if kind == "TIFF" else 1  # Pillow turns TIFF while it loads, and nothing else
+    rawmode = depth.rawmode_of(image)
     image.load()
     _check_size(image, name, min_side, max_pixels)  # a container's picture need not have the size it announced
     turn = _orientation(image)
 
-    colour, alpha, note = _channels(image, name)
+    colour, alpha, note = _channels(image, data, rawmode, name)
     notes.append(note)
-    colour, note = _to_srgb(colour, image.info.get("icc_profile") if image.mode != "LAB" else None)
-    notes.append(note)
+    if mask:
+        chosen, notes[-1] = mask_of(colour, alpha, name, lossy=kind in LOSSY, palette=image.mode in {"P", "PA"})
+        colour, alpha = Image.fromarray(chosen).convert("RGB"), None
+    else:
+        colour, note = _to_srgb(colour, image.info.get("icc_profile") if image.mode != "LAB" else None)
+        notes.append(note)
     if alpha is not None:
-        colour, note = _on_white(colour, alpha)
+        colour, note = _on_white(colour, alpha, name)
         notes.append(note)
     if turn in _UPRIGHT:
         colour = colour.transpose(_UPRIGHT[turn])
     if turn in _UPRIGHT or turned in _UPRIGHT:
         notes.append("turned by EXIF")
-    said = "; ".join(note for note in notes if note)
-    return Picture(rgb=np.array(colour), format=kind, mode=image.mode, note=said or None)
+    turn = next((each for each in (turn, turned) if each in _UPRIGHT), 1)
+    text = "; ".join(note for note in notes if note)
+    return Picture(rgb=np.array(colour), format=kind, mode=image.mode, note=text or None, turn=turn)
+
+
+def _open(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, list[str | None]]:
+    """The file, not loaded yet where Pillow reads it, and notes of which of its frames that is."""
+    if is_heic(data):
+        read_heic(name)
+    try:
+        image = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        if not is_tiff(data):
+            raise
+        other, notes = read_tiff(data, name, max_pixels)
+        return other, [*notes]
+    return image, [_first_frame(data), depth.left_out(image)]
 
 
 def _check_size(image: Image.Image, name: str, min_side: int, max_pixels: int) -> None:
@@ -186,13 +214,17 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _channels(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None, str | None]:
+def _channels(
+    image: Image.Image, data: bytes, rawmode: str, name: str
+) -> tuple[Image.Image, Image.Image | None, str | None]:
     """Split into colour (mode L, RGB or CMYK), alpha (mode L) where there is one, and a note."""
     mode = image.mode
     if mode in {"I", "F"} or mode.startswith("I;16"):
-        gray, scaled = _gray_from_numbers(image, name)
-        return gray, None, scaled
+        return depth.gray(image, data, name)
     note = None if mode in {"RGB", "RGBA", "RGBX"} else f"{mode} to RGB"
+    if found := depth.deep_colour(image, data, rawmode, name):
+        image, note = found
+        mode = image.mode
     if image.has_transparency_data:
         gray_like = mode in {"1", "L", "LA", "La"}
         whole = image.convert("LA" if gray_like else "RGBA")
@@ -200,24 +232,6 @@ def _channels(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image |
     if mode in {"1", "L"}:
         return image.convert("L"), None, note
     return (image if mode == "CMYK" else image.convert("RGB")), None, note
-
-
-def _gray_from_numbers(image: Image.Image, name: str) -> tuple[Image.Image, str]:
-    """8-bit gray from 16-bit integers by a fixed scale, from 32-bit integers and floats by their range."""
-    values = np.asarray(image)
-    if image.mode != "F" and values.min() >= 0 and values.max() <= 65535:
-        rounded = (values.astype(np.uint32) + 128) // 257
-        return Image.fromarray(rounded.astype(np.uint8)), "16-bit gray scaled to 8"
-    finite = values[np.isfinite(values)]
-    if not finite.size:
-        raise DecodeError(f"{name} has no finite value in any pixel: save it anew.")
-    low, high = float(finite.min()), float(finite.max())
-    share = (values.astype(np.float64) - low) / ((high - low) or 1.0)
-    share = np.nan_to_num(share, nan=0.0, posinf=1.0, neginf=0.0)
-    note = f"gray stretched from {low:g}…{high:g}"
-    if finite.size < values.size:
-        note += f", {values.size - finite.size} pixels not finite"
-    return Image.fromarray(np.rint(share * 255).astype(np.uint8)), note
 
 
 def _to_srgb(colour: Image.Image, icc: bytes | None) -> tuple[Image.Image, str | None]:
@@ -259,9 +273,14 @@ def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
     return int(np.abs(after - before).max()) <= SAME_COLOUR
 
 
-def _on_white(rgb: Image.Image, alpha: Image.Image) -> tuple[Image.Image, str]:
-    """Blend with white by alpha, 0 being white; and a note."""
-    lowest, _ = alpha.getextrema()
+def _on_white(rgb: Image.Image, alpha: Image.Image, name: str) -> tuple[Image.Image, str]:
+    """Blend with white by alpha, 0 being white; and a note. Raises `DecodeError` where nothing is to be seen."""
+    lowest, highest = alpha.getextrema()
+    if highest == 0:
+        raise DecodeError(
+            f"{name} is transparent everywhere (its first frame, where it has several), and shows nothing: "
+            "save it without transparency, or save the frame that is meant."
+        )
     if lowest == 255:
         return rgb, "opaque alpha dropped"
     return Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha), "alpha composited on white"

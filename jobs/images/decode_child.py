@@ -71,12 +71,19 @@ def main(memory: int, seconds: int) -> None:
 
 def _answer(answers: BinaryIO, request: Header, data: bytes) -> None:
     try:
-        picture = decode(data, request["name"], min_side=request["min_side"], max_pixels=request["max_pixels"])
+        picture = decode(
+            data,
+            request["name"],
+            min_side=request["min_side"],
+            max_pixels=request["max_pixels"],
+            mask=request["mask"],
+        )
     except DecodeError as error:
         write_frame(answers, {"refused": str(error)})
         return
     height, width, _ = picture.rgb.shape
-    header = {"format": picture.format, "mode": picture.mode, "note": picture.note, "width": width, "height": height}
+    header = {"format": picture.format, "mode": picture.mode, "note": picture.note, "turn": picture.turn}
+    header |= {"width": width, "height": height}
     write_frame(answers, header, picture.rgb.reshape(-1).data if request["pixels"] else b"")
 
 

@@ -36,7 +36,8 @@ MAX_PIXELS = 2**28
 class Seen(BaseModel):
     """What a child says of a picture. It has met hostile bytes: nothing that it says is taken unchecked.
 
-    `format`, `mode` and `note` are those of `jobs.images.convert.Picture`; `width` and `height` as the picture is seen.
+    `format`, `mode`, `note` and `turn` are those of `jobs.images.convert.Picture`; `width` and `height` are those of
+    the image as displayed.
     """
 
     model_config = ConfigDict(strict=True)
@@ -44,6 +45,7 @@ class Seen(BaseModel):
     format: str = Field(max_length=40)
     mode: str = Field(max_length=40)
     note: str | None = Field(max_length=2000)
+    turn: int = Field(ge=1, le=8)
     width: int = Field(ge=1, le=MAX_PIXELS)
     height: int = Field(ge=1, le=MAX_PIXELS)
 
@@ -61,18 +63,20 @@ class Decoder:
         self._child: subprocess.Popen[bytes] | None = None
         self._owner = 0
 
-    def decode(self, data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000) -> Picture:
+    def decode(
+        self, data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000, mask: bool = False
+    ) -> Picture:
         """What `jobs.images.convert.decode` makes of a file.
 
         Raises `InputError` for what that refuses, and for a file whose decoding crashes, takes too long or needs
         too much memory; `RuntimeError` where no child can be started.
         """
-        seen, rgb = self._see(data, name=name, min_side=min_side, max_pixels=max_pixels, pixels=True)
-        return Picture(rgb, seen.format, seen.mode, seen.note)
+        seen, rgb = self._see(data, name=name, min_side=min_side, max_pixels=max_pixels, pixels=True, mask=mask)
+        return Picture(rgb, seen.format, seen.mode, seen.note, seen.turn)
 
     def look(self, data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000) -> Seen:
         """As `decode`, which it does whole, for those who need no pixels: they stay where they are."""
-        return self._see(data, name=name, min_side=min_side, max_pixels=max_pixels, pixels=False)[0]
+        return self._see(data, name=name, min_side=min_side, max_pixels=max_pixels, pixels=False, mask=False)[0]
 
     def _see(self, data: bytes, **request: Any) -> tuple[Seen, RGB]:
         with self._lock:

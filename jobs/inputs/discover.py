@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import glob
-import hashlib
 import os
 import posixpath
 import re
@@ -12,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 from fsspec import AbstractFileSystem
 from fsspec.utils import glob_translate
@@ -19,14 +18,19 @@ from PIL import Image
 
 from jobs.common.failures import ConfigError, InputError
 from jobs.images.convert import NOT_PIXELS
+from jobs.images.unreadable import HEIC_SUFFIXES
 from jobs.inputs.image_list import SUFFIXES, EditRow, read_image_list
 from jobs.inputs.list_rules import forbidden
-from jobs.inputs.source import EditSource, Source, asked, fingerprint, name_of, together
+from jobs.inputs.passed_over import Passed
+from jobs.inputs.source import EditSource, Source, asked, fingerprint, name_of, names_apart, together
 from jobs.inputs.source_bytes import read_source
 from jobs.storage.errors import error_code, with_retries
 from jobs.storage.urls import driver_problem, filesystem, is_local, is_web, local_path, names_local_file, public_url
 
-__all__ = ["Source", "apart", "find_sources", "one_source", "read_source"]
+__all__ = ["Source", "find_sources", "one_source", "read_source"]
+
+RUN = "run.json"
+"""What a run of this program has in its folder."""
 
 MAX_LIST_BYTES = 2 * 2**30
 
@@ -43,6 +47,16 @@ class _Found:
     listed: bool = False  # from a row of an image list: it may have settings of its own
 
 
+@dataclass(frozen=True)
+class _Search:
+    """How a search goes, whatever it looks at."""
+
+    setting_names: Collection[str]
+    options: Mapping[str, Any] | None
+    allow_local: bool
+    passed: Passed
+
+
 def find_sources(
     images: Sequence[str],
     *,
@@ -50,14 +64,17 @@ def find_sources(
     options: Mapping[str, Any] | None = None,
     allow_local: bool = False,
     ask: Callable[[Source], EditSource] | None = None,
+    passed: Passed | None = None,
 ) -> list[Source]:
     """Every image that `images` name, sorted by `image_id`, each location once.
 
     Each of `images` is a file, a folder or bucket prefix (searched at any depth for files whose extension says
-    image; hidden ones are passed over, links to folders not followed), a pattern (`**` too), or a CSV or Parquet
-    list (`jobs.inputs.image_list`) whose relative `uri`s begin at its own folder, and which may name what
-    `jobs.inputs.list_rules` permits: a list from elsewhere names files of this machine only where
-    `allow_local`. One listing for each folder; no image is opened. A single file is taken whatever its name.
+    image; hidden ones are passed over, links to folders not followed), a pattern (`**` too), or a list
+    (`jobs.inputs.image_list`) whose relative `uri`s begin at its own folder, and which may name what
+    `jobs.inputs.list_rules` permits: a list from elsewhere names files of this machine only where `allow_local`.
+    One listing for each folder; no image is opened. A single file is taken whatever its name, and a name with `*`, `?`
+    or `[` is that file, object or folder where there is one. Images below a folder with a `run.json` belong to a run
+    and are not taken; `passed` counts them, and files that are no images.
 
     Two images of one name keep it apart by "-" and six hexadecimal digits, the same at every run. An image that
     is in a list and also in a folder is taken from the list. The same image in several rows with different
@@ -69,10 +86,13 @@ def find_sources(
     """
     if not images:
         raise ConfigError("No images were named: give files, folders, buckets or a list of images.")
-    found = [each for name in images for each in _expand(name, setting_names, options, allow_local)]
+    search = _Search(setting_names, options, allow_local, Passed() if passed is None else passed)
+    found = [each for name in images for each in _expand(name, search)]
     if len(images) == 1 and len(found) == 1 and not found[0].listed and found[0].source.problem:
         raise ConfigError(found[0].source.problem)
     if ask is not None:
+        if all(each.source.edits for each in found):
+            raise ConfigError("--task is for no image: each row of the list has its own task. Leave --task out.")
         found = [f if f.source.edits else replace(f, source=asked(f.source, ask(f.source))) for f in found]
     return _with_named_edits(_with_unique_ids(_once_each(found)))
 
@@ -85,43 +105,50 @@ def one_source(name: str) -> Source:
     return _local_source(path, path.name, path.name)
 
 
-def _expand(
-    name: str, setting_names: Collection[str], options: Mapping[str, Any] | None, allow_local: bool
-) -> Iterator[_Found]:
+def _expand(name: str, search: _Search) -> Iterator[_Found]:
     """What one argument names, as it is found."""
-    if _is_list(name):
-        yield from _from_list(name, setting_names, options, allow_local)
+    if is_list(name):
+        yield from _from_list(name, search)
     elif is_local(name):
-        yield from _local(name)
+        yield from _local(name, search.passed)
     elif is_web(name) or "::" in name:
         yield _Found(_one_remote(name))  # cannot be listed
     else:
-        yield from _remote(name, options)
+        yield from _remote(name, search)
 
 
 # Local files and folders
 
 
-def _local(name: str) -> Iterator[_Found]:
-    path = local_path(name)
+def _local(name: str, passed: Passed) -> Iterator[_Found]:
+    path = _decoded(local_path(name))
     if path.is_dir():
-        yield from _some(_walk(path), f"The folder {name} has no images.")
+        yield from _some(_walk(path, passed), f"The folder {name} has no images.", passed)
     elif not path.exists() and _MAGIC.search(name):
-        yield from _some(_matches(path), f"The pattern {name} matches no image.")
+        yield from _some(_matches(path, passed), f"The pattern {name} matches no image.", passed)
     elif path.exists() or path.suffix:
         yield _Found(_local_source(path, path.name, path.name))
     else:
         raise ConfigError(f"There is no file or folder {name}: correct its name.")
 
 
-def _walk(root: Path) -> Iterator[_Found]:
+def _decoded(path: Path) -> Path:
+    """The path; or the one that it means as a part of a URL, `%20` for a space, where only that one is there."""
+    plain = Path(unquote(str(path)))
+    return plain if plain != path and not os.path.lexists(path) and os.path.lexists(plain) else path
+
+
+def _walk(root: Path, passed: Passed) -> Iterator[_Found]:
     closed: list[Path] = []
+    runs = _Runs(root, passed)
     for folder, below, names in os.walk(root, onerror=lambda error: closed.append(Path(error.filename))):
         below[:] = [each for each in below if not each.startswith(".")]
         for name in names:
-            if _looks_like_image(name):
-                path = Path(folder, name)
+            path = Path(folder, name)
+            if _looks_like_image(name) and not runs.have(path):
                 yield _Found(_below(root, path))
+            elif not _looks_like_image(name) and not name.startswith(".") and not runs.have(path, count=False):
+                passed.file(name)
     if root in closed:
         raise ConfigError(f"The folder {root.name} cannot be read: it is closed to this user.")
     for place in closed:
@@ -129,14 +156,46 @@ def _walk(root: Path) -> Iterator[_Found]:
         yield _Found(replace(source, problem=f"{source.uri} cannot be read: it is a folder closed to this user."))
 
 
-def _matches(pattern: Path) -> Iterator[_Found]:
-    parts = pattern.parts
-    fixed = next(index for index, part in enumerate(parts) if _MAGIC.search(part))
-    root = Path(*parts[:fixed])
-    for name in glob.iglob(str(pattern), recursive=True):
-        path = Path(name)
-        if _looks_like_image(path.name) and path.is_file():
+class _Runs:
+    """Runs of this program in a folder that is searched: what lies in them are their pictures."""
+
+    def __init__(self, root: Path, passed: Passed) -> None:
+        self._root = root
+        self._passed = passed
+        self._runs: dict[Path, Path | None] = {}
+
+    def have(self, path: Path, *, count: bool = True) -> bool:
+        """Whether a file is in a run's folder; then it is passed over, and counted as a picture of that run."""
+        run = self._run_of(path.parent)
+        if run is not None and count:
+            self._passed.of_run(str(run), _below(self._root, run).uri, path.relative_to(run).as_posix())
+        return run is not None
+
+    def _run_of(self, folder: Path) -> Path | None:
+        if folder not in self._runs:
+            above = None if folder == self._root else self._run_of(folder.parent)
+            self._runs[folder] = above or (folder if (folder / RUN).is_file() else None)
+        return self._runs[folder]
+
+
+def _matches(pattern: Path, passed: Passed) -> Iterator[_Found]:
+    root = Path(*pattern.parts[: next(i for i, part in enumerate(pattern.parts) if _MAGIC.search(part))])
+    parts = pattern.relative_to(root).parts
+    while (root / parts[0]).is_dir():  # a folder of this very name, whatever is in it
+        root, parts = root / parts[0], parts[1:]
+    runs = _Runs(root, passed)
+    # Only whole parts can be "**", as for the shell. Links to folders are followed where one is named, not by "**".
+    wanted = [part if part == "**" else re.sub(r"\*\*+", "*", part) for part in parts]
+    wanted += ["*"] if wanted[-1] == "**" else []  # else folders alone
+    hidden = any(part.startswith(".") for part in parts)
+    for path in root.glob("/".join(wanted)):
+        folders = path.relative_to(root).parts[:-1]
+        if (not hidden and any(folder.startswith(".") for folder in folders)) or not path.is_file():
+            continue
+        if _looks_like_image(path.name) and not runs.have(path):
             yield _Found(_below(root, path))
+        elif not _looks_like_image(path.name) and not path.name.startswith(".") and not runs.have(path, count=False):
+            passed.file(path.name)
 
 
 def _below(root: Path, path: Path) -> Source:
@@ -162,24 +221,68 @@ def _local_source(path: Path, image_id: str, uri: str) -> Source:
 # Remote objects and prefixes
 
 
-def _remote(name: str, options: Mapping[str, Any] | None) -> Iterator[_Found]:
-    base, pattern = _split_pattern(name)
-    fs, root = filesystem(base, options)
+def _remote(name: str, search: _Search) -> Iterator[_Found]:
+    base, parts = _split_pattern(name)
+    fs, root = filesystem(base, search.options)
     root = root.rstrip("/")
     infos = with_retries(lambda: _find(fs, root), name)
     shown = public_url(name)
-    if pattern is None and list(infos) == [root]:
+    if not parts and list(infos) == [root]:
         yield _Found(_one_remote(name, infos[root]))
-    elif pattern is None and not infos and PurePosixPath(root).suffix:
+        return
+    if not parts and not infos and PurePosixPath(root).suffix:
         yield _Found(replace(_one_remote(name), problem=f"{shown} cannot be read: it does not exist."))
-    else:
-        inside = {path.removeprefix(f"{root}/"): info for path, info in infos.items()}
-        found = (
-            _Found(_listed(base.rstrip("/"), relative, info))
-            for relative, info in inside.items()
-            if _is_shown(relative) and (pattern is None or pattern.fullmatch(relative))
-        )
-        yield from _some(found, f"There are no images at {shown}: correct it, or put some there.")
+        return
+    inside = {path.removeprefix(f"{root}/"): info for path, info in infos.items()}
+    literal = "/".join(parts)
+    if parts and literal in inside:
+        source = _listed(base.rstrip("/"), literal, inside[literal])
+        yield _Found(replace(source, image_id=literal.rpartition("/")[2]))
+        return
+    below, pattern = _meant(parts, inside)
+    base = "/".join([base.rstrip("/"), *below])
+    found = _below_prefix(base, inside, "/".join(below), pattern, search.passed)
+    yield from _some(found, f"There are no images at {shown}: correct it, or put some there.", search.passed)
+
+
+def _meant(parts: list[str], inside: Iterable[str]) -> tuple[list[str], re.Pattern[str] | None]:
+    """The folders that the first of `parts` name as they are, and a pattern for what is below, None for everything.
+
+    A part may have `[`, `*` or `?` in it and still be a folder's name: it is, where there is such a folder.
+    """
+    below: list[str] = []
+    while len(below) < len(parts):
+        folder = "/".join([*below, parts[len(below)], ""])
+        if not any(path.startswith(folder) for path in inside):
+            return below, re.compile(glob_translate("/".join(parts[len(below) :])))
+        below.append(parts[len(below)])
+    return below, None
+
+
+def _below_prefix(
+    base: str,
+    inside: Mapping[str, Mapping[str, Any]],
+    folder: str,
+    pattern: re.Pattern[str] | None,
+    passed: Passed,
+) -> Iterator[_Found]:
+    """The images among the objects below `base`, which is `folder` of the listing; by their paths there."""
+    start = f"{folder}/" if folder else ""
+    objects = {path.removeprefix(start): info for path, info in inside.items() if path.startswith(start)}
+    runs = {path.removesuffix(RUN) for path in objects if path.rpartition("/")[2] == RUN}
+    for relative, info in objects.items():
+        if not _is_shown(relative) or not (pattern is None or pattern.fullmatch(relative)):
+            continue
+        above = relative.split("/")[:-1]
+        run = next((one for n in range(len(above) + 1) if (one := "".join(f"{a}/" for a in above[:n])) in runs), None)
+        if run is not None:
+            if _looks_like_image(relative.rpartition("/")[2]):
+                place = f"{base}/{run}".rstrip("/")
+                passed.of_run(place, public_url(place), relative.removeprefix(run))
+        elif _looks_like_image(relative.rpartition("/")[2]):
+            yield _Found(_listed(base, relative, info))
+        else:
+            passed.file(relative)
 
 
 def _find(fs: AbstractFileSystem, root: str) -> dict[str, Mapping[str, Any]]:
@@ -192,16 +295,16 @@ def _find(fs: AbstractFileSystem, root: str) -> dict[str, Mapping[str, Any]]:
         return {}
 
 
-def _split_pattern(name: str) -> tuple[str, re.Pattern[str] | None]:
-    """A URL with a pattern as the folder above the pattern, and the pattern for paths below that folder."""
+def _split_pattern(name: str) -> tuple[str, list[str]]:
+    """A URL as the folder above its first part that may be a pattern, and the parts from there on."""
     scheme, mark, rest = name.partition("://")
     parts = rest.split("/")
     for index, part in enumerate(parts):
         if _MAGIC.search(part):
             if index == 0:
                 raise ConfigError(f"The pattern {public_url(name)} must name the bucket.")
-            return f"{scheme}{mark}{'/'.join(parts[:index])}", re.compile(glob_translate("/".join(parts[index:])))
-    return name, None
+            return f"{scheme}{mark}{'/'.join(parts[:index])}", [part for part in parts[index:] if part]
+    return name, []
 
 
 def _listed(base: str, relative: str, info: Mapping[str, Any]) -> Source:
@@ -228,27 +331,25 @@ def _version(info: Mapping[str, Any]) -> str | None:
 
 
 def _is_shown(relative: str) -> bool:
-    *folders, name = relative.split("/")
-    return _looks_like_image(name) and not any(folder.startswith(".") for folder in folders)
+    return not any(part.startswith(".") for part in relative.split("/")) and not relative.endswith("/")
 
 
 # Lists of images
 
 
-def _is_list(name: str) -> bool:
+def is_list(name: str) -> bool:
+    """Whether a name that was given for images is that of a list of them."""
     return public_url(name).lower().endswith(SUFFIXES) and not (is_local(name) and local_path(name).is_dir())
 
 
-def _from_list(
-    name: str, setting_names: Collection[str], options: Mapping[str, Any] | None, allow_local: bool
-) -> Iterator[_Found]:
-    shown = public_url(name)
+def _from_list(name: str, search: _Search) -> Iterator[_Found]:
+    shown, allow_local = public_url(name), search.allow_local
     try:
-        data = read_source(name, shown, options, MAX_LIST_BYTES)
+        data = read_source(name, shown, search.options, MAX_LIST_BYTES)
     except InputError as error:
         raise ConfigError(str(error)) from None
     folder = str(local_path(name).parent) if is_local(name) else name.partition("?")[0].rpartition("/")[0]
-    for row in read_image_list(data, shown, setting_names):
+    for row in read_image_list(data, shown, search.setting_names, search.passed.note):
         source = replace(_row_source(row.uri, folder, allow_local), seed=row.seed, overrides=row.overrides)
         if row.image_id is not None:
             source = replace(source, image_id=row.image_id)
@@ -277,9 +378,9 @@ def _row_source(uri: str, folder: str, allow_local: bool) -> Source:
     if not is_local(uri):
         return replace(_one_remote(uri), problem=driver_problem(uri))
     if names_local_file(uri):
-        path = local_path(uri)
+        path = _decoded(local_path(uri))
     elif is_local(folder):
-        path = local_path(str(Path(folder, uri)))
+        path = _decoded(local_path(str(Path(folder, uri))))
     else:
         return _listed(folder, posixpath.normpath(uri), {})
     if is_local(folder) and path.is_relative_to(folder):
@@ -290,14 +391,14 @@ def _row_source(uri: str, folder: str, allow_local: bool) -> Source:
 # One list of all
 
 
-def _some(found: Iterable[_Found], otherwise: str) -> Iterator[_Found]:
-    """What was found, or a `ConfigError` where that is nothing."""
+def _some(found: Iterable[_Found], otherwise: str, passed: Passed) -> Iterator[_Found]:
+    """What was found, or a `ConfigError` where that is nothing, which says what was passed over."""
     nothing = True
     for each in found:
         nothing = False
         yield each
     if nothing:
-        raise ConfigError(otherwise)
+        raise ConfigError(" ".join([otherwise, *passed.sentences()]))
 
 
 def _once_each(found: Iterable[_Found]) -> list[_Found]:
@@ -326,8 +427,7 @@ def _with_unique_ids(found: Iterable[_Found]) -> list[Source]:
         if source.image_id in sources:
             if each.given:
                 raise ConfigError(f"The image_id {source.image_id!r} is given to two images: choose another for one.")
-            others = (apart(source, length) for length in (6, 64))
-            source = next(other for other in others if other.image_id not in sources)
+            source = next(other for other in names_apart(source) if other.image_id not in sources)
         sources[source.image_id] = source
     return [sources[image_id] for image_id in sorted(sources)]
 
@@ -353,18 +453,13 @@ def _with_named_edits(sources: Sequence[Source]) -> list[Source]:
     return whole
 
 
-def apart(source: Source, length: int = 6) -> Source:
-    """The source under its other name, for where another image has its own: the same at every run."""
-    digest = hashlib.sha256(fingerprint(source).encode(errors="surrogatepass")).hexdigest()
-    return replace(source, image_id=f"{source.image_id}-{digest[:length]}")
-
-
 def _looks_like_image(name: str) -> bool:
     return not name.startswith(".") and PurePosixPath(name).suffix.lower() in _image_suffixes()
 
 
 @cache
 def _image_suffixes() -> frozenset[str]:
-    """Of the formats of pixels that Pillow reads."""
+    """Of the formats of pixels that Pillow reads, and of HEIC, for which it needs pi-heif."""
     registered = Image.registered_extensions()
-    return frozenset(suffix for suffix, kind in registered.items() if kind in Image.OPEN and kind not in NOT_PIXELS)
+    readable = (Image.OPEN.keys() | {"MPO"}) - NOT_PIXELS  # Pillow opens MPO as JPEG
+    return HEIC_SUFFIXES | {suffix for suffix, kind in registered.items() if kind in readable}

@@ -1,7 +1,7 @@
-"""A list of images as a table: a CSV or Parquet file with one row for each image to learn from, or task on one.
+"""A list of images as a table: a file with one row for each image to learn from, or task on one.
 
 Columns: `uri` (needed), `image_id`, `seed`, and any setting by its name. Other columns are the user's own, and
-are left alone, unless one looks like a misspelt setting.
+are left alone, unless one looks like a misspelt setting. Rows with nothing in them are left out.
 
 With a column `task`, a row that has one asks for that task on the image: `target_uri`, `mask_uri` and `truth_uri` name
 its other pictures, `edit_id` names what is made, and any option of any task is a column (`task_seed` is its `seed`).
@@ -10,27 +10,25 @@ Rows of one image share its model.
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import posixpath
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from jobs.common.failures import ConfigError
+from jobs.inputs.list_formats import SUFFIXES, read_table
 from jobs.spec import MAX_SEED
 from jobs.storage.urls import public_url
 from pgcn.tasks.task import TaskError, all_tasks, find_task
 
-SUFFIXES = (".csv", ".parquet")
+__all__ = ["SUFFIXES", "read_image_list"]
 
 _OWN_COLUMNS = ("uri", "image_id", "seed")
 _TASK_COLUMNS = ("task", "target_uri", "mask_uri", "truth_uri", "edit_id", "task_seed")
-MAX_ROWS = 10_000_000
 MAX_COLUMNS = 1000
 MAX_ID = 1024  # characters, as an object's key has bytes
 MAX_URI = 8192
@@ -62,42 +60,32 @@ class Row:
     edit: EditRow | None = None
 
 
-def read_image_list(data: bytes, name: str, setting_names: Collection[str]) -> list[Row]:
-    """The rows of the CSV or Parquet file with these bytes; `name` ends as the file's name does.
+def read_image_list(
+    data: bytes, name: str, setting_names: Collection[str], say: Callable[[str], None] = lambda sentence: None
+) -> list[Row]:
+    """The rows of the list with these bytes; `name` ends as the file's name does, in one of `SUFFIXES`.
+
+    `say` is told of columns that nobody reads.
 
     Raises `ConfigError`, with the row's number where there is one, for a file that cannot be parsed or has no
     rows, a missing `uri`, a seed that is no whole number in 0…2⁵³, an `image_id` used for two images, a column that is
     nearly a setting's name, a task that does not exist, and what belongs to a task in a row that has none.
     """
-    columns, records = _parquet(data, name, setting_names) if name.lower().endswith(".parquet") else _csv(data, name)
+    columns, records = read_table(data, name, lambda columns: _known(columns, setting_names))
     known = _known(columns, setting_names)
     _check_columns(columns, name, known)
     used = [column for column in columns if column in known]
-    rows = [_row(number, record, name, used, setting_names) for number, record in enumerate(records, start=1)]
+    if unread := [column for column in columns if column and column not in known]:
+        say(f"{name}: nothing reads its columns {_shown(unread)}.")
+    rows = [
+        _row(number, record, name, used, setting_names)
+        for number, record in enumerate(records, start=1)
+        if not all(_is_empty(value) for value in record.values())
+    ]
     if not rows:
         raise ConfigError(f"{name} has no rows: add one for each image.")
     _check_ids(rows, name)
     return rows
-
-
-def _csv(data: bytes, name: str) -> tuple[Sequence[str], Iterator[Mapping[str, Any]]]:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{name} is not UTF-8 text: save it as CSV in UTF-8.") from None
-    lines = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        return list(lines.fieldnames or ()), iter(_even(list(lines), name))
-    except csv.Error as error:
-        raise ConfigError(f"{name} is not a CSV file: {error} (line {lines.line_num}).") from None
-
-
-def _even(records: Sequence[dict[str, Any]], name: str) -> Iterable[Mapping[str, Any]]:
-    """The records, if none has more fields than the header: a comma in a name would shift the columns."""
-    for number, record in enumerate(records, start=1):
-        if None in record:
-            raise ConfigError(f"{name}, row {number} has more fields than the header: quote fields with a comma.")
-    return records
 
 
 def _known(columns: Sequence[str], setting_names: Collection[str]) -> list[str]:
@@ -106,29 +94,14 @@ def _known(columns: Sequence[str], setting_names: Collection[str]) -> list[str]:
     return [*_OWN_COLUMNS, *setting_names, *of_tasks]
 
 
-def _parquet(
-    data: bytes, name: str, setting_names: Collection[str]
-) -> tuple[Sequence[str], Iterator[Mapping[str, Any]]]:
-    try:
-        file = pq.ParquetFile(io.BytesIO(data))
-        columns, rows = file.schema_arrow.names, file.metadata.num_rows
-        if rows <= MAX_ROWS and len(set(columns)) == len(columns):
-            known = set(_known(columns, setting_names))
-            used = [column for column in columns if column in known]
-            return columns, iter(file.read(columns=used).to_pylist())
-    except Exception:  # hostile bytes: any exception at all can come out of them
-        raise ConfigError(f"{name} is not a Parquet file that can be read: write it again.") from None
-    if rows > MAX_ROWS:
-        raise ConfigError(f"{name} has {rows:,} rows, and a list may have {MAX_ROWS:,}: split it.")
-    return columns, iter(())  # a column twice: said by those who look at the columns
-
-
 def _check_columns(columns: Sequence[str], name: str, known: Collection[str]) -> None:
     if len(columns) > MAX_COLUMNS:
         raise ConfigError(
             f"{name} has {len(columns):,} columns, and a list may have {MAX_COLUMNS}: keep those it needs."
         )
     for column in columns:
+        if not column:
+            continue  # an index that pandas wrote, or a comma at the end of each line
         if columns.count(column) > 1:
             raise ConfigError(f"{name} has the column {column!r} twice: remove one.")
         if column in known:
@@ -152,11 +125,17 @@ def _check_ids(rows: Iterable[Row], name: str) -> None:
     for row in rows:
         other = row if row.image_id is None else first.setdefault(row.image_id, row)
         # Several tasks may be asked of one image, under its one name.
-        shared = row.uri == other.uri and (row.edit is not None or other.edit is not None)
+        same = posixpath.normpath(row.uri) == posixpath.normpath(other.uri)
+        shared = same and (row.edit is not None or other.edit is not None or _asks(row) == _asks(other))
         if other is not row and not shared:
             raise ConfigError(
                 f"{name}, row {row.number} has the image_id {row.image_id!r} of row {other.number}: change one."
             )
+
+
+def _asks(row: Row) -> tuple[int | None, Mapping[str, Any]]:
+    """What a row asks of its image: a second row that asks for the same adds nothing, and does no harm."""
+    return row.seed, row.overrides
 
 
 @cache
@@ -166,10 +145,12 @@ def _option_names() -> frozenset[str]:
 
 
 def _row(number: int, record: Mapping[str, Any], name: str, used: Iterable[str], setting_names: Collection[str]) -> Row:
-    filled = {column: record[column] for column in used if not _is_empty(record[column])}
+    filled = {column: _plain(record[column]) for column in used if not _is_empty(record[column])}
     if "uri" not in filled:
         raise ConfigError(f"{name}, row {number} has no 'uri': name an image, or remove the row.")
-    uri, image_id = str(filled["uri"]).strip(), filled.get("image_id")
+    if not isinstance(filled["uri"], str):
+        raise ConfigError(f"{name}, row {number}: its 'uri' is no text: write a file's name or URL.")
+    uri, image_id = filled["uri"].strip(), filled.get("image_id")
     image_id = None if image_id is None else str(image_id).strip()
     for column, value in filled.items():
         most = {"image_id": MAX_ID, "edit_id": MAX_ID}.get(column, MAX_URI)
@@ -218,9 +199,20 @@ def _is_empty(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip()) or (value != value)
 
 
+def _plain(value: Any) -> Any:
+    """Text that a Parquet file holds as bytes, as text; anything else as it is."""
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
+
+
 def _seed(value: Any, where: str) -> int:
     try:
-        seed = int(value)
+        # "3.0" is what pandas writes of a column of whole numbers in which one is missing.
+        seed = int(re.sub(r"\.0*$", "", value.strip()) if isinstance(value, str) else value)
         exact = not isinstance(value, bool) and (isinstance(value, str) or math.isclose(seed, value, rel_tol=0))
     except (ValueError, TypeError, OverflowError):
         exact = False

@@ -19,6 +19,9 @@ from pgcn.imaging.scales import Size
 
 MAX_PIXELS = 64_000_000
 
+SWAPPED = frozenset({5, 6, 7, 8})
+"""EXIF orientations that make a picture's width its height."""
+
 
 class LoadedImage(NamedTuple):
     """A picture `(1, 3, H, W)` as it was read, and the hash of its file's bytes."""
@@ -40,17 +43,72 @@ def take(location: str, uri: str, max_pixels: int = MAX_PIXELS, expected: str | 
     return LoadedImage(to_tensor(picture.rgb), sha256, picture)
 
 
-def load_mask(location: str, uri: str, max_pixels: int = MAX_PIXELS, expected: str | None = None) -> tuple[Tensor, str]:
-    """A picture of any mode as a mask `(1, 1, H, W)`: light, on white, is chosen. Also the hash of its file's bytes.
+class TakenMask(NamedTuple):
+    """A mask `(1, 1, H, W)` of zeros and ones as its file has it, the hash of the file's bytes, and notes."""
 
-    Raises `InputError` where it chooses nothing, or everything.
+    mask: Tensor
+    sha256: str
+    note: str | None
+
+
+class Grid(NamedTuple):
+    """How a picture lies: its size `(height, width)` as it is seen, and the EXIF orientation that it was turned by."""
+
+    size: Size
+    turn: int = 1
+
+    @staticmethod
+    def of(taken: LoadedImage) -> Grid:
+        """That of a picture that was read."""
+        return Grid((taken.image.shape[-2], taken.image.shape[-1]), taken.picture.turn)
+
+
+def load_mask(
+    location: str, uri: str, grid: Grid, max_pixels: int = MAX_PIXELS, expected: str | None = None
+) -> TakenMask:
+    """A picture of any mode as a mask for a picture that lies as `grid`: `jobs.images.mask_rules` says what
+    it selects.
+
+    A mask that was made on the pixels as they are stored, before EXIF turned them, is turned as they were.
+    Raises `InputError` where it chooses nothing, or everything, where that is not clear, and where it has
+    another shape than the picture.
     """
     data, sha256 = _bytes(location, uri, expected)
-    levels = decoder.decode(data, uri, max_pixels=max_pixels).rgb.astype(np.float32).mean(2) / 255
+    picture = decoder.decode(data, uri, max_pixels=max_pixels, mask=True)
     try:
-        return check_mask(torch.from_numpy(levels)), sha256
+        mask = check_mask(torch.from_numpy(picture.rgb[..., 0].astype(np.float32) / 255))
     except ValueError as error:
         raise InputError(f"The mask {uri} cannot be used: {error}.") from None
+    mask, note = _laid(mask, grid, uri)
+    return TakenMask(mask, sha256, "; ".join(filter(None, [picture.note, note])) or None)
+
+
+def _laid(mask: Tensor, grid: Grid, uri: str) -> tuple[Tensor, str | None]:
+    """The mask as its picture lies, and a note."""
+    size, seen = (mask.shape[-2], mask.shape[-1]), grid.size
+    stored = seen[::-1] if grid.turn in SWAPPED else seen
+    if size == seen or (size != stored and _alike(size, seen)):
+        told = grid.turn == 1 or stored != seen
+        return mask, None if told else "taken as made on the picture as it is seen, turned by EXIF"
+    if size == stored or _alike(size, stored):
+        turned = orient(mask, grid.turn)
+        return turned, "turned like its picture, which EXIF turns: it was made on the pixels as they are stored"
+    raise InputError(
+        f"The mask {uri} is {_words(size)} px and its picture {_words(seen)}, of another shape: "
+        "make the mask on the picture itself, at its size or in its proportions."
+    )
+
+
+def _alike(size: Size, other: Size) -> bool:
+    """Whether one size has the other's proportions, but for rounding: each side within a pixel, or 1 %."""
+    (height, width), (tall, wide) = size, other
+    return abs(height - width * tall / wide) <= max(1, height / 100) or abs(width - height * wide / tall) <= max(
+        1, width / 100
+    )
+
+
+def _words(size: Size) -> str:
+    return f"{size[1]}x{size[0]}"
 
 
 def _bytes(location: str, uri: str, expected: str | None) -> tuple[bytes, str]:
@@ -65,6 +123,14 @@ def holes_of(mask: Tensor, size: Size) -> tuple[Tensor, str]:
     """A mask at an image's own size, as it is left out of the loss, and the hash of its pixels there."""
     fitted = fit(mask, size)
     return fitted, hashlib.sha256(fitted.to(torch.uint8).numpy().tobytes()).hexdigest()
+
+
+def orient(x: Tensor, turn: int) -> Tensor:
+    """Stored pixels `(…, H, W)` as EXIF's orientation `turn` shows them."""
+    if turn in SWAPPED:
+        x = x.transpose(-2, -1)
+    flips = {2: (-1,), 3: (-2, -1), 4: (-2,), 6: (-1,), 7: (-2, -1), 8: (-2,)}
+    return x.flip(flips[turn]) if turn in flips else x
 
 
 def changed(uri: str) -> InputError:

@@ -34,6 +34,12 @@ class Source:
         return None if self.holes is None else self.holes.uri
 
     @property
+    def place(self) -> str:
+        """Where it lies, and the mask that leaves out some of it, as hashes: public names may be alike."""
+        places = [self.location] if self.holes is None else [self.location, self.holes.location]
+        return "-".join(hashlib.sha256(one.encode(errors="surrogatepass")).hexdigest()[:12] for one in places)
+
+    @property
     def stamp(self) -> str | None:
         """The versions of all that is read to learn from it; None where storage does not tell one."""
         if self.holes is None or self.version is None:
@@ -99,3 +105,39 @@ def name_of(source: Source, edit: EditSource, length: int = 6) -> str:
         return plain
     digest = hashlib.sha256(json.dumps(own, sort_keys=True, default=str).encode(errors="surrogatepass")).hexdigest()
     return f"{plain}-{digest[:length]}"
+
+
+def apart(source: Source, length: int = 6) -> Source:
+    """The source under its other name, for where another image has its own: the same at every run."""
+    return renamed(source, f"{source.image_id}-{_digest(source)[:length]}")
+
+
+def names_apart(source: Source) -> list[Source]:
+    """The source under its other names; the longer one is for where even the shorter one is taken."""
+    return [apart(source, length) for length in (6, 64)]
+
+
+def plain_name(source: Source) -> str | None:
+    """The name that a source, now under its other one, has where no other image has it.
+
+    None where it is under no other name, or has a seed or settings of its own, which that name may stand for too.
+    """
+    plain, dash, digits = source.image_id.rpartition("-")
+    own = dash and digits in (_digest(source)[:6], _digest(source))
+    return plain if own and source.seed is None and not source.overrides else None
+
+
+def renamed(source: Source, image_id: str) -> Source:
+    """The source under another name, and with it those of its edits that are named after it."""
+    if source.image_id == image_id:
+        return source
+    other = replace(source, image_id=image_id)
+    edits = []
+    for edit in source.edits:
+        length = next((n for n in (6, 64) if edit.edit_id == name_of(source, edit, n)), None)
+        edits.append(edit if length is None else replace(edit, edit_id=name_of(other, edit, length)))
+    return replace(other, edits=tuple(edits))
+
+
+def _digest(source: Source) -> str:
+    return hashlib.sha256(fingerprint(source).encode(errors="surrogatepass")).hexdigest()

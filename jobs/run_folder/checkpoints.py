@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
+from jobs import layout
 from jobs.storage.store import Store
 from pgcn.patchgencn.resume import State
 from pgcn.tensor_files import read_header, read_tensors, to_bytes
@@ -21,7 +22,7 @@ class Checkpoints:
     def __init__(self, store: Store, job_id: str) -> None:
         self._store = store
         self._job_id = job_id
-        self._paths = sorted(store.list(_folder(job_id)))
+        self._paths = _listed(store, job_id)
 
     def last(self) -> State | None:
         """The last restart point that is whole, or None."""
@@ -39,7 +40,7 @@ class Checkpoints:
         tensors, where = state
         data = to_bytes(tensors, where)
         number = 1 + (int(self._paths[-1].rsplit("/", 1)[-1].split("-")[0]) if self._paths else 0)
-        path = f"{_folder(self._job_id)}/{number:06d}-{hashlib.sha256(data).hexdigest()[:16]}.safetensors"
+        path = layout.checkpoint_path(self._job_id, number, hashlib.sha256(data).hexdigest())
         self._store.put(path, data)
         self._paths.append(path)
         self._store.delete(self._paths[:-KEEP])
@@ -48,8 +49,8 @@ class Checkpoints:
 
 def remove_checkpoints(store: Store, job_id: str) -> None:
     """Remove all of a job's restart points, whoever wrote them: it is committed."""
-    store.delete(store.list(_folder(job_id)))
+    store.delete(_listed(store, job_id))
 
 
-def _folder(job_id: str) -> str:
-    return f"checkpoints/{job_id}"
+def _listed(store: Store, job_id: str) -> list[str]:
+    return layout.matching(layout.CHECKPOINT, store.list(layout.checkpoint_folder(job_id)))

@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from jobs.common.clock import stamp
+from jobs import layout
+from jobs.common.clock import stamps
 from jobs.common.concurrent_map import ahead
-from jobs.common.failures import FailureClass
+from jobs.common.failures import FailureClass, class_called
 from jobs.common.redact import redact
 from jobs.storage.store import Store
 
@@ -50,7 +51,7 @@ class Failure(BaseModel):
 
     job_id: str
     attempt: str
-    failure: FailureClass
+    failure: Annotated[FailureClass | str, AfterValidator(class_called)]  # text: a class of another version
     final: bool
     message: str
     traceback: str = ""
@@ -61,36 +62,32 @@ class Failure(BaseModel):
 
 
 def new_attempt() -> str:
-    """A name for an attempt: sorts by time, and is its own on any machine."""
-    return f"{stamp()}{secrets.token_hex(3)}"
+    """A name for an attempt: sorts after every attempt that this process has read of, and is its own on any machine."""
+    return f"{stamps.next()}{secrets.token_hex(3)}"
 
 
 def publish(store: Store, job_id: str, attempt: str, files: Mapping[str, bytes], result: Mapping[str, Any]) -> Commit:
     """Write an attempt's artifacts, then commit it; returns the commit that stands, which may be another's."""
     artifacts = []
     for name, data in files.items():
-        path = f"attempts/{job_id}/{attempt}/{name}"
+        path = layout.artifact_path(job_id, attempt, name)
         store.put(path, data)
         artifacts.append(Artifact(path=path, size=len(data), sha256=hashlib.sha256(data).hexdigest()))
     commit = Commit(job_id=job_id, attempt=attempt, artifacts=tuple(artifacts), result=dict(result))
-    if store.create(_path(job_id), commit.model_dump_json(indent=1).encode()):
+    if store.create(layout.commit_path(job_id), commit.model_dump_json(indent=1).encode()):
         return commit
     standing = read_commit(store, job_id)
     if standing is None:
         # What stands there is no commit, so nobody reads it: ours takes its place.
-        store.put(_path(job_id), commit.model_dump_json(indent=1).encode())
+        store.put(layout.commit_path(job_id), commit.model_dump_json(indent=1).encode())
         return commit
     return standing
-
-
-def _path(job_id: str) -> str:
-    return f"commits/{job_id}.json"
 
 
 def read_commit(store: Store, job_id: str) -> Commit | None:
     """The job's commit, or None where there is none that can be read as one."""
     try:
-        commit = Commit.model_validate_json(store.get(_path(job_id)))
+        commit = Commit.model_validate_json(store.get(layout.commit_path(job_id)))
     except (FileNotFoundError, ValidationError):
         return None
     return commit if commit.job_id == job_id else None
@@ -99,9 +96,9 @@ def read_commit(store: Store, job_id: str) -> Commit | None:
 def committed(store: Store) -> set[str]:
     """Jobs that have a commit, by one listing."""
     return {
-        path.removeprefix("commits/").removesuffix(".json")
+        layout.job_of_commit(path)
         for path, size in store.list("commits").items()
-        if path.endswith(".json") and size > 0
+        if layout.COMMIT.fullmatch(path) and size > 0
     }
 
 
@@ -122,15 +119,17 @@ def write_failure(store: Store, failure: Failure) -> None:
             "where": redact(failure.where),
         }
     )
-    store.put(f"failures/{failure.job_id}/{failure.attempt}.json", failure.model_dump_json(indent=1).encode())
+    store.put(layout.failure_path(failure.job_id, failure.attempt), failure.model_dump_json(indent=1).encode())
 
 
 def read_failures(store: Store, jobs: Collection[str] | None = None) -> dict[str, list[Failure]]:
     """Failures that can be read, of all jobs or some, by job, in the order of their attempts."""
-    paths = [path for path in sorted(store.list("failures")) if jobs is None or path.split("/")[1] in jobs]
+    listed = layout.matching(layout.FAILURE, store.list("failures"))
+    paths = [path for path in listed if jobs is None or path.split("/")[1] in jobs]
     failures: dict[str, list[Failure]] = {}
     for failure in ahead(lambda path: read_failure(store, path), paths):
         if failure is not None:
+            stamps.seen(failure.attempt)
             failures.setdefault(failure.job_id, []).append(failure)
     return failures
 
@@ -162,4 +161,4 @@ def damaged(store: Store, jobs: Collection[str]) -> set[str]:
 
 def withdraw(store: Store, jobs: Collection[str]) -> None:
     """Remove the commits of damaged jobs, so that they run again."""
-    store.delete([_path(job) for job in jobs])
+    store.delete([layout.commit_path(job) for job in jobs])

@@ -12,10 +12,12 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
+from jobs import layout
 from jobs.common.failures import ConfigError, InputError, StoreError
 from jobs.common.terminal_text import terminal_safe
-from jobs.inputs.loading import load_mask, take
+from jobs.inputs.loading import Grid, load_mask, take
 from jobs.inputs.source import EditSource, Source
 from jobs.run_folder import schemas
 from jobs.run_folder.manifest import Entry, read_rows, write_parts
@@ -74,7 +76,7 @@ def check_edit(source: Source, edit: EditSource) -> None:
     """Raises `ConfigError` for what can be seen not to work without looking at any picture."""
     try:
         task = find_task(edit.task)
-        task.check_given({"target": edit.target is not None, "mask": edit.mask is not None})
+        task.check_given({name: getattr(edit, name) is not None for name in ("target", "mask", "truth")})
         task.make_options(edit.options)
     except TaskError as error:
         raise ConfigError(f"{terminal_safe(edit.edit_id or source.image_id)} cannot be made. {error}") from None
@@ -135,7 +137,12 @@ def _version(edit: EditSource, image: Entry) -> str | None:
 def edit_unchanged(edit: EditSource, image: Entry, known: EditEntry | None) -> bool:
     """Whether storage says that nothing which the edit reads has changed since `known`: nothing need be read."""
     version = _version(edit, image)
-    return known is not None and version is not None and known.problem is None and known.version == version
+    return (
+        known is not None
+        and version is not None
+        and known.problem is None
+        and (known.version, known.sha256[0]) == (version, image.sha256)
+    )
 
 
 def _unreadable(uri: str) -> str:
@@ -167,14 +174,19 @@ def _read(source: Source, edit: EditSource, image: Entry, max_pixels: int) -> tu
     target, truth = (
         None if one is None else take(one.location, one.uri, max_pixels) for one in (edit.target, edit.truth)
     )
-    mask = None if edit.mask is None else load_mask(edit.mask.location, edit.mask.uri, max_pixels)
-    if target is not None and mask is None:
-        # What the task looks at may be the difference of the two.
-        own = take(source.location, source.uri, max_pixels).image
-    else:
+    own: Tensor
+    if edit.mask is None and target is None:
         assert image.height is not None
         assert image.width is not None
         own = torch.empty(1, 3, image.height, image.width, device="meta")  # its size alone is looked at
+        grid = None
+    else:
+        # What the task looks at may be the difference of image and target; and a mask lies as its picture does.
+        whole = take(source.location, source.uri, max_pixels)
+        own, grid = whole.image, Grid.of(target or whole)
+    mask = None
+    if edit.mask is not None and grid is not None:
+        mask = load_mask(edit.mask.location, edit.mask.uri, grid, max_pixels)
     images = [None if one is None else one[0] for one in (target, mask, truth)]
     hashes = [None if one is None else one[1] for one in (target, mask, truth)]
     return Inputs(own, *images), hashes
@@ -183,7 +195,7 @@ def _read(source: Source, edit: EditSource, image: Entry, max_pixels: int) -> tu
 def read_edits(store: Store) -> dict[str, EditEntry]:
     """All edits that are asked of the run, by `edit_id`. Raises `ConfigError` where a part is damaged."""
     entries: dict[str, EditEntry] = {}
-    for path in sorted(store.list(FOLDER)):
+    for path in layout.matching(layout.EDITS_PART, store.list(FOLDER)):
         entries |= read_edit_part(store, path)
     return {edit_id: entry for edit_id, entry in entries.items() if not entry.dropped}
 

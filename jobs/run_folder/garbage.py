@@ -11,8 +11,10 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
+from jobs import layout
 from jobs.common.concurrent_map import ahead
 from jobs.run_folder.commit import Commit
+from jobs.run_folder.newer_version import check_not_newer
 from jobs.storage.store import Store
 
 ATTEMPTS = "attempts that no commit names"
@@ -39,11 +41,16 @@ class Garbage:
 def find_garbage(store: Store, older_than: timedelta, *, under_way: bool) -> Garbage:
     """What can go from a run; removes nothing.
 
-    Attempts and unfinished files go when they are older than `older_than`. While the run is `under_way`, attempts
-    of jobs without a commit stay however old they are, and so do unfinished files: somebody may be writing them.
+    Ages are those of the storage's clock: the one of a driver or of this machine may be wrong. Attempts and unfinished
+    files go when they are older than `older_than`. While the run is `under_way`, attempts of jobs without a commit stay
+    however old they are, and so do unfinished files: somebody may be writing them.
+
+    Files of other names than a run's own are no part of it. Raises `ConfigError` for a run that a newer version has
+    written to: what its records say of these objects may not be known here.
     """
+    check_not_newer(store)
     garbage = Garbage()
-    before = datetime.now(UTC) - older_than
+    before = (store.now() or datetime.now(UTC)) - older_than
     # Commits are read after what they may name was listed: a commit that comes in between is seen.
     listed = {folder: store.list(folder) for folder in ("attempts", "checkpoints", "previews")}
     filed = _read_commits(store)
@@ -53,21 +60,28 @@ def find_garbage(store: Store, older_than: timedelta, *, under_way: bool) -> Gar
     unreadable = filed.keys() - commits.keys()
 
     for path, size in listed["attempts"].items():
-        _, job, attempt, *_ = [*path.split("/"), "", ""]
+        ours = layout.ARTIFACT.fullmatch(path)
+        if ours is None:
+            continue
+        job, attempt = ours.groups()
         begun = _begun(attempt)
-        if begun is None or begun >= before or path in named or job in unreadable:
+        if begun is None or path in named or job in unreadable:
             continue
         if job in commits and commits[job].attempt == attempt:
             continue
         if job in commits or not under_way:
             garbage.found[ATTEMPTS][path] = size
-    for kind, folder in ((CHECKPOINTS, "checkpoints"), (PREVIEWS, "previews")):
+    garbage.found[ATTEMPTS] = _written_before(store, garbage.found[ATTEMPTS], before)
+    for kind, folder, pattern in (
+        (CHECKPOINTS, "checkpoints", layout.CHECKPOINT),
+        (PREVIEWS, "previews", layout.PREVIEW),
+    ):
         for path, size in listed[folder].items():
-            job = path.split("/")[1].removesuffix(".png")
-            if job in commits and path not in named:
+            ours = pattern.fullmatch(path)
+            if ours is not None and ours[1] in commits and path not in named:
                 garbage.found[kind][path] = size
     if not under_way:
-        garbage.found[TEMPORARIES] = _old_temporaries(store, before)
+        garbage.found[TEMPORARIES] = _written_before(store, store.temporaries(), before)
 
     garbage.left = [f"job {job} is left alone: its commit cannot be read" for job in sorted(unreadable)]
     if under_way:
@@ -84,8 +98,8 @@ def _read_commits(store: Store) -> Mapping[str, Commit | None]:
         except (FileNotFoundError, ValidationError):
             return None
 
-    paths = [path for path in store.list("commits") if path.endswith(".json")]
-    jobs = [path.removeprefix("commits/").removesuffix(".json") for path in paths]
+    paths = layout.matching(layout.COMMIT, store.list("commits"))
+    jobs = [layout.job_of_commit(path) for path in paths]
     return dict(zip(jobs, ahead(read, paths), strict=True))
 
 
@@ -97,7 +111,7 @@ def _begun(attempt: str) -> datetime | None:
         return None
 
 
-def _old_temporaries(store: Store, before: datetime) -> dict[str, int]:
-    sizes = store.temporaries()
+def _written_before(store: Store, sizes: Mapping[str, int], before: datetime) -> dict[str, int]:
+    """Those objects that the storage has had since before a moment, by its own clock; none of which it is not known."""
     times = zip(sizes, ahead(store.modified, sizes), strict=True)
     return {path: sizes[path] for path, moment in times if moment is not None and moment < before}

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from jobs.common.clock import now
 from jobs.common.failures import ConfigError
-from jobs.spec import SamplePlan
+from jobs.common.terminal_text import terminal_safe
+from jobs.layout import RUN
+from jobs.spec import SamplePlan, known_settings
 from jobs.storage.store import Store
 from pgcn.pyramid import ALGORITHM
 from pgcn.settings import Settings
-
-RUN = "run.json"
 
 
 class RunIdentity(BaseModel):
@@ -37,7 +37,19 @@ class RunIdentity(BaseModel):
     pgcn_version: str
     torch_version: str
     revision: str | None
+    ray_version: str | None = None  # runs of the first versions do not say
     created_at: str
+    later_settings: tuple[str, ...] = Field((), exclude=True)  # those of a later version, which are not known here
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_later_settings(cls, value: Any) -> Any:
+        """So that the run can be read; `check_same` goes on with none."""
+        settings = value.get("settings") if isinstance(value, dict) else None
+        if not isinstance(settings, dict):
+            return value
+        known, later = known_settings(settings)
+        return {**value, "settings": known, "later_settings": tuple(later)}
 
     @staticmethod
     def begin(preset: str, settings: Settings, seed: int, samples: SamplePlan) -> RunIdentity:
@@ -49,6 +61,7 @@ class RunIdentity(BaseModel):
             samples=samples,
             pgcn_version=version("pgcn"),
             torch_version=torch.__version__,
+            ray_version=version("ray"),
             revision=_revision(),
             created_at=now(),
         )
@@ -57,6 +70,17 @@ class RunIdentity(BaseModel):
         """Lines that say where another run's identity is not this one's: `name: here, there`."""
         mine, theirs = _flat(self), _flat(other)
         return [f"{name}: {mine[name]}, not {theirs[name]}" for name in mine if mine[name] != theirs[name]]
+
+    def other_versions(self, other: RunIdentity) -> str | None:
+        """A sentence where `other`, of this run too, is of another pgcn, torch or Ray; None where of the same."""
+        names = {"pgcn": "pgcn_version", "torch": "torch_version", "Ray": "ray_version"}
+        pairs = {name: (getattr(self, field), getattr(other, field)) for name, field in names.items()}
+        differ = {name: pair for name, pair in pairs.items() if None not in pair and pair[0] != pair[1]}
+        if not differ:
+            return None
+        began = " and ".join(f"{name} {then}" for name, (then, _) in differ.items())
+        here = " and ".join(f"{name} {now_}" for name, (_, now_) in differ.items())
+        return f"This run was begun with {began}, and goes on with {here}: equal images may give other results."
 
 
 def _flat(identity: RunIdentity) -> dict[str, Any]:
@@ -85,9 +109,10 @@ def read_identity(store: Store) -> RunIdentity | None:
 def open_run(store: Store, identity: RunIdentity) -> RunIdentity:
     """Begin a run in this folder, or go on with it where it is the same one.
 
-    Raises `ConfigError` with the differences where the folder belongs to another run.
+    Raises `ConfigError` where the folder is in use for something else, and with the differences where it belongs to
+    another run.
     """
-    standing = read_identity(store)
+    standing = require_place(store)
     if standing is None:
         store.create(RUN, identity.model_dump_json(indent=1).encode())
         standing = read_identity(store) or identity
@@ -95,8 +120,32 @@ def open_run(store: Store, identity: RunIdentity) -> RunIdentity:
     return standing
 
 
+def require_place(store: Store) -> RunIdentity | None:
+    """The run that stands in this folder; None where the folder is empty or absent, so that one can begin.
+
+    Writes nothing. Raises `ConfigError` where the folder is in use for something else.
+    """
+    standing = read_identity(store)
+    if standing is not None:
+        return standing
+    found = store.occupant()
+    # Another command may have begun its run here between the two looks.
+    standing = read_identity(store) if found is not None else None
+    if found is not None and standing is None:
+        raise ConfigError(
+            f"{store.url} is in use: {terminal_safe(found)} is in it, and no run ({RUN}). A run begins in an empty or "
+            "new place: choose another --out."
+        )
+    return standing
+
+
 def check_same(store: Store, standing: RunIdentity, asked: RunIdentity) -> None:
     """Raises `ConfigError` with the differences where `asked` is another run than the one `standing` there."""
+    if standing.later_settings:
+        raise ConfigError(
+            f"{store.url} was begun with pgcn {standing.pgcn_version}, which has settings that this {version('pgcn')} "
+            f"does not know ({', '.join(map(terminal_safe, standing.later_settings))}): go on with that version."
+        )
     differences = standing.differences(asked)
     if differences:
         listed = "\n".join(f"  {line}" for line in differences)

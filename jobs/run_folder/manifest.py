@@ -7,23 +7,26 @@ was mended, added or asked for with another seed is seen as it is now.
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from jobs.common.clock import stamp
+from jobs import layout
+from jobs.common.clock import Stamps
 from jobs.common.failures import ConfigError, InputError, StoreError
 from jobs.images.decoder import shared as decoder
 from jobs.inputs.discover import Source, read_source
-from jobs.inputs.loading import holes_of, load_mask
+from jobs.inputs.loading import Grid, holes_of, load_mask
 from jobs.run_folder import schemas
-from jobs.spec import JobSpec, MaskRef, SamplePlan, job_id, pyramid_id
+from jobs.spec import JobSpec, MaskRef, SamplePlan, job_id, known_settings, pyramid_id
 from jobs.storage.store import Store
 from jobs.storage.urls import is_web
+from pgcn.imaging.scales import thin_problem
 from pgcn.settings import Settings, make_settings
 
 T = TypeVar("T")
@@ -51,6 +54,7 @@ class Entry:
     problem: str | None
     holes: str | None = None
     holes_uri: str | None = None
+    place: str | None = None  # None in rows that an older version wrote
 
     @property
     def pyramid(self) -> str:
@@ -79,8 +83,14 @@ class Entry:
 
 @lru_cache(maxsize=256)
 def settings_of(text: str) -> Settings:
-    """The settings in a row of the manifest: rows that have the same share one object, which nobody can change."""
-    return Settings.model_validate_json(text)
+    """The settings in a row of the manifest: rows that have the same share one object, which nobody can change.
+
+    Those that only a later version knows are left out. Raises `ConfigError` for what are no settings.
+    """
+    try:
+        return Settings.model_validate(known_settings(json.loads(text))[0])
+    except (AttributeError, ValueError):
+        raise ConfigError(f"The manifest has settings that this version of the program cannot read: {text}.") from None
 
 
 @dataclass(frozen=True)
@@ -107,27 +117,46 @@ def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
     seed = ask.seed if source.seed is None else source.seed
     facts: dict[str, Any] = dict.fromkeys(("sha256", "format", "width", "height", "note", "holes"))
     facts |= {"size_bytes": source.size_bytes, "problem": source.problem or (source.holes and source.holes.problem)}
-    if known and unchanged(source, known):
+    text = sys.intern(settings.model_dump_json())
+    # What an image was refused for may be the settings, and those may be others now.
+    same = known is not None and known.settings == text
+    kept = known is not None and unchanged(source, known) and (same or known.problem is None)
+    if known and kept:
         facts = {name: getattr(known, name) for name in facts}
     elif facts["problem"] is None:
         facts |= _look(source, ask.max_pixels)
-    # What could not be read has no bytes to be named by; its name only has to be its own.
-    image = facts["sha256"] or hashlib.sha256(f"unreadable {source.uri}".encode()).hexdigest()
+    if facts["problem"] is None and facts["height"] and not (kept and same):
+        problem = thin_problem(facts["height"], facts["width"], settings)
+        facts["problem"] = problem and f"{source.uri} {problem}"
     return Entry(
         image_id=source.image_id,
         uri=source.uri,
-        job_id=job_id(image, settings, seed, ask.plan, facts["holes"] or _unreadable_holes(source)),
+        place=source.place,
+        job_id=job_id(_image(source, facts["sha256"]), settings, seed, ask.plan, _holes(source, facts["holes"])),
         version=source.stamp,
         seed=seed,
-        settings=sys.intern(settings.model_dump_json()),
+        settings=text,
         holes_uri=source.holes_uri,
         **facts,
     )
 
 
-def _unreadable_holes(source: Source) -> str | None:
-    """A name of their own for holes that could not be read, so that what they are refused for is not the image's."""
-    return None if source.holes is None else f"unreadable {source.holes.uri}"
+def under_its_name(entry: Entry, source: Source, ask: RunDefaults) -> Entry:
+    """The entry of a source that was given another name since it was looked at."""
+    image, holes = _image(source, entry.sha256), _holes(source, entry.holes)
+    job = job_id(image, settings_of(entry.settings), entry.seed, ask.plan, holes)
+    return replace(entry, image_id=source.image_id, job_id=job)
+
+
+def _image(source: Source, sha256: str | None) -> str:
+    """What a job's image is known by: its bytes; or, where it could not be read, a name that is its own."""
+    own = source.uri if source.uri.endswith(source.image_id) else f"{source.uri} {source.image_id}"
+    return sha256 or hashlib.sha256(f"unreadable {own}".encode()).hexdigest()
+
+
+def _holes(source: Source, digest: str | None) -> str | None:
+    """The same of its holes, so that what they are refused for is not the image's."""
+    return digest or (None if source.holes is None else f"unreadable {source.holes.uri}")
 
 
 def unchanged(source: Source, known: Entry) -> bool:
@@ -135,8 +164,9 @@ def unchanged(source: Source, known: Entry) -> bool:
 
     What was wrong with a refused one (its permissions, the bound on pixels) may be mended without that.
     """
-    before = known.uri, known.version, known.size_bytes, known.holes_uri
-    return source.stamp is not None and before == (source.uri, source.stamp, source.size_bytes, source.holes_uri)
+    before = known.place, known.uri, known.version, known.size_bytes, known.holes_uri
+    now = source.place, source.uri, source.stamp, source.size_bytes, source.holes_uri
+    return source.stamp is not None and before == now
 
 
 def _look(source: Source, max_pixels: int) -> dict[str, Any]:
@@ -153,8 +183,11 @@ def _look(source: Source, max_pixels: int) -> dict[str, Any]:
         seen = decoder.look(data, source.uri, max_pixels=max_pixels)
         facts |= {"format": seen.format, "width": seen.width, "height": seen.height, "note": seen.note}
         if source.holes is not None:
-            mask, _ = load_mask(source.holes.location, source.holes.uri, max_pixels)
-            facts["holes"] = holes_of(mask, (seen.height, seen.width))[1]
+            grid = Grid((seen.height, seen.width), seen.turn)
+            mask = load_mask(source.holes.location, source.holes.uri, grid, max_pixels)
+            facts["holes"] = holes_of(mask.mask, grid.size)[1]
+            if mask.note:
+                facts["note"] = f"{seen.note}; mask: {mask.note}" if seen.note else f"mask: {mask.note}"
     except InputError as error:
         return facts | {"problem": str(error)}
     return facts
@@ -163,7 +196,7 @@ def _look(source: Source, max_pixels: int) -> dict[str, Any]:
 def read_manifest(store: Store) -> dict[str, Entry]:
     """The manifest as it stands, by `image_id`. Raises `ConfigError` where a part of it is damaged."""
     entries: dict[str, Entry] = {}
-    for path in sorted(store.list("manifest")):
+    for path in layout.matching(layout.MANIFEST_PART, store.list("manifest")):
         entries |= read_part(store, path)
     return entries
 
@@ -178,9 +211,13 @@ def read_part(store: Store, path: str) -> dict[str, Entry]:
 
 
 def read_rows(store: Store, path: str, make: Callable[[dict[str, Any]], T]) -> list[T]:
-    """The rows of one part of a manifest. Raises `ConfigError` where it is damaged."""
+    """The rows of one part of a manifest; columns of another version are left out.
+
+    Raises `ConfigError` where it is damaged.
+    """
+    schema = schemas.MANIFEST if path.startswith("manifest/") else schemas.MANIFEST_EDITS
     try:
-        return [make(row) for row in schemas.rows_of(schemas.read_parquet(store.get(path)))]
+        return [make(row) for row in schemas.rows_of(schemas.known(schemas.read_parquet(store.get(path)), schema))]
     except (KeyError, TypeError, ValueError, OSError, pa.ArrowException):
         raise ConfigError(
             f"{path} in {store.url} cannot be read as a part of the manifest. "
@@ -195,8 +232,17 @@ def add_to_manifest(store: Store, entries: Iterable[Entry], known: Mapping[str, 
 
 
 def write_parts(store: Store, folder: str, entries: Sequence[object], schema: pa.Schema) -> None:
-    """Write entries of a manifest as new parts of it. Their names sort by time: the last that has a row is right."""
-    moment = stamp()
+    """Write entries of a manifest as new parts of it. The last part, by name, that has a row is right.
+
+    The new names sort after all that are there, also where a driver whose clock is ahead wrote those. Two drivers at
+    once may take the same moment: the hash of what they write keeps both, and puts them in one order for all readers.
+    """
+    if not entries:
+        return
+    stamps = Stamps()
+    for path in filter(layout.is_ours, store.list(folder)):
+        stamps.seen(path)
+    moment = stamps.next()
     for at in range(0, len(entries), PART_ROWS):
         data = schemas.parquet_bytes(schemas.table_of(entries[at : at + PART_ROWS], schema))
         store.put(f"{folder}/part-{moment}-{hashlib.sha256(data).hexdigest()[:8]}.parquet", data)

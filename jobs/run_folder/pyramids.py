@@ -12,6 +12,7 @@ from functools import partial
 
 from torch import Tensor
 
+from jobs import layout
 from jobs.common.concurrent_map import ahead
 from jobs.common.failures import PyramidError
 from jobs.run_folder.commit import Commit, committed, read_artifact, read_commit
@@ -27,7 +28,8 @@ from pgcn.settings import Settings
 
 def find_kept(store: Store, name: str) -> Pyramid | None:
     """The pyramid of this name in a folder of pyramids; None where there is none, or it is damaged."""
-    files = {path.rsplit("/", 1)[-1]: store.get(path) for path in store.list(f"pyramids/{name}")}
+    paths = layout.matching(layout.PYRAMID_FILE, store.list(layout.pyramid_folder(name)))
+    files = {path.rsplit("/", 1)[-1]: store.get(path) for path in paths}
     try:
         return Pyramid.from_files(files) if files else None
     except ValueError:
@@ -37,7 +39,7 @@ def find_kept(store: Store, name: str) -> Pyramid | None:
 def keep(store: Store, name: str, pyramid: Pyramid) -> None:
     """Put a pyramid where `find_kept` finds it. The coarsest scale, which names the others, comes last."""
     for file, data in sorted(pyramid.to_files().items(), reverse=True):
-        store.put(f"pyramids/{name}/{file}", data)
+        store.put(f"{layout.pyramid_folder(name)}/{file}", data)
 
 
 def learn(
@@ -72,7 +74,8 @@ def any_of_image(store: Store, sha256: str) -> PyramidRef | None:
 def pyramids_in(store: Store) -> dict[str, PyramidRef]:
     """All pyramids that are in a place, a run or a folder of `pgcn apply`, by their names."""
     # The coarsest scale is written last: without it, a pyramid is not whole.
-    whole = [path.split("/")[1] for path in store.list("pyramids") if path.endswith("/scale-0.safetensors")]
+    kept = layout.matching(layout.PYRAMID_FILE, store.list("pyramids"))
+    whole = [path.split("/")[1] for path in kept if path.endswith("/scale-0.safetensors")]
     found = {name: _at(store, name) for name in whole}
     done = committed(store)
     for entry in read_manifest(store).values():

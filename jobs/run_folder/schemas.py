@@ -19,6 +19,7 @@ MANIFEST = pa.schema(
     [
         ("image_id", pa.string()),  # unique in a run: the path below the folder that was asked for
         ("uri", pa.string()),  # where the image came from; local paths only below the folder's own name
+        ("place", pa.string()),  # hash of where it lies, and its mask if it has holes: two images may have one uri
         ("job_id", pa.string()),
         ("sha256", pa.string()),  # of the file's bytes; null where it could not be read
         ("size_bytes", pa.int64()),
@@ -245,6 +246,16 @@ def table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     if unknown:
         raise KeyError(f"columns not in the schema: {sorted(unknown)}")
     return pa.Table.from_pydict({name: [row.get(name) for row in listed] for name in schema.names}, schema=schema)
+
+
+def known(data: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Those columns of a table that `schema` has: a later version of the program may write more."""
+    return data.select([name for name in data.column_names if name in schema.names])
+
+
+def known_row(row: Mapping[str, Any], schema: pa.Schema) -> dict[str, Any]:
+    """Those values of a row that `schema` has a column for."""
+    return {name: value for name, value in row.items() if name in schema.names}
 
 
 def table_of(things: Collection[object], schema: pa.Schema) -> pa.Table:

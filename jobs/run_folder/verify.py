@@ -13,6 +13,7 @@ from typing import TypeVar
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from jobs import layout
 from jobs.common.concurrent_map import ahead
 from jobs.common.failures import ConfigError
 from jobs.run_folder import schemas
@@ -70,7 +71,8 @@ def check_records(store: Store, *, quick: bool) -> Records:
 def _check_manifest(
     store: Store, folder: str, read: Callable[[Store, str], dict[str, T]], found: dict[str, T], records: Records
 ) -> None:
-    for path in sorted(store.list(folder)):
+    pattern = layout.MANIFEST_PART if folder == "manifest" else layout.EDITS_PART
+    for path in layout.matching(pattern, store.list(folder)):
         try:
             rows = read(store, path)
         except ConfigError:
@@ -86,7 +88,7 @@ def _check_manifest(
 
 def _check_commits(store: Store, images: Mapping[str, str], records: Records, *, quick: bool) -> None:
     sizes = store.list("attempts")
-    paths = [path for path in store.list("commits") if path.endswith(".json")]
+    paths = layout.matching(layout.COMMIT, store.list("commits"))
 
     def wrong(path: str) -> list[str]:
         return list(_wrong_with(store, path, images, sizes, quick=quick))
@@ -94,18 +96,14 @@ def _check_commits(store: Store, images: Mapping[str, str], records: Records, *,
     for path, sentences in zip(paths, ahead(wrong, paths), strict=True):
         records.problems += [Problem(sentence=sentence, drop=path) for sentence in sentences]
         if not sentences:
-            records.committed.add(_job_of(path))
-
-
-def _job_of(path: str) -> str:
-    return path.removeprefix("commits/").removesuffix(".json")
+            records.committed.add(layout.job_of_commit(path))
 
 
 def _wrong_with(
     store: Store, path: str, images: Mapping[str, str], sizes: Mapping[str, int], *, quick: bool
 ) -> Iterator[str]:
     """Sentences about one commit, or about what it names; none where all is sound."""
-    job = _job_of(path)
+    job = layout.job_of_commit(path)
     image = f" ({images[job]})" if job in images else ""
     try:
         commit = Commit.model_validate_json(store.get(path))
@@ -128,7 +126,8 @@ def _fault_of_commit(commit: Commit, job: str) -> str | None:
         return "holds the result of another attempt than the one it names"
     kind = schemas.kind_of(commit.result)
     try:
-        schemas.table([commit.result], schemas.TABLES[kind.results])
+        schema = schemas.TABLES[kind.results]
+        schemas.table([schemas.known_row(commit.result, schema)], schema)
     except (KeyError, TypeError, ValueError, OverflowError, pa.ArrowException):
         return f"holds a result that does not fit the {kind.results} table"
     folder = f"attempts/{job}/{commit.attempt}/"
@@ -161,11 +160,11 @@ def _fault_of_artifact(store: Store, artifact: Artifact, size: int | None, *, qu
 
 
 def _check_failures(store: Store, records: Records) -> None:
-    paths = list(store.list("failures"))
+    paths = layout.matching(layout.FAILURE, store.list("failures"))
     for path, failure in zip(paths, ahead(lambda path: read_failure(store, path), paths), strict=True):
         if failure is None:
             records.problems.append(Problem(sentence=f"{path} cannot be read as a failure.", drop=path))
-        elif path != f"failures/{failure.job_id}/{failure.attempt}.json":
+        elif path != layout.failure_path(failure.job_id, failure.attempt):
             sentence = f"{path} is the failure of another attempt, {failure.job_id}/{failure.attempt}."
             records.problems.append(Problem(sentence=sentence, drop=path))
         else:

@@ -10,14 +10,15 @@ import mimetypes
 import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pyarrow.dataset as ds
 from fsspec import AbstractFileSystem
 from pyarrow.fs import FSSpecHandler, LocalFileSystem, PyFileSystem
 
+from jobs import layout
 from jobs.common.concurrent_map import ahead
 from jobs.common.failures import StoreError
 from jobs.storage.errors import error_code, explain, with_retries
@@ -101,16 +102,36 @@ class Store:
         Sorted by path; empty where there is no such folder. On S3 one listing, a request per 1000 objects.
         """
         found = self._patiently(lambda folder: folder.list(_checked(prefix)))
-        return {path: found[path] for path in sorted(found) if not _is_temporary(path)}
+        return {path: found[path] for path in sorted(found) if not layout.is_temporary(path)}
 
     def temporaries(self) -> dict[str, int]:
         """The unfinished objects that `list` hides: of writers at work, or left by killed ones; path → size."""
         found = self._patiently(lambda folder: folder.list(""))
-        return {path: found[path] for path in sorted(found) if _is_temporary(path)}
+        return {path: found[path] for path in sorted(found) if layout.is_temporary(path)}
 
     def modified(self, path: str) -> datetime | None:
         """When an object was written, by the storage's own clock; None where it is gone or its time is not told."""
         return self._patiently(lambda folder: folder.modified(_checked(path)))
+
+    def now(self) -> datetime | None:
+        """This moment by the storage's own clock: when a small object was written here, and removed again.
+
+        None where the storage does not tell, or nothing may be written here.
+        """
+        probe = _temporary_name()
+        try:
+            self.put(probe, b"")
+            moment = self.modified(probe)
+            self.delete([probe])
+        except StoreError:
+            return None
+        return moment
+
+    def age(self, path: str) -> timedelta | None:
+        """How long ago an object was written, by the storage's clock alone; None where that is not known."""
+        written = self.modified(path)
+        moment = None if written is None else self.now()
+        return None if written is None or moment is None else moment - written
 
     def exists(self, path: str) -> bool:
         """Whether there is an object of exactly this path; a folder is none."""
@@ -122,9 +143,16 @@ class Store:
         for _ in ahead(lambda path: self._patiently(lambda folder: folder.delete(path)), checked):
             pass
 
-    def check(self) -> None:
-        """Write, read back and delete a small object: `StoreError` if a run could not work here."""
-        probe = _temporary_name()
+    def occupant(self) -> str | None:
+        """The name of something that lies here, None where the place is empty or absent.
+
+        Files that systems leave in folders by themselves, and unfinished ones of our writers, leave it empty.
+        """
+        return self._patiently(lambda folder: folder.occupant())
+
+    def check(self, folder: str = "") -> None:
+        """Write, read back and delete a small object in `folder`: `StoreError` if a run could not work here."""
+        probe = f"{folder}/{_temporary_name()}" if folder else _temporary_name()
         data = uuid.uuid4().bytes
         self.put(probe, data)
         try:
@@ -136,7 +164,7 @@ class Store:
             raise StoreError(f"Cannot use {self.url}: what was written there did not come back; choose another place.")
 
     def parquet(self, prefix: str) -> ds.Dataset | None:
-        """The files `prefix/*.parquet` as one dataset, None where there are none.
+        """The parts of the table in `prefix` as one dataset, None where there are none; no other file there is read.
 
         Nothing but the first file's schema is read before rows are asked for. DuckDB queries it by the name of
         a variable that holds it. Reading rows later raises pyarrow's own `OSError`, or the storage's error.
@@ -150,10 +178,7 @@ class Store:
         return self._patiently(lambda folder: read(folder.parquet(files))) if files else None
 
     def _parquet_files(self, prefix: str) -> Sequence[str]:
-        parent = PurePosixPath(prefix)
-        return [
-            path for path in self.list(prefix) if PurePosixPath(path).parent == parent and path.endswith(".parquet")
-        ]
+        return layout.matching(layout.TABLE_PART, self.list(prefix))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": {}}
@@ -189,6 +214,7 @@ class _Folder(Protocol):
     def claim(self, path: str, data: bytes) -> bool: ...
     def get(self, path: str) -> bytes | None: ...
     def list(self, prefix: str) -> dict[str, int]: ...
+    def occupant(self) -> str | None: ...
     def modified(self, path: str) -> datetime | None: ...
     def exists(self, path: str) -> bool: ...
     def delete(self, path: str) -> None: ...
@@ -196,23 +222,27 @@ class _Folder(Protocol):
 
 
 class _LocalFolder:
-    """Objects are files: written beside their place under a temporary name, then moved there."""
+    """Objects are files: written beside their place under a temporary name, then moved there.
+
+    Links below the root are refused: what lies behind one is not the run's, to be read, replaced or removed.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def put(self, path: str, data: bytes) -> None:
-        temporary = self._write_beside(self._root / path, data)
+        target = self._at(path)
+        temporary = self._write_beside(target, data)
         try:
-            temporary.replace(self._root / path)
+            temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
 
     def create(self, path: str, data: bytes) -> bool:
-        return not (self._root / path).exists() and self.claim(path, data)
+        return not self._at(path).exists() and self.claim(path, data)
 
     def claim(self, path: str, data: bytes) -> bool:
-        target = self._root / path
+        target = self._at(path)
         temporary = self._write_beside(target, data)
         try:
             target.hardlink_to(temporary)
@@ -228,35 +258,76 @@ class _LocalFolder:
 
     def get(self, path: str) -> bytes | None:
         try:
-            return (self._root / path).read_bytes()
+            return self._at(path).read_bytes()
         except FileNotFoundError:
             return None
 
     def list(self, prefix: str) -> dict[str, int]:
         sizes: dict[str, int] = {}
-        for folder, _, names in os.walk(self._root / prefix, onerror=_raise_unless_absent):
+        for folder, folders, names in os.walk(self._at(prefix), onerror=self._pass_over):
+            below = Path(folder).relative_to(self._root)
+            for name in folders:
+                self._is_link(below / name, layout.is_own_folder)
             for name in names:
-                file = Path(folder, name)
                 try:
-                    sizes[file.relative_to(self._root).as_posix()] = file.stat().st_size
+                    size = Path(folder, name).lstat().st_size
                 except FileNotFoundError:
                     continue  # deleted since the folder was read
+                if not self._is_link(below / name, layout.is_ours):
+                    sizes[(below / name).as_posix()] = size
         return sizes
+
+    def occupant(self) -> str | None:
+        for folder, folders, names in os.walk(self._root, onerror=_raise_unless_absent):
+            folders[:] = [name for name in folders if not layout.is_litter(name)]
+            linked = [name for name in folders if Path(folder, name).is_symlink()]
+            found = sorted(name for name in [*names, *linked] if not layout.is_litter(name))
+            if found:
+                return Path(folder, found[0]).relative_to(self._root).as_posix()
+        return None
+
+    def _at(self, path: str) -> Path:
+        """The file or folder of a path, none of which below the root is a link. Raises `StoreError`."""
+        at = self._root
+        for part in path.split("/") if path else ():
+            at /= part
+            if at.is_symlink():
+                raise self._linked(at)
+        return at
+
+    def _is_link(self, path: Path, ours: Callable[[str], bool]) -> bool:
+        """Whether a listed path is a link: somebody's, which is passed over. Raises `StoreError` for a name of ours."""
+        linked = (self._root / path).is_symlink()
+        if linked and ours(path.as_posix()):
+            raise self._linked(self._root / path)
+        return linked
+
+    def _linked(self, at: Path) -> StoreError:
+        return StoreError(
+            f"Cannot use {self._root}: {at.relative_to(self._root)} in it is a link, and nothing behind a link is "
+            "read, written or removed. Put the folder or file itself there; the run's own folder may be a link."
+        )
+
+    def _pass_over(self, error: OSError) -> None:
+        """Somebody's folder that cannot be read is not the run's; one of the run's own is an error."""
+        below = Path(error.filename or self._root).relative_to(self._root).as_posix()
+        if below == "." or layout.is_own_folder(below):
+            _raise_unless_absent(error)
 
     def modified(self, path: str) -> datetime | None:
         try:
-            return datetime.fromtimestamp((self._root / path).stat().st_mtime, UTC)
+            return datetime.fromtimestamp(self._at(path).stat().st_mtime, UTC)
         except FileNotFoundError:
             return None
 
     def exists(self, path: str) -> bool:
-        return (self._root / path).is_file()
+        return self._at(path).is_file()
 
     def delete(self, path: str) -> None:
-        (self._root / path).unlink(missing_ok=True)
+        self._at(path).unlink(missing_ok=True)
 
     def parquet(self, files: Sequence[str]) -> ds.Dataset:
-        return ds.dataset([str(self._root / file) for file in files], filesystem=LocalFileSystem())
+        return ds.dataset([str(self._at(file)) for file in files], filesystem=LocalFileSystem())
 
     @staticmethod
     def _write_beside(target: Path, data: bytes) -> Path:
@@ -320,6 +391,16 @@ class _RemoteFolder:
             if info["type"] == "file" and name.startswith(f"{self._full(prefix)}/") and not name.endswith("/")
         }
 
+    def occupant(self) -> str | None:
+        try:
+            found = [str(name).rstrip("/") for name in self._fs.ls(self._root, detail=False)]
+        except FileNotFoundError as error:
+            _raise_unless_absent(error)
+            return None
+        below = f"{self._root}/"
+        names = (name.removeprefix(below) for name in found if name.startswith(below))
+        return next((name for name in sorted(names) if name and not layout.is_litter(name)), None)
+
     def modified(self, path: str) -> datetime | None:
         try:
             moment = self._fs.modified(self._full(path))
@@ -376,8 +457,3 @@ def _raise_unless_absent(error: OSError) -> None:
 
 def _temporary_name() -> str:
     return f".{uuid.uuid4().hex}.tmp"
-
-
-def _is_temporary(path: str) -> bool:
-    name = path.rpartition("/")[2]
-    return name.startswith(".") and name.endswith(".tmp")

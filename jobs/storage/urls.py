@@ -19,7 +19,7 @@ from jobs.storage.http import TOTAL_S, client
 # One request waits this long for a connection, and for the next byte of an answer.
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 15
-# Of botocore, at once; `jobs.storage.errors.patiently` tries again later, where these failed quickly.
+# Of botocore, at once; `jobs.storage.errors.with_retries` tries again later, where these failed quickly.
 REQUEST_ATTEMPTS = 2
 
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::|://)")

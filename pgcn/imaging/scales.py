@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pgcn.settings import Settings
+from pgcn.settings import LARGEST, Settings
 
 Size = tuple[int, int]
 """Height and width, px."""
@@ -22,10 +22,37 @@ def resize(x: Tensor, size: Size) -> Tensor:
     return F.interpolate(x, size=size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
 
 
+SHORTEST = 12
+"""Short side of the finest scale, px, below which a thin image is not brought: an energy sees 11 by 11 pixels."""
+
+
 def finest_size(height: int, width: int, settings: Settings) -> Size:
-    """The image's size with its longest side at most `max_size`; never larger than it is."""
+    """The image's size with its longest side at most `max_size`; never larger than it is.
+
+    A thin image, whose short side would fall below `SHORTEST`, is larger: its short side has as much. At a
+    `max_size` below twice `SHORTEST`, half of that takes its place.
+    """
+    least = min(SHORTEST, settings.max_size // 2)
     factor = min(1.0, settings.max_size / max(height, width))
+    if round(min(height, width) * factor) < least:
+        factor = min(1.0, least / min(height, width))
     return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def thin_problem(height: int, width: int, settings: Settings) -> str | None:
+    """What is wrong with an image that is too thin for `max_size`, as the end of a sentence; None where nothing is.
+
+    The finest scale has at most the pixels of a square of `max_size`.
+    """
+    finest = finest_size(height, width, settings)
+    if finest[0] * finest[1] <= settings.max_size**2:
+        return None
+    set_it = f"set max_size={max(finest)}, or " if max(finest) <= LARGEST else ""
+    return (
+        f"is {width}x{height} px, too thin to be learned at a max_size of {settings.max_size}, where its short side "
+        f"would be {max(1, round(min(height, width) * settings.max_size / max(height, width)))} px: "
+        f"{set_it}cut it into shorter pieces."
+    )
 
 
 def scale_sizes(height: int, width: int, settings: Settings) -> list[Size]:

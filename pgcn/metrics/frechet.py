@@ -10,13 +10,23 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from pgcn.imaging.scales import resize
 from pgcn.metrics.features import random_features, vgg
+
+FEATURE_PIXELS = 400 * 400
+"""Larger images are reduced to as many pixels: a second of one core a sample, whatever the image's size."""
 
 
 class FrechetTo:
-    """Distances of samples to one image `(1, 3, H, W)` in [-1, 1], whose statistics are taken once."""
+    """Distances of samples to one image `(1, 3, H, W)` in [-1, 1], whose statistics are taken once.
+
+    An image of more than 160,000 pixels is reduced to as many, and samples by the same factor: what only the finest
+    pixels show does not count then (`pgcn.metrics.quality.detail` measures that).
+    """
 
     def __init__(self, image: Tensor) -> None:
+        self._factor = min(1.0, (FEATURE_PIXELS / (image.shape[-2] * image.shape[-1])) ** 0.5)
+        image = self._reduced(image)
         self._image = {name: _statistics(features) for name, features in _features(image)}
         self._roots = {name: root(covariance) for name, (_, covariance) in self._image.items()}
 
@@ -24,8 +34,12 @@ class FrechetTo:
         """`frechet_vgg22`, `frechet_vgg33` and `frechet_random` of a sample `(1, 3, H, W)`, of any size: 0 is equal."""
         return {
             f"frechet_{name}": relative_distance(_statistics(features), self._image[name], self._roots[name])
-            for name, features in _features(sample)
+            for name, features in _features(self._reduced(sample))
         }
+
+    def _reduced(self, x: Tensor) -> Tensor:
+        height, width = (max(1, round(side * self._factor)) for side in x.shape[-2:])
+        return resize(x, (height, width))
 
 
 Statistics = tuple[Tensor, Tensor]

@@ -25,13 +25,12 @@ def bidirectional(sample: Tensor, image: Tensor) -> dict[str, float]:
     - completeness = mean_Q min_P d(P, Q): what is in the image is in the sample. 0 is equal;
     - copy: see `continued`.
     """
-    factor = min(1.0, SEARCH_SIDE / max(*sample.shape[-2:], *image.shape[-2:]))
-    sample, image = (_for_search(x, factor) for x in (sample, image))
+    sample, image = to_search_size(sample, image, SEARCH_SIDE)
     distances = squared_distances(patches(sample), patches(image))
     return {
         "coherence": float(distances.amin(1).mean()),
         "completeness": float(distances.amin(0).mean()),
-        "copy": continued(distances.view(*_grid(sample), *_grid(image))),
+        "copy": continued(distances.view(*patch_grid(sample), *patch_grid(image))),
     }
 
 
@@ -67,11 +66,21 @@ def continued(distances: Tensor) -> float:
     return float((weights * blocks).sum()) / total if total > 0 else float("nan")
 
 
-def _for_search(x: Tensor, factor: float) -> Tensor:
-    """At the size of the search, and at least one block of two by two patches."""
-    height, width = (max(PATCH + 1, round(side * factor)) for side in x.shape[-2:])
-    return resize(x, (height, width))
+def to_search_size(sample: Tensor, image: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Both by one factor, so that the longest of all sides is at most `side` px; never enlarged by it.
+
+    Each is at least 8 px both ways: a block of two by two patches.
+    """
+    factor = min(1.0, side / max(*sample.shape[-2:], *image.shape[-2:]))
+    small = [resize(x, _block_size(x, factor)) for x in (sample, image)]
+    return small[0], small[1]
 
 
-def _grid(x: Tensor) -> tuple[int, int]:
+def patch_grid(x: Tensor) -> tuple[int, int]:
+    """Rows and columns of the patches of `x` `(1, 3, H, W)`."""
     return x.shape[-2] - PATCH + 1, x.shape[-1] - PATCH + 1
+
+
+def _block_size(x: Tensor, factor: float) -> tuple[int, int]:
+    height, width = (max(PATCH + 1, round(side * factor)) for side in x.shape[-2:])
+    return height, width

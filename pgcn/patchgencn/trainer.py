@@ -12,6 +12,7 @@ others in its stack, but for rounding.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -19,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pgcn.imaging.scales import check_image, image_pyramid, resize, scale_sizes
+from pgcn.imaging.scales import check_image, image_pyramid, resize, scale_sizes, thin_problem
 from pgcn.patchgencn.cuda_graph import CudaGraphed
 from pgcn.patchgencn.energy import EnergyNet, FusedLangevin, Weights, crop, energies, energy_gradient, is_fused, pad
 from pgcn.patchgencn.flops import scale_operations
@@ -29,7 +30,16 @@ from pgcn.patchgencn.starts import ChainStarts
 from pgcn.settings import Settings, Step
 
 DIVERGED = 2.0
-"""Squared recovery error, summed over channels and averaged over pixels, above which a training has failed."""
+"""Squared recovery error, summed over channels and averaged over pixels, above which a training has failed.
+
+Where the start of the recovery chain is itself far from the image, as with dithered pictures, `BEYOND_START` counts.
+"""
+
+BEYOND_START = 1.5
+"""Recovery error, in multiples of that of the chain's start, up to which no training has failed.
+
+A start that knows nothing of a picture of full contrast has an error of 3, a chain that has run away one of 6.
+"""
 
 STILL = 1e-6
 """The most any value moves in a recovery chain whose net is dead: its units saturated, its gradient zero."""
@@ -76,6 +86,8 @@ class Trainer:
         images = [check_image(image).to(device) for image in images]
         self.settings = settings
         self.seeds = list(seeds)
+        if problem := thin_problem(images[0].shape[2], images[0].shape[3], settings):
+            raise ValueError(f"the image {problem}")
         self.sizes = scale_sizes(images[0].shape[2], images[0].shape[3], settings)
         if any(scale_sizes(x.shape[2], x.shape[3], settings) != self.sizes for x in images):
             raise ValueError("images that are trained side by side have pyramids of the same sizes")
@@ -265,15 +277,18 @@ class Trainer:
         Weights that are not finite show here too, at the next recovery. As the published code does, this looks
         now and then, and at the end of a scale. Raises `DivergenceError` when no image is left.
         """
-        errors = recovery_errors(crop(self.recovered), self.observed[self.scale])
+        observed = self.observed[self.scale]
+        errors = recovery_errors(crop(self.recovered), observed)
+        bounds = (BEYOND_START * recovery_errors(self.recovery_start, observed)).clamp_min(DIVERGED)
         moves = largest_move(pad(self.recovery_start), self.recovered)
-        for image, (error, moved) in enumerate(zip(errors.tolist(), moves.tolist(), strict=True)):
+        rows = zip(errors.tolist(), bounds.tolist(), moves.tolist(), strict=True)
+        for image, (error, bound, moved) in enumerate(rows):
             if image in self.failed:
                 continue
             where = f"(scale {self.scale}, iteration {self.iteration})"
-            if not error <= DIVERGED:
+            if not (error <= bound and bound < math.inf):  # NaN is above any bound
                 self.failed[image] = DivergenceError(
-                    f"Training diverged {where}: the recovery error is {error:.3g}, above {DIVERGED}."
+                    f"Training diverged {where}: the recovery error is {error:.3g}, above {bound:.3g}."
                 )
             elif moved <= STILL:
                 self.failed[image] = DivergenceError(

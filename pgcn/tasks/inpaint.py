@@ -162,4 +162,5 @@ TASK = Task(
     mask="white on what is missing",
     needs=("mask",),
     holes=True,
+    truth=True,
 )

@@ -111,4 +111,5 @@ TASK = Task(
     apply=apply,
     judged=Criterion("psnr", "psnr_corrupted", "higher"),
     target="a corrupted version of the image; without one, the image itself is restored",
+    truth=True,
 )

@@ -89,4 +89,5 @@ TASK = Task(
     judged=Criterion("input_error", "input_error_bicubic", "lower"),
     refuse=needs_larger,
     target="another picture to enlarge with this image's patches, in place of the image",
+    truth=True,
 )

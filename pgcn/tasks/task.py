@@ -115,6 +115,8 @@ class Task(Generic[O]):
     mask: str = ""
     needs: tuple[str, ...] = ()
     holes: bool = False
+    truth: bool = False
+    """Whether `Inputs.truth` gives figures."""
     clip: bool = False
     """Whether the result's pictures are the frames of a clip."""
     refuse: Callable[[Inputs, O], None] = lambda inputs, options: None
@@ -142,11 +144,13 @@ class Task(Generic[O]):
 
     def check(self, inputs: Inputs, options: O) -> None:
         """Raises `TaskError` where an input is missing or not taken, or cannot do: what is seen without a pyramid."""
-        self.check_given({"target": inputs.target is not None, "mask": inputs.mask is not None})
+        self.check_given({name: getattr(inputs, name) is not None for name in ("target", "mask", "truth")})
         self.refuse(inputs, options)
 
     def check_given(self, given: Mapping[str, bool]) -> None:
-        """Raises `TaskError` where a target or a mask is missing, or is given and not taken."""
+        """Raises `TaskError` where a target, mask or truth is missing, or is given and not taken; by their names."""
+        if given.get("truth") and not self.truth:
+            raise TaskError(f"The task {self.name} has no figure that a truth would be for: leave it out.")
         for name, what in {"target": self.target, "mask": self.mask}.items():
             if given[name] and not what:
                 raise TaskError(f"The task {self.name} takes no {name}: {self.summary}.")

@@ -97,7 +97,7 @@ def failure(name: str, kind: FailureClass, message: str, **changed: Any) -> dict
 
 def write_table(store: Store, name: str, rows: list[dict[str, Any]]) -> None:
     data = schemas.parquet_bytes(schemas.table(rows, schemas.TABLES[name]))
-    store.put(f"tables/{name}/part-0.parquet", data)
+    store.put(f"tables/{name}/part-00000.parquet", data)
 
 
 def write_attempt(store: Store, name: str, place: int = 0, *, whole: bool = True) -> None:

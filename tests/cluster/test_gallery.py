@@ -18,14 +18,15 @@ import duckdb
 import pytest
 from PIL import Image
 
-from cluster.gallery import build_gallery
+from cluster.gallery import build_gallery, pages
 from cluster.gallery import formatting as figures
 from cluster.gallery.album import SIDE
+from cluster.gallery.build_record import forget
 from cluster.gallery.commands import commands, run_argument, shell_word
 from cluster.gallery.curves import MAX_POINTS, Metric, charts_by_scale, thinned
 from cluster.gallery.failure_help import HELP
 from cluster.gallery.thumbnails import THUMB_HEIGHT, THUMB_WIDTH, thumbnail
-from jobs.common.failures import FailureClass
+from jobs.common.failures import ConfigError, FailureClass
 from jobs.common.terminal_text import terminal_safe
 from jobs.run_folder import schemas
 from jobs.storage.store import Store
@@ -273,9 +274,13 @@ def test_a_rebuild_writes_only_the_jobs_that_changed(small):
     assert len(renamed.jobs_written()) == 2
 
 
-def test_pages_of_images_that_are_gone_are_removed(small):
+def test_pages_of_images_that_are_gone_are_removed_and_files_of_others_stay(small, monkeypatch):
+    monkeypatch.setattr(pages, "IMAGES_A_PAGE", 1)
     build_gallery(small)
-    small.put("gallery/page-9.html", b"old")
+    assert small.exists("gallery/page-2.html")
+    others = {f"gallery/{name}": b"mine" for name in ("page-9.html", "Thumbs.db", "jobs/notes.html", "a/b.png")}
+    for path, data in others.items():
+        small.put(path, data)
     write_table(small, "results", [result("b.png")])
     write_table(small, "manifest", [{"image_id": "b.png", "job_id": job_of("b.png")}])
     build_gallery(small)
@@ -283,8 +288,51 @@ def test_pages_of_images_that_are_gone_are_removed(small):
         *(f"gallery/{name}" for name in ("built.json", "failures.html", "index.html", "rows.js")),
         f"gallery/jobs/{job_of('b.png')}.html",
         f"gallery/thumbs/{job_of('b.png')}.webp",
+        *others,
     }
+    assert {path: small.get(path) for path in others} == others
     assert job_of("a.png") not in small.get(f"gallery/jobs/{job_of('b.png')}.html").decode()
+
+
+@pytest.mark.parametrize("record", [None, "old", "forgotten"])
+def test_somebodys_page_is_never_replaced_and_one_of_ours_is(small, record):
+    """A record of the first versions names no such pages: all of them may be ours."""
+    small.put("gallery/index.html", b"mine")
+    if record is None:
+        with pytest.raises(ConfigError, match=r"gallery/index\.html is not a page that pgcn wrote"):
+            build_gallery(small)
+        assert small.get("gallery/index.html") == b"mine"
+        small.delete(["gallery/index.html"])
+    elif record == "old":
+        small.put("gallery/built.json", b'{"0123456789abcdef0123":["a",1,1]}')
+    else:
+        small.delete(["gallery/index.html"])
+        build_gallery(small)
+        forget(small)
+        small.put("gallery/index.html", b"changed")
+    build_gallery(small)
+    assert small.get("gallery/index.html").startswith(b"<!")
+
+
+def test_a_build_that_is_cut_off_leaves_only_pages_that_the_next_may_replace(small):
+    for cut_at in range(1, 9):
+        with pytest.raises(KeyboardInterrupt):
+            build_gallery(Dying(small.url, cut_at))
+    build_gallery(small)
+
+
+class Dying(Store):
+    """Dies at a put."""
+
+    def __init__(self, url, cut_at):
+        super().__init__(url)
+        self.left = cut_at
+
+    def put(self, path, data):
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+        super().put(path, data)
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "no picture"])

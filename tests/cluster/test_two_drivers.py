@@ -10,7 +10,7 @@ import cluster.ray_cluster.ray_pool
 import cluster.scheduler.driver
 import cluster.scheduler.queue
 from cluster.monitor.display import display_for
-from cluster.monitor.snapshot import PROGRESS, Snapshot
+from cluster.monitor.snapshot import Snapshot
 from cluster.ray_cluster.nodes import Machines
 from cluster.ray_cluster.ray_pool import RayWorkerPool
 from cluster.ray_cluster.session import Cluster
@@ -19,6 +19,7 @@ from cluster.scheduler.queue import Queue
 from cluster.scheduler.stopping import Limits, StopSignal
 from cluster.scheduler.tracker import Tracker
 from jobs.common.clock import now
+from jobs.layout import PROGRESS
 from jobs.run_folder.commit import committed
 from jobs.storage.store import Store
 from tests.cluster.running import write_photographs
@@ -55,7 +56,7 @@ def drive(store, jobs):
 def test_two_drivers_that_begin_together_share_the_work(one_core_each, tmp_path):
     store = Store(str(tmp_path))
     with ThreadPoolExecutor(2) as threads:
-        both = [threads.submit(drive, store, [job(str(n)) for n in range(COUNT)]) for _ in "ab"]
+        both = [threads.submit(drive, store, [job(f"{n:020x}") for n in range(COUNT)]) for _ in "ab"]
         for one in both:
             one.result()
     assert len(committed(store)) == COUNT
@@ -75,9 +76,9 @@ def test_what_others_did_is_listed_now_and_then(tmp_path, monkeypatch):
 
 def test_a_driver_alone_keeps_to_the_order(one_core_each, tmp_path):
     store = Store(str(tmp_path))
-    drive(store, [job(str(n)) for n in range(4)])
+    drive(store, [job(f"{n:020x}") for n in range(4)])
     by_time = sorted(store.list("attempts"), key=lambda path: store.modified(path))
-    assert [path.split("/")[1] for path in by_time] == ["0", "1", "2", "3"]
+    assert [path.split("/")[1] for path in by_time] == [f"{n:020x}" for n in range(4)]
 
 
 @pytest.mark.parametrize(("state", "first"), [("running", "photo-02.png"), ("ended", "photo-00.png")])

@@ -1,6 +1,7 @@
 """Verifying, mending and sweeping real runs, on a disk and on two S3 servers."""
 
 import json
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,13 +9,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from cluster.monitor.snapshot import PROGRESS, Snapshot
+from cluster.monitor.snapshot import Snapshot
 from cluster.planning.request import make_plan, prepare
 from cluster.ray_cluster.session import Cluster
 from cluster.tables.build import is_current, records_now
 from cluster.tables.query import query
 from jobs.common.clock import now
 from jobs.common.failures import FailureClass
+from jobs.layout import PROGRESS
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import Failure, committed, read_commit, write_failure
 from jobs.storage.store import Store
@@ -131,7 +133,7 @@ DAMAGE = {
     "commit empty": (commit, lambda s, d: b"", "cannot be read as a commit"),
     "commit of another": (commit, lambda s, d: another(s), "is the commit of another job"),
     "commit of another attempt": (commit, lambda s, d: edited(d, attempt="20200101T000000-abcdef"), "another attempt"),
-    "commit with an odd result": (commit, lambda s, d: result(d, wall_r=1), "does not fit the results table"),
+    "commit with an odd result": (commit, lambda s, d: result(d, wall_s="long"), "does not fit the results table"),
     "commit of nothing": (commit, lambda s, d: edited(d, artifacts=[]), "names no samples.parquet"),
     "failure truncated": (listed("failures"), lambda s, d: d[:9], "cannot be read as a failure"),
     "failure of another": (listed("failures"), lambda s, d: edited(d, attempt="x"), "the failure of another attempt"),
@@ -219,7 +221,9 @@ def test_a_run_damaged_in_many_ways_is_whole_again_after_the_same_command(whole,
 
 def test_a_dropped_job_runs_again_also_where_it_had_failed_for_good_before(whole, whole_rows, local):
     job = commit(local).removeprefix("commits/").removesuffix(".json")
-    failure = Failure(job_id=job, attempt="a", failure=FailureClass.BUG, final=True, message="", failed_at=now())
+    failure = Failure(
+        job_id=job, attempt="20200101T000000-abcdef", failure=FailureClass.BUG, final=True, message="", failed_at=now()
+    )
     write_failure(local, failure)
     strike(local, "weights flipped")
     code, output = ask("verify", local.url)
@@ -280,6 +284,8 @@ def test_gc_says_what_goes_and_takes_no_more(local):
     kept = {f"attempts/{job}/{now().replace('-', '').replace(':', '')[:15]}-abcdef/log.txt": b"fresh"}
     for path, data in (extra | kept).items():
         local.put(path, data)
+    for path in extra:
+        os.utime(Path(local.location, path), (0, 0))
     code, output = ask("gc", local.url, "--dry-run")
     assert code == 0, output
     assert "4 objects, 1.51 kB would be removed; nothing was." in output

@@ -83,7 +83,7 @@ def test_without_a_column_task_names_of_options_are_the_users_own(folder):
         ("uri,task,task_seed\na.png,generate,-1\n", "the seed '-1' is not a whole number"),
         ("uri,task,edit_id\na.png,energy,x\nb.png,energy,x\n", "The edit_id 'x' is given to two edits"),
         ("uri,task,image_id\na.png,energy,x\nb.png,energy,x\n", "row 2 has the image_id 'x' of row 1"),
-        ("uri,image_id\na.png,x\na.png,x\n", "row 2 has the image_id 'x' of row 1"),
+        ("uri,image_id,seed\na.png,x,1\na.png,x,2\n", "row 2 has the image_id 'x' of row 1"),
     ],
 )
 def test_what_does_not_fit_gets_a_sentence(folder, text, words):

@@ -23,6 +23,7 @@ from jobs.run_folder.commit import (
 )
 from jobs.storage.store import Store
 
+FIRST, SECOND, THIRD = (f"20260101T000000-aaaaa{n}" for n in range(3))
 JOB = "0123456789abcdef0123"
 
 
@@ -100,7 +101,7 @@ def test_an_artifact_that_changed_is_refused(store, data):
 
 
 def test_failures_are_kept_by_attempt_and_a_broken_record_is_passed_over(store):
-    for attempt, final in (("a1", False), ("a2", True)):
+    for attempt, final in ((FIRST, False), (SECOND, True)):
         write_failure(
             store,
             Failure(
@@ -112,10 +113,10 @@ def test_failures_are_kept_by_attempt_and_a_broken_record_is_passed_over(store):
                 failed_at="2026-01-01T00:00:00Z",
             ),
         )
-    store.put(f"failures/{JOB}/a3.json", b'{"job_id": ')
+    store.put(f"failures/{JOB}/{THIRD}.json", b'{"job_id": ')
     (both,) = read_failures(store).values()
-    assert [(f.attempt, f.final) for f in both] == [("a1", False), ("a2", True)]
-    assert json.loads(store.get(f"failures/{JOB}/a2.json"))["failure"] == "NUMERIC"
+    assert [(f.attempt, f.final) for f in both] == [(FIRST, False), (SECOND, True)]
+    assert json.loads(store.get(f"failures/{JOB}/{SECOND}.json"))["failure"] == "NUMERIC"
 
 
 def state(value):

@@ -75,7 +75,7 @@ def test_one_child_decodes_as_this_process_would(decode_apart):
         np.testing.assert_array_equal(there.rgb, here.rgb)
         assert (there.format, there.mode, there.note) == (here.format, here.mode, here.note)
         assert (seen.format, seen.height, seen.width, 3) == (here.format, *here.rgb.shape)
-    assert "is not a picture" in why(decode_apart, b"<html>")
+    assert "is a web page" in why(decode_apart, b"<html>")
     assert "each side must have at least 40" in why(decode_apart, GOOD, min_side=40)
     assert "more than 100 pixels" in why(decode_apart, GOOD, max_pixels=100)
     assert pid_of(decode_apart) == first

@@ -228,7 +228,7 @@ def test_a_large_object_is_one_put(reach: Reach, moto: S3Server) -> None:
 def test_temporary_files_are_not_listed(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     store.put("commits/a.json", b"1")
-    (tmp_path / "commits" / ".0123456789abcdef.tmp").write_bytes(b"left by a killed process")
+    (tmp_path / "commits" / f".{'0123456789abcdef' * 2}.tmp").write_bytes(b"left by a killed process")
     assert list(store.list()) == ["commits/a.json"]
 
 
@@ -309,9 +309,9 @@ def test_paths_stay_inside(tmp_path: Path, path: str) -> None:
 def test_parquet_is_read_by_duckdb(store: Store) -> None:
     assert store.parquet("tables/samples") is None
     for number in range(3):
-        store.put(f"tables/samples/part-{number}.parquet", parquet_bytes(pa.table({"n": [number, 10 * number]})))
+        store.put(f"tables/samples/part-{number:05d}.parquet", parquet_bytes(pa.table({"n": [number, 10 * number]})))
     store.put("tables/samples/notes.txt", b"not a table")
-    store.put("tables/samples/old/part-9.parquet", parquet_bytes(pa.table({"n": [999]})))
+    store.put("tables/samples/old/part-00009.parquet", parquet_bytes(pa.table({"n": [999]})))
     samples = store.parquet("tables/samples")
     assert samples is not None
     assert duckdb.sql("SELECT sum(n), count(*) FROM samples WHERE n > 0").fetchall() == [(33, 4)]

@@ -16,11 +16,23 @@ from jobs.run_folder.garbage import ATTEMPTS, CHECKPOINTS, PREVIEWS, TEMPORARIES
 from jobs.storage.store import Store
 
 DAY = timedelta(hours=24)
+NAMES = ["samples.parquet", "metrics.parquet", "log.txt"]
+PROBE = f".{'0123456789abcdef' * 2}.tmp"
 AGES = {"old": timedelta(days=3), "fresh": timedelta(minutes=5)}
 
 
 def attempt_name(age, suffix="abc123"):
     return f"{datetime.now(UTC) - AGES[age]:%Y%m%dT%H%M%S}-{suffix}"
+
+
+class AgedStore(Store):
+    """Objects of an attempt were written when its name says: tests can set no time of a storage's own clock."""
+
+    def modified(self, path):
+        try:
+            return datetime.strptime(path.split("/")[2][:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+        except (IndexError, ValueError):
+            return super().modified(path)
 
 
 def random_tree(rng):
@@ -32,10 +44,10 @@ def random_tree(rng):
         names = [attempt_name(rng.choice(list(AGES)), f"{n:06x}") for n in range(rng.randint(0, 3))]
         attempts[job] = names + rng.sample(["not-ours", "20261399T999999-abc"], rng.randint(0, 2))
         for attempt in attempts[job]:
-            for name in rng.sample(["samples.parquet", "metrics.parquet", "log.txt", "deep/er"], rng.randint(0, 4)):
+            for name in rng.sample([*NAMES, "deep/er"], rng.randint(0, 4)):
                 tree[f"attempts/{job}/{attempt}/{name}"] = b"x" * rng.randint(0, 9)
         for number in range(rng.randint(0, 2)):
-            tree[f"checkpoints/{job}/{number:06d}-0.safetensors"] = b"c"
+            tree[f"checkpoints/{job}/{number:06d}-{number:016x}.safetensors"] = b"c"
         if rng.random() < 0.5:
             tree[f"previews/{job}.png"] = b"p"
     tree["attempts/stray"] = tree["checkpoints/stray"] = b"s"
@@ -63,7 +75,7 @@ def test_nothing_that_a_commit_names_is_ever_removed():
     seen = dict.fromkeys([ATTEMPTS, CHECKPOINTS, PREVIEWS], 0)
     for seed in range(100):
         rng = random.Random(seed)
-        store = Store(f"memory://sweep/{seed}")
+        store = AgedStore(f"memory://sweep/{seed}")
         tree = random_tree(rng)
         for path, data in tree.items():
             store.put(path, data)
@@ -93,12 +105,12 @@ def check(tree, removed, under_way, limit, seed):
     assert not removed & named, seed
     assert all(path.split("/")[0] in ("attempts", "checkpoints", "previews") for path in removed), seed
     for path in tree:
-        folder, job, *rest = path.split("/")[:3] if "/" in path else (path, "")
+        folder, job, *rest = path.split("/", 3) if "/" in path else (path, "")
         job = job.removesuffix(".png")
         may = path not in named and job not in unreadable
         if folder in ("checkpoints", "previews"):
             may = may and job in committed
-        elif folder == "attempts" and rest and not rest[0].startswith(("not-ours", "202613")):
+        elif folder == "attempts" and rest and not rest[0].startswith(("not-ours", "202613")) and rest[1] in NAMES:
             may = may and committed.get(job) != rest[0] and (job in committed or not under_way)
             old = datetime.strptime(rest[0][:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC) < datetime.now(UTC) - limit
             may = may and old
@@ -108,16 +120,30 @@ def check(tree, removed, under_way, limit, seed):
 
 
 def test_a_superseded_attempt_on_every_storage(place):
-    store = Store(place)
+    store = AgedStore(place)
     job, first, second = "a" * 20, attempt_name("old", "111111"), attempt_name("old", "222222")
     publish(store, job, first, {"log.txt": b"one"}, {})
     publish(store, job, second, {"log.txt": b"two!"}, {})
-    store.put(f"checkpoints/{job}/000001-0.safetensors", b"c")
+    store.put(f"checkpoints/{job}/000001-0123456789abcdef.safetensors", b"c")
     garbage = find_garbage(store, DAY, under_way=False)
     assert garbage.found[ATTEMPTS] == {f"attempts/{job}/{second}/log.txt": 4}
-    assert garbage.found[CHECKPOINTS] == {f"checkpoints/{job}/000001-0.safetensors": 1}
+    assert garbage.found[CHECKPOINTS] == {f"checkpoints/{job}/000001-0123456789abcdef.safetensors": 1}
     store.delete(garbage.paths)
     assert list(store.list()) == [f"attempts/{job}/{first}/log.txt", f"commits/{job}.json"]
+
+
+def test_the_age_of_an_attempt_is_told_by_the_storage_and_not_by_the_clock_of_its_driver(tmp_path):
+    """Both were written a moment ago, by drivers whose clocks are years behind and ahead."""
+    store, job = Store(str(tmp_path)), "a" * 20
+    behind, ahead, old = (
+        f"attempts/{job}/{day}T000000-000abcdef/log.txt" for day in ("20000101", "20990101", "20260101")
+    )
+    for path in (behind, ahead, old):
+        store.put(path, b"x")
+    moment = time.time() - 2 * DAY.total_seconds()
+    os.utime(Path(tmp_path, old), (moment, moment))
+    assert find_garbage(store, DAY, under_way=False).paths == [old]
+    assert find_garbage(store, timedelta(days=-1), under_way=False).paths == sorted([behind, ahead, old])
 
 
 def write_and_wait(store):
@@ -150,10 +176,10 @@ def test_what_a_killed_writer_leaves_is_found_when_it_is_old(tmp_path):
 @pytest.mark.parametrize("name", ["moto", "juicefs"])
 def test_a_probe_left_in_a_bucket_is_seen(request, reach, name):
     store = Store(reach(request.getfixturevalue(name)))
-    store.put(".0123.tmp", b"probe")
-    assert store.temporaries() == {".0123.tmp": 5}
-    moment = store.modified(".0123.tmp")
+    store.put(PROBE, b"probe")
+    assert store.temporaries() == {PROBE: 5}
+    moment = store.modified(PROBE)
     assert moment is not None
     assert abs(datetime.now(UTC) - moment) < timedelta(seconds=30)
     assert store.modified("nothing") is None
-    assert find_garbage(store, timedelta(days=-1), under_way=False).paths == [".0123.tmp"]
+    assert find_garbage(store, timedelta(days=-1), under_way=False).paths == [PROBE]

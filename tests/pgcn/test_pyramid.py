@@ -5,7 +5,17 @@ import itertools
 import pytest
 import torch
 
-from pgcn.imaging.scales import check_image, image_pyramid, resize, scale_sizes, sizes_for
+from pgcn.imaging.scales import (
+    SHORTEST,
+    check_image,
+    finest_size,
+    image_pyramid,
+    resize,
+    scale_sizes,
+    sizes_for,
+    thin_problem,
+)
+from pgcn.patchgencn.trainer import Trainer
 from pgcn.settings import make_settings
 
 PAPER = make_settings("paper")
@@ -20,12 +30,46 @@ PAPER = make_settings("paper")
         ("extreme", (100, 800), (25, 202), (31, 250), 8),
         ("small, never upsampled", (60, 80), (25, 33), (60, 80), 8),
         ("tiny", (9, 12), (9, 12), (9, 12), 1),
+        ("thin", (100, 2500), (12, 300), (12, 300), 1),
+        ("thin on end", (2500, 100), (300, 12), (300, 12), 1),
+        ("thin and small", (9, 400), (9, 400), (9, 400), 1),
     ],
 )
 def test_sizes(name, image, coarsest, finest, scales):
     sizes = scale_sizes(*image, PAPER)
     assert (sizes[0], sizes[-1], len(sizes)) == (coarsest, finest, scales)
     assert all(a[0] <= b[0] and a[1] <= b[1] and a != b for a, b in itertools.pairwise(sizes))
+
+
+@pytest.mark.parametrize("preset", ["draft", "small", "best", "paper"])
+@pytest.mark.parametrize("image", [(400, 600), (100, 500), (1080, 1920), (300, 1500), (30, 12), (24, 24), (64, 13)])
+def test_ordinary_images_have_the_size_that_max_size_gives(preset, image):
+    settings = make_settings(preset)
+    factor = min(1.0, settings.max_size / max(image))
+    assert finest_size(*image, settings) == tuple(round(side * factor) for side in image)
+    assert thin_problem(*image, settings) is None
+
+
+@pytest.mark.parametrize("max_size", [32, 64, 128, 250, 1500])
+@pytest.mark.parametrize("image", [(100, 1200), (40, 5000), (48, 256), (12, 4000), (5000, 40), (3000, 17)])
+def test_thin_images_are_learned_at_a_short_side_of_12_px_or_refused(max_size, image):
+    settings = make_settings("draft", {"max_size": max_size})
+    finest = finest_size(*image, settings)
+    assert min(finest) >= SHORTEST
+    problem = thin_problem(*image, settings)
+    assert (problem is None) == (finest[0] * finest[1] <= max_size**2)
+    if problem is not None:
+        needed = int(problem.split("set max_size=")[1].split(",")[0])
+        assert thin_problem(*image, make_settings("draft", {"max_size": needed})) is None
+        with pytest.raises(ValueError, match="too thin to be learned"):
+            Trainer([torch.zeros(1, 3, *image)], settings, [0])
+
+
+def test_a_max_size_that_cannot_be_set_is_not_asked_for():
+    problem = thin_problem(12, 100_000, make_settings("draft"))
+    assert problem is not None
+    assert "set max_size" not in problem
+    assert "cut it into shorter pieces" in problem
 
 
 def test_sizes_are_geometric():

@@ -113,6 +113,39 @@ def test_divergence_stops_the_training(photograph):
         pgcn.fit(photograph, settings=tiny(learning_rate=1.0, step_size=10.0, iterations=60))
 
 
+def rough(kind):
+    """A picture of black and white pixels, `(1, 3, 28, 36)`: its smooth start has a recovery error of 2 to 3."""
+    down, across = torch.meshgrid(torch.arange(28), torch.arange(36), indexing="ij")
+    if kind == "checkerboard":
+        gray = ((down + across) % 2).float()
+    else:
+        dithered = Image.fromarray((92 + 2 * across).numpy().astype(np.uint8)).convert("1")
+        gray = torch.from_numpy(np.array(dithered)).float()
+    return (2 * gray - 1).expand(1, 3, 28, 36)
+
+
+@pytest.mark.parametrize("kind", ["checkerboard", "dithered"])
+@pytest.mark.parametrize("scales", [1, 2])
+def test_pictures_that_no_smooth_start_comes_near_are_trained(kind, scales):
+    settings = tiny(max_size=36, scales=scales, iterations=12)
+    trainer = Trainer([rough(kind)], settings, [0])
+    errors = [p.figures[0]["recovery_error"] for p in trainer.updates() if p.figures]
+    assert trainer.finished
+    assert not trainer.failed
+    assert max(errors) > 2.0, "above what is taken for divergence elsewhere"
+
+
+@pytest.mark.parametrize("kind", ["checkerboard", "dithered"])
+def test_their_divergence_stops_the_training_too(kind):
+    with pytest.raises(DivergenceError, match=r"scale 0, iteration \d+"):
+        pgcn.fit(rough(kind), settings=tiny(max_size=36, scales=1, learning_rate=1.0, step_size=10.0, iterations=60))
+    trainer = Trainer([rough(kind)], tiny(max_size=36, scales=1), [0])
+    with torch.no_grad():
+        trainer.net.kernels[1].fill_(float("nan"))
+    with pytest.raises(DivergenceError, match="error is nan"):
+        list(trainer.updates())
+
+
 def test_warm_start_begins_from_the_coarser_net(photograph):
     def first_net_of_scale_1(warm):
         trainer = Trainer([photograph], tiny(warm_start=warm), [0])

@@ -1,0 +1,158 @@
+"""All exact scales of one image: layouts in, pictures out, each twice the size of the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pgcn.exact.candidates import Queries, carried, exhaustive, improved
+from pgcn.exact.definition import log_density
+from pgcn.exact.draw import Hold, Way, draw_scale, resized
+from pgcn.exact.field import Field
+from pgcn.exact.patches import Patches, patches_of
+from pgcn.exact.settings import DetailSettings
+from pgcn.imaging.scales import Size, resize
+
+COMPARISONS = 500_000_000
+"""Pairs of patches up to which an energy is that of the definition."""
+
+SCALES = 64
+"""More than there are scales: seeds of a sample's scales differ by less."""
+
+
+class Drawn(NamedTuple):
+    """Pictures `(n, 3, H, W)` in [-1, 1], and for each where it comes from in the image."""
+
+    picture: Tensor
+    fields: list[Field]
+
+
+class ExactDetail:
+    """The exact energies of an image `(1, 3, H, W)` in [-1, 1] at `sizes`, coarsest first.
+
+    `known` `(1, 1, H, W)`: 1 where patches may come from, where not all may. Nothing but the image is kept: the patches
+    of a scale are made when it is first used, 140 bytes a pixel.
+
+    Raises `ValueError` where there is no size, or no known pixel.
+    """
+
+    def __init__(
+        self, image: Tensor, sizes: list[Size], settings: DetailSettings | None = None, known: Tensor | None = None
+    ) -> None:
+        if not sizes:
+            raise ValueError("exact detail needs at least one size")
+        self.settings = settings or DetailSettings()
+        self.sizes = [(int(h), int(w)) for h, w in sizes]
+        self._image, self._known = image, known
+        self._patches: dict[int, Patches] = {}
+
+    def patches(self, scale: int) -> Patches:
+        """The image's patches at a scale, made when first needed."""
+        if scale not in self._patches:
+            size, s = self.sizes[scale], self.settings
+            known = None if self._known is None else (resized(self._known, size) > 0.99).float()
+            self._patches[scale] = patches_of(resize(self._image, size), s.patch, s.components, known, s.band)
+        return self._patches[scale]
+
+    def draw(self, layouts: Tensor, sizes: list[Size], seeds: Sequence[int], *, wrap: bool = False) -> Iterator[Drawn]:
+        """Pictures from `layouts` `(n, 3, h, w)`, with detail added scale by scale, coarsest first.
+
+        `sizes` are the output's sizes, one for each exact scale, of any aspect: those of the image for a picture of its
+        size. Picture i depends on its layout and `seeds[i]` alone. With `wrap` opposite borders fit together.
+
+        Raises `ValueError` where the numbers of sizes or seeds do not fit.
+        """
+        if len(sizes) != len(self.sizes) or len(seeds) != len(layouts):
+            raise ValueError(
+                f"{len(self.sizes)} exact scales and {len(layouts)} layouts need as many sizes and seeds, "
+                f"not {len(sizes)} and {len(seeds)}"
+            )
+        return self._ascend(layouts, sizes, seeds, wrap)
+
+    def _ascend(self, x: Tensor, sizes: list[Size], seeds: Sequence[int], wrap: bool) -> Iterator[Drawn]:
+        fields: list[Field | None] = [None] * len(seeds)
+        for scale, size in enumerate(sizes):
+            drawn = []
+            for i, seed in enumerate(seeds):
+                begin = fields[i]
+                if begin is not None:
+                    begin = carried(begin, self.sizes[scale - 1], self.sizes[scale], size)
+                low = x[i : i + 1]
+                way = Way(self.settings.levels(), _seed(seed, scale), wrap)
+                drawn.append(self._draw(resized(low, size, wrap), scale, way, Hold(low), begin))
+            x, fields = torch.cat([picture for picture, _ in drawn]), [field for _, field in drawn]
+            yield Drawn(x, [field for _, field in drawn])
+
+    def _draw(self, start: Tensor, scale: int, way: Way, hold: Hold, field: Field | None) -> tuple[Tensor, Field]:
+        generator = torch.Generator().manual_seed(way.seed)
+        noise = torch.randn(start.shape, generator=generator, dtype=start.dtype).to(start.device)
+        return draw_scale(self.patches(scale), self.settings, start, noise, way, hold, field)
+
+    def refine(
+        self,
+        x: Tensor,
+        scale: int,
+        *,
+        noise: float | None = None,
+        steps: int | None = None,
+        hold: Hold | None = None,
+        seed: int = 0,
+        fields: Sequence[Field] | None = None,
+        wrap: bool = False,
+    ) -> Drawn:
+        """Pictures `x` `(n, 3, H, W)`, of any size, drawn again with the patches of one scale.
+
+        `noise` in (0, 1) is the level that the first of `steps` begins at: how much may change (default: as in `draw`).
+        `hold` says what stays: low frequencies, known pixels. `fields` are matches to begin with, as of the frame
+        before; without them they are searched for, coarse to fine. Picture i depends on `x[i]` and `seed` + i alone.
+        """
+        drawn = []
+        for i in range(len(x)):
+            field = fields[i] if fields is not None else self.matches(x[i : i + 1], scale, seed=seed + i, wrap=wrap)
+            way = Way(self.settings.levels(noise, steps), _seed(seed + i, scale), wrap)
+            drawn.append(self._draw(x[i : i + 1], scale, way, hold or Hold(), field))
+        return Drawn(torch.cat([picture for picture, _ in drawn]), [field for _, field in drawn])
+
+    def matches(self, picture: Tensor, scale: int, *, seed: int = 0, wrap: bool = False) -> Field:
+        """Where the patches of `picture` `(1, 3, H, W)` are in the image at a scale: searched from the coarsest on."""
+        height, width = picture.shape[2:]
+        field = None
+        for s in range(scale + 1):
+            factor = self.sizes[s][0] / self.sizes[scale][0], self.sizes[s][1] / self.sizes[scale][1]
+            size = max(1, round(height * factor[0])), max(1, round(width * factor[1]))
+            patches = self.patches(s)
+            queries = Queries(patches, resized(picture, size, wrap), 1.0, wrap, self.settings.band)
+            if field is None or size[0] * size[1] * len(patches.keys) <= self.settings.exhaustive:
+                field = exhaustive(queries, self.settings)
+                continue
+            field = carried(field, self.sizes[s - 1], self.sizes[s], size)
+            least = torch.zeros(len(patches.keys), dtype=picture.dtype, device=picture.device)
+            field, _ = improved(queries, field, self.settings, _seed(seed, s), least)
+        assert field is not None
+        return field
+
+    def energy(self, picture: Tensor, scale: int, t: float = 0.1) -> Tensor:
+        """-f_t of every patch of `picture` `(1, 3, H, W)`, `(H, W)`: lower is more like the image.
+
+        By the definition where all patches can be compared. In large pictures each patch is compared with its matches
+        alone: at small t they are what the sum over all patches is made of; the map lies at or above the exact one.
+        """
+        patches = self.patches(scale)
+        if picture.shape[2] * picture.shape[3] * len(patches.keys) <= COMPARISONS and patches.snap is None:
+            return -log_density(picture, patches.image, t, self.settings.patch)
+        field = self.matches(picture, scale)
+        queries = Queries(patches, picture, 1 - t, False, self.settings.band)
+        found = []
+        for first, last in queries.bands():
+            keys = patches.keys[field.index[first:last].flatten(0, 1).long()]
+            apart = (queries.of(first, last)[:, None] - (1 - t) * keys).square().sum(2)
+            found.append((apart / (-2 * t * t)).logsumexp(1))
+        return -torch.cat(found).view(field.size)
+
+
+def _seed(seed: int, scale: int) -> int:
+    """A seed for each scale of each sample, and for each step of its search; any whole number may be given."""
+    return ((seed * SCALES + scale) * SCALES) % 2**63

@@ -1,0 +1,46 @@
+"""All metrics of samples against their image, by name: fidelity, copying and diversity belong side by side."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from pgcn.imaging.scales import resize
+from pgcn.metrics.coherence import coherence
+from pgcn.metrics.copying import copying
+from pgcn.metrics.frechet import FrechetTo
+from pgcn.metrics.layout_diversity import layout_diversity
+
+
+def metrics(image: Tensor, samples: Tensor) -> dict[str, float]:
+    """Metrics of `samples` `(n, 3, h, w)` against `image` `(1, 3, H, W)`, both in [-1, 1]; means over samples.
+
+    - `frechet_vgg22`, `frechet_vgg33`, `frechet_random`: see `pgcn.metrics.frechet`; 0 is equal;
+    - `coherence_<px>`, `completeness_<px>` for 32, 64, 128 and 256 px: see `pgcn.metrics.coherence`; 0 is equal;
+    - `detail`: see `detail`; 1 is equal;
+    - `largest_piece`, `mean_piece`, `in_place`: see `pgcn.metrics.copying`; shares of the area, 1 for a copy;
+    - `layout_diversity`: see `pgcn.metrics.layout_diversity`; 0 where all samples are one picture.
+
+    NaN where a metric has no value: a single sample has no diversity, an image of one colour no pieces.
+    """
+    distance = FrechetTo(image)
+    each = [
+        distance(x) | coherence(x, image) | {"detail": detail(x, image)} | copying(x, image) for x in samples.split(1)
+    ]
+    means = {name: sum(values[name] for values in each) / len(each) for name in each[0]}
+    return means | {"layout_diversity": layout_diversity(samples, image)}
+
+
+def detail(sample: Tensor, image: Tensor) -> float:
+    """Strength of the finest detail of `sample` over that of `image`, both `(1, 3, H, W)`, at their own size.
+
+    The root mean square of what is lost when a picture is reduced to half its size and enlarged again, sample over
+    image. Under 1 the sample is blurred; over 1 it has noise or a grid. NaN for an image without such detail.
+    """
+    strength = _finest(image)
+    return _finest(sample) / strength if strength > 1e-6 else float("nan")
+
+
+def _finest(x: Tensor) -> float:
+    height, width = x.shape[-2:]
+    half = resize(x, (max(1, height // 2), max(1, width // 2)))
+    return float((x - resize(half, (height, width))).square().mean().sqrt())
