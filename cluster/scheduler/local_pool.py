@@ -99,13 +99,14 @@ class LocalWorkerPool:
         return max(1, self._room.holds(resources))
 
     def grow(self, resources: Resources, waiting: int) -> None:
-        """Start workers for as many jobs as wait, while there is room."""
+        """Start workers for as many jobs as wait, while there is room; the first in any case."""
         starting = sum(handle.resources == resources and not handle.ready for handle in self.workers)
         for _ in range(waiting - starting):
             gpu = self._free_gpu(resources.gpus)
-            if resources.gpus and gpu is None:
-                return
-            if self.workers and not self._room.hold([resources, *(handle.resources for handle in self.workers)]):
+            full = (bool(resources.gpus) and gpu is None) or not self._room.hold(
+                [resources, *(handle.resources for handle in self.workers)]
+            )
+            if self.workers and full:
                 return
             self.workers.append(LocalHandle(resources, worker=self._start(resources, gpu), gpu=gpu))
 
