@@ -42,10 +42,11 @@ def table(folder: Path) -> tuple[str, dict[str, float]]:
         for step in range(1, OTHERS + 1):
             other = trained[NAMES[(index + step) % len(NAMES)]][1]
             changed, mask = with_foreign_square(image, other, generator)
-            values.append(pyramid.apply("energy", image, target=changed, mask=mask).figures["auroc"])
+            values.append(pyramid.apply("energy", image, target=changed, mask=mask).metrics["auroc"])
         height, width = image.shape[-2:]
-        own = [pyramid.unlike(image, x) for x in (image.flip(-1), image[..., : 2 * height // 3, : 2 * width // 3])]
-        others = [pyramid.unlike(image, trained[other][1]) for other in NAMES if other != name]
+        others_own = (image.flip(-1), image[..., : 2 * height // 3, : 2 * width // 3])
+        own = [pyramid.energy_score(image, x) for x in others_own]
+        others = [pyramid.energy_score(image, trained[other][1]) for other in NAMES if other != name]
         pairs = auroc(torch.tensor(others), torch.tensor(own))
         same, different, found = same + own, different + others, [*found, *values]
         rows.append([name, f"{sum(values) / len(values):.2f}", f"{pairs:.2f}"])

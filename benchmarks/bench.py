@@ -57,7 +57,7 @@ def train(image: Tensor, settings: Settings, device: str, seed: int = 0) -> tupl
     for attempt in range(3):
         trainer = Trainer([image], settings, [seed + attempt], device)
         try:
-            for _ in trainer.updates():
+            for _ in trainer.iterations():
                 pass
         except DivergenceError as error:
             print(f"seed {seed + attempt}: {error}", flush=True)
@@ -83,7 +83,7 @@ def quality(device: str, presets: list[str]) -> str:
         trainer, seconds = train(photograph(PICTURE, settings.max_size), settings, device)
         pyramid = Pyramid.trained(trainer)
         image = trainer.observed_of(0)[-1]
-        figures = measure(pyramid.sample(MEASURED, seed=100), pyramid.recover()[-1], image)
+        figures = measure(pyramid.sample(MEASURED, seed=100), pyramid.reconstruct()[-1], image)
         shown = [figures.get(name, float("nan")) for name in FIGURES]
         rows.append([f"`{preset}`", precision, f"{image.shape[3]}x{image.shape[2]}", seconds, *shown])
         print(*rows[-1], flush=True)
@@ -127,7 +127,7 @@ def stack(device: str, sizes: tuple[int, ...] = (1, 16, 128)) -> str:
     for images in sizes:
         trainer = Trainer([image] * images, settings, list(range(images)), device)
         began = clock(device)
-        for _ in trainer.updates():
+        for _ in trainer.iterations():
             pass
         seconds = clock(device) - began
         rows.append([images, seconds, f"{3600 * images / seconds:.0f}", len(trainer.failed), peak_memory(device)])

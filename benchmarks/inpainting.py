@@ -52,7 +52,7 @@ def table(folder: Path) -> tuple[str, dict[str, float]]:
             torn = image * (1 - mask)
             pyramid = pyramid_of_pixels(torn, mask, folder)
             made = pyramid.apply("inpaint", torn, mask=mask, truth=image)
-            figures, spread = made.figures, diffused(torn, mask)
+            figures, spread = made.metrics, diffused(torn, mask)
             fills = {
                 "mean fill": (figures["psnr_mean_fill"], figures["rmse_hole_mean_fill"]),
                 "diffusion": (psnr(spread, image), rmse(spread, image, mask)),

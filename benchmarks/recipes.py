@@ -39,7 +39,7 @@ def train(
     trainer = Trainer([photograph(image, settings.max_size)] * len(seeds), settings, seeds, device)
     began = clock(device)
     with contextlib.suppress(DivergenceError):  # all of them: each is told of below
-        for _ in trainer.updates():
+        for _ in trainer.iterations():
             pass
     seconds = clock(device) - began
     results: list[Result] = []
@@ -51,7 +51,7 @@ def train(
         pyramid, observed = Pyramid.trained(trainer, index), trainer.observed_of(index)[-1]
         samples = pyramid.sample(MEASURED, seed=100)
         strip([observed, *samples[:4]]).save(out / f"{recipe}-{Path(image).stem}-{seed}.png")
-        figures = measure(samples.cpu(), pyramid.recover()[-1].cpu(), observed.cpu())
+        figures = measure(samples.cpu(), pyramid.reconstruct()[-1].cpu(), observed.cpu())
         results.append(result | {"seconds": seconds} | figures)
     return results
 

@@ -35,7 +35,7 @@ def table(folder: Path) -> tuple[str, dict[str, float]]:
         pyramid, image = pyramid_of(name, folder)
         cells = [name]
         for kind, corrupted in corruptions(image).items():
-            figures = pyramid.apply("recover", image, target=corrupted, truth=image).figures
+            figures = pyramid.apply("recover", image, target=corrupted, truth=image).metrics
             cells.append(f"{figures['psnr_corrupted']:.1f} → {figures['psnr']:.1f}")
             gains.setdefault(kind, []).append(figures["psnr"] - figures["psnr_corrupted"])
         rows.append(cells)

@@ -17,8 +17,9 @@ from benchmarks.machine import GIGA, describe, reached_bytes, reached_operations
 from benchmarks.pictures import photograph
 from pgcn import Trainer, make_settings
 from pgcn.imaging.scales import Size
-from pgcn.patchgencn.energy import NARROW, PAD, WIDE
+from pgcn.patchgencn.energy import NARROW, WIDE
 from pgcn.patchgencn.flops import energy_operations, training_operations
+from pgcn.patchgencn.weights import PAD
 from pgcn.settings import PRESETS, Settings
 
 VALUE_BYTES = 4
@@ -76,15 +77,15 @@ def measure(preset: str, device: str, updates: int = 6) -> Floor:
     trainer = Trainer([image], few, [0], device)
     seconds = 0.0
     for scale in range(len(trainer.sizes)):
-        trainer.update()  # starts are drawn here
+        trainer.iterate()  # starts are drawn here
         began = time.perf_counter()
         for _ in range(updates):
-            trainer.update()
+            trainer.iterate()
         if device.startswith("cuda"):
             torch.cuda.synchronize()
         seconds += (time.perf_counter() - began) / updates * settings.iterations_at(scale)
-        trainer.iteration = trainer.iterations - 1
-        trainer.update()  # the scale's last: the next one begins
+        trainer.iteration = settings.iterations_at(scale) - 1
+        trainer.iterate()  # the scale's last: the next one begins
     operations = training_operations(trainer.sizes, settings)
     return Floor(preset, trainer.sizes[-1], operations, training_bytes(trainer.sizes, settings), seconds)
 

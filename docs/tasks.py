@@ -197,7 +197,7 @@ DEMOS = (
         "inpaint",
         INPUTS / "torn.png",
         ["--mask", str(INPUTS / "hole.png"), "--truth", str(PHOTOS / "01-bricks.jpg")],
-        "pgcn.fit_masked(image, mask).inpaint(image, mask)",
+        "pgcn.fit(image, mask=mask).inpaint(image, mask)",
         lambda: [given("torn.png"), result("inpaint", "torn.png"), photo("01-bricks.jpg")],
         "bricks with a hole, filled by a pyramid that has learned all but the hole, and what was there.",
     ),
@@ -213,7 +213,7 @@ DEMOS = (
         "energy",
         PHOTOS / "08-vessels.jpg",
         ["--target", str(INPUTS / "foreign.png"), "--mask", str(INPUTS / "foreign-mask.png")],
-        "pyramid.unlike(image, picture)",
+        "pyramid.energy_score(image, other)",
         lambda: [photo("08-vessels.jpg"), given("foreign.png"), result("energy", "08-vessels.jpg")],
         "what was learned, the same with a piece of gravel, and how far chains move each pixel. The mask is for the "
         "figure alone.",
@@ -243,6 +243,8 @@ def in_a_row(pictures: Sequence[Picture]) -> Picture:
 def run(demo: Demo) -> dict[str, float]:
     """Run a demo's command in this process, and return its figures."""
     print("pgcn", shlex.join(demo.command), flush=True)
+    for earlier in OUT.glob(f"{demo.stem.name}[-.]*"):  # of this page: a command replaces no file
+        earlier.unlink()
     with redirect_stdout(io.StringIO()) as said:
         code = app(demo.command, standalone_mode=False)
     if code:
@@ -254,10 +256,10 @@ def run(demo: Demo) -> dict[str, float]:
 def section(demo: Demo, figures: dict[str, float]) -> tuple[str, bool]:
     """A demo's part of the page, and whether its figure is better than doing nothing."""
     task = all_tasks()[demo.task]
-    assert task.judged is not None
-    judged = task.judged
-    passes = judged.passes(figures)
-    better = f"{judged.better} is better"
+    assert task.criterion is not None
+    criterion = task.criterion
+    passes = criterion.passes(figures)
+    better = f"{criterion.better} is better"
     verdict = "" if passes else " **Not better than doing nothing.**"
     text = f"""## {demo.task}: {task.summary}
 
@@ -273,8 +275,8 @@ pgcn {shlex.join(demo.command)}
 {demo.python}
 ```
 
-`{judged.figure}` is {figures[judged.figure]:.3g}; `{judged.nothing}`, that of doing nothing,
-{figures[judged.nothing]:.3g} ({better}).{verdict}
+`{criterion.metric}` is {figures[criterion.metric]:.3g}; `{criterion.baseline}`, that of doing nothing,
+{figures[criterion.baseline]:.3g} ({better}).{verdict}
 """
     return text, passes
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from jobs.spec import JobSpec, resolve_size
 from pgcn.metrics.frechet import FrechetTo
 from pgcn.metrics.nearest_patches import bidirectional
 from pgcn.metrics.patch_distribution import diversity, patch_swd_levels
-from pgcn.patchgencn.trainer import recovery_errors
+from pgcn.patchgencn.loss import recovery_errors
 from pgcn.pyramid import Pyramid
 
 MEASURES = (
@@ -64,20 +64,16 @@ class Pictures:
             )
 
 
-def draw(
-    pyramid: Pyramid, observed: list[Tensor], spec: JobSpec, attempt: str, on_alive: Callable[[], None]
-) -> tuple[list[Row], dict[str, float]]:
+def draw(pyramid: Pyramid, observed: list[Tensor], spec: JobSpec, attempt: str) -> tuple[list[Row], dict[str, float]]:
     """All pictures of an attempt, and the measures of its samples at the trained size.
-
-    `on_alive` is called after every few samples.
 
     They are those of `measure`, against the image at the finest scale; one that cannot be taken is left out.
     """
     pictures = Pictures(spec, attempt)
     finest = len(pyramid.sizes) - 1
-    recovered = pyramid.recover()
+    recovered = pyramid.reconstruct()
     for scale, (image, again, stage) in enumerate(
-        zip(observed, recovered, next(pyramid.batches(1, seed=spec.seed)), strict=True)
+        zip(observed, recovered, next(pyramid.samples(1, seed=spec.seed)), strict=True)
     ):
         pictures.add("observed", image, scale)
         pictures.add("recovered", again, scale)
@@ -86,12 +82,11 @@ def draw(
     measured: Tensor | None = None
     for size in spec.plan.sizes:
         seed, pixels = spec.seed, resolve_size(size, pyramid.sizes[-1])
-        for stages in pyramid.batches(spec.plan.count, pixels, seed=seed):
+        for stages in pyramid.samples(spec.plan.count, pixels, seed=seed):
             if pixels == pyramid.sizes[-1] and measured is None:
                 measured = stages[-1][:MEASURED]
             pictures.add("sample", stages[-1], finest, size=size, seed=seed, first=seed - spec.seed)
             seed += len(stages[-1])
-            on_alive()
     if measured is None:
         measured = pyramid.sample(min(MEASURED, spec.plan.count), seed=spec.seed)
     return pictures.rows, measure(measured, recovered[-1], observed[-1])

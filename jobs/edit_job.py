@@ -22,9 +22,9 @@ from jobs.run_folder import schemas
 from jobs.run_folder.commit import Commit, publish
 from jobs.run_folder.pyramids import load
 from jobs.spec import EditSpec, Picture
+from pgcn.heartbeat import beat, heartbeat
 from pgcn.imaging.scales import resize
-from pgcn.patchgencn.langevin import watched
-from pgcn.tasks.region import mask_picture
+from pgcn.tasks.region import mask_image
 from pgcn.tasks.task import Inputs, Task, TaskError, TaskResult, find_task
 
 VIEW_SIDE = 1024
@@ -34,15 +34,14 @@ VIEW_SIDE = 1024
 def run_edit(spec: EditSpec, attempt: str, context: JobContext) -> Commit:
     """Run an edit, and return its commit.
 
-    `context.heartbeat` is called with every chain. Raises `Stopped` after `context.should_stop` says so, `InputError`
-    for images that do not fit the task, `PyramidError` for a pyramid that is not there, `StoreError` for the storage.
+    Every chain sends a heartbeat. Raises `Stopped` after `context.should_stop` says so, `InputError` for images that do
+    not fit the task, `PyramidError` for a pyramid that is not there, `StoreError` for the storage.
     """
     store, options = context.store, context.options
     began, log = time.monotonic(), Log()
     log(f"edit {spec.edit_id}, job {spec.job_id}, attempt {attempt}: {spec.task} {spec.options}")
 
-    def alive() -> None:
-        context.heartbeat()
+    def check_stop() -> None:
         if context.should_stop():
             raise Stopped
 
@@ -50,17 +49,17 @@ def run_edit(spec: EditSpec, attempt: str, context: JobContext) -> Commit:
     log(f"pyramid {spec.pyramid.name} of {spec.image_id}: {len(pyramid.sizes)} scales")
     inputs, notes = read(spec, options)
     task = find_task(spec.task)
-    alive()
     try:
-        with watched(alive):
+        with heartbeat(check_stop):
+            beat()
             made = task(pyramid, inputs, **spec.options)
     except TaskError as error:
         raise InputError(str(error)) from None
     notes += made.notes
-    for line in [*(f"note: {note}" for note in notes), f"figures {made.figures}"]:
+    for line in [*(f"note: {note}" for note in notes), f"metrics {made.metrics}"]:
         log(line)
     rows = pictures(spec, attempt, task, inputs, made)
-    metrics = whole_model(spec.job_id, made.figures)
+    metrics = whole_model(spec.job_id, made.metrics)
     result = {
         "edit_id": spec.edit_id,
         "image_id": spec.image_id,
@@ -88,7 +87,8 @@ def run_edit(spec: EditSpec, attempt: str, context: JobContext) -> Commit:
         "metrics.parquet": schemas.parquet_bytes(schemas.table(metrics, schemas.METRICS)),
         "log.txt": log.bytes(),
     }
-    alive()
+    beat()
+    check_stop()
     return publish(store, spec.job_id, attempt, files, result)
 
 
@@ -115,14 +115,14 @@ def read(spec: EditSpec, options: ExecutionOptions) -> tuple[Inputs, list[str]]:
 
 def judged(task: Task[Any], made: TaskResult) -> Row:
     """The task's own metric and its value without the task, where both are known."""
-    rule = task.judged
-    if rule is None or not {rule.figure, rule.nothing} <= made.figures.keys():
+    rule = task.criterion
+    if rule is None or not {rule.metric, rule.baseline} <= made.metrics.keys():
         return {"figure": None, "value": None, "nothing": None, "better": None}
     return {
-        "figure": rule.figure,
-        "value": float(made.figures[rule.figure]),
-        "nothing": float(made.figures[rule.nothing]),
-        "better": rule.passes(made.figures),
+        "figure": rule.metric,
+        "value": float(made.metrics[rule.metric]),
+        "nothing": float(made.metrics[rule.baseline]),
+        "better": rule.passes(made.metrics),
     }
 
 
@@ -150,9 +150,9 @@ def pictures(spec: EditSpec, attempt: str, task: Task[Any], inputs: Inputs, made
         height, width = made.result.shape[-2:]
         add("clip", encode_clip([to_rgb(frame) for frame in made.result], "WEBP"), width, height, "webp")
     beside = {"image": inputs.image, "target": inputs.target, "truth": inputs.truth, "before": task.before(made)}
-    beside["mask"] = made.pictures.get("mask")
+    beside["mask"] = made.images.get("mask")
     if beside["mask"] is None and inputs.mask is not None:
-        beside["mask"] = mask_picture(inputs.mask)
+        beside["mask"] = mask_image(inputs.mask)
     for name, image in beside.items():
         if image is not None:
             add_picture(name, at_most(image, VIEW_SIDE))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from jobs.common.redact import redact
 from jobs.common.terminal_text import terminal_safe
 from jobs.storage.store import Store
-from pgcn.patchgencn.trainer import Progress
+from pgcn.method import Progress
 
 
 class Stopped(Exception):
@@ -40,14 +40,13 @@ def _never() -> bool:
 class JobContext:
     """Everything that a job gets besides its specification.
 
-    `on_progress` is called after each iteration, `heartbeat` also within long ones. After `should_stop` returns True
-    the job writes its checkpoint and raises `Stopped`.
+    `on_progress` is called after each iteration; long ones send heartbeats (`pgcn.heartbeat`). After `should_stop`
+    returns True the job writes its checkpoint and raises `Stopped`.
     """
 
     store: Store
     options: ExecutionOptions = field(default_factory=ExecutionOptions)
     on_progress: Callable[[Progress], None] = _ignore
-    heartbeat: Callable[[], None] = _ignore
     should_stop: Callable[[], bool] = _never
 
 

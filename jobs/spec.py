@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from jobs.common.failures import ConfigError
 from pgcn.imaging.scales import Size
 from pgcn.pyramid import ALGORITHM
-from pgcn.settings import Settings
+from pgcn.settings import Settings, identifying, setting_names
 
 FACTOR_BELOW = 12
 """A size with both numbers below this is in factors of the image's; from here on it is in pixels."""
@@ -67,7 +67,7 @@ class SamplePlan(Frozen):
 
 def known_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Those of some settings that this version has, and the names of the others, which a later one wrote."""
-    known = {name: value for name, value in settings.items() if name in Settings.model_fields}
+    known = {name: value for name, value in settings.items() if name in setting_names()}
     return known, sorted(settings.keys() - known.keys())
 
 
@@ -150,13 +150,14 @@ def edit_job_id(pyramid: str, task: str, options: Mapping[str, Any], others: Seq
 def job_id(sha256: str, settings: Settings, seed: int, plan: SamplePlan, holes: str | None = None) -> str:
     """The job's name: 20 hex digits of what decides its result.
 
-    The image's bytes, every setting, the seed, the samples, the holes and the algorithm's version; not paths, order,
-    machine or device. The same job has the same name anywhere.
+    That is the image's bytes, the method and its version, the settings, the seed, the samples and the holes; not paths,
+    order, machine or device. The same job has the same name anywhere. Settings that a later version adds are part of it
+    only where they differ from the value of earlier results (`pgcn.settings.identifying`), so they rename no job.
     """
     decides = {
         "algorithm": ALGORITHM,
         "image": sha256,
-        "settings": settings.model_dump(mode="json"),
+        "settings": identifying(settings),
         "seed": seed,
         "samples": plan.model_dump(mode="json"),
     }
@@ -172,7 +173,7 @@ def pyramid_id(sha256: str, settings: Settings, seed: int, holes: str | None = N
         {
             "algorithm": ALGORITHM,
             "image": sha256,
-            "settings": settings.model_dump(mode="json"),
+            "settings": identifying(settings),
             "seed": seed,
             "holes": holes,
         }

@@ -14,7 +14,7 @@ from jobs.run_folder.pyramids import any_of_image, keep, learn, load, pyramids_i
 from jobs.spec import PyramidRef, pyramid_id
 from jobs.storage.store import Store
 from pgcn.imaging.scales import thin_problem
-from pgcn.patchgencn.trainer import DivergenceError, Progress
+from pgcn.method import DivergenceError, Progress
 from pgcn.pyramid import Pyramid
 from pgcn.settings import Settings
 from pgcn.tasks.task import Inputs, Task

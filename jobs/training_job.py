@@ -26,10 +26,12 @@ from jobs.run_folder.checkpoints import Checkpoints, remove_checkpoints
 from jobs.run_folder.commit import Commit, publish
 from jobs.spec import JobSpec, MaskRef
 from jobs.storage.store import Store
+from pgcn.heartbeat import beat
 from pgcn.imaging.scales import scale_sizes, thin_problem
+from pgcn.method import DivergenceError
 from pgcn.patchgencn.masked_trainer import MaskedTrainer
-from pgcn.patchgencn.resume import ResumePoint, State, restore, resume_point, state_of
-from pgcn.patchgencn.trainer import DivergenceError, Trainer
+from pgcn.patchgencn.resume import ResumePoint, State, resume_point
+from pgcn.patchgencn.trainer import Trainer
 from pgcn.pyramid import Pyramid
 
 
@@ -130,8 +132,7 @@ def _run_batch(batch: list[_Job], context: JobContext) -> None:
     trainer = _trainer(batch, context.options.device)
     states = [job.state for job in batch if job.state is not None]
     if states:
-        restore(trainer, states)
-    trainer.on_alive = context.heartbeat
+        trainer.load_state_dicts(states)
     with contextlib.suppress(DivergenceError):  # raised when no image is left: each has its own below
         _train(trainer, batch, context)
     for index, job in enumerate(batch):
@@ -160,18 +161,18 @@ def _train(trainer: Trainer, batch: list[_Job], context: JobContext) -> None:
     def save() -> None:
         nonlocal saved
         for index, job in going():
-            tensors, where = state_of(trainer, index)
+            tensors, where = trainer.state_dict(index)
             job.history.put_into(where)
             job.checkpoints.write((tensors, where))
         saved = time.monotonic()
 
-    for progress in trainer.updates():
+    for progress in trainer.iterations():
         for job, train_s in zip(batch, before, strict=True):
             job.history.train_s = train_s + (time.monotonic() - began) / len(batch)
-        for job, figures in zip(batch, progress.figures, strict=False):
+        for job, metrics in zip(batch, progress.metrics, strict=False):
             job.history.curves += [
                 {"scale": progress.scale, "iteration": progress.iteration, "name": name, "value": value}
-                for name, value in figures.items()
+                for name, value in metrics.items()
             ]
         context.on_progress(progress)
         if context.should_stop():
@@ -179,8 +180,8 @@ def _train(trainer: Trainer, batch: list[_Job], context: JobContext) -> None:
             raise Stopped
         if progress.scale_finished:
             for index, job in going():
-                said = ", ".join(f"{name} {value:.4g}" for name, value in progress.figures[index].items())
-                job.log(f"scale {progress.scale} of {progress.scales}: {progress.iterations} iterations, {said}")
+                said = ", ".join(f"{name} {value:.4g}" for name, value in progress.metrics[index].items())
+                job.log(f"scale {progress.scale} of {progress.scales}, {progress.iterations} iterations: {said}")
                 if not trainer.finished:
                     picture = preview(Pyramid.trained(trainer, index), job.spec.seed)
                     context.store.put(preview_path(job.spec.job_id), picture)
@@ -193,8 +194,7 @@ def _publish(trainer: Trainer, index: int, job: _Job, context: JobContext) -> Co
     spec, log = job.spec, job.log
     pyramid = Pyramid.trained(trainer, index)
     observed = trainer.observed_of(index)
-    context.heartbeat()
-    rows, figures = draw(pyramid, observed, spec, job.attempt, context.heartbeat)
+    rows, figures = draw(pyramid, observed, spec, job.attempt)
     caution = warning(figures, observed[-1])
     log(f"drew {sum(row['kind'] == 'sample' for row in rows)} samples; {figures}; warning: {caution}")
     metrics = [{"job_id": spec.job_id, **row} for row in job.history.curves]
@@ -226,7 +226,7 @@ def _publish(trainer: Trainer, index: int, job: _Job, context: JobContext) -> Co
         **pyramid.to_files(),
         "log.txt": log.bytes(),
     }
-    context.heartbeat()
+    beat()
     commit = publish(context.store, spec.job_id, job.attempt, files, result)
     clean_up(context.store, spec.job_id)
     return commit

@@ -1,4 +1,4 @@
-"""Learning from one image: a pyramid of energy functions over its patches. Tensors in, tensors out.
+"""Generative models of single images: a pyramid of energy functions over an image's patches. Tensors in, tensors out.
 
 >>> import torch, pgcn
 >>> image = torch.rand(1, 3, 20, 24) * 2 - 1
@@ -8,9 +8,13 @@
 torch.Size([2, 3, 20, 48])
 """
 
-from pgcn.patchgencn.masked_trainer import fit_masked
-from pgcn.patchgencn.trainer import DivergenceError, Progress, Trainer
-from pgcn.pyramid import ALGORITHM, Pyramid, fit
+from importlib.metadata import entry_points
+from typing import Any
+
+from pgcn.fit import fit
+from pgcn.method import ChainOptions, DivergenceError, Model, Progress
+from pgcn.patchgencn.trainer import Trainer
+from pgcn.pyramid import ALGORITHM, Pyramid
 from pgcn.settings import PRESETS, Settings, SettingsError, make_settings
 from pgcn.tasks.task import TaskError, TaskResult
 from pgcn.testing import example
@@ -18,7 +22,9 @@ from pgcn.testing import example
 __all__ = [
     "ALGORITHM",
     "PRESETS",
+    "ChainOptions",
     "DivergenceError",
+    "Model",
     "Progress",
     "Pyramid",
     "Settings",
@@ -28,6 +34,28 @@ __all__ = [
     "Trainer",
     "example",
     "fit",
-    "fit_masked",
     "make_settings",
 ]
+
+_API = "pgcn.api"
+"""Entry points of functions that other packages add to this one, such as `pgcn.run`: imports go down only."""
+
+
+def __getattr__(name: str) -> Any:
+    """A function of the entry points `pgcn.api`, loaded at its first use (PEP 562)."""
+    for point in entry_points(group=_API, name=name):
+        try:
+            function = point.load()
+        except ModuleNotFoundError as error:
+            # Not ImportError: `from pgcn import run` would replace the sentence with one of its own.
+            raise RuntimeError(
+                f"pgcn.{name} needs the Python package {error.name!r}, which is not installed. "
+                f"Install pgcn with all its dependencies: pip install pgcn"
+            ) from error
+        globals()[name] = function
+        return function
+    raise AttributeError(f"module 'pgcn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *entry_points(group=_API).names])

@@ -1,37 +1,39 @@
-"""A trained pyramid: the nets of all scales, and what is asked of them."""
+"""The trained pyramid of PatchGenCN: the energy networks of all scales, and their samples, chains and files."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from pgcn.imaging.scales import Size, check_image, resize, sizes_for
-from pgcn.patchgencn.energy import Weights, energy, pad
-from pgcn.patchgencn.langevin import normal_each
-from pgcn.patchgencn.sampling import ascend, noise_start, recover, seeded
-from pgcn.patchgencn.trainer import Progress, Trainer
-from pgcn.settings import Settings, make_settings
+from pgcn.imaging.noise import noise_start, normal_each, seeded
+from pgcn.imaging.scales import Size, ascend, check_image, resize, sizes_for
+from pgcn.method import AS_SAMPLED, ChainOptions
+from pgcn.patchgencn.energy import crop, energy, energy_gradient, pad
+from pgcn.patchgencn.sampling import recover_start, recovery_options, refine
+from pgcn.patchgencn.trainer import Trainer
+from pgcn.patchgencn.weights import PAD, Weights
+from pgcn.settings import Settings
 from pgcn.tasks.methods import TaskMethods
 from pgcn.tensor_files import read_header, read_tensors, to_bytes
 
 ALGORITHM = "patchgencn-1"
-"""Changes when the same image, settings and seed give another result."""
+"""The method and its version, which changes when the same image, settings and seed give another result."""
 
 BATCH, BATCH_PIXELS = 16, 2**20
-"""Samples that share a chain, and their pixels together: bounds memory, changes no sample but by rounding."""
+"""Most samples in a batch, and most pixels of all of them: bounds of memory, which change samples only by rounding."""
 
 
 @dataclass(frozen=True)
 class Pyramid(TaskMethods):
-    """The energy functions of one image, scale 0 the coarsest.
+    """The energy functions of one image, scale 0 the coarsest: a `pgcn.method.Model`.
 
-    `nets` are spectrally normalized weights (stacks of one), `sizes` the trained sizes (height, width),
-    `observed` the image at scale 0, `(1, 3, H₀, W₀)` in [-1, 1], which recovery starts from.
+    `nets` are spectrally normalized weights (batches of one), `sizes` the trained sizes (height, width), px, and
+    `observed` is the image at scale 0, `(1, 3, H₀, W₀)` in [-1, 1], where reconstruction starts.
     """
 
     settings: Settings
@@ -42,7 +44,7 @@ class Pyramid(TaskMethods):
 
     @staticmethod
     def trained(trainer: Trainer, image: int = 0) -> Pyramid:
-        """The pyramid of one image of a trainer, as far as its scales are trained; at least one must be."""
+        """The pyramid of one image of a trainer, with the scales that are trained. Raises `ValueError` if none is."""
         count = len(trainer.frozen)
         if count == 0:
             raise ValueError("no scale is trained yet")
@@ -52,8 +54,18 @@ class Pyramid(TaskMethods):
 
     @property
     def parameters(self) -> int:
-        """Numbers learned, over all scales."""
+        """The number of learned parameters of all scales."""
         return sum(t.numel() for net in self.nets for t in (*net.kernels, *net.biases))
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights, where inputs have to be."""
+        return self.observed.device
+
+    @property
+    def halo(self) -> int:
+        """Distance, px, up to which a pixel's gradient depends on other pixels."""
+        return 2 * PAD
 
     def sample(
         self,
@@ -66,16 +78,16 @@ class Pyramid(TaskMethods):
     ) -> Tensor:
         """Draw `n` samples: `(n, 3, H, W)` in [-1, 1].
 
-        `size` is (H, W), any size and aspect ratio (default: the trained one). Sample i depends on
-        `seed` + i alone, up to rounding. `start_scale` above 0 begins there from `start`, an image
-        `(1, 3, h, w)`, or from the recovered image: nearer to the picture, less diverse.
+        `size` is (H, W), any size and aspect ratio; by default the trained one. Sample i depends on `seed` + i alone,
+        except for rounding. A `start_scale` above 0 begins there from `start`, an image `(1, 3, h, w)`, or from the
+        reconstructed image: samples are nearer to the image, and less diverse.
 
-        Raises `ValueError` for a size or scale that cannot be.
+        Raises `ValueError` for an impossible size or scale.
         """
-        batches = self.batches(n, size, seed=seed, start_scale=start_scale, start=start)
+        batches = self.samples(n, size, seed=seed, start_scale=start_scale, start=start)
         return torch.cat([stages[-1] for stages in batches])
 
-    def batches(
+    def samples(
         self,
         n: int,
         size: Size | None = None,
@@ -84,11 +96,11 @@ class Pyramid(TaskMethods):
         start_scale: int = 0,
         start: Tensor | None = None,
     ) -> Iterator[list[Tensor]]:
-        """As `sample`, a few at a time, in order, in bounded memory: the chains' ends at every scale, finest last."""
+        """As `sample`, in batches of bounded memory: for each batch, the chains' ends at every scale, finest last."""
         if n < 1:
             raise ValueError(f"the number of samples is 1 or more, not {n}")
-        if not 0 <= start_scale < len(self.nets):
-            raise ValueError(f"start_scale is 0 to {len(self.nets) - 1} for this pyramid, not {start_scale}")
+        if not 0 <= start_scale < len(self.sizes):
+            raise ValueError(f"start_scale is 0 to {len(self.sizes) - 1} for this pyramid, not {start_scale}")
         output = size or self.sizes[-1]
         if min(output) < 1:
             raise ValueError(f"a size has at least one pixel a side, not {output[0]}x{output[1]}")
@@ -102,47 +114,61 @@ class Pyramid(TaskMethods):
     def _batch(
         self, generators: list[torch.Generator], sizes: list[Size], start_scale: int, start: Tensor | None
     ) -> list[Tensor]:
-        device = self.observed.device
+        draw = normal_each(generators)
         if start_scale == 0 and start is None:
-            begin = noise_start(sizes[0], generators).to(device)
+            begin = noise_start(sizes[0], generators).to(self.device)
         else:
-            begin = check_image(start).to(device) if start is not None else self._below(start_scale)
+            begin = check_image(start).to(self.device) if start is not None else self._below(start_scale)
             begin = begin.expand(len(generators), -1, -1, -1)
-            # Chains from one start would end as one picture: a little noise tells them apart.
-            noise = normal_each(generators)(resize(begin, sizes[start_scale]))
+            # A little noise, without which all chains from one start would end at the same image.
+            noise = draw(resize(begin, sizes[start_scale]))
             begin = (resize(begin, sizes[start_scale]) + 0.1 * noise).clamp(-1, 1)
-        return list(ascend(begin, self.nets, sizes, self.settings, normal_each(generators), start_scale))
+        options = ChainOptions(draw=draw)
+        return list(ascend(begin, sizes, lambda x, scale: self.refine(x, scale, options), start_scale))
 
     def _below(self, scale: int) -> Tensor:
-        """What a chain at `scale` starts from when the image itself is recovered."""
-        if scale == 0:
-            return self.observed
-        return list(recover(self.observed, self.nets[:scale], self.sizes, self.settings))[-1]
+        """The start of the reconstruction at `scale`, before it is resized."""
+        return self.observed if scale == 0 else self._reconstructed(scale)[-1]
 
-    def recover(self) -> list[Tensor]:
-        """The image recovered from its coarsest scale: `(1, 3, H, W)` at every scale."""
-        return list(recover(self.observed, self.nets, self.sizes, self.settings))
+    def refine(self, x: Tensor, scale: int, options: ChainOptions = AS_SAMPLED) -> Tensor:
+        """Run one chain of `scale` from `x` `(N, 3, H, W)` in [-1, 1], of any size; its end has the same shape."""
+        return refine(x, self.nets[scale], self.settings, scale, options)
 
-    def energy(self, image: Tensor) -> list[Tensor]:
-        """f at every position and scale: `(H, W)` each, of `image` `(1, 3, h, w)` brought to that scale's size.
+    def gradient(self, scale: int) -> Callable[[Tensor], Tensor]:
+        """∇ₓΣf, which is ∇ₓ(-energy), at `scale`: maps `(N, 3, H, W)` in a zero border to the same shape."""
+        gradient = energy_gradient(self.nets[scale], self.settings.precision)
+        return lambda x: crop(gradient(pad(x)))
 
-        Higher is more like the trained image's patches.
+    def reconstruct(self) -> list[Tensor]:
+        """The image reconstructed from its coarsest scale by chains without noise: `(1, 3, *sizes[s])` for each s."""
+        return self._reconstructed(len(self.sizes))
+
+    def _reconstructed(self, scales: int) -> list[Tensor]:
+        options = recovery_options(self.settings)
+        start = recover_start(self.observed)
+        return list(ascend(start, self.sizes[:scales], lambda x, scale: self.refine(x, scale, options)))
+
+    def energy(self, image: Tensor, sizes: Sequence[Size] | None = None) -> list[Tensor]:
+        """The energy -f of `image` `(1, 3, h, w)` at every position and scale: `(H, W)` each.
+
+        Lower is more like the trained image's patches. The image is resized to `sizes`, by default the trained ones.
         """
-        image = check_image(image).to(self.observed.device)
+        image = check_image(image).to(self.device)
         with torch.no_grad():
             return [
-                energy(pad(resize(image, size)), net)[0, 0] for size, net in zip(self.sizes, self.nets, strict=True)
+                -energy(pad(resize(image, size)), net)[0, 0]
+                for size, net in zip(sizes or self.sizes, self.nets, strict=True)
             ]
 
     def to(self, device: str | torch.device) -> Pyramid:
-        """The same pyramid on a device."""
+        """The same pyramid on another device."""
         nets = [net.to(device) for net in self.nets]
         return Pyramid(self.settings, self.seed, self.sizes, nets, self.observed.to(device))
 
-    # Files: one a scale, each saying what it is.
+    # Files: one for each scale.
 
     def to_files(self) -> dict[str, bytes]:
-        """The pyramid as safetensors objects, `scale-<s>.safetensors` each, settings in their headers."""
+        """The pyramid as safetensors objects `scale-<s>.safetensors`, with the settings in their headers."""
         files = {}
         for scale, net in enumerate(self.nets):
             tensors = {f"kernel.{i}": k[0] for i, k in enumerate(net.kernels)}
@@ -161,35 +187,19 @@ class Pyramid(TaskMethods):
 
     @staticmethod
     def from_files(files: Mapping[str, bytes]) -> Pyramid:
-        """The inverse of `to_files`. Raises `ValueError` where a file is missing, damaged or of another model."""
+        """The inverse of `to_files`. Raises `ValueError` where a file is missing, damaged or of another pyramid."""
         try:
             header = read_header(files["scale-0.safetensors"])
             sizes = [(int(h), int(w)) for h, w in json.loads(header["sizes"])]
             settings = Settings.model_validate_json(header["settings"])
-            nets = []
-            observed = None
-            for scale in range(len(sizes)):
-                data = files[f"scale-{scale}.safetensors"]
-                own = read_header(data)
-                if (own["settings"], own["seed"]) != (header["settings"], header["seed"]):
-                    raise ValueError(f"scale-{scale}.safetensors belongs to another pyramid than scale-0.safetensors")
-                tensors = read_tensors(data)
-                layers = sum(name.startswith("kernel.") for name in tensors)
-                nets.append(
-                    Weights(
-                        tuple(tensors[f"kernel.{i}"][None] for i in range(layers)),
-                        tuple(tensors[f"bias.{i}"][None] for i in range(layers)),
-                    )
-                )
-                if scale == 0:
-                    observed = tensors["observed"]
-            assert observed is not None
+            observed = read_tensors(files["scale-0.safetensors"])["observed"]
+            nets = [_net(files[f"scale-{scale}.safetensors"], header, scale) for scale in range(len(sizes))]
+            return Pyramid(settings, int(header["seed"]), sizes, nets, observed)
         except KeyError as error:
             raise ValueError(f"a pyramid's files are incomplete: {error.args[0]} is missing") from None
-        return Pyramid(settings, int(header["seed"]), sizes, nets, observed)
 
     def save(self, path: str | Path) -> None:
-        """Write the files to a folder, made if it is not there."""
+        """Write the files to a folder, which is created where it does not exist."""
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in self.to_files().items():
@@ -197,30 +207,18 @@ class Pyramid(TaskMethods):
 
     @staticmethod
     def load(path: str | Path) -> Pyramid:
-        """Read what `save` wrote. Raises `ValueError` where the folder holds no whole pyramid."""
+        """Read the files of `save`. Raises `ValueError` where the folder holds no complete pyramid."""
         return Pyramid.from_files({p.name: p.read_bytes() for p in Path(path).glob("scale-*.safetensors")})
 
 
-def fit(
-    image: Tensor,
-    preset: str = "draft",
-    seed: int = 0,
-    *,
-    settings: Settings | None = None,
-    device: str | torch.device = "cpu",
-    on_progress: Callable[[Progress], None] | None = None,
-) -> Pyramid:
-    """Train a pyramid on one image `(1, 3, H, W)` in [-1, 1].
-
-    `settings` wins over `preset`. `on_progress` is called after every update. Raises `ValueError` for a bad
-    image or an unknown preset, `DivergenceError` where training fails.
-    """
-    return train_out(Trainer([image], settings or make_settings(preset), [seed], device), on_progress)
-
-
-def train_out(trainer: Trainer, on_progress: Callable[[Progress], None] | None = None) -> Pyramid:
-    """Make all updates of one image's trainer: its pyramid. Raises `DivergenceError` where training fails."""
-    for progress in trainer.updates():
-        if on_progress:
-            on_progress(progress)
-    return Pyramid.trained(trainer)
+def _net(data: bytes, header: Mapping[str, str], scale: int) -> Weights:
+    """The weights in the file of one scale. Raises `ValueError` where it belongs to another pyramid than `header`."""
+    own = read_header(data)
+    if (own["settings"], own["seed"]) != (header["settings"], header["seed"]):
+        raise ValueError(f"scale-{scale}.safetensors belongs to another pyramid than scale-0.safetensors")
+    tensors = read_tensors(data)
+    layers = sum(name.startswith("kernel.") for name in tensors)
+    return Weights(
+        tuple(tensors[f"kernel.{i}"][None] for i in range(layers)),
+        tuple(tensors[f"bias.{i}"][None] for i in range(layers)),
+    )

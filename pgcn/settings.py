@@ -1,6 +1,6 @@
-"""Settings of one training, and the presets, which are three instances of it.
+"""Settings of one training, and the presets.
 
-Values come from the published code of PatchGenCN (Zheng, Xie, Li, CVPR 2021) where nothing else is said.
+Values come from the published code of PatchGenCN (Zheng, Xie, Li, CVPR 2021) unless a comment says otherwise.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LARGEST = 4096
 
 
 class SettingsError(ValueError):
-    """A setting does not exist or has a value it cannot have; the text is a sentence for a person."""
+    """A setting does not exist, or its value is not allowed; the text is a sentence for a person."""
 
 
 class Step(NamedTuple):
@@ -26,20 +26,40 @@ class Step(NamedTuple):
     noise_std: float
 
 
-class Settings(BaseModel):
-    """Everything that changes what is learned from one image. Frozen; the defaults are the `paper` preset.
+RENAMED = {"step_fall": "step_decay"}
+"""Former names of settings, which old runs, lists and commands still use, and the names now."""
 
-    Pixels are of the image after it is brought to `max_size`; tensors are in [-1, 1].
+ADDED: Mapping[str, Any] = {}
+"""Settings that came after the first release, each with the value that describes results from before it.
+
+That value must be the field's default, so that records without the field read right. A setting with it is left out of a
+job's identity (`identifying`), so that a new setting renames no finished job.
+"""
+
+
+def with_present_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by setting, with former names replaced. Raises `ValueError` for a setting under both names."""
+    for old, new in RENAMED.items():
+        if old in values and new in values:
+            raise ValueError(f"{old} is the former name of {new}: give only {new}")
+    return {RENAMED.get(name, name): value for name, value in values.items()}
+
+
+class Settings(BaseModel):
+    """Everything that changes the result of a training. Frozen; the defaults are the `paper` preset.
+
+    Sizes are in pixels of the image after it is resized to `max_size`; tensors are in [-1, 1]. A new field is also
+    entered in `ADDED`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    # The pyramid
+    # Pyramid
     max_size: int = Field(250, ge=12, le=LARGEST, description="longest side of the finest scale, px; never upsampled")
     min_size: int = Field(25, ge=8, le=512, description="short side of scale 0, the coarsest, px")
     scales: int = Field(8, ge=1, le=32, description="number of scales, geometric in size; equal sizes merge")
 
-    # The energy
+    # Energy network
     net_width: Literal["by_size", "narrow", "wide"] = Field(
         "by_size",
         description="64-32-32-32-1 (narrow), 128-64-64-64-1 (wide), or narrow below 64 px, longest side",
@@ -50,8 +70,11 @@ class Settings(BaseModel):
     langevin_steps: int = Field(30, ge=1, le=10_000, description="K, steps of a chain at scales above 0")
     langevin_steps_init: int = Field(60, ge=1, le=10_000, description="K at scale 0, which starts from noise")
     step_size: float = Field(0.01, gt=0, le=10, description="δ², the mean over a chain's steps")
-    step_fall: float = Field(
-        0.0, ge=0, lt=1, description="share by which a chain's first step is longer than step_size and its last shorter"
+    step_decay: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share by which a chain's first step is longer than step_size and its last one shorter",
     )
     noise: Literal["annealed", "langevin"] = Field(
         "annealed",
@@ -61,30 +84,33 @@ class Settings(BaseModel):
     noise_iterations: int = Field(
         1000, ge=1, description="iterations until σ is zero at the finest scale; grows with iteration_growth"
     )
-    chains: int = Field(1, ge=1, le=256, description="chains for each update")
+    chains: int = Field(1, ge=1, le=256, description="synthesis chains in each iteration")
     pool_size: int = Field(
         0,
         ge=0,
         le=65_536,
-        description="starts kept for scales above 0, each drawn once; 0: new ones for each update",
+        description="number of starts kept for scales above 0; 0: new ones for each iteration",
     )
 
-    # The recovery chain, which holds the image itself as a mode
+    # Recovery chain, which keeps the image itself as a mode of the distribution
     recovery_steps: int = Field(30, ge=1, le=10_000, description="steps of the recovery chain, without noise")
-    recovery_every: int = Field(1, ge=1, description="updates between two recovery chains")
+    recovery_every: int = Field(1, ge=1, description="iterations from one recovery chain to the next")
     recovery_weight: float = Field(0.1, ge=0, le=100, description="weight of the recovery term in the loss")
 
-    # The updates
-    iterations: int = Field(4000, ge=1, le=1_000_000, description="updates at the finest scale")
-    iteration_growth: float = Field(1.0, ge=1, le=10, description="factor of updates for each coarser scale")
-    learning_rate: float = Field(4e-4, gt=0, le=1, description="of Adam, β = (0.5, 0.999), at the first update")
-    final_learning_rate: float = Field(5e-5, ge=0, le=1, description="reached linearly after 80 % of the updates")
-    warm_up: int = Field(
-        0, ge=0, description="first updates of a scale, in which the learning rate rises from zero: Adam's are large"
-    )
+    # Iterations
+    iterations: int = Field(4000, ge=1, le=1_000_000, description="iterations at the finest scale")
+    iteration_growth: float = Field(1.0, ge=1, le=10, description="factor of iterations for each coarser scale")
+    learning_rate: float = Field(4e-4, gt=0, le=1, description="of Adam, β = (0.5, 0.999), at the first iteration")
+    final_learning_rate: float = Field(5e-5, ge=0, le=1, description="reached linearly after 80 % of the iterations")
+    warm_up: int = Field(0, ge=0, description="first iterations of a scale, in which the learning rate rises from zero")
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of the convolutions inside chains; states, updates and measures are float32"
+        "float32", description="number format of the convolutions in chains; all else is float32"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_names(cls, data: Any) -> Any:
+        return with_present_names(data) if isinstance(data, dict) else data
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> Settings:
@@ -93,7 +119,7 @@ class Settings(BaseModel):
         return self
 
     def iterations_at(self, scale: int) -> int:
-        """Updates at `scale`. A pyramid with fewer scales than `scales` lacks the fine ones, with few updates."""
+        """Iterations at `scale`. A pyramid with fewer scales than `scales` lacks the fine ones, with few iterations."""
         return round(self.iterations * self.iteration_growth ** (self.scales - 1 - scale))
 
     def steps_at(self, scale: int) -> int:
@@ -101,37 +127,37 @@ class Settings(BaseModel):
         return self.langevin_steps_init if scale == 0 else self.langevin_steps
 
     def sigma(self, iteration: int, scale: int) -> float:
-        """σ of the Langevin noise in update `iteration` of `scale`."""
+        """σ of the Langevin noise in iteration `iteration` of `scale`."""
         if self.noise == "langevin":
             return float(self.step_size**0.5)
         until = self.noise_iterations * self.iteration_growth ** (self.scales - 1 - scale)
         return self.noise_std * max(0.0, 1.0 - iteration / until)
 
     def frozen_sigma(self) -> float:
-        """σ in coarser scales, already trained, and in sampling: where annealed noise has ended."""
+        """σ in trained scales and in sampling; zero for annealed noise, which has ended by then."""
         return float(self.step_size**0.5) if self.noise == "langevin" else 0.0
 
     def chain(self, steps: int, sigma: float) -> list[Step]:
-        """The steps of a chain, which fall linearly from (1 + step_fall)·δ² to (1 - step_fall)·δ².
+        """The steps of a chain, whose sizes decay linearly from (1 + step_decay)·δ² to (1 - step_decay)·δ².
 
-        Their mean is δ². Equal steps jump to and fro over a ridge of f where its curvature exceeds 4/δ²; falling ones
-        too at first, but the last, short ones climb it, so that the chain ends high. Noise goes with the root of a
-        step, as in the equation: `sigma` is that of a step of δ².
+        Their mean is δ². Equal steps oscillate across a ridge of f where its curvature exceeds 4/δ²; with decay, the
+        last, short steps converge to the ridge. The noise of a step is proportional to the root of its size, as in the
+        equation: `sigma` is that of a step of δ².
         """
-        shares = [1 + self.step_fall * (1 - 2 * k / (steps - 1)) for k in range(steps)] if steps > 1 else [1.0] * steps
+        shares = [1 + self.step_decay * (1 - 2 * k / (steps - 1)) for k in range(steps)] if steps > 1 else [1.0] * steps
         return [Step(self.step_size * share, float(sigma * share**0.5)) for share in shares]
 
     def learning_rate_at(self, iteration: int, iterations: int) -> float:
         """Linear from `learning_rate` to `final_learning_rate` over 80 % of `iterations`, then constant.
 
-        In the first `warm_up` updates it is multiplied by a factor that rises to one.
+        In the first `warm_up` iterations it is multiplied by a factor that rises to one.
         """
         share = min(1.0, iteration / max(1.0, 0.8 * iterations))
         rate = self.learning_rate + share * (self.final_learning_rate - self.learning_rate)
         return rate * min(1.0, (iteration + 1) / self.warm_up) if self.warm_up else rate
 
     def is_wide(self, longest_side: int) -> bool:
-        """Whether a scale of this longest side has the wide net."""
+        """True where a scale of this longest side has the wide net."""
         return self.net_width == "wide" or (self.net_width == "by_size" and longest_side >= 64)
 
 
@@ -141,21 +167,21 @@ _small_budget = Settings(
     scales=6,
     net_width="narrow",
     warm_start=True,
-    # Few steps, eighty times the published one on average: what decided most in the trials of docs/trainer.md.
+    # Few steps, eighty times the published size on average: the strongest factor in the trials of docs/trainer.md.
     langevin_steps=10,
     langevin_steps_init=10,
     step_size=0.8,
     # Equal steps of this length diverged in two of four trainings.
-    step_fall=0.9,
+    step_decay=0.9,
     noise_iterations=25,
     pool_size=64,
-    # As many steps as synthesis has: a net trained on short chains runs away from the image on longer ones.
+    # As many steps as in synthesis: a net that is trained on short chains diverges from the image on longer ones.
     recovery_steps=10,
     recovery_every=2,
     recovery_weight=0.5,
     iterations=190,
     iteration_growth=1.2,
-    # A net that comes warm from the scale below is thrown out of it by Adam's first steps.
+    # Adam's first steps are large, and would undo the warm start of a net.
     warm_up=20,
 )
 
@@ -170,34 +196,58 @@ PRESETS: dict[str, Settings] = {
             "scales": 10,
             "net_width": "wide",
             "precision": "bfloat16",
-            # With those of `draft` two of eight trainings diverged at this size.
+            # With the steps of `draft`, two of eight trainings diverged at this size.
             "step_size": 0.3,
             "iterations": 250,
-            # Few at the coarse scales, which decide the layout: more of them there buy fidelity with copies.
+            # Few at the coarse scales, which decide the layout: more of them gain fidelity, and copy the image.
             "iteration_growth": 1.1,
         }
     ),
     "paper": Settings(),
 }
-"""`draft`, `small` and `best` trade the published constants for what a minute of a CPU or seconds of a GPU can do;
-`paper` is the published ones."""
+"""`paper` has the published constants; `draft`, `small` and `best` are for a minute of a CPU or seconds of a GPU."""
+
+
+def setting_names() -> list[str]:
+    """All names by which a setting may be given: the present ones, then the former ones."""
+    return [*Settings.model_fields, *RENAMED]
+
+
+def identifying(settings: Settings) -> dict[str, Any]:
+    """The settings as they enter an identity: as JSON, and the same for results that are the same.
+
+    The first release's fields under their names of then, and those of `ADDED` only where they differ from the value
+    that describes earlier results.
+    """
+    former = {new: old for old, new in RENAMED.items()}
+    values = settings.model_dump(mode="json")
+    return {
+        former.get(name, name): value for name, value in values.items() if name not in ADDED or value != ADDED[name]
+    }
 
 
 def make_settings(preset: str, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """A preset with some settings replaced. Text values are read as the setting's own type.
+    """A preset with some settings replaced. Text values are converted to the setting's type.
 
     Raises `SettingsError` for an unknown preset or setting, or a value out of range.
     """
     if preset not in PRESETS:
         raise SettingsError(f"There is no preset {preset!r}. Choose one of {', '.join(PRESETS)}.")
-    overrides = dict(overrides or {})
-    for name in overrides:
-        if name not in Settings.model_fields:
-            close = difflib.get_close_matches(name, Settings.model_fields, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else f" Choose from {', '.join(Settings.model_fields)}."
-            raise SettingsError(f"There is no setting {name!r}.{hint}")
+    return override(PRESETS[preset], overrides or {})
+
+
+def override(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
+    """Settings with some replaced, as `make_settings`. Raises `SettingsError`."""
     try:
-        return Settings.model_validate({**PRESETS[preset].model_dump(), **overrides})
+        overrides = with_present_names(overrides)
+    except ValueError as error:
+        raise SettingsError(f"These settings do not fit: {error}.") from None
+    if unknown := next((name for name in overrides if name not in Settings.model_fields), None):
+        close = difflib.get_close_matches(unknown, Settings.model_fields, n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else f"Choose from {', '.join(Settings.model_fields)}."
+        raise SettingsError(f"There is no setting {unknown!r}. {hint}")
+    try:
+        return Settings.model_validate({**settings.model_dump(), **overrides})
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])

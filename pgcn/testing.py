@@ -1,4 +1,4 @@
-"""A pyramid for examples and first tries, trained in the blink of an eye: it has learned next to nothing."""
+"""A tiny pyramid for examples and tests, trained in a fraction of a second; its samples are poor."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pgcn.pyramid import Pyramid, fit
+from pgcn.fit import fit
+from pgcn.pyramid import Pyramid
 from pgcn.settings import make_settings
 
 

@@ -23,7 +23,7 @@ from jobs.images.png import encode_png, to_rgb
 from jobs.storage.outputs import joined, split_place, write_beside
 from jobs.storage.store import Store
 from jobs.task_inputs import Read, Wanted, pyramid_for, read_inputs
-from pgcn.patchgencn.trainer import Progress as Trained
+from pgcn.method import Progress as Trained
 from pgcn.settings import make_settings
 from pgcn.tasks.task import Task, TaskResult, find_task
 
@@ -86,7 +86,7 @@ def apply(asked: Asked, console: Console) -> list[str]:
     made = task(pyramid, read.inputs, **options)
     for note in made.notes:
         say(f"Note: {note}.")
-    for name, value in made.figures.items():
+    for name, value in made.metrics.items():
         say(f"  {name:24s} {value:.4g}")
     return write(task, made, folder, stem)
 
@@ -117,7 +117,7 @@ def write(task: Task[Any], made: TaskResult, folder: str, stem: str) -> list[str
 
     No file is replaced: see `write_beside`. Raises `StoreError` where they cannot be written.
     """
-    files = {".json": json.dumps({"task": task.name, **made.figures}, indent=1).encode()}
+    files = {".json": json.dumps({"task": task.name, **made.metrics}, indent=1).encode()}
     if task.clip:
         frames = [to_rgb(frame) for frame in made.result]
         files |= {f".{kind}": encode_clip(frames, kind.upper()) for kind in ("webp", "gif")}

@@ -59,16 +59,16 @@ def draw_samples(
     `ConfigError` for what cannot be drawn.
     """
     pyramid = load_pyramid(store, entry).to(choose_device(device, torch.cuda.is_available))
-    if start_scale >= len(pyramid.nets):
+    if start_scale >= len(pyramid.sizes):
         raise ConfigError(
-            f"--start-scale is 0 to {len(pyramid.nets) - 1} for {terminal_safe(entry.image_id)}, not {start_scale}."
+            f"--start-scale is 0 to {len(pyramid.sizes) - 1} for {terminal_safe(entry.image_id)}, not {start_scale}."
         )
     resolved = {size: resolve_size(size, pyramid.sizes[-1]) for size in sizes}
     Store(out).check()
     stem = file_stem(entry.image_id) or entry.job_id
     start = f"-from{start_scale}" if start_scale else ""
     for size, pixels in resolved.items():
-        batches = pyramid.batches(count, pixels, seed=seed, start_scale=start_scale)
+        batches = pyramid.samples(count, pixels, seed=seed, start_scale=start_scale)
         for index, image in enumerate(image for stages in batches for image in stages[-1]):
             data = encode_png(to_rgb(image))
             name = f"{stem}-{size}{start}-seed{seed + index}"

@@ -15,7 +15,7 @@ from cluster.planning.task_request import find
 from cluster.scheduler.stopping import Limits
 from jobs.common.failures import ConfigError
 from jobs.spec import MAX_SEED
-from pgcn.settings import Settings
+from pgcn.settings import Settings, setting_names
 
 # By the command line's name: the field's, but for --size, which is given again for each.
 RUN_OPTIONS = {
@@ -71,7 +71,7 @@ def read_config(path: Path, task_name: str | None = None) -> tuple[dict[str, Any
     for name, value in content.items():
         if name in RUN_OPTIONS:
             options[RUN_OPTIONS[name]] = value
-        elif name in Settings.model_fields or name in task_options:
+        elif name in setting_names() or name in task_options:
             settings[name] = value
         else:
             close = difflib.get_close_matches(str(name), [*RUN_OPTIONS, *Settings.model_fields], n=1)

@@ -6,13 +6,14 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from cluster.planning.device import choose_device, has_bfloat16_units
 from cluster.planning.naming import named, settled, with_own_edits
 from cluster.planning.plan import Item, Plan, build_plan, check_asked, edits_with_ray, look_at, look_at_edits, with_ray
+from cluster.planning.settings_choice import Origin, choose_settings
 from cluster.planning.task_request import find, split_task_options, task_of
 from cluster.scheduler.resources import Resources
 from cluster.scheduler.stopping import Limits
@@ -31,7 +32,7 @@ from jobs.run_folder.pyramids import pyramids_in
 from jobs.spec import PyramidRef, SamplePlan
 from jobs.storage.store import Store
 from jobs.storage.urls import is_local, local_path, public_url
-from pgcn.settings import Settings, make_settings
+from pgcn.settings import setting_names
 
 _LIST = re.compile(r"\.(csv|tsv|jsonl|parquet)(\.gz)?$", re.IGNORECASE)
 """Lists of images may lie anywhere: where their images lie is what counts."""
@@ -103,39 +104,22 @@ def prepare(request: Request, cluster: Backend) -> Prepared:
     device = choose_device(request.device, cluster.has_gpu)
     task = find(request.task)
     options, pairs = split_task_options(task, request.overrides)
-    request = replace(request, overrides=pairs)
     other = Store(request.pyramids) if request.pyramids is not None else None
     if other is not None and not other.exists(RUN) and not other.list("pyramids"):
         raise ConfigError(f"There are no models in {other.url}: --pyramids is a run, or a folder of `pgcn apply`.")
     model = standing if standing is not None or other is None else read_identity(other)
-    preset = request.preset
-    if preset is None and model is not None:
-        preset = model.preset
-        of = "this run" if standing is not None else "the run of the pyramids"
-        said.append(f"Preset {preset}, as {of} was begun with.")
-    if preset is None:
-        preset = "best" if device == "cuda" else "draft"
-        slow = "and `best` would take hours on a CPU"
-        why = "there is a GPU" if device == "cuda" else f"no GPU is used, {slow}"
-        said.append(f"Preset {preset}, since {why}. Choose with --preset.")
+    origin = None if model is None else Origin(model, continued=standing is not None)
+    choice = choose_settings(
+        request.preset, pairs, origin, device, lambda preset: _better_in_bfloat16(preset, device, cluster), said
+    )
     default = standing.samples if standing is not None else SamplePlan()
     plan = SamplePlan(count=request.samples or default.count, sizes=request.sizes or default.sizes)
     seed = request.seed if request.seed is not None else (model.seed if model is not None else 0)
-    if model is not None and request.preset is None and not request.overrides:
-        settings, overrides = model.settings, _beside(model.settings, preset)
-    else:
-        overrides = dict(request.overrides)
-        if "precision" not in overrides and model is not None:
-            overrides["precision"] = model.settings.precision
-        elif "precision" not in overrides and _better_in_bfloat16(preset, device, cluster):
-            overrides["precision"] = "bfloat16"
-            said.append("In bfloat16, since this CPU has AMX: half the time. --set precision=float32 does without.")
-        settings = make_settings(preset, overrides)
-    ask = RunDefaults(preset, overrides, seed, plan, request.max_pixels)
+    ask = RunDefaults(choice.preset, choice.overrides, seed, plan, request.max_pixels)
     passed = Passed()
     found = find_sources(
         request.images,
-        setting_names=Settings.model_fields,
+        setting_names=setting_names(),
         allow_local=request.allow_local,
         ask=task_of(request, task, options),
         passed=passed,
@@ -144,7 +128,7 @@ def prepare(request: Request, cluster: Backend) -> Prepared:
     known = read_manifest(store) if standing is not None else {}
     sources = named(_outside(found, request.out, said), known)[: request.limit]
     check_asked(sources, ask)
-    identity = RunIdentity.begin(preset, settings, seed, plan)
+    identity = RunIdentity.begin(choice.preset, choice.settings, seed, plan)
     if standing is not None and (sentence := standing.other_versions(identity)):
         said.append(sentence)
     said += _without_effect(request, device, sources)
@@ -241,12 +225,6 @@ def below(location: str, out: str) -> str | None:
 def _real(path: str) -> str:
     """A path without links: kept, since a folder's images all ask the same."""
     return os.path.realpath(path)
-
-
-def _beside(settings: Settings, preset: str) -> dict[str, Any]:
-    """The settings in which a run is not its preset."""
-    plain = make_settings(preset).model_dump()
-    return {name: value for name, value in settings.model_dump().items() if plain[name] != value}
 
 
 def need_of(device: str, cpus: float, gpus: float) -> Resources:

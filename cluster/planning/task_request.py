@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.common.failures import ConfigError
 from jobs.inputs.discover import one_source
 from jobs.inputs.source import EditSource, Source
-from pgcn.settings import Settings
+from pgcn.settings import setting_names
 from pgcn.tasks.task import Task, TaskError, find_task
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def split_task_options(task: Task[Any] | None, pairs: Mapping[str, Any]) -> tupl
     if task is None:
         return {}, dict(pairs)
     own = task.options.model_fields
-    settings = {name: value for name, value in pairs.items() if name in Settings.model_fields and name not in own}
+    settings = {name: value for name, value in pairs.items() if name in setting_names() and name not in own}
     return {name: value for name, value in pairs.items() if name not in settings}, settings
 
 

@@ -27,7 +27,8 @@ from jobs.run_folder.commit import Commit, read_commit
 from jobs.spec import EditSpec, JobSpec
 from jobs.storage.store import Store
 from jobs.training_job import clean_up, run_jobs
-from pgcn.patchgencn.trainer import Progress
+from pgcn.heartbeat import heartbeat
+from pgcn.method import Progress
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Worker:
             torch.cuda.set_per_process_memory_fraction(gpu_share)
         self._store = store
         self._stop = threading.Event()
-        self._context = JobContext(store, options, self._note, self._live, self._stop.is_set)
+        self._context = JobContext(store, options, self._note, self._stop.is_set)
         self._attempt: str | None = None
         self._progress: Progress | None = None
         self._alive_at = time.monotonic()
@@ -141,12 +142,13 @@ class Worker:
         return [outcome(attempt, ends[attempt]) for attempt in attempts]
 
     def _do(self, left: list[tuple[JobSpec | EditSpec, str]]) -> list[Commit | Exception]:
-        match left:
-            case [(EditSpec() as edit, attempt)]:
-                return [run_edit(edit, attempt, self._context)]
-            case _:
-                trainings = [spec for spec, _ in left if isinstance(spec, JobSpec)]
-                return run_jobs(trainings, [attempt for _, attempt in left], self._context)
+        with heartbeat(self._live):
+            match left:
+                case [(EditSpec() as edit, attempt)]:
+                    return [run_edit(edit, attempt, self._context)]
+                case _:
+                    trainings = [spec for spec, _ in left if isinstance(spec, JobSpec)]
+                    return run_jobs(trainings, [attempt for _, attempt in left], self._context)
 
     def heartbeat(self) -> Heartbeat:
         """The state of the worker now; may be called from another thread."""

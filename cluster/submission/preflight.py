@@ -28,7 +28,7 @@ from jobs.images.decoder import shared as decoder
 from jobs.inputs.discover import Source, find_sources, read_source
 from jobs.run_folder.identity import require_place
 from jobs.storage.store import Store
-from pgcn.settings import Settings
+from pgcn.settings import setting_names
 
 MARK = "pgcn-preflight "
 """Begins the line that holds the report: Ray has its own lines around it."""
@@ -112,7 +112,7 @@ def look(wanted: Wanted) -> Report:
     try:
         cluster.join()
         need = need_of(choose_device(wanted.device, cluster.has_gpu), wanted.cpus_per_job, wanted.gpus_per_job)
-        first = find_sources(wanted.images, setting_names=Settings.model_fields, allow_local=wanted.allow_local)[0]
+        first = find_sources(wanted.images, setting_names=setting_names(), allow_local=wanted.allow_local)[0]
         report.machines = _on_each_machine(need, wanted, first)
     except JobError as error:
         report.problem = redact(str(error))

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 import torch
 
-from pgcn.patchgencn.trainer import DivergenceError
+from pgcn.method import DivergenceError
 from pgcn.settings import SettingsError
 
 

@@ -30,8 +30,8 @@ def in_a_row(pictures: Sequence[RGB], height: int | None = None) -> RGB:
 def sheets_of(made: TaskResult) -> Iterator[tuple[str, RGB]]:
     """What a task shows beside its result, by name, each in a row: every start scale, coarsest first; two by two."""
     for name in ("sweep", "tiled"):
-        if name in made.pictures:
-            yield name, in_a_row([to_rgb(one) for one in made.pictures[name]])
+        if name in made.images:
+            yield name, in_a_row([to_rgb(one) for one in made.images[name]])
 
 
 def in_rows(rows: Sequence[RGB]) -> RGB:

@@ -27,7 +27,7 @@ from jobs.spec import JobSpec, MaskRef, SamplePlan, job_id, known_settings, pyra
 from jobs.storage.store import Store
 from jobs.storage.urls import is_web
 from pgcn.imaging.scales import thin_problem
-from pgcn.settings import Settings, make_settings
+from pgcn.settings import Settings, make_settings, override
 
 T = TypeVar("T")
 
@@ -105,7 +105,7 @@ class RunDefaults:
 
     def settings(self, source: Source) -> Settings:
         """The settings of one image. Raises `pgcn.SettingsError`."""
-        return make_settings(self.preset, {**self.overrides, **source.overrides})
+        return override(make_settings(self.preset, self.overrides), source.overrides)
 
 
 def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:

@@ -20,9 +20,9 @@ from jobs.run_folder.manifest import read_manifest
 from jobs.spec import PyramidRef, another_try
 from jobs.storage.store import Store
 from jobs.storage.urls import is_local, local_path
-from pgcn.patchgencn.masked_trainer import fit_masked
-from pgcn.patchgencn.trainer import DivergenceError, Progress
-from pgcn.pyramid import Pyramid, fit
+from pgcn.fit import fit
+from pgcn.method import DivergenceError, Progress
+from pgcn.pyramid import Pyramid
 from pgcn.settings import Settings
 
 
@@ -54,12 +54,12 @@ def learn(
 
     Raises `DivergenceError` where that diverges too.
     """
-    train = fit if mask is None else partial(fit_masked, mask=mask)
+    train = partial(fit, image, mask=mask, device=device, on_progress=on_progress)
     try:
-        return train(image, seed=seed, settings=settings, device=device, on_progress=on_progress)
+        return train(seed=seed, settings=settings)
     except DivergenceError:
         seed, settings = another_try(seed, settings)
-        return train(image, seed=seed, settings=settings, device=device, on_progress=on_progress)
+        return train(seed=seed, settings=settings)
 
 
 def any_of_image(store: Store, sha256: str) -> PyramidRef | None:

@@ -85,6 +85,6 @@ def hole_at(mask: Tensor, size: Size) -> Tensor:
     return (1 - F.interpolate(mask, size=size, mode="bilinear", antialias=True) < KNOWN_SHARE).float()
 
 
-def put_back(x: Tensor, known: Tensor, hole: Tensor) -> Tensor:
+def clamp_known(x: Tensor, known: Tensor, hole: Tensor) -> Tensor:
     """`x` in the hole, `known` everywhere else."""
     return blend(x, known, hole)

@@ -1,6 +1,8 @@
-"""The image pyramid: one image at a geometric row of sizes, scale 0 the coarsest."""
+"""The scales of a pyramid: one image at a geometric sequence of sizes, scale 0 the coarsest."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -76,10 +78,27 @@ def scale_sizes(height: int, width: int, settings: Settings) -> list[Size]:
     return sizes
 
 
-def sizes_for(output: Size, trained: list[Size]) -> list[Size]:
-    """The row of sizes that leads to `output`, each smaller than it by the factor the trained scales have."""
+def sizes_for(output: Size, trained: Sequence[Size]) -> list[Size]:
+    """Sizes of all scales for an `output` of another size, in the same proportions as the trained ones."""
     finest = trained[-1]
     return [(max(1, round(output[0] * h / finest[0])), max(1, round(output[1] * w / finest[1]))) for h, w in trained]
+
+
+def ascend(
+    start: Tensor,
+    sizes: Sequence[Size],
+    refine: Callable[[Tensor, int], Tensor],
+    first: int = 0,
+    to_size: Callable[[Tensor, Size], Tensor] = resize,
+) -> Iterator[Tensor]:
+    """Run `refine(x, scale)` at scales `first` to the finest of `sizes`, each from the resized result below it.
+
+    Yields the result of every scale, `(N, C, *sizes[s])`. `start` is resized for the first of them.
+    """
+    x = start
+    for scale in range(first, len(sizes)):
+        x = refine(to_size(x, sizes[scale]), scale)
+        yield x
 
 
 def image_pyramid(image: Tensor, sizes: list[Size]) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""A function that runs on a GPU, replayed as one CUDA graph: no Python, and no gaps, between its kernels."""
+"""Replay of a GPU function as one CUDA graph, so that no Python runs between its kernels."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Result = TypeVar("Result")
 
 
 class CudaGraphed(Generic[Result]):
-    """A function of tensors, which may be None: run plainly at first, then captured once and replayed.
+    """A function of tensors or None: called directly the first time, then captured once and replayed.
 
-    What it changes in place and what it returns stays where the capture left it, so every call must bring the same
-    function and tensors of the same shapes, and a result is good until the next call. The function is not kept: one
-    that belongs to what keeps this would hold the graph, gigabytes of the GPU, until Python collects its garbage.
+    Tensors that it changes and returns keep their addresses, so every call must bring the same function and tensors of
+    the same shapes, and a result is valid until the next call. The function is not kept: a reference cycle through it
+    would hold the graph, gigabytes of GPU memory, until Python collects its garbage.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class CudaGraphed(Generic[Result]):
         self._result: Result
 
     def __call__(self, function: Callable[..., Result], *inputs: Tensor | None) -> Result:
-        """The function's result. The first call runs it as it is, which also readies the libraries it uses."""
+        """The function's result. The first call runs it directly, which also initializes the libraries that it uses."""
         if self._inputs is None:
             self._inputs = [None if x is None else x.clone() for x in inputs]
             return function(*inputs)
@@ -46,7 +46,7 @@ class CudaGraphed(Generic[Result]):
 
 
 def _first_reason(error: Exception) -> Exception:
-    """A capture that breaks off for lack of memory ends in another error, of the capture: the first one tells."""
+    """The cause of a failed capture: running out of memory is hidden behind an error of the capture itself."""
     if isinstance(error.__context__, torch.OutOfMemoryError):
         return error.__context__
     return error
@@ -54,7 +54,7 @@ def _first_reason(error: Exception) -> Exception:
 
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    """An older graph that Python's collector finds and frees would break the capture."""
+    """Disable garbage collection: freeing an older graph would break the capture."""
     enabled = gc.isenabled()
     gc.disable()
     try:

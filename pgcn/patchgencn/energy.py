@@ -1,7 +1,7 @@
-"""The energy of patches: p(I) ∝ exp Σ f(I), f a five-layer network with a receptive field of 11 pixels.
+"""The energy function of PatchGenCN: p(I) ∝ exp Σ f(I), f a five-layer network with a receptive field of 11 pixels.
 
 Zheng, Xie and Li, "Patchwise Generative ConvNet: Training Energy-Based Models from a Single Natural Image for
-Internal Learning", CVPR 2021. Sampling goes UP f.
+Internal Learning", CVPR 2021. f has the paper's sign: a chain ascends f. The public `Pyramid.energy` is -f.
 """
 
 from __future__ import annotations
@@ -12,72 +12,43 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pgcn.patchgencn.spectral import power_iteration
+from pgcn.patchgencn.weights import PAD, Precision, Weights
 from pgcn.settings import Step
 
 ONE_DNN = torch.backends.mkldnn.is_available()
 HAS_TRITON = find_spec("triton") is not None and any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang")))
-"""Triton compiles with the machine's C compiler, too."""
-
-PAD = 5
-"""Pixels of zero border: five 3x3 valid convolutions take them off again."""
+"""True where Triton and the C compiler that it needs are installed."""
 
 NARROW = (64, 32, 32, 32, 1)
 WIDE = (128, 64, 64, 64, 1)
 
 
-class Weights(NamedTuple):
-    """What f needs, for a stack of B images that are learned side by side; B is 1 for one image.
-
-    Kernels `(B, C_out, C_in, 3, 3)`, spectrally normalized but for the last, and biases `(B, C_out)`.
-    """
-
-    kernels: tuple[Tensor, ...]
-    biases: tuple[Tensor, ...]
-
-    def detach(self) -> Weights:
-        """The same numbers without gradients, as chains use them."""
-        return Weights(tuple(k.detach() for k in self.kernels), tuple(b.detach() for b in self.biases))
-
-    def of(self, image: int) -> Weights:
-        """One image's, as a stack of one."""
-        one = slice(image, image + 1)
-        return Weights(tuple(k[one] for k in self.kernels), tuple(b[one] for b in self.biases))
-
-    def to(self, where: str | torch.device | torch.dtype) -> Weights:
-        """The same on a device, or in a number format."""
-        return Weights(tuple(k.to(where) for k in self.kernels), tuple(b.to(where) for b in self.biases))
-
-
-Precision = Literal["float32", "bfloat16"]
-"""Of the convolutions. Weights, states of chains, means and updates are float32 in both."""
-
-
 def pad(x: Tensor) -> Tensor:
-    """Add the border of zeros: `(N, C, H, W)` to `(N, C, H + 10, W + 10)`."""
+    """Add the zero border: `(N, C, H, W)` to `(N, C, H + 10, W + 10)`."""
     return F.pad(x, (PAD, PAD, PAD, PAD))
 
 
 def crop(x: Tensor) -> Tensor:
-    """Take the border off: the inverse of `pad`."""
+    """Remove the border: the inverse of `pad`."""
     return x[..., PAD:-PAD, PAD:-PAD]
 
 
 def convolve(h: Tensor, kernel: Tensor, bias: Tensor | None = None, padding: int = 0) -> Tensor:
-    """Each image of a stack with its own kernel: h `(N, B·C_in, H, W)`, kernel `(B, C_out, C_in, 3, 3)`.
+    """Convolve each image of a batch with its own kernel: h `(N, B·C_in, H, W)`, kernel `(B, C_out, C_in, 3, 3)`.
 
-    Channels stay last in memory, which is what oneDNN and cuDNN are fast with.
+    Channels are last in memory, the layout in which oneDNN and cuDNN are fast.
     """
     flat = kernel.flatten(0, 1).contiguous(memory_format=torch.channels_last)
     offset = None if bias is None else bias.flatten()
     if ONE_DNN and h.device.type == "cpu" and h.dtype == torch.float32:
-        # torch itself sends small single images past oneDNN, to a loop that takes up to 1.4 times as long for the net.
+        # torch itself does not use oneDNN for small single images; its own loop takes up to 1.4 times as long.
         out: Tensor = torch.ops.aten.mkldnn_convolution(h, flat, offset, [padding] * 2, [1, 1], [1, 1], len(kernel))
         return out
     return F.conv2d(h, flat, offset, padding=padding, groups=len(kernel))
@@ -105,8 +76,8 @@ def energies(
 ) -> tuple[Tensor, Weights]:
     """Mean f of each padded image, `(N, B)`, and the gradient of Σ_n coefficients[n]·f[n] by the weights.
 
-    `padded` is `(N, B·3, H + 10, W + 10)`, `coefficients` `(N,)`: the same for all images of a stack. `positions`
-    `(1, 1, H, W)` says how much each counts in the mean, 1 where it is not given.
+    `padded` is `(N, B·3, H + 10, W + 10)`, `coefficients` `(N,)`: the same for all images of a batch. `positions`
+    `(1, 1, H, W)` are the weights of positions in the mean, 1 by default.
     """
     leaves = Weights(*(tuple(x.detach().requires_grad_() for x in part) for part in weights))
     with torch.enable_grad():
@@ -119,22 +90,22 @@ def energies(
 
 @runtime_checkable
 class FusedLangevin(Protocol):
-    """A gradient that has faster ways of its own for `pgcn.patchgencn.langevin.langevin` and `energies`."""
+    """A gradient that brings faster versions of `pgcn.patchgencn.langevin.langevin` and `energies`."""
 
     def __call__(self, padded: Tensor, /) -> Tensor:
         """∇Σf."""
 
-    def climb(self, x: Tensor, steps: Sequence[Step], draw: Callable[[Tensor], Tensor]) -> Tensor:
-        """As `pgcn.patchgencn.langevin.langevin`."""
+    def run(self, x: Tensor, steps: Sequence[Step], draw: Callable[[Tensor], Tensor]) -> Tensor:
+        """As `pgcn.patchgencn.langevin.langevin`: the end of the chain from `x`."""
 
     def energies(self, padded: Tensor, coefficients: Tensor) -> tuple[Tensor, Weights]:
         """As `energies`."""
 
 
 def is_fused(x: Tensor) -> bool:
-    """Whether `pgcn.patchgencn.kernels` does the arithmetic for tensors such as `x`.
+    """True where `pgcn.patchgencn.kernels` computes for tensors such as `x`.
 
-    It does on a GPU with Triton, unless `PGCN_PLAIN` is set in the environment.
+    That is so on a GPU with Triton, unless `PGCN_PLAIN` is set in the environment.
     """
     return x.is_cuda and x.dtype == torch.float32 and not os.environ.get("PGCN_PLAIN") and HAS_TRITON
 
@@ -144,11 +115,12 @@ def _number_format(x: Tensor, precision: Precision) -> torch.dtype:
 
 
 def energy_gradient(weights: Weights, precision: Precision = "float32") -> Callable[[Tensor], Tensor]:
-    """The function that maps padded images `(N, B·3, H + 10, W + 10)` to ∇Σf there, for weights that stay.
+    """A function from padded images `(N, B·3, H + 10, W + 10)` to ∇Σf there, for constant weights.
 
-    The five layers written out, which on a CPU core takes 0.88 to 0.98 of the time of autograd
-    (`benchmarks/gradient.py`): f itself is never formed, the last layer's part is the same at every step, and
-    each convolution's gradient is one with the flipped kernel. On a GPU see `pgcn.patchgencn.kernels`.
+    The backward pass is written out, which takes 0.88 to 0.98 of the time of autograd on a CPU core
+    (`benchmarks/gradient.py`): f itself is not computed, the gradient behind the last layer is the same at every step,
+    and the gradient of each convolution is a convolution with the flipped kernel. For GPUs see
+    `pgcn.patchgencn.kernels`.
     """
     if is_fused(weights.kernels[0]):
         from pgcn.patchgencn.kernels import FusedGradient
@@ -159,7 +131,7 @@ def energy_gradient(weights: Weights, precision: Precision = "float32") -> Calla
     ends: dict[torch.Size, Tensor] = {}
 
     def end(images: int, height: int, width: int) -> Tensor:
-        """∇Σf at the last layer's input: a function of its kernel alone."""
+        """∇Σf at the last layer's input, which depends on its kernel alone."""
         ones = kernels[-1].new_ones(images, len(kernels[-1]), height - 2 * PAD, width - 2 * PAD)
         return convolve(ones, flipped[-1], padding=2).contiguous(memory_format=torch.channels_last)
 
@@ -182,15 +154,15 @@ def energy_gradient(weights: Weights, precision: Precision = "float32") -> Calla
 
 
 def _spectral(x: Tensor) -> ModuleType:
-    """`pgcn.patchgencn.spectral`, or its likeness for GPUs."""
+    """`pgcn.patchgencn.spectral`, or its version for GPUs."""
     return import_module("pgcn.patchgencn.spectral_kernels" if is_fused(x) else "pgcn.patchgencn.spectral")
 
 
 class EnergyNet(nn.Module):
-    """The weights of f at one scale for a stack of images, and the singular vectors that their spectral norms keep.
+    """The weights of f at one scale for a batch of images, and the singular vectors of their spectral norms.
 
-    Kernels start from N(0, 0.005), biases from zero; `u` starts converged, so that the first updates see a
-    true norm. Each image draws from its own generator, so that it starts the same in any stack.
+    Kernels start from N(0, 0.005), biases from zero; `u` starts converged, so that the norm is right from the first
+    iteration on. Each image draws from its own generator, so that it starts the same in any batch.
     """
 
     def __init__(self, *, wide: bool, generators: Sequence[torch.Generator]) -> None:
@@ -212,18 +184,18 @@ class EnergyNet(nn.Module):
             self.register_buffer(f"u{layer}", power_iteration(kernel.detach().flatten(2), u, steps=20))
 
     def update_norms(self) -> None:
-        """One power iteration for each normalized layer: once an update, since chains do not move weights."""
+        """One power iteration for each normalized layer; due once an iteration, since chains keep the weights."""
         kernels, us = self._layers()
         _spectral(us[0]).iterate(kernels, us)
 
     def weights(self) -> Weights:
-        """Kernels divided by their largest singular value (the last one as it is), and biases; without gradients."""
+        """Kernels divided by their largest singular value (except the last), and biases; without gradients."""
         kernels, us = self._layers()
         normalized = _spectral(us[0]).normalized(kernels, us)
         return Weights((*normalized, self.kernels[-1].detach()), tuple(bias.detach() for bias in self.biases))
 
     def set_gradients(self, by_weights: Weights) -> None:
-        """Give every parameter its gradient, from that by `weights()`."""
+        """Set every parameter's gradient from the gradient with respect to `weights()`."""
         kernels, us = self._layers()
         projected = _spectral(us[0]).projected(kernels, us, by_weights.kernels[:-1])
         gradients = [*projected, by_weights.kernels[-1], *by_weights.biases]

@@ -1,4 +1,4 @@
-"""What a training costs, in operations: for shares of work done, and estimates of time."""
+"""Operations of a training, for the share of work that is done and for estimates of time."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import time
 import torch
 
 from pgcn.imaging.scales import Size
-from pgcn.patchgencn.energy import NARROW, PAD, WIDE, EnergyNet, energy_gradient
-from pgcn.patchgencn.sampling import chain
+from pgcn.patchgencn.energy import NARROW, WIDE, EnergyNet, energy_gradient, pad
+from pgcn.patchgencn.langevin import langevin
+from pgcn.patchgencn.weights import PAD
 from pgcn.settings import Settings
 
 
 def energy_operations(size: Size, *, wide: bool) -> float:
-    """Multiplications and additions of f once, forward, on one padded image of this size."""
+    """Multiplications and additions of one forward pass of f on a padded image of this size."""
     channels = (3, *(WIDE if wide else NARROW))
     total = 0
     for layer, (c_in, c_out) in enumerate(itertools.pairwise(channels)):
@@ -24,17 +25,17 @@ def energy_operations(size: Size, *, wide: bool) -> float:
 
 
 def scale_operations(scale: int, sizes: list[Size], settings: Settings) -> float:
-    """Operations of training one scale: chains forward and backward, updates, and starts drawn below."""
+    """Operations of training one scale: chains, steps of Adam, and the chains below that make starts."""
 
     def step(at: int) -> float:
         return 2 * energy_operations(sizes[at], wide=settings.is_wide(max(sizes[at])))
 
     iterations = settings.iterations_at(scale)
     chains = settings.chains * settings.steps_at(scale) + settings.recovery_steps / settings.recovery_every
-    update = 1.5 * (settings.chains + 2)
+    learning = 1.5 * (settings.chains + 2)
     starts = settings.pool_size or iterations * settings.chains
     below = sum(settings.steps_at(at) * step(at) for at in range(scale))
-    return iterations * (chains + update) * step(scale) + starts * below
+    return iterations * (chains + learning) * step(scale) + starts * below
 
 
 def training_operations(sizes: list[Size], settings: Settings) -> float:
@@ -43,9 +44,9 @@ def training_operations(sizes: list[Size], settings: Settings) -> float:
 
 
 def measured_rate(size: Size, settings: Settings, device: str = "cpu", threads: int = 1) -> float:
-    """Operations a second of Langevin steps at `size` on this machine, measured for about a second.
+    """Operations per second of Langevin steps at `size` on this machine, measured for about a second.
 
-    On a CPU, with `threads` threads.
+    `threads` is the number of threads on a CPU.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -56,7 +57,7 @@ def measured_rate(size: Size, settings: Settings, device: str = "cpu", threads: 
 
     def steps(count: int) -> float:
         began = time.perf_counter()
-        chain(x, gradient, settings, steps=count, noise_std=0.0, draw=torch.zeros_like).sum().item()
+        langevin(pad(x), gradient, settings.chain(count, 0.0), torch.zeros_like).sum().item()
         return time.perf_counter() - began
 
     steps(1)

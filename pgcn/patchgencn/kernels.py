@@ -1,8 +1,8 @@
-"""Chains and loss gradients on a GPU: eight kernels a Langevin step, each layer one.
+"""Chains and loss gradients on a GPU: eight kernels for each Langevin step, one for each layer and direction.
 
-The arithmetic is that of `pgcn.patchgencn.energy` and `pgcn.patchgencn.langevin`. Everything between two convolutions
-is done while the first result is in registers: bias and ELU forward, ELU' backward, and the Langevin step at the end.
-Every image of a batch has its own weights, found by its index: a batch costs what its pixels cost.
+The arithmetic is that of `pgcn.patchgencn.energy` and `pgcn.patchgencn.langevin`. The operations between two
+convolutions run while the sums are in registers: bias and ELU forward, ELU' backward, and the Langevin step at the end.
+Every image of a batch has its own weights, found by its index: the cost of a batch is that of its pixels.
 
 Channels are last: states `(N·B, H, W, 3)` float32 with chain n of image b at n·B + b, activations `(N·B, h, w, C)`
 in the number format of the convolutions. Sums are float32; with float32 convolutions, products are TF32, as
@@ -20,18 +20,19 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pgcn.patchgencn.energy import PAD, Precision, Weights
+from pgcn.patchgencn.weights import PAD, Precision, Weights
 from pgcn.settings import Step
 
 RGB, RGB_ROWS, RGB_COLUMNS = 3, 32, 16
-"""Channels of a state; its 27 values a position, and its 3 gradients, rounded up to what a matrix unit takes."""
+"""Channels of a state; its 27 values for each position and its 3 gradients, rounded up to the tiles of matrix units."""
 
 MULTIPROCESSORS = 132
 PROGRAMS = 4 * MULTIPROCESSORS
-"""Of an H100 or H200; others differ little enough."""
+"""Programs at once on an H100 or H200; the number fits other GPUs well enough."""
 
-ACTIVATE, TURN, THROUGH, STEP = range(4)
-"""What a layer does with its sums: bias and ELU; ELU' times the last layer's part; ELU'; the Langevin step."""
+ACTIVATE, BACKWARD_FIRST, BACKWARD, STEP = range(4)
+"""The operation that follows a layer's sums: bias and ELU; ELU' times the gradient behind the last layer, where the
+backward pass begins; ELU'; the Langevin step."""
 
 
 @triton.jit(do_not_specialize=["images", "height", "width", "out_height", "out_width"])
@@ -40,7 +41,7 @@ def _layer(
     C_IN: tl.constexpr, C_OUT: tl.constexpr, PADDING: tl.constexpr, END: tl.constexpr, FROM_RGB: tl.constexpr,
     NOISY: tl.constexpr, CLAMP: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
-    """A 3x3 convolution of `TILE` positions of one image as a matrix product, and what follows it."""
+    """A 3x3 convolution of `TILE` positions of one image as a matrix product, and the operation `END` that follows."""
     state = tl.program_id(1).to(tl.int64)
     image = state % images
     position = tl.program_id(0) * TILE + tl.arange(0, TILE)
@@ -63,8 +64,8 @@ def _layer(
             y, x = row + tap // 3 - PADDING, column + tap % 3 - PADDING
             within = inside & (y >= 0) & (y < height) & (x >= 0) & (x < width)
             h = tl.load(source + (y * width + x)[:, None] * C_IN + channel_in[None, :], mask=within[:, None], other=0.0)
-            turned = 8 - tap if PADDING else tap  # the transposed convolution on the way down
-            sums = tl.dot(h, tl.load(kernel + turned * C_IN * C_OUT), sums)
+            flipped = 8 - tap if PADDING else tap  # the transposed convolution of the backward pass
+            sums = tl.dot(h, tl.load(kernel + flipped * C_IN * C_OUT), sums)
     positions = out_height * out_width
     if END == 3:  # the Langevin step, in place
         at = (state * positions + position)[:, None] * 3 + channel_out[None, :]
@@ -72,7 +73,7 @@ def _layer(
         moved = tl.load(target + at, mask=mine) + half_step * sums
         if NOISY:
             moved += tl.load(noise + at, mask=mine)
-        if CLAMP:  # what is not a number stays so: a failed image is seen by it
+        if CLAMP:  # NaN stays NaN: it shows that an image has failed
             moved = tl.clamp(moved, -1.0, 1.0, propagate_nan=tl.PropagateNan.ALL)
         tl.store(target + at, moved, mask=mine)
     else:
@@ -135,17 +136,17 @@ def channels_first(x: Tensor, images: int) -> Tensor:
 
 
 class FusedGradient:
-    """∇Σf and chains along it, with the weights of a stack of B images, packed once for the kernels."""
+    """∇Σf and chains along it, with the weights of a batch of B images, packed once for the kernels."""
 
     def __init__(self, weights: Weights, precision: Precision) -> None:
         kernels, self.biases = weights.detach()
         self.images = len(kernels[0])
         self.form = torch.bfloat16 if precision == "bfloat16" else torch.float32
-        # (B, 9, C_in, C_out) on the way up; (B, 9, C_out, C_in), which is read from its end, on the way down.
-        self.up = [self._packed(k.permute(0, 3, 4, 2, 1)) for k in kernels[:-1]]
-        self.down = [self._packed(k.permute(0, 3, 4, 1, 2)) for k in kernels[:-1]]
-        self.up[0] = F.pad(self.up[0].flatten(1, 2), (0, 0, 0, RGB_ROWS - 27))
-        self.down[0] = F.pad(self.down[0], (0, RGB_COLUMNS - RGB))
+        # (B, 9, C_in, C_out) forward; (B, 9, C_out, C_in), read from its end, backward.
+        self.forward = [self._packed(k.permute(0, 3, 4, 2, 1)) for k in kernels[:-1]]
+        self.backward = [self._packed(k.permute(0, 3, 4, 1, 2)) for k in kernels[:-1]]
+        self.forward[0] = F.pad(self.forward[0].flatten(1, 2), (0, 0, 0, RGB_ROWS - 27))
+        self.backward[0] = F.pad(self.backward[0], (0, RGB_COLUMNS - RGB))
         self.last = kernels[-1]
         self.one = self.last.new_ones(1)
         self.end: Tensor | None = None
@@ -161,7 +162,7 @@ class FusedGradient:
         self._move(found, x, half_step=1.0)
         return channels_first(found, self.images)
 
-    def climb(self, x: Tensor, steps: Sequence[Step], draw: Callable[[Tensor], Tensor]) -> Tensor:
+    def run(self, x: Tensor, steps: Sequence[Step], draw: Callable[[Tensor], Tensor]) -> Tensor:
         """`pgcn.patchgencn.langevin.langevin` along this gradient: `(N, B·3, H, W)` float32 in and out."""
         state = channels_last(x, self.images)
         for size, noise_std in steps:
@@ -170,7 +171,7 @@ class FusedGradient:
         return channels_first(state, self.images)
 
     def _last_part(self, height: int, width: int) -> Tensor:
-        """∂Σf at the last layer's input, `(B, h, w, C)`: how often each of its kernel's values meets the position."""
+        """∂Σf at the last layer's input, `(B, h, w, C)`: the sum of its kernel's values that meet the position."""
         if self.end is None or self.end.shape[1:3] != (height - 8, width - 8):
             kernels = self.last.flatten(0, 1)
             ones = kernels.new_ones(1, self.images, height - 2 * PAD, width - 2 * PAD)
@@ -181,33 +182,35 @@ class FusedGradient:
     def _move(
         self, target: Tensor, x: Tensor, *, half_step: float, noise: Tensor | None = None, clamp: bool = False
     ) -> None:
-        """target += half_step·∇Σf(x) + noise: four layers up, four down."""
+        """target += half_step·∇Σf(x) + noise: four layers forward, four backward."""
         activations = self._activations(x, 3)
-        g = self._turned(activations[-1], self.one.expand(len(x)), self._last_part(*x.shape[1:3]))
+        g = self._backward_first(activations[-1], self.one.expand(len(x)), self._last_part(*x.shape[1:3]))
         for layer in (3, 2, 1):
-            g = self._down(g, layer, activations[layer - 1])
-        _run(g, self.down[0], target, self.images, padding=2, end=STEP, half_step=half_step, noise=noise, clamp=clamp)
+            g = self._backward(g, layer, activations[layer - 1])
+        _run(
+            g, self.backward[0], target, self.images, padding=2, end=STEP, half_step=half_step, noise=noise, clamp=clamp
+        )
 
     def _activations(self, x: Tensor, layers: int) -> list[Tensor]:
         found = []
         for layer in range(layers):
-            c_out = self.up[layer].shape[-1]
+            c_out = self.forward[layer].shape[-1]
             target = x.new_empty(len(x), x.shape[1] - 2, x.shape[2] - 2, c_out, dtype=self.form)
-            _run(x, self.up[layer], target, self.images, bias=self.biases[layer], end=ACTIVATE)
+            _run(x, self.forward[layer], target, self.images, bias=self.biases[layer], end=ACTIVATE)
             x = target
             found.append(x)
         return found
 
-    def _turned(self, h: Tensor, scale: Tensor, end: Tensor) -> Tensor:
-        """The gradient behind the fourth layer, from its input: up and down again in one kernel."""
+    def _backward_first(self, h: Tensor, scale: Tensor, end: Tensor) -> Tensor:
+        """The gradient behind the fourth layer, from its input: forward and backward in one kernel."""
         target = torch.empty(len(h), *end.shape[1:], dtype=self.form, device=h.device)
         scale = scale.float().contiguous()
-        _run(h, self.up[3], target, self.images, bias=self.biases[3], other=end, scale=scale, end=TURN)
+        _run(h, self.forward[3], target, self.images, bias=self.biases[3], other=end, scale=scale, end=BACKWARD_FIRST)
         return target
 
-    def _down(self, g: Tensor, layer: int, activation: Tensor) -> Tensor:
+    def _backward(self, g: Tensor, layer: int, activation: Tensor) -> Tensor:
         target = torch.empty_like(activation)
-        _run(g, self.down[layer], target, self.images, padding=2, other=activation, end=THROUGH)
+        _run(g, self.backward[layer], target, self.images, padding=2, other=activation, end=BACKWARD)
         return target
 
     def energies(self, padded: Tensor, coefficients: Tensor) -> tuple[Tensor, Weights]:
@@ -218,7 +221,7 @@ class FusedGradient:
         x = channels_last(padded, self.images)
         height, width = x.shape[1] - 2 * PAD, x.shape[2] - 2 * PAD
         activations = self._activations(x, 4)
-        # f is linear behind the fourth layer: the windows that the last kernel sees, averaged, are its gradient.
+        # f is linear behind the fourth layer: the mean of the windows that the last kernel sees is its gradient.
         rows = torch.stack([activations[3][:, y : y + height].mean(1, dtype=torch.float32) for y in range(3)], 1)
         seen = torch.stack([rows[:, :, c : c + width].mean(2) for c in range(3)], 2)
         windows = seen.unflatten(0, (-1, self.images))  # (n, B, 3, 3, C)
@@ -226,14 +229,14 @@ class FusedGradient:
         last = (windows * coefficients.view(-1, 1, 1, 1, 1)).sum(0).permute(0, 3, 1, 2).unsqueeze(1)
 
         scale = (coefficients / (height * width)).repeat_interleave(self.images)
-        g = self._turned(activations[2], scale, self._last_part(*x.shape[1:3]))
+        g = self._backward_first(activations[2], scale, self._last_part(*x.shape[1:3]))
         kernels, biases = [last], [coefficients.sum().expand(self.images, 1)]
         for layer in (3, 2, 1, 0):
             h = activations[layer - 1] if layer else x
             kernels.append(_kernel_sums(h, g, self.images))
             biases.append(g.unflatten(0, (-1, self.images)).sum((0, 2, 3), dtype=torch.float32))
             if layer:
-                g = self._down(g, layer, h)
+                g = self._backward(g, layer, h)
         return f, Weights(tuple(reversed(kernels)), tuple(reversed(biases)))
 
 
@@ -268,7 +271,7 @@ def _run(
 
 
 def _shape(positions: int, c_in: int, c_out: int, form: torch.dtype) -> tuple[int, int, int]:
-    """Positions a program, its warps, and the stages of its loads: the best of a search on an H200."""
+    """Positions of a program, its warps, and the stages of its loads: the best of a search on an H200."""
     if form == torch.float32:
         return 32, 4, 2
     if positions >= 128 * MULTIPROCESSORS:
@@ -277,12 +280,12 @@ def _shape(positions: int, c_in: int, c_out: int, form: torch.dtype) -> tuple[in
 
 
 def _kernel_sums(source: Tensor, gradient: Tensor, images: int) -> Tensor:
-    """`(B, C_out, C_in, 3, 3)`, the parts summed in a fixed order: the same to the bit every time."""
+    """`(B, C_out, C_in, 3, 3)`, the parts summed in a fixed order, so that results repeat to the bit."""
     channels, c_out = source.shape[-1], gradient.shape[-1]
     c_in = max(16, channels)
     chains = len(source) // images
     total = chains * gradient.shape[1] * gradient.shape[2]
-    # Parts enough to fill the machine; their sizes are powers of two, so that few kernels are compiled.
+    # Enough parts to fill the GPU; their sizes are powers of two, so that few kernels are compiled.
     part = min(2**14, max(256, triton.next_power_of_2(triton.cdiv(total * 9 * images, PROGRAMS))))
     parts = triton.cdiv(total, part)
     sums = torch.empty(images, parts, 9, c_in, c_out, device=source.device)

@@ -1,7 +1,7 @@
-"""Taking the state out of a trainer, and putting it back: the updates that follow are the same to the bit.
+"""States of a training, from which it goes on: the iterations that follow are the same to the bit.
 
-A state is one image's own: it can be put back into a trainer of that image alone, or of any stack of images that
-stand at the same update.
+A state belongs to one image: a trainer of that image alone can load it, or a trainer of any batch of images whose
+states stand at the same iteration.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ import torch
 from torch import Tensor
 
 from pgcn.imaging.scales import Size
-from pgcn.patchgencn.trainer import Trainer
 from pgcn.settings import Settings
 
 State = tuple[dict[str, Tensor], dict[str, str]]
-"""Tensors, and text that says where they belong. Both fit one safetensors file."""
+"""Tensors, and text that says which training they belong to. Both fit one safetensors file."""
 
 
 class ResumePoint(NamedTuple):
-    """Where a state stands: its scale, its iteration, and how many of the starts are used."""
+    """The position of a state: its scale, its iteration, and how many of the chain starts are used."""
 
     scale: int
     iteration: int
@@ -30,81 +29,52 @@ class ResumePoint(NamedTuple):
 
 
 def resume_point(state: State, settings: Settings, seed: int, sizes: Sequence[Size]) -> ResumePoint:
-    """Where a state stands. Raises `ValueError` where it belongs to another training than this."""
+    """The position of a state. Raises `ValueError` where it belongs to another training than this one."""
     where = state[1]
-    if any(where.get(key) != value for key, value in _belonging(settings, seed, sizes).items()):
-        raise ValueError("this restart state belongs to a training with other settings, seed or sizes")
+    own = training_text(settings, seed, sizes)
+    # Compared as settings: an earlier version may have written them under other names.
+    same = "settings" in where and Settings.model_validate_json(where["settings"]) == settings
+    if not same or any(where.get(key) != own[key] for key in ("seed", "sizes")):
+        raise ValueError("this checkpoint belongs to a training with other settings, seed or sizes")
     return ResumePoint(int(where["scale"]), int(where["iteration"]), int(where["used"]))
 
 
-def state_of(trainer: Trainer, image: int = 0) -> State:
-    """Everything that the next update of one image depends on. Copies: later updates do not change them."""
-    own, channels = slice(image, image + 1), slice(3 * image, 3 * image + 3)
-    tensors: dict[str, Tensor] = {"generator": trainer.generators[image].get_state()}
-    for scale, net in enumerate([*trainer.nets, trainer.net] if not trainer.finished else trainer.nets):
-        tensors |= {f"net.{scale}.{name}": value[own] for name, value in net.state_dict().items()}
-    if not trainer.finished:
-        tensors["starts"] = trainer.starts.drawn[:, channels]
-        tensors["recovery_start"] = trainer.recovery_start[:, channels]
-        tensors["recovered"] = trainer.recovered[:, channels]
-        for index, slots in trainer.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{index}.{name}": v[own] if v.ndim else v for name, v in slots.items()}
-    where = _belonging(trainer.settings, trainer.seeds[image], trainer.sizes) | {
-        "scale": str(trainer.scale),
-        "iteration": str(trainer.iteration),
-        "used": str(trainer.starts.used),
-    }
-    return {name: value.detach().clone().contiguous().cpu() for name, value in tensors.items()}, where
+def common_resume_point(
+    states: Sequence[State], settings: Settings, seeds: Sequence[int], sizes: Sequence[Size]
+) -> ResumePoint:
+    """The position of all states of a batch, one for each seed. Raises `ValueError` where they differ."""
+    points = {resume_point(state, settings, seed, sizes) for state, seed in zip(states, seeds, strict=True)}
+    if len(points) != 1:
+        raise ValueError("images that are trained as a batch resume from the same iteration")
+    return points.pop()
 
 
-def restore(trainer: Trainer, states: Sequence[State]) -> None:
-    """Bring a trainer to where its images' states were taken, one state for each image.
-
-    Raises `ValueError` where a state belongs to another training, or they stand at different updates; the
-    trainer is then not to be used.
-    """
-    places = {
-        resume_point(state, trainer.settings, seed, trainer.sizes)
-        for state, seed in zip(states, trainer.seeds, strict=True)
-    }
-    if len(places) != 1:
-        raise ValueError("images that are trained side by side go on from the same update")
-    ((scale, iteration, used),) = places
-    device = trainer.observed[0].device
-
-    def joined(name: str, dim: int = 0) -> Tensor:
-        return torch.cat([tensors[name].to(device) for tensors, _ in states], dim=dim)
-
-    def load(at: int) -> None:
-        trainer.scale = at
-        trainer.net = trainer.new_net()
-        trainer.net.load_state_dict({name: joined(f"net.{at}.{name}") for name in trainer.net.state_dict()})
-
-    trainer.nets, trainer.frozen = [], []
-    for at in range(scale):
-        load(at)
-        trainer.nets.append(trainer.net)
-        trainer.frozen.append(trainer.net.weights())
-    trainer.scale = scale
-    if not trainer.finished:
-        trainer.begin_scale()
-        load(scale)
-        trainer.optimizer = trainer.new_optimizer()
-        slots: dict[int, dict[str, Any]] = {}
-        for name, value in states[0][0].items():
-            if name.startswith("adam."):
-                index, slot = name.removeprefix("adam.").split(".")
-                # The count of steps is the same for all images; moments are each one's own.
-                slots.setdefault(int(index), {})[slot] = joined(name) if value.ndim else value.clone()
-        trainer.optimizer.load_state_dict({**trainer.optimizer.state_dict(), "state": slots})
-        trainer.starts.drawn = joined("starts", dim=1)
-        trainer.recovery_start = joined("recovery_start", dim=1)
-        trainer.recovered = joined("recovered", dim=1)
-    trainer.iteration = iteration
-    trainer.starts.used = used
-    for generator, (tensors, _) in zip(trainer.generators, states, strict=True):
-        generator.set_state(tensors["generator"])
-
-
-def _belonging(settings: Settings, seed: int, sizes: Sequence[Size]) -> dict[str, str]:
+def training_text(settings: Settings, seed: int, sizes: Sequence[Size]) -> dict[str, str]:
+    """The text of a state that says which training it belongs to."""
     return {"settings": settings.model_dump_json(), "seed": str(seed), "sizes": json.dumps(list(sizes))}
+
+
+def joined(states: Sequence[State], name: str, device: torch.device, dim: int = 0) -> Tensor:
+    """One tensor of all states of a batch."""
+    return torch.cat([tensors[name].to(device) for tensors, _ in states], dim=dim)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, image: int) -> dict[str, Tensor]:
+    """One image's part of an optimizer's state."""
+    own = slice(image, image + 1)
+    return {
+        f"adam.{index}.{name}": value[own] if value.ndim else value
+        for index, slots in optimizer.state_dict()["state"].items()
+        for name, value in slots.items()
+    }
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, states: Sequence[State], device: torch.device) -> None:
+    """Put the `optimizer_tensors` of a batch's states into an optimizer."""
+    slots: dict[int, dict[str, Any]] = {}
+    for name, value in states[0][0].items():
+        if name.startswith("adam."):
+            index, slot = name.removeprefix("adam.").split(".")
+            # The count of steps is the same for all images; the moments are each image's own.
+            slots.setdefault(int(index), {})[slot] = joined(states, name, device) if value.ndim else value.clone()
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})

@@ -1,84 +1,79 @@
-"""Sampling: a chain at each scale, each starting from the upsampled end of the one before it."""
+"""One chain at one scale with trained weights: the chains of sampling, of recovery and of tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 
-import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from pgcn.imaging.scales import Size, resize
-from pgcn.patchgencn.energy import Weights, crop, energy_gradient, pad
-from pgcn.patchgencn.langevin import Draw, langevin
-from pgcn.settings import Settings
+from pgcn.imaging.noise import normal_each, seeded
+from pgcn.imaging.scales import resize
+from pgcn.method import AS_SAMPLED, ChainOptions
+from pgcn.patchgencn.energy import crop, energy_gradient, pad
+from pgcn.patchgencn.langevin import langevin
+from pgcn.patchgencn.weights import PAD, Weights
+from pgcn.settings import Settings, Step
 
 Gradient = Callable[[Tensor], Tensor]
 """Maps padded images to ∇Σf there."""
 
 
-def chain(start: Tensor, gradient: Gradient, settings: Settings, *, steps: int, noise_std: float, draw: Draw) -> Tensor:
-    """One chain at one scale, on padded images: `(N, C, H, W)` in, `(N, C, H + 10, W + 10)` out.
+def refine(x: Tensor, net: Weights, settings: Settings, scale: int, options: ChainOptions = AS_SAMPLED) -> Tensor:
+    """Run one chain of `net` from `x` `(N, B·3, H, W)` and return its end, of the same shape.
 
-    The border starts at zero and moves with the chain; `crop` takes it off.
+    The zero border around the states moves with the chain and is cropped after it; with `options.wrap` the states are
+    tori and have none.
     """
-    return langevin(pad(start), gradient, settings.chain(steps, noise_std), draw)
+    gradient = energy_gradient(net, settings.precision)
+    steps = chain_steps(settings, scale, options)
+    draw = options.draw or normal_each(seeded(0, len(x)))
+    border = 0 if options.wrap else PAD
+    state = x if options.wrap else pad(x)
+    if options.wrap:
+        gradient = wrapped_gradient(gradient)
+    if options.after is None:  # one call for all steps: on a GPU each call converts the layout of the states
+        state = langevin(state, gradient, steps, draw)
+    else:
+        for step in steps:
+            state = _changed(langevin(state, gradient, [step], draw), options.after, border)
+    return state if options.wrap else crop(state)
 
 
-def noise_start(size: Size, generators: Sequence[torch.Generator], each: int = 1) -> Tensor:
-    """Gray noise U(-1, 1), copied to three channels: `(len(generators)·each, 3, *size)`, `each` of one generator."""
-    gray = torch.cat([torch.rand(each, 1, *size, generator=g, device=g.device) * 2 - 1 for g in generators])
-    return gray.expand(-1, 3, -1, -1)
+def chain_steps(settings: Settings, scale: int, options: ChainOptions) -> list[Step]:
+    """The steps of a chain at `scale`."""
+    noise_std = settings.frozen_sigma() if options.noise_std is None else options.noise_std
+    usual = settings.steps_at(scale)
+    if options.last is not None:
+        return settings.chain(max(options.last, usual), noise_std)[-options.last :] if options.last else []
+    return settings.chain(usual if options.steps is None else options.steps, noise_std)
 
 
-def ascend(
-    start: Tensor,
-    nets: Sequence[Weights],
-    sizes: Sequence[Size],
-    settings: Settings,
-    draw: Draw,
-    first: int = 0,
-) -> Iterator[Tensor]:
-    """The ends of the chains at scales `first`, `first` + 1, … as far as `nets` go, each `(N, 3, *sizes[s])`.
+def _changed(state: Tensor, after: Callable[[Tensor], Tensor], border: int) -> Tensor:
+    """The state with `after` applied to all but its border."""
+    if border == 0:
+        return after(state).clamp(-1, 1)
+    inner = after(crop(state))
+    state = state.clone()
+    state[..., border:-border, border:-border] = inner.clamp(-1, 1)
+    return state
 
-    `start` is brought to the size of scale `first` and is where its chain begins.
+
+def wrapped_gradient(gradient: Gradient) -> Gradient:
+    """∇Σf of tori `(N, 3, H, W)`, from the gradient of padded images.
+
+    A position sees 5 px in each direction, and a pixel is seen by positions up to 5 px away: so 10 px of the opposite
+    side surround the image.
     """
-    x = start
-    for scale in range(first, len(nets)):
-        end = chain(
-            resize(x, sizes[scale]),
-            energy_gradient(nets[scale], settings.precision),
-            settings,
-            steps=settings.steps_at(scale),
-            noise_std=settings.frozen_sigma(),
-            draw=draw,
-        )
-        x = crop(end)
-        yield x
+    return lambda x: crop(crop(gradient(F.pad(x, [2 * PAD] * 4, mode="circular"))))
+
+
+def recovery_options(settings: Settings) -> ChainOptions:
+    """The recovery chain: without noise, so that its end is a function of its start and the net alone."""
+    return ChainOptions(steps=settings.recovery_steps, noise_std=0.0)
 
 
 def recover_start(observed: Tensor) -> Tensor:
-    """Where the recovery chain of scale 0 begins: the image at three quarters of its size, and back."""
+    """The start of the recovery chain of scale 0: the image at three quarters of its size, and back."""
     h, w = observed.shape[-2:]
     return resize(resize(observed, (max(1, round(0.75 * h)), max(1, round(0.75 * w)))), (h, w))
-
-
-def recovery_chain(start: Tensor, gradient: Gradient, settings: Settings) -> Tensor:
-    """The recovery chain at one scale: no noise, so a function of its start and the net alone."""
-    return chain(start, gradient, settings, steps=settings.recovery_steps, noise_std=0.0, draw=torch.zeros_like)
-
-
-def recover(observed: Tensor, nets: Sequence[Weights], sizes: Sequence[Size], settings: Settings) -> Iterator[Tensor]:
-    """The ends of the recovery chains, scale by scale: the image again, from its coarsest scale `observed`.
-
-    A function of the nets alone: there is no noise in it.
-    """
-    x = recover_start(observed)
-    for scale, weights in enumerate(nets):
-        gradient = energy_gradient(weights, settings.precision)
-        x = crop(recovery_chain(resize(x, sizes[scale]), gradient, settings))
-        yield x
-
-
-def seeded(seed: int, count: int) -> list[torch.Generator]:
-    """Generators for samples `seed`, `seed` + 1, …: each sample is reproducible on its own."""
-    return [torch.Generator().manual_seed(seed + index) for index in range(count)]

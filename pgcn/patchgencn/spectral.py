@@ -1,6 +1,6 @@
 """Spectral norms of a net's layers: M is a kernel as a matrix (C_out, 9·C_in), u its first left singular vector.
 
-Kernels are `(B, C_out, C_in, 3, 3)` for a stack of B images, u `(B, C_out)`. σ = uᵀMv with v along Mᵀu, which is
+Kernels are `(B, C_out, C_in, 3, 3)` for a batch of B images, u `(B, C_out)`. σ = uᵀMv with v along Mᵀu, which is
 |Mᵀu| (Miyato et al., 2018). `pgcn.patchgencn.spectral_kernels` has the same functions for GPUs.
 """
 

@@ -1,7 +1,7 @@
-"""Spectral norms on a GPU: all layers and images of a stack in one kernel, for each of the three things an update asks.
+"""Spectral norms on a GPU: one kernel for all layers and images of a batch, for each of three operations.
 
-The functions are those of `pgcn.patchgencn.spectral`. Its thirty small operations a layer would each be a kernel that
-takes longer to start than to run. Written in Triton, one program for each layer and image.
+The functions are those of `pgcn.patchgencn.spectral`, whose thirty small operations for each layer would be kernels
+that take longer to start than to run. Written in Triton, one program for each layer and image.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BLOCK, WARPS = 128, 16
 """Columns of M that a program holds at once, and its warps."""
 
 ITERATE, NORMALIZE, PROJECT = range(3)
-"""u ← Mv/|Mv| with v = Mᵀu/|Mᵀu|; M/σ; the gradient by M of what has the gradient G by M/σ."""
+"""u ← Mv/|Mv| with v = Mᵀu/|Mᵀu|; M/σ; the gradient by M from the gradient G by M/σ."""
 
 
 @triton.jit
@@ -29,7 +29,7 @@ def _norms(
     r0, r1, r2, r3, c0, c1, c2, c3,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WHAT: tl.constexpr,
 ):  # fmt: skip
-    """What `WHAT` says of one layer of one image, in at most two passes over M."""
+    """The operation `WHAT` on one layer of one image, in at most two passes over M."""
     layer, image = tl.program_id(0), tl.program_id(1)
     m, u, g, out, rows, columns = m0, u0, g0, out0, r0, c0
     if layer == 1:
@@ -42,7 +42,7 @@ def _norms(
     left = tl.load(u + image * rows + row, mask=row < rows, other=0.0)
     here = image.to(tl.int64) * rows * columns
     square, product = 0.0, 0.0
-    turned = tl.zeros((ROWS,), tl.float32)
+    moved = tl.zeros((ROWS,), tl.float32)
     for begin in range(0, columns, BLOCK):
         column = begin + tl.arange(0, BLOCK)
         inside = (row < rows)[:, None] & (column < columns)[None, :]
@@ -51,12 +51,12 @@ def _norms(
         along_v = tl.sum(part * left[:, None], 0)
         square += tl.sum(along_v * along_v)
         if WHAT == 0:
-            turned += tl.sum(part * along_v[None, :], 1)
+            moved += tl.sum(part * along_v[None, :], 1)
         if WHAT == 2:
             product += tl.sum(part * tl.load(g + at, mask=inside, other=0.0))
     if WHAT == 0:
-        length = tl.sqrt(tl.sum(turned * turned))
-        tl.store(u + image * rows + row, turned / length, mask=row < rows)
+        length = tl.sqrt(tl.sum(moved * moved))
+        tl.store(u + image * rows + row, moved / length, mask=row < rows)
     else:
         sigma = tl.sqrt(square)
         for begin in range(0, columns, BLOCK):

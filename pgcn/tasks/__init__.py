@@ -1,1 +1,1 @@
-"""What a trained pyramid is used for: one small file a task, found by `pgcn.tasks.task.all_tasks`."""
+"""Tasks for a trained model, one file each, found by `pgcn.tasks.task.all_tasks`."""

@@ -1,40 +1,37 @@
-"""A looping clip: a walk in the noise that samples are made of.
+"""A looping clip: a walk in the space of the samples' noise.
 
-The walk keeps the noise's own law at every frame, so that each frame is a sample. With Gaussian a, b, c and
-w = walk, the noise of frame t is √(1 - w²)·a + w·(cos θ·b + sin θ·c), θ = 2πt / frames; scale 0 takes it through the
-normal's distribution function to U(-1, 1), and chains with noise draw theirs in the same way at each step.
+The noise keeps its distribution at every frame, so that each frame is a sample. With Gaussian a, b, c and w = walk, the
+noise of frame t is √(1 - w²)·a + w·(cos θ·b + sin θ·c), θ = 2πt / frames; for scale 0 the normal distribution function
+maps it to U(-1, 1), and chains with noise draw theirs in the same way at each step.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from pgcn.imaging.scales import Size, resize, sizes_for
-from pgcn.tasks.chains import chain, check_scale
+from pgcn.method import ChainOptions, Model
+from pgcn.tasks.chains import check_scale, run
 from pgcn.tasks.task import Criterion, Inputs, Options, Task, TaskError, TaskResult
-
-if TYPE_CHECKING:
-    from pgcn.pyramid import Pyramid
 
 
 class AnimateOptions(Options):
     """Options of `animate`."""
 
-    frames: int = Field(24, ge=2, le=1000, description="of the loop; the last leads back to the first")
-    walk: float = Field(0.3, ge=0, le=1, description="how far the noise walks: 0 stands still, 1 all of it changes")
-    noise: float = Field(0.0, ge=0, le=1, description="σ of the chain's noise, which walks too")
-    start_scale: int = Field(0, ge=0, description="above 0, chains begin there from the recovered image and noise")
+    frames: int = Field(24, ge=2, le=1000, description="number of frames; the last leads back to the first")
+    walk: float = Field(0.3, ge=0, le=1, description="share of the noise that changes: 0 none, 1 all of it")
+    noise: float = Field(0.0, ge=0, le=1, description="σ of the noise of chains, which changes too")
+    start_scale: int = Field(0, ge=0, description="above 0, chains begin there from the reconstructed image")
     width: int | None = Field(None, ge=12, le=4096, description="of the frames, px, with `height`")
     height: int | None = Field(None, ge=12, le=4096, description="of the frames, px, with `width`")
 
 
 class Walk:
-    """Noise for all frames: each call draws a new place to walk around, the same for the same seed."""
+    """Noise for all frames: each call draws a new circle of noise, the same for the same seed."""
 
     def __init__(self, frames: int, walk: float, seed: int) -> None:
         self.generator = torch.Generator().manual_seed(seed)
@@ -53,30 +50,25 @@ class Walk:
         return torch.erf(self.normal(shape) / math.sqrt(2))
 
 
-def apply(pyramid: Pyramid, inputs: Inputs, options: AnimateOptions) -> TaskResult:
+def apply(model: Model, inputs: Inputs, options: AnimateOptions) -> TaskResult:
     """Frames of a loop, `(frames, 3, H, W)`."""
     if (options.width is None) != (options.height is None):
         raise TaskError("a size is a width and a height.")
-    first = check_scale(pyramid, options.start_scale)
-    size: Size = (options.height or pyramid.sizes[-1][0], options.width or pyramid.sizes[-1][1])
-    sizes = sizes_for(size, pyramid.sizes)
+    first = check_scale(model, options.start_scale)
+    size: Size = (options.height or model.sizes[-1][0], options.width or model.sizes[-1][1])
+    sizes = sizes_for(size, model.sizes)
     walk = Walk(options.frames, options.walk, options.seed)
-    device = pyramid.observed.device
 
     if first == 0:
-        start = walk.uniform((1, *sizes[0])).expand(-1, 3, -1, -1).to(device)
+        start = walk.uniform((1, *sizes[0])).expand(-1, 3, -1, -1).to(model.device)
     else:
-        below = resize(pyramid.recover()[first - 1], sizes[first])
-        start = (below + 0.1 * walk.normal((3, *sizes[first])).to(device)).clamp(-1, 1)
+        below = resize(model.reconstruct()[first - 1], sizes[first])
+        start = (below + 0.1 * walk.normal((3, *sizes[first])).to(model.device)).clamp(-1, 1)
 
     def draw(x: Tensor) -> Tensor:
         return walk.normal(tuple(x.shape[1:])).to(x)
 
-    x = start
-    for scale in range(first, len(pyramid.nets)):
-        x = chain(
-            resize(x, sizes[scale]), pyramid.nets[scale], pyramid.settings, scale, noise_std=options.noise, draw=draw
-        )
+    x = run(model, start, sizes, first, ChainOptions(noise_std=options.noise, draw=draw))
     step, apart = differences(x)
     return TaskResult({"result": x}, {"frame_step": step, "frames_apart": apart, "smoothness": apart / max(step, 1e-9)})
 
@@ -95,6 +87,6 @@ TASK = Task(
     summary="a short looping clip: a walk in the noise that samples are made of",
     options=AnimateOptions,
     apply=apply,
-    judged=Criterion("frame_step", "frames_apart", "lower"),
+    criterion=Criterion("frame_step", "frames_apart", "lower"),
     clip=True,
 )

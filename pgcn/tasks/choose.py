@@ -1,70 +1,68 @@
-"""The start scale, chosen by measure where nobody says: try each, and weigh what was made against what was given."""
+"""Choice of the start scale by metrics: every scale is tried, and style is weighed against content."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from pgcn.imaging.scales import resize
+from pgcn.method import Model
 from pgcn.tasks.chains import check_scale
-
-if TYPE_CHECKING:
-    from pgcn.pyramid import Pyramid
-    from pgcn.tasks.task import Injected
+from pgcn.tasks.task import Injected
 
 
 @dataclass(frozen=True)
 class Tried:
-    """One start scale: what came out, how unlike the image its patches are, how far from what was put in."""
+    """The result of one start scale, its distance to the trained image's style and to the injected content."""
 
     scale: int
-    picture: Tensor
-    unlike: float
-    astray: float
+    image: Tensor
+    style_distance: float
+    content_distance: float
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The start scale that is taken, and all that were tried for it."""
+    """The start scale that was chosen, and all that were tried."""
 
     best: Tried
     tried: list[Tried]
 
     def sheet(self) -> dict[str, Tensor]:
-        """A contact sheet's pictures, one a start scale, coarsest first, by the name `sweep`; none of only one."""
+        """The results of all start scales, coarsest first, by the name `sweep`; empty where only one was tried."""
         if len(self.tried) < 2:
             return {}
-        shape = self.tried[0].picture.shape
-        return {"sweep": torch.cat([resize(tried.picture, (shape[-2], shape[-1])) for tried in self.tried])}
+        shape = self.tried[0].image.shape
+        return {"sweep": torch.cat([resize(tried.image, (shape[-2], shape[-1])) for tried in self.tried])}
 
 
 def choose(
-    pyramid: Pyramid,
+    model: Model,
     options: Injected,
     make: Callable[[int], Tensor],
-    unlike: Callable[[Tensor], float],
-    astray: Callable[[Tensor], float],
-    nothing: float,
+    style_distance: Callable[[Tensor], float],
+    content_distance: Callable[[Tensor], float],
+    baseline: float,
 ) -> Choice:
-    """Make the picture from the scale that `options` says, or from every one, and take the best.
+    """Make the result from the start scale in `options`, or from every one, and choose the best.
 
-    The best has the least unlike / nothing + astray. `unlike` is a distance to what was learned, and `nothing` that of
-    what was put in; `astray` is how far from what was put in, 0 for the same and about 1 for unrelated: both are
-    shares, and neither decides alone. Raises `ValueError` for a start scale that the pyramid does not have.
+    The best has the least style_distance / baseline + content_distance. `style_distance` is the distance to the trained
+    image's style, and `baseline` that of the injected image; `content_distance` is the distance to the injected image,
+    0 for the same image and about 1 for an unrelated one. Both terms are relative, so that neither decides alone.
+    Raises `ValueError` for a start scale that the model does not have.
     """
-    scales = list(range(len(pyramid.nets)))
+    scales = list(range(len(model.sizes)))
     if options.start_scale is not None:
-        check_scale(pyramid, options.start_scale)
+        check_scale(model, options.start_scale)
         if not options.sweep:
             scales = [options.start_scale]
     tried = []
     for scale in scales:
-        picture = make(scale)
-        tried.append(Tried(scale, picture, unlike(picture), astray(picture)))
+        made = make(scale)
+        tried.append(Tried(scale, made, style_distance(made), content_distance(made)))
     if options.start_scale is not None:
         return Choice(next(one for one in tried if one.scale == options.start_scale), tried)
-    return Choice(min(tried, key=lambda one: one.unlike / max(nothing, 1e-6) + one.astray), tried)
+    return Choice(min(tried, key=lambda one: one.style_distance / max(baseline, 1e-6) + one.content_distance), tried)

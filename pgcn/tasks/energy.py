@@ -1,15 +1,14 @@
-"""Energy as a measure: what in a picture is unlike the image that was learned, and whether a picture is of its patches.
+"""Energy as an anomaly metric: parts of an image, and whole images, that differ from the trained image's patches.
 
-Two views of f, each in units of the learned image's own:
+Two metrics, each relative to the trained image itself:
 
-- the score, one number a picture: -z of the energy, mean over positions and scales. Low is of the same patches;
-- the map, one number a pixel: how far two Langevin steps move it, squared. Where chains find nothing to mend, all is
-  as learned; steps were better than f itself at finding what was pasted in (AUROC 0.93 against 0.81 in our trials).
+- the score, one number for an image: its mean energy above the trained image's, in standard deviations, averaged over
+  scales. It is low for an image of the same patches;
+- the map, one number for a pixel: its squared movement by two Langevin steps, which is small where the content is
+  likely. It found pasted objects better than the energy itself (AUROC 0.93 against 0.81 in our trials).
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -17,76 +16,69 @@ from pydantic import Field
 from torch import Tensor
 
 from pgcn.imaging.scales import resize
+from pgcn.method import ChainOptions, Model
 from pgcn.metrics.pictures import auroc
-from pgcn.patchgencn.energy import energy, pad
-from pgcn.tasks.chains import chain, sizes_of
+from pgcn.tasks.chains import sizes_of
 from pgcn.tasks.task import Criterion, Inputs, Options, Task, TaskResult
-
-if TYPE_CHECKING:
-    from pgcn.pyramid import Pyramid
 
 
 class EnergyOptions(Options):
     """Options of `energy`."""
 
-    steps: int = Field(2, ge=1, le=100, description="Langevin steps whose movement is the map")
+    steps: int = Field(2, ge=1, le=100, description="Langevin steps whose movement makes the map")
 
 
-def score(pyramid: Pyramid, picture: Tensor, image: Tensor) -> float:
-    """How unlike `image`, which the pyramid learned, `picture` is: 0 for the image itself, in its own deviations.
+def score(model: Model, other: Tensor, image: Tensor) -> float:
+    """The energy of `other` above that of the trained `image`, in standard deviations of the image's energy.
 
-    Both `(1, 3, H, W)`, of any sizes. The mean over scales of (mean f(image) - mean f(picture)) / std f(image).
+    Both `(1, 3, H, W)`, of any sizes. The mean over scales of (mean E(other) - mean E(image)) / std E(image).
     """
-    own, other = (sizes_of(x, pyramid) for x in (image, picture))
-    found = []
-    with torch.no_grad():
-        for net, a, b in zip(pyramid.nets, own, other, strict=True):
-            f_own, f_other = energy(pad(resize(image, a)), net), energy(pad(resize(picture, b)), net)
-            found.append(float((f_own.mean() - f_other.mean()) / f_own.std().clamp_min(1e-9)))
+    pairs = zip(*(model.energy(x, sizes_of(x, model)) for x in (image, other)), strict=True)
+    found = [float((there.mean() - own.mean()) / own.std().clamp_min(1e-9)) for own, there in pairs]
     return sum(found) / len(found)
 
 
-def movement(pyramid: Pyramid, picture: Tensor, image: Tensor, steps: int) -> Tensor:
-    """How far chains move each pixel: `(1, 1, H, W)` at the picture's working size, 1 as much as in `image`.
+def movement(model: Model, other: Tensor, image: Tensor, steps: int) -> Tensor:
+    """Squared movement of each pixel by chains of `steps` steps: `(1, 1, H, W)` at the working size.
 
-    Squared, mean over channels; the mean over scales, each in units of what the same chain moves `image` on average.
+    The mean over channels and scales, each scale relative to the mean movement of the trained `image`.
     """
-    sizes, own = sizes_of(picture, pyramid), sizes_of(image, pyramid)
+    sizes, own = sizes_of(other, model), sizes_of(image, model)
     maps = []
-    for scale in range(len(pyramid.nets)):
-        usual = _moved(pyramid, resize(image, own[scale]), scale, steps).mean().clamp_min(1e-12)
-        there = _moved(pyramid, resize(picture, sizes[scale]), scale, steps) / usual
+    for scale in range(len(model.sizes)):
+        usual = _moved(model, resize(image, own[scale]), scale, steps).mean().clamp_min(1e-12)
+        there = _moved(model, resize(other, sizes[scale]), scale, steps) / usual
         maps.append(F.interpolate(there, size=sizes[-1], mode="bilinear", align_corners=False))
     return torch.cat(maps).mean(0, keepdim=True)
 
 
-def _moved(pyramid: Pyramid, x: Tensor, scale: int, steps: int) -> Tensor:
-    end = chain(x, pyramid.nets[scale], pyramid.settings, scale, steps=steps, noise_std=0.0)
+def _moved(model: Model, x: Tensor, scale: int, steps: int) -> Tensor:
+    end = model.refine(x, scale, ChainOptions(steps=steps, noise_std=0.0))
     return (end - x).square().mean(1, keepdim=True)
 
 
-def apply(pyramid: Pyramid, inputs: Inputs, options: EnergyOptions) -> TaskResult:
-    """The map of the target, or of the image itself, as a picture: dark as learned, bright unlike it."""
-    picture = inputs.image if inputs.target is None else inputs.target
-    found = movement(pyramid, picture, inputs.image, options.steps)
-    full = picture.shape[-2], picture.shape[-1]
+def apply(model: Model, inputs: Inputs, options: EnergyOptions) -> TaskResult:
+    """The map of the target, or of the image itself, as an image: dark where it is likely, bright where it is not."""
+    other = inputs.image if inputs.target is None else inputs.target
+    found = movement(model, other, inputs.image, options.steps)
+    full = other.shape[-2], other.shape[-1]
     shown = F.interpolate(heat(found), size=full, mode="bilinear", align_corners=False)
-    figures = {
-        "score": score(pyramid, picture, inputs.image),
-        "score_noise": score(pyramid, noise_like(picture, options.seed), inputs.image),
+    metrics = {
+        "score": score(model, other, inputs.image),
+        "score_noise": score(model, noise_like(other, options.seed), inputs.image),
         "movement": float(found.mean()),
         "movement_highest": float(found.flatten().quantile(0.99)),
     }
     if inputs.mask is not None:
         where = F.interpolate(inputs.mask, size=(found.shape[-2], found.shape[-1]), mode="nearest") > 0
-        figures |= {"auroc": auroc(found[where], found[~where]), "auroc_chance": 0.5}
-    return TaskResult({"result": shown.clamp(-1, 1), "picture": picture}, figures)
+        metrics |= {"auroc": auroc(found[where], found[~where]), "auroc_chance": 0.5}
+    return TaskResult({"result": shown.clamp(-1, 1), "input": other}, metrics)
 
 
-def noise_like(picture: Tensor, seed: int) -> Tensor:
-    """The picture's pixels, shuffled: its colours, and none of its patches."""
-    order = torch.randperm(picture.shape[-2] * picture.shape[-1], generator=torch.Generator().manual_seed(seed))
-    return picture.flatten(2)[..., order.to(picture.device)].view(picture.shape)
+def noise_like(other: Tensor, seed: int) -> Tensor:
+    """The image's pixels in random order: its colours without its patches."""
+    order = torch.randperm(other.shape[-2] * other.shape[-1], generator=torch.Generator().manual_seed(seed))
+    return other.flatten(2)[..., order.to(other.device)].view(other.shape)
 
 
 def heat(values: Tensor) -> Tensor:
@@ -97,10 +89,10 @@ def heat(values: Tensor) -> Tensor:
 
 TASK = Task(
     name="energy",
-    summary="what in a picture is unlike the image, and whether it is of the image's patches",
+    summary="parts of an image that are unlike the trained image's patches, and a score of all of it",
     options=EnergyOptions,
     apply=apply,
-    judged=Criterion("auroc", "auroc_chance", "higher"),
-    target="another picture to look at, in place of the image",
-    mask="white on what is known to be foreign, for the figure alone",
+    criterion=Criterion("auroc", "auroc_chance", "higher"),
+    target="another image to score, in place of the image",
+    mask="white where the content is known to be foreign, for the metric alone",
 )

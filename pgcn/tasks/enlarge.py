@@ -1,40 +1,36 @@
-"""Larger than the finest scale: the pyramid's own step up, again and again, each refined by the finest net.
+"""Enlargement beyond the finest scale: repeated steps of the pyramid's own factor, each refined at the finest scale.
 
-The statistics of small patches repeat across scales (Zontak and Irani, CVPR 2011), so the finest net serves above it.
+The statistics of small patches repeat across scales (Zontak and Irani, CVPR 2011), so the finest scale applies above
+its own size too.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from pgcn.imaging.masks import fit
+from pgcn.imaging.noise import normal_each, seeded
 from pgcn.imaging.scales import Size, resize
 from pgcn.imaging.tiles import Where, tiled
-from pgcn.patchgencn.langevin import Draw, normal_each
-from pgcn.patchgencn.sampling import seeded
-from pgcn.tasks.chains import chain
-
-if TYPE_CHECKING:
-    from pgcn.pyramid import Pyramid
+from pgcn.method import ChainOptions, Model
 
 STEPS = 3
-"""Last Langevin steps of a chain after each enlargement, where the caller does not say: enough to sharpen, too few and
-too short to invent. Of falling steps, three at the mean length drew ridges into skies."""
+"""Default number of last steps of a chain after each enlargement: enough to sharpen, too few and too short to invent
+content. Three steps of the mean size drew ridges into skies."""
 
 BACK = 8
-"""Rounds of back-projection: each leaves about a third of the difference."""
+"""Rounds of back-projection, each of which leaves about a third of the difference."""
 
 
-def step_factor(pyramid: Pyramid) -> float:
-    """1/r, by how much each scale is larger than the one below it; 1.5 for a pyramid of one scale."""
-    count = len(pyramid.sizes) - 1
+def step_factor(model: Model) -> float:
+    """The factor 1/r between the sizes of neighbouring scales; 1.5 for a model of one scale."""
+    count = len(model.sizes) - 1
     if count == 0:
         return 1.5
-    first, last = pyramid.sizes[0], pyramid.sizes[-1]
+    first, last = model.sizes[0], model.sizes[-1]
     return max(1.1, float((last[0] * last[1] / (first[0] * first[1])) ** (0.5 / count)))
 
 
@@ -62,8 +58,8 @@ def resize_free(difference: Tensor, size: Size) -> Tensor:
 
 
 def enlarged(
-    pyramid: Pyramid,
-    picture: Tensor,
+    model: Model,
+    image: Tensor,
     size: Size,
     *,
     steps: int = STEPS,
@@ -72,23 +68,24 @@ def enlarged(
     noise_std: float = 0.0,
     only: Tensor | None = None,
 ) -> Tensor:
-    """`picture` `(1, 3, h, w)` at a larger `size`, in steps of 1/r, each refined by the finest net.
+    """`image` `(1, 3, h, w)` at a larger `size`, in steps of 1/r, each refined at the finest scale.
 
-    Chains are the last `steps` of its own; `after` puts back what is known, before and after each. In tiles, so that
-    memory is bounded by the result; those where the mask `only` `(1, 1, H, W)`, of any size, chooses nothing are left
-    as they are. A size that is not larger than the picture's is a plain resize.
+    Each chain is the last `steps` of a chain of that scale; `after` clamps known pixels before and after it. It runs in
+    tiles, so that memory is bounded by the result; tiles where the mask `only` `(1, 1, H, W)`, of any size, is empty
+    stay as they are. A size that is not larger than the image's is a plain resize.
     """
-    x = picture
-    finest = len(pyramid.nets) - 1
-    for stage, next_size in enumerate(sizes_up((x.shape[-2], x.shape[-1]), size, step_factor(pyramid))):
+    x, finest = image, len(model.sizes) - 1
+    for stage, next_size in enumerate(sizes_up((x.shape[-2], x.shape[-1]), size, step_factor(model))):
         x = after(resize(x, next_size))
-        draw = normal_each(seeded(seed + stage, len(x)))
+        options = ChainOptions(last=steps, noise_std=noise_std, draw=normal_each(seeded(seed + stage, len(x))))
         wanted = None if only is None else fit(only, next_size)
 
-        def refined(tile: Tensor, where: Where, draw: Draw = draw, wanted: Tensor | None = wanted) -> Tensor:
+        def refined(
+            tile: Tensor, where: Where, options: ChainOptions = options, wanted: Tensor | None = wanted
+        ) -> Tensor:
             if wanted is not None and not bool(wanted[..., where[0], where[1]].any()):
                 return tile
-            return chain(tile, pyramid.nets[-1], pyramid.settings, finest, last=steps, noise_std=noise_std, draw=draw)
+            return model.refine(tile, finest, options)
 
         x = after(tiled(x, refined))
     return resize(x, size)

@@ -1,76 +1,74 @@
-"""A whole picture in the patches of another: what paint-to-image and style transfer share.
+"""A whole image rendered in the patches of another: the common part of paint-to-image and style transfer.
 
-The picture goes in at some scale, chains of the image's pyramid run from there to the finest, and the result is
-continued to the picture's own size.
+The target is injected at some scale, chains run from there to the finest, and the result is enlarged to the target's
+own size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 from torch import Tensor
 
 from pgcn.imaging.scales import resize
+from pgcn.method import Model
 from pgcn.metrics.patch_distribution import patch_swd
-from pgcn.tasks.chains import injected, sizes_of, working_size
+from pgcn.tasks.chains import injected, seeded_noise, sizes_of, working_size
 from pgcn.tasks.choose import Choice, choose
 from pgcn.tasks.enlarge import enlarged
 from pgcn.tasks.task import Injected, TaskResult
 
-if TYPE_CHECKING:
-    from pgcn.pyramid import Pyramid
-
 
 class GuidedOptions(Injected):
-    """Options of the tasks that work on a whole second picture."""
+    """Options of the tasks that work on a whole second image."""
 
-    full_size: bool = Field(True, description="at the second picture's own size, else at the pyramid's")
+    full_size: bool = Field(True, description="at the second image's own size, else at the pyramid's")
 
 
 @dataclass(frozen=True)
 class Guided:
-    """What came of it: the guide and the start at the working size, and the start scale that was taken."""
+    """The guide and the start at the working size, the choice of the start scale, and the result."""
 
     guide: Tensor
     start: Tensor
     choice: Choice
     result: Tensor
-    figures: dict[str, float]
+    metrics: dict[str, float]
 
-    def made(self, shown: dict[str, Tensor], figures: dict[str, float]) -> TaskResult:
-        """With a task's own pictures and figures."""
-        pictures = {"result": self.result, "small": self.choice.best.picture, **shown, **self.choice.sheet()}
-        return TaskResult(pictures, self.figures | figures)
+    def made(self, shown: dict[str, Tensor], metrics: dict[str, float]) -> TaskResult:
+        """The result with a task's own images and metrics."""
+        images = {"result": self.result, "small": self.choice.best.image, **shown, **self.choice.sheet()}
+        return TaskResult(images, self.metrics | metrics)
 
 
 def guided(
-    pyramid: Pyramid,
+    model: Model,
     image: Tensor,
-    picture: Tensor,
+    target: Tensor,
     options: GuidedOptions,
     start_of: Callable[[Tensor], Tensor],
-    astray: Callable[[Tensor, Tensor], float],
+    content_distance: Callable[[Tensor, Tensor], float],
 ) -> Guided:
-    """`picture` `(1, 3, h, w)` in the patches of `image`, which is at the finest trained size.
+    """`target` `(1, 3, h, w)` in the patches of `image`, which is at the finest trained size.
 
-    `start_of` makes what goes in of the picture at its working size, and `astray` tells how far a result is from that.
+    `start_of` makes the injected image from the target at its working size; `content_distance` is that of a result to
+    the target.
     """
-    guide = resize(picture, working_size(picture, pyramid))
-    sizes, start = sizes_of(picture, pyramid), start_of(guide)
+    guide = resize(target, working_size(target, model))
+    sizes, start = sizes_of(target, model), start_of(guide)
     choice = choose(
-        pyramid,
+        model,
         options,
-        lambda scale: injected(pyramid, start, scale, seed=options.seed, sizes=sizes),
-        unlike=lambda x: patch_swd(x, image),
-        astray=lambda x: astray(x, guide),
-        nothing=patch_swd(start, image),
+        lambda scale: injected(model, start, scale, seeded_noise(options.seed), sizes=sizes),
+        style_distance=lambda x: patch_swd(x, image),
+        content_distance=lambda x: content_distance(x, guide),
+        baseline=patch_swd(start, image),
     )
-    made = choice.best.picture
-    size = picture.shape[-2], picture.shape[-1]
-    result = enlarged(pyramid, made, size, seed=options.seed) if options.full_size else made
+    made = choice.best.image
+    size = target.shape[-2], target.shape[-1]
+    result = enlarged(model, made, size, seed=options.seed) if options.full_size else made
     return Guided(
-        guide, start, choice, result, {"start_scale": float(choice.best.scale), "patch_swd": choice.best.unlike}
+        guide, start, choice, result, {"start_scale": float(choice.best.scale), "patch_swd": choice.best.style_distance}
     )

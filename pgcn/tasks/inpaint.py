@@ -1,51 +1,49 @@
-"""Inpainting: what is missing, made from what is there.
+"""Inpainting: missing pixels made from the known ones.
 
-Conditional Langevin dynamics: the chains run on the whole picture, and known pixels are put back after every step, at
-every scale (Xie et al., "A Theory of Generative ConvNet", ICML 2016, recover so at one scale). The pyramid is best
-trained with the holes left out of the loss: `pgcn.fit_masked`.
+Conditional Langevin dynamics: the chains run on the whole image, and known pixels are clamped after every step, at
+every scale (Xie et al., "A Theory of Generative ConvNet", ICML 2016, do so at one scale). The pyramid is best trained
+with the holes left out of the loss: `pgcn.fit(image, mask=mask)`.
 
-In a wide hole many pictures are right, and one is made. In a thin one (a scratch, single pixels) the surroundings
-decide: there the chain's end and a smooth fill are weighed by how well each fills other holes of the same kind.
+A wide hole has many good fills, and the result is one of them. A thin one (a scratch, single pixels) is determined by
+its surroundings: there the chain's end and a smooth fill are mixed by how well they fill other holes of the same kind.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from pgcn.imaging.holes import filled, hole_at, is_thin, put_back
+from pgcn.imaging.holes import clamp_known, filled, hole_at, is_thin
 from pgcn.imaging.masks import check_mask, fit
 from pgcn.imaging.scales import Size, resize
+from pgcn.method import Model
 from pgcn.metrics.pictures import psnr, rmse
-from pgcn.tasks.chains import check_scale, run, sizes_of, working_size
+from pgcn.tasks.chains import check_scale, run, seeded_noise, sizes_of, working_size
 from pgcn.tasks.enlarge import enlarged
-from pgcn.tasks.region import mask_picture
+from pgcn.tasks.region import mask_image
 from pgcn.tasks.task import Criterion, Injected, Inputs, Task, TaskResult
 
-if TYPE_CHECKING:
-    from pgcn.pyramid import Pyramid
-
-
 HIDDEN = 0.25
-"""Largest share of a picture that is hidden to try start scales."""
+"""Largest share of an image that is hidden to compare start scales."""
 
 
 class InpaintOptions(Injected):
     """Options of `inpaint`."""
 
-    number: int = Field(1, ge=1, le=256, description="of results, with seeds that count up: they need noise")
+    number: int = Field(
+        1, ge=1, le=256, description="number of results, with seeds that count up; more than one need noise"
+    )
     noise: float = Field(
-        0.0, ge=0, le=1, description="σ of noise in the hole where a chain begins: tells results apart"
+        0.0, ge=0, le=1, description="σ of noise in the hole where a chain begins, by which results differ"
     )
 
     @model_validator(mode="after")
     def _several_differ(self) -> InpaintOptions:
         if self.number > 1 and self.noise == 0:
-            raise ValueError("several results without noise are one: give noise, as 0.1")
+            raise ValueError("several results without noise are equal: give noise, for example 0.1")
         return self
 
 
@@ -58,74 +56,74 @@ class Hole:
     sizes: list[Size]
 
     @staticmethod
-    def of(image: Tensor, mask: Tensor, pyramid: Pyramid) -> Hole:
+    def of(image: Tensor, mask: Tensor, model: Model) -> Hole:
         """The image's hole, filled smoothly to begin with."""
-        return Hole(filled(image, mask), mask, sizes_of(image, pyramid))
+        return Hole(filled(image, mask), mask, sizes_of(image, model))
 
     def known(self, x: Tensor) -> Tensor:
-        """`x` with what is known put back, at any size."""
+        """`x` with known pixels clamped, at any size."""
         size = x.shape[-2], x.shape[-1]
-        return put_back(x, resize(self.smooth, size), hole_at(self.mask, size))
+        return clamp_known(x, resize(self.smooth, size), hole_at(self.mask, size))
 
-    def filled_from(self, pyramid: Pyramid, scale: int, options: InpaintOptions, seed: int) -> Tensor:
-        """The picture at its working size, the hole made from `scale` on."""
+    def filled_from(self, model: Model, scale: int, options: InpaintOptions, seed: int) -> Tensor:
+        """The image at its working size, with the hole filled from `scale` on."""
         start = resize(self.smooth, self.sizes[scale])
         generator = torch.Generator().manual_seed(seed)
         start = start + options.noise * torch.randn(start.shape, generator=generator).to(start)
-        return run(pyramid, start.clamp(-1, 1), self.sizes, scale, seed=seed, after=lambda x, _: self.known(x))
+        return run(model, start.clamp(-1, 1), self.sizes, scale, seeded_noise(seed), lambda x, _: self.known(x))
 
 
-def apply(pyramid: Pyramid, inputs: Inputs, options: InpaintOptions) -> TaskResult:
-    """The image with the mask's pixels made anew, and all others as they were."""
+def apply(model: Model, inputs: Inputs, options: InpaintOptions) -> TaskResult:
+    """The image with new pixels on the mask, and all others unchanged."""
     assert inputs.mask is not None
     image, mask, notes = inputs.image, inputs.mask, []
     full = image.shape[-2], image.shape[-1]
     if tuple(mask.shape[-2:]) != full:
-        notes.append("the mask was fitted to the picture's size")
+        notes.append("the mask was fitted to the image's size")
         mask = check_mask(fit(mask, full))
-    hole = Hole.of(image, mask, pyramid)
-    every = list(range(len(pyramid.nets)))
+    hole = Hole.of(image, mask, model)
+    every = list(range(len(model.sizes)))
     if options.start_scale is not None:
-        every = every if options.sweep else [check_scale(pyramid, options.start_scale)]
-    trials = {scale: trial for scale, trial in zip(every, held_out(pyramid, image, mask, every, options), strict=True)}
+        every = every if options.sweep else [check_scale(model, options.start_scale)]
+    trials = {scale: trial for scale, trial in zip(every, held_out(model, image, mask, every, options), strict=True)}
     chosen = options.start_scale
     if chosen is None:
         chosen = min(every, key=lambda scale: trials[scale].error)
     share = trials[chosen].share
 
     def made(seed: int) -> Tensor:
-        small = hole.filled_from(pyramid, chosen, options, seed)
+        small = hole.filled_from(model, chosen, options, seed)
         smooth = resize(hole.smooth, (small.shape[-2], small.shape[-1]))
         small = smooth + share * (small - smooth)
-        return put_back(enlarged(pyramid, small, full, seed=seed, after=hole.known, only=mask), image, mask)
+        return clamp_known(enlarged(model, small, full, seed=seed, after=hole.known, only=mask), image, mask)
 
     results = [made(options.seed + index) for index in range(options.number)]
-    pictures = {"result": torch.cat(results), "before": hole.smooth, "mask": mask_picture(mask)}
+    images = {"result": torch.cat(results), "before": hole.smooth, "mask": mask_image(mask)}
     if options.sweep:
-        pictures["sweep"] = torch.cat([hole.filled_from(pyramid, scale, options, options.seed) for scale in every])
-    figures = {"start_scale": float(chosen), "hole": float(mask.mean()), "share_of_chain": share}
+        images["sweep"] = torch.cat([hole.filled_from(model, scale, options, options.seed) for scale in every])
+    metrics = {"start_scale": float(chosen), "hole": float(mask.mean()), "share_of_chain": share}
     if inputs.truth is not None:
         truth = resize(inputs.truth, full)
-        mean = put_back(mean_fill(image, mask), image, mask)
-        for name, picture in {"": results[0], "_smooth_fill": hole.smooth, "_mean_fill": mean}.items():
-            figures |= {f"psnr{name}": psnr(picture, truth), f"rmse_hole{name}": rmse(picture, truth, mask)}
-    return TaskResult(pictures, figures, notes)
+        mean = clamp_known(mean_fill(image, mask), image, mask)
+        for name, made_image in {"": results[0], "_smooth_fill": hole.smooth, "_mean_fill": mean}.items():
+            metrics |= {f"psnr{name}": psnr(made_image, truth), f"rmse_hole{name}": rmse(made_image, truth, mask)}
+    return TaskResult(images, metrics, notes)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """How well holes of this kind are filled, levels of 255, and the share of the chain's end in that (1 if wide)."""
+    """The error of filling holes of this kind, in levels of 255, and the share of the chain's end in the fill."""
 
     error: float
     share: float
 
 
-def held_out(pyramid: Pyramid, image: Tensor, mask: Tensor, scales: list[int], options: InpaintOptions) -> list[Trial]:
-    """Each start scale tried on one hole more: the mask, shifted to where the image is known. At the working size."""
-    size = working_size(image, pyramid)
+def held_out(model: Model, image: Tensor, mask: Tensor, scales: list[int], options: InpaintOptions) -> list[Trial]:
+    """Each start scale tried at the working size on a second hole: the mask, shifted to where the image is known."""
+    size = working_size(image, model)
     small, gone = resize(filled(image, mask), size), hole_at(mask, size)
     hidden = gone.roll((size[0] // 2, size[1] // 2), (2, 3)) * (1 - gone)
-    # No more than a quarter is hidden, or nothing would be left to fill it from.
+    # At most a quarter is hidden, so that enough is known to fill it from.
     amount = float(hidden.mean())
     if amount > HIDDEN:
         generator = torch.Generator().manual_seed(0)
@@ -133,11 +131,11 @@ def held_out(pyramid: Pyramid, image: Tensor, mask: Tensor, scales: list[int], o
     if not bool(hidden.any()):
         return [Trial(float(-scale), 1.0) for scale in scales]
     both = (gone + hidden).clamp_max(1)
-    hole = Hole.of(small, both, pyramid)
+    hole = Hole.of(small, both, model)
     smooth = hole.smooth
     trials = []
     for scale in scales:
-        made = hole.filled_from(pyramid, scale, options, options.seed)
+        made = hole.filled_from(model, scale, options, options.seed)
         # Least squares: truth ≈ smooth + share·(made - smooth).
         moved, wanted = (made - smooth) * hidden, (small - smooth) * hidden
         best = float((moved * wanted).sum() / moved.square().sum().clamp_min(1e-9))
@@ -147,7 +145,7 @@ def held_out(pyramid: Pyramid, image: Tensor, mask: Tensor, scales: list[int], o
 
 
 def mean_fill(image: Tensor, mask: Tensor) -> Tensor:
-    """The mean colour of what is known, everywhere: `(1, 3, H, W)`."""
+    """The mean colour of the known pixels, everywhere: `(1, 3, H, W)`."""
     known = 1 - mask
     mean = (image * known).sum((2, 3), keepdim=True) / known.sum().clamp_min(1)
     return mean.expand_as(image)
@@ -155,11 +153,11 @@ def mean_fill(image: Tensor, mask: Tensor) -> Tensor:
 
 TASK = Task(
     name="inpaint",
-    summary="what is missing, made from what is there",
+    summary="missing pixels made from the known ones",
     options=InpaintOptions,
     apply=apply,
-    judged=Criterion("psnr", "psnr_mean_fill", "higher"),
-    mask="white on what is missing",
+    criterion=Criterion("psnr", "psnr_mean_fill", "higher"),
+    mask="white on the missing pixels",
     needs=("mask",),
     holes=True,
     truth=True,

@@ -1,23 +1,21 @@
-"""What a trained pyramid is asked for, as methods: each is one task of `pgcn.tasks`, and returns its result alone.
+"""Methods of a pyramid for its tasks: each applies one task of `pgcn.tasks`, and returns the result alone.
 
-`image` is always the image that the pyramid has learned, at any size; other pictures may have sizes of their own.
-Options go by name, as in the task's `…Options`. What cannot be asked raises `ValueError`, mostly `pgcn.TaskError`.
+`image` is always the image that the pyramid was trained on, at any size; other images may have other sizes. Options are
+keyword arguments, named as in the task's `…Options`. Impossible requests raise `ValueError`, mostly `pgcn.TaskError`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from torch import Tensor
 
+from pgcn.method import Model
 from pgcn.tasks.task import Inputs, TaskResult, find_task
-
-if TYPE_CHECKING:
-    from pgcn.pyramid import Pyramid
 
 
 class TaskMethods:
-    """Methods of `pgcn.Pyramid`."""
+    """The tasks, as methods of `pgcn.Pyramid`."""
 
     def apply(
         self,
@@ -29,18 +27,18 @@ class TaskMethods:
         truth: Tensor | None = None,
         **options: Any,
     ) -> TaskResult:
-        """Any task by its name, with all that it makes: pictures, figures and notes.
+        """Apply a task by its name; the result has its images, metrics and notes.
 
         >>> import pgcn
         >>> pyramid, image = pgcn.example()
         >>> made = pyramid.apply("superres", image, factor=2)
-        >>> made.result.shape, made.figures["input_error"] < made.figures["input_error_bicubic"]
+        >>> made.result.shape, made.metrics["input_error"] < made.metrics["input_error_bicubic"]
         (torch.Size([1, 3, 40, 48]), True)
         """
-        return find_task(task)(cast("Pyramid", self), Inputs(image, target, mask, truth), **options)
+        return find_task(task)(cast(Model, self), Inputs(image, target, mask, truth), **options)
 
     def generate(self, image: Tensor, number: int = 4, *, tile: bool = False, **options: Any) -> Tensor:
-        """Random samples, `(number, 3, H, W)`; with `tile`, left fits to right and top to bottom.
+        """Random samples, `(number, 3, H, W)`; with `tile`, their opposite sides fit together.
 
         >>> import pgcn
         >>> pyramid, image = pgcn.example()
@@ -74,7 +72,7 @@ class TaskMethods:
         return self.apply("harmonize", image, target=composite, mask=mask, **options).result
 
     def paint(self, image: Tensor, painting: Tensor, **options: Any) -> Tensor:
-        """A picture with the layout of `painting` `(1, 3, h, w)`, at its size.
+        """An image with the layout of `painting` `(1, 3, h, w)`, at its size.
 
         >>> import pgcn
         >>> pyramid, image = pgcn.example()
@@ -84,7 +82,7 @@ class TaskMethods:
         return self.apply("paint", image, target=painting, **options).result
 
     def edit(self, image: Tensor, edited: Tensor, mask: Tensor | None = None, **options: Any) -> Tensor:
-        """The edited picture, `(1, 3, h, w)`, without its seams; `mask` as for `harmonize`.
+        """The edited image, `(1, 3, h, w)`, without seams; `mask` as for `harmonize`.
 
         >>> import pgcn
         >>> pyramid, image = pgcn.example()
@@ -106,7 +104,7 @@ class TaskMethods:
         return self.apply("style", image, target=content, **options).result
 
     def inpaint(self, image: Tensor, mask: Tensor, **options: Any) -> Tensor:
-        """The image with the pixels made anew where `mask` `(1, 1, H, W)` is 1; see `pgcn.fit_masked`.
+        """The image with new pixels where `mask` `(1, 1, H, W)` is 1; train with `pgcn.fit(image, mask=mask)`.
 
         >>> import pgcn, torch
         >>> pyramid, image = pgcn.example()
@@ -127,15 +125,15 @@ class TaskMethods:
         """
         return self.apply("animate", image, frames=frames, **options).result
 
-    def unlike(self, image: Tensor, picture: Tensor) -> float:
-        """How unlike the image's patches those of `picture` `(1, 3, h, w)` are: 0 for the image itself.
+    def energy_score(self, image: Tensor, other: Tensor) -> float:
+        """The energy of `other` `(1, 3, h, w)` above that of `image`, in standard deviations: 0 for the image itself.
 
         >>> import pgcn
         >>> pyramid, image = pgcn.example()
-        >>> pyramid.unlike(image, image)
+        >>> pyramid.energy_score(image, image)
         0.0
         """
-        return self.apply("energy", image, target=picture).figures["score"]
+        return self.apply("energy", image, target=other).metrics["score"]
 
     def restore(self, image: Tensor, corrupted: Tensor, **options: Any) -> Tensor:
         """A corrupted version of the image, `(1, 3, h, w)`, without its noise or blur.

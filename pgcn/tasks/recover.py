@@ -1,17 +1,16 @@
-"""Restoring a corrupted version of the image: denoising, deblurring, detail lost to a smaller size.
+"""Restoration of a corrupted version of the image: denoising, deblurring, detail lost to a smaller size.
 
-The corrupted picture goes in at some scale and the recovery chain, which has no noise, makes the image's own patches of
-it: what the recovery term of the loss trains it for. What is known of the corruption then weighs in:
+The corrupted image is injected at some scale, and a chain without noise turns it into the trained image's patches, as
+the recovery term of the loss trains it to do. The kind of corruption decides how the result is used:
 
 - noise of standard deviation σ: y = x + σε. The chain's end m and y are averaged by their errors, x = m + k(y - m) with
   k = 1 - σ² / mean|y - m|², the Wiener weight, since mean|y - m|² = mean|x - m|² + σ²;
-- blur, or lost detail: what is there is right, and after each step the state is pulled towards it.
+- blur, or lost detail: the given low frequencies are right, and the state is pulled towards them after each step.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -19,73 +18,75 @@ from pydantic import Field
 from torch import Tensor
 
 from pgcn.imaging.scales import resize
+from pgcn.method import Model
 from pgcn.metrics.pictures import psnr, ssim
-from pgcn.tasks.chains import check_scale, injected, sizes_of, working_size
+from pgcn.tasks.chains import check_scale, injected, seeded_noise, sizes_of, working_size
 from pgcn.tasks.enlarge import resize_free
 from pgcn.tasks.task import Criterion, Injected, Inputs, Task, TaskResult
 
-if TYPE_CHECKING:
-    from pgcn.pyramid import Pyramid
-
 NOISY = 1.25
-"""A picture is noisy where its noise level is this many times that of the image that was learned."""
+"""An image counts as noisy where its noise level is this many times that of the trained image."""
 
 
 class RecoverOptions(Injected):
     """Options of `recover`."""
 
     noise: float | None = Field(
-        None, ge=0, le=1, description="σ of the picture's noise in [-1, 1] units, 0 for none; none: estimated"
+        None, ge=0, le=1, description="σ of the image's noise in [-1, 1] units, 0 for none; none: estimated"
     )
-    pull: float = Field(0.3, ge=0, le=1, description="without noise: share of the way back to the given, each step")
+    pull: float = Field(
+        0.3, ge=0, le=1, description="without noise: share of the way back to the given image, after each step"
+    )
 
 
-def apply(pyramid: Pyramid, inputs: Inputs, options: RecoverOptions) -> TaskResult:
+def apply(model: Model, inputs: Inputs, options: RecoverOptions) -> TaskResult:
     """The target, a corrupted version of the image, restored; without one, the image itself."""
     given = inputs.image if inputs.target is None else inputs.target
-    size = working_size(given, pyramid)
-    corrupted, sizes = resize(given, size), sizes_of(given, pyramid)
-    noise = added_noise(corrupted, resize(inputs.image, pyramid.sizes[-1])) if options.noise is None else options.noise
+    size = working_size(given, model)
+    corrupted, sizes = resize(given, size), sizes_of(given, model)
+    noise = added_noise(corrupted, resize(inputs.image, model.sizes[-1])) if options.noise is None else options.noise
     known = [resize(corrupted, one) for one in sizes]
 
     def pulled(x: Tensor, scale: int) -> Tensor:
         return x + options.pull * (known[scale] - x)
 
+    chain = seeded_noise(options.seed, noise_std=0.0)
+
     def make(scale: int) -> Tensor:
         if noise > 0:
-            return injected(pyramid, corrupted, scale, seed=options.seed, sizes=sizes, noise_std=0.0)
-        return injected(pyramid, corrupted, scale, seed=options.seed, sizes=sizes, noise_std=0.0, after=pulled)
+            return injected(model, corrupted, scale, chain, sizes=sizes)
+        return injected(model, corrupted, scale, chain, pulled, sizes)
 
-    # The finest scale but one was best for blur in trials; for noise, the chain whose end errs least is known.
+    # The second finest scale was best for blur in trials; for noise, the scale with the least error is known.
     everything = options.sweep or (noise > 0 and options.start_scale is None)
-    scales = list(range(len(pyramid.nets))) if everything else [max(0, len(pyramid.nets) - 2)]
+    scales = list(range(len(model.sizes))) if everything else [max(0, len(model.sizes) - 2)]
     if options.start_scale is not None and not options.sweep:
-        scales = [check_scale(pyramid, options.start_scale)]
+        scales = [check_scale(model, options.start_scale)]
     ends = {scale: make(scale) for scale in scales}
     if options.start_scale is not None:
-        chosen = check_scale(pyramid, options.start_scale)
+        chosen = check_scale(model, options.start_scale)
     elif noise > 0:
         chosen = min(scales, key=lambda scale: float((ends[scale] - corrupted).square().mean()))
     else:
-        chosen = max(0, len(pyramid.nets) - 2)
+        chosen = max(0, len(model.sizes) - 2)
 
     made = weighed(ends[chosen], corrupted, noise) if noise > 0 else ends[chosen]
     full = given.shape[-2], given.shape[-1]
-    # Above the working size nothing was learned: what was changed below it is enlarged and added.
+    # No scale is above the working size: the change at that size is enlarged and added.
     result = made if full == size else (given + resize_free(made - corrupted, full)).clamp(-1, 1)
-    figures = {"start_scale": float(chosen), "noise": noise}
+    metrics = {"start_scale": float(chosen), "noise": noise}
     if inputs.truth is not None:
         truth = resize(inputs.truth, size)
-        figures |= {"psnr": psnr(made, truth), "psnr_corrupted": psnr(corrupted, truth)}
-        figures |= {"ssim": ssim(made, truth), "ssim_corrupted": ssim(corrupted, truth)}
-    pictures = {"result": result, "corrupted": given, "small": made}
+        metrics |= {"psnr": psnr(made, truth), "psnr_corrupted": psnr(corrupted, truth)}
+        metrics |= {"ssim": ssim(made, truth), "ssim_corrupted": ssim(corrupted, truth)}
+    images = {"result": result, "corrupted": given, "small": made}
     if options.sweep:
-        pictures["sweep"] = torch.cat([ends[scale] for scale in scales])
-    return TaskResult(pictures, figures)
+        images["sweep"] = torch.cat([ends[scale] for scale in scales])
+    return TaskResult(images, metrics)
 
 
 def weighed(made: Tensor, noisy: Tensor, noise: float) -> Tensor:
-    """The chain's end and the noisy picture, averaged by the inverse of their squared errors."""
+    """The mean of the chain's end and the noisy image, weighted by the inverse of their squared errors."""
     apart = float((noisy - made).square().mean())
     k = max(0.0, 1 - noise**2 / max(apart, 1e-9))
     return made + k * (noisy - made)
@@ -98,9 +99,9 @@ def noise_level(image: Tensor) -> float:
     return float(response.abs().mean()) * math.sqrt(math.pi / 2) / 6
 
 
-def added_noise(picture: Tensor, image: Tensor) -> float:
-    """σ of the noise that a picture has more than the image that was learned; 0 where it has hardly more."""
-    own, learned = noise_level(picture), noise_level(image)
+def added_noise(corrupted: Tensor, image: Tensor) -> float:
+    """σ of the noise that was added to the trained image; 0 where the noise levels hardly differ."""
+    own, learned = noise_level(corrupted), noise_level(image)
     return math.sqrt(own**2 - learned**2) if own > NOISY * learned else 0.0
 
 
@@ -109,7 +110,7 @@ TASK = Task(
     summary="a corrupted version of the image restored: noise, blur, lost detail",
     options=RecoverOptions,
     apply=apply,
-    judged=Criterion("psnr", "psnr_corrupted", "higher"),
+    criterion=Criterion("psnr", "psnr_corrupted", "higher"),
     target="a corrupted version of the image; without one, the image itself is restored",
     truth=True,
 )

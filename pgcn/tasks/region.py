@@ -1,36 +1,33 @@
-"""Work on a region of a picture: what harmonization and editing share. Outside it, all stays as it was, to the bit."""
+"""Tasks on a region of an image, the common part of harmonization and editing: all outside it stays the same."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 from torch import Tensor
 
 from pgcn.imaging.masks import blend, check_mask, difference, fit, grow, soft
 from pgcn.imaging.scales import Size, resize
-from pgcn.tasks.chains import injected, sizes_of, working_size
+from pgcn.method import Model
+from pgcn.tasks.chains import injected, seeded_noise, sizes_of, working_size
 from pgcn.tasks.choose import Choice
 from pgcn.tasks.enlarge import enlarged, resize_free
 from pgcn.tasks.task import Injected, Inputs, TaskError, TaskResult
-
-if TYPE_CHECKING:
-    from pgcn.pyramid import Pyramid
 
 
 class RegionOptions(Injected):
     """Options of the tasks that work on a region."""
 
-    rim: int = Field(4, ge=0, le=64, description="pixels of the working size, outside the mask, that are blended")
-    full_size: bool = Field(True, description="at the picture's own size, else at the pyramid's")
+    rim: int = Field(4, ge=0, le=64, description="width of the blended rim outside the mask, px of the working size")
+    full_size: bool = Field(True, description="at the image's own size, else at the pyramid's")
 
 
 @dataclass(frozen=True)
 class Region:
-    """A picture at its working size, the mask and the rim's weights there, and all sizes that lead to it.
+    """An image at its working size, with the mask and the weights of the rim there, and the sizes of all scales.
 
-    `full` and `full_mask` are the picture and the mask as they were given.
+    `full` and `full_mask` are the image and the mask at the given size.
     """
 
     full: Tensor
@@ -41,48 +38,48 @@ class Region:
     sizes: list[Size]
     rim: int
 
-    def from_scale(self, pyramid: Pyramid, scale: int, seed: int, start: Tensor | None = None) -> Tensor:
-        """The picture with its region made anew from `scale` on; what lies beyond the rim is held at every step.
+    def from_scale(self, model: Model, scale: int, seed: int, start: Tensor | None = None) -> Tensor:
+        """The image with its region remade from `scale` on; pixels beyond the rim are clamped at every step.
 
-        Chains begin from the picture, or from `start`, another of its size.
+        Chains begin from the image, or from `start`, which has its size.
         """
         begin = self.given if start is None else start
         known = [resize(self.given, size) for size in self.sizes]
         free = [fit(grow(self.mask, self.rim), size) for size in self.sizes]
 
-        def held(x: Tensor, at: int) -> Tensor:
+        def clamp(x: Tensor, at: int) -> Tensor:
             return blend(x, known[at], free[at])
 
-        made = injected(pyramid, begin, scale, seed=seed, after=held, sizes=self.sizes)
+        made = injected(model, begin, scale, seeded_noise(seed), clamp, self.sizes)
         return blend(made, self.given, self.weights)
 
     @property
     def full_size(self) -> Size:
-        """Of the picture as it was given."""
+        """The size of the given image."""
         return self.full.shape[-2], self.full.shape[-1]
 
     def recoloured(self, made: Tensor) -> Tensor:
-        """The result at the picture's own size, its fine detail kept: what was changed, enlarged and added."""
+        """The result at the given size, with the fine detail of the given image: the change is enlarged and added."""
         changed = self.full + resize_free(made - self.given, self.full_size)
         return self._into_full(changed.clamp(-1, 1))
 
-    def replaced(self, pyramid: Pyramid, made: Tensor, seed: int) -> Tensor:
-        """The result at the picture's own size, nothing kept of the region: the pyramid's patches, enlarged."""
+    def replaced(self, model: Model, made: Tensor, seed: int) -> Tensor:
+        """The result at the given size, with a region of the pyramid's patches alone, enlarged."""
         reached = grow(self.full_mask, self._full_rim)
-        return self._into_full(enlarged(pyramid, made, self.full_size, seed=seed, only=reached))
+        return self._into_full(enlarged(model, made, self.full_size, seed=seed, only=reached))
 
-    def _into_full(self, picture: Tensor) -> Tensor:
-        return blend(picture, self.full, soft(self.full_mask, self._full_rim))
+    def _into_full(self, made: Tensor) -> Tensor:
+        return blend(made, self.full, soft(self.full_mask, self._full_rim))
 
     @property
     def _full_rim(self) -> int:
         return round(self.rim * max(self.full_size) / max(self.given.shape[-2:]))
 
-    def made(self, result: Tensor, choice: Choice, figures: dict[str, float], notes: list[str]) -> TaskResult:
-        """What a task on a region made, with the figures and pictures that all of them have."""
-        figures = {"start_scale": float(choice.best.scale), **figures, "outside_error": self.outside_error(result)}
-        pictures = {"result": result, "before": self.full, "mask": mask_picture(self.full_mask)}
-        return TaskResult({**pictures, "small": choice.best.picture, **choice.sheet()}, figures, notes)
+    def made(self, result: Tensor, choice: Choice, metrics: dict[str, float], notes: list[str]) -> TaskResult:
+        """The result of a task on a region, with the metrics and images that all such tasks have."""
+        metrics = {"start_scale": float(choice.best.scale), **metrics, "outside_error": self.outside_error(result)}
+        images = {"result": result, "before": self.full, "mask": mask_image(self.full_mask)}
+        return TaskResult({**images, "small": choice.best.image, **choice.sheet()}, metrics, notes)
 
     def outside_error(self, result: Tensor) -> float:
         """The largest change of any value beyond the rim, in levels of 255."""
@@ -94,7 +91,7 @@ class Region:
 
 
 def mask_of(inputs: Inputs, name: str) -> tuple[Tensor, list[str]]:
-    """The mask, at the size of the picture that it is for, and notes of what was done to it. Raises `TaskError`."""
+    """The mask at the size of the image that it is for, and notes of how it was made. Raises `TaskError`."""
     full = inputs.image if inputs.target is None else inputs.target
     size = full.shape[-2], full.shape[-1]
     if inputs.mask is not None:
@@ -107,7 +104,7 @@ def mask_of(inputs: Inputs, name: str) -> tuple[Tensor, list[str]]:
         mask = difference(inputs.target, inputs.image)
     except ValueError as error:
         raise TaskError(f"The task {name} was given no mask, and {error}.") from None
-    return mask, [f"no mask was given: {float(mask.mean()):.1%} of the picture differs from the image, and is used"]
+    return mask, [f"no mask was given: {float(mask.mean()):.1%} of the target differs from the image, and is used"]
 
 
 def needs_region(inputs: Inputs, name: str) -> None:
@@ -115,22 +112,22 @@ def needs_region(inputs: Inputs, name: str) -> None:
     mask_of(inputs, name)
 
 
-def region_of(pyramid: Pyramid, inputs: Inputs, options: RegionOptions, name: str) -> tuple[Region, list[str]]:
-    """The region that is asked for, and notes of what was done to get it.
+def region_of(model: Model, inputs: Inputs, options: RegionOptions, name: str) -> tuple[Region, list[str]]:
+    """The region that is asked for, and notes of how it was made.
 
-    The picture is the target, or the image itself where there is none. A mask of another size is fitted; one that
-    is missing is where target and image differ. Raises `TaskError` as `mask_of` does.
+    It is one of the target, or of the image itself where there is no target. A mask of another size is fitted; a
+    missing one is made where target and image differ. Raises `TaskError` as `mask_of` does.
     """
     full = inputs.image if inputs.target is None else inputs.target
     mask, notes = mask_of(inputs, name)
-    given = resize(full, working_size(full, pyramid))
+    given = resize(full, working_size(full, model))
     small = fit(check_mask(mask), (given.shape[-2], given.shape[-1]))
-    region = Region(full, mask, given, small, soft(small, options.rim), sizes_of(full, pyramid), options.rim)
+    region = Region(full, mask, given, small, soft(small, options.rim), sizes_of(full, model), options.rim)
     return region, notes
 
 
-def mask_picture(mask: Tensor) -> Tensor:
-    """A mask as a picture to look at: `(1, 3, H, W)`, white where it is 1."""
+def mask_image(mask: Tensor) -> Tensor:
+    """A mask as an RGB image: `(1, 3, H, W)`, white where it is 1."""
     return (2 * mask - 1).expand(-1, 3, -1, -1)
 
 

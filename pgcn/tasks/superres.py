@@ -1,23 +1,19 @@
-"""Super-resolution from the image alone: up in steps of 1/r, refined by the finest net, held to the input.
+"""Super-resolution from the image alone: steps of 1/r, refined at the finest scale, consistent with the input.
 
-The paper trains on the image and goes on above its finest scale with the same patches; back-projection (Irani and
-Peleg, 1991) keeps the result, made smaller, equal to the input.
+As in the paper, the finest scale is applied above its own size too; back-projection (Irani and Peleg, 1991) keeps the
+result equal to the input when it is made smaller.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 from torch import Tensor
 
 from pgcn.imaging.scales import Size, resize
+from pgcn.method import Model
 from pgcn.metrics.pictures import psnr, rmse, ssim
 from pgcn.tasks.enlarge import STEPS, back_projected, enlarged
 from pgcn.tasks.task import Criterion, Inputs, Options, Task, TaskError, TaskResult
-
-if TYPE_CHECKING:
-    from pgcn.pyramid import Pyramid
 
 LONGEST = 16_384
 """Longest side of a result, px."""
@@ -26,12 +22,14 @@ LONGEST = 16_384
 class SuperresOptions(Options):
     """Options of `superres`."""
 
-    factor: float = Field(4.0, gt=0, le=64, description="by how much each side grows; any number above 1")
+    factor: float = Field(4.0, gt=0, le=64, description="factor of both sides; any number above 1")
     width: int | None = Field(None, ge=1, le=LONGEST, description="exact width, px, with `height`, in place of factor")
     height: int | None = Field(None, ge=1, le=LONGEST, description="exact height, px, with `width`")
-    steps: int = Field(STEPS, ge=0, le=1000, description="last Langevin steps of a chain, after each enlargement")
-    noise: float = Field(0.0, ge=0, le=1, description="σ of the chain's noise: more invents more")
-    consistent: bool = Field(True, description="the result, made smaller, is the input again")
+    steps: int = Field(
+        STEPS, ge=0, le=1000, description="number of last Langevin steps of a chain after each enlargement"
+    )
+    noise: float = Field(0.0, ge=0, le=1, description="σ of the chain's noise; more noise invents more detail")
+    consistent: bool = Field(True, description="the result equals the input when it is made smaller")
 
 
 def wanted_size(image: Tensor, options: SuperresOptions) -> Size:
@@ -44,9 +42,7 @@ def wanted_size(image: Tensor, options: SuperresOptions) -> Size:
     else:
         size = round(height * options.factor), round(width * options.factor)
     if size[0] < height or size[1] < width:
-        raise TaskError(
-            f"superres makes pictures larger: {size[1]}x{size[0]} px is not larger than {width}x{height} px."
-        )
+        raise TaskError(f"superres makes images larger: {size[1]}x{size[0]} px is not larger than {width}x{height} px.")
     if max(size) > LONGEST:
         raise TaskError(
             f"superres makes at most {LONGEST} px a side, not {size[1]}x{size[0]} px: take a smaller factor."
@@ -59,35 +55,37 @@ def needs_larger(inputs: Inputs, options: SuperresOptions) -> None:
     wanted_size(inputs.image if inputs.target is None else inputs.target, options)
 
 
-def apply(pyramid: Pyramid, inputs: Inputs, options: SuperresOptions) -> TaskResult:
+def apply(model: Model, inputs: Inputs, options: SuperresOptions) -> TaskResult:
     """The image, or the target where there is one, enlarged."""
     given = inputs.image if inputs.target is None else inputs.target
     size = wanted_size(given, options)
 
-    def held(x: Tensor) -> Tensor:
+    def consistent(x: Tensor) -> Tensor:
         return back_projected(x, given) if options.consistent else x
 
-    result = enlarged(pyramid, given, size, steps=options.steps, seed=options.seed, after=held, noise_std=options.noise)
+    result = enlarged(
+        model, given, size, steps=options.steps, seed=options.seed, after=consistent, noise_std=options.noise
+    )
     bicubic = resize(given, size)
-    figures = {
+    metrics = {
         "input_error": rmse(resize(result, (given.shape[-2], given.shape[-1])), given),
         "input_error_bicubic": rmse(resize(bicubic, (given.shape[-2], given.shape[-1])), given),
     }
     if inputs.truth is not None:
         truth = resize(inputs.truth, size)
-        for name, picture in {"": result, "_bicubic": bicubic}.items():
-            figures |= {f"psnr{name}": psnr(picture, truth), f"rmse{name}": rmse(picture, truth)}
-            figures |= {f"ssim{name}": ssim(picture, truth)}
-    return TaskResult({"result": result, "bicubic": bicubic}, figures)
+        for name, made in {"": result, "_bicubic": bicubic}.items():
+            metrics |= {f"psnr{name}": psnr(made, truth), f"rmse{name}": rmse(made, truth)}
+            metrics |= {f"ssim{name}": ssim(made, truth)}
+    return TaskResult({"result": result, "bicubic": bicubic}, metrics)
 
 
 TASK = Task(
     name="superres",
-    summary="a larger picture, its detail from the picture's own patches",
+    summary="a larger image, with detail from its own patches",
     options=SuperresOptions,
     apply=apply,
-    judged=Criterion("input_error", "input_error_bicubic", "lower"),
-    refuse=needs_larger,
-    target="another picture to enlarge with this image's patches, in place of the image",
+    criterion=Criterion("input_error", "input_error_bicubic", "lower"),
+    validate=needs_larger,
+    target="another image to enlarge with this image's patches, in place of the image",
     truth=True,
 )

@@ -1,6 +1,6 @@
-"""What a task is: a name, what it takes, its options, what it does, and the figure that it is judged by.
+"""The definition of a task: its name, inputs and options, its function, and the criterion for its results.
 
-Each task is one module of this package with a `TASK`; `all_tasks` finds them, so that a new file is a new task.
+Each task is a module of this package with a `TASK`; `all_tasks` finds them, so that a new file is a new task.
 """
 
 from __future__ import annotations
@@ -11,47 +11,45 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from pgcn.imaging.masks import check_mask
 from pgcn.imaging.scales import check_image
-
-if TYPE_CHECKING:
-    from pgcn.pyramid import Pyramid
+from pgcn.method import Model
 
 
 class TaskError(ValueError):
-    """A task was asked for something it cannot do; the text is a sentence for a person."""
+    """A task cannot do what was asked of it; the text is a sentence for a person."""
 
 
 class Options(BaseModel):
-    """What every task can be told. Frozen; a task's own options are a subclass."""
+    """Options of every task. Frozen; a task's own options are a subclass."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seed: int = Field(0, ge=0, le=2**53, description="of the noise; the same seed gives the same picture")
+    seed: int = Field(0, ge=0, le=2**53, description="of the noise; the same seed gives the same result")
 
 
 class Injected(Options):
-    """Options of the tasks that begin from a picture at some scale."""
+    """Options of the tasks that inject an image at some scale."""
 
     start_scale: int | None = Field(
-        None, ge=0, description="where the picture goes in, 0 the coarsest and freest; none: the best by measure"
+        None, ge=0, description="scale of injection, 0 the coarsest and freest; none: the best by metrics"
     )
-    sweep: bool = Field(False, description="also show what every start scale gives")
+    sweep: bool = Field(False, description="also show the results of all start scales")
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a task works on, at the inputs' own full sizes; tensors in [-1, 1], masks in [0, 1].
+    """The inputs of a task, at their own full sizes; images in [-1, 1], masks in [0, 1].
 
-    `image` `(1, 3, H, W)` is what the pyramid has learned. `target` `(1, 3, h, w)` is the second picture where the
-    task takes one: a composite, a painting, another picture's content. `mask` `(1, 1, h, w)` is 1 where the target
-    (or the image, without one) is to be worked on. `truth` is what the result should be, where it is known: it is
-    never looked at but for figures.
+    `image` `(1, 3, H, W)` is the image that the pyramid was trained on. `target` `(1, 3, h, w)` is the second image of
+    tasks that take one: a composite, a painting, another image's content. `mask` `(1, 1, h, w)` is 1 where the target
+    (or the image, without one) is to be worked on. `truth` is the ideal result, where it is
+    known, and is used for metrics alone.
     """
 
     image: Tensor
@@ -62,37 +60,38 @@ class Inputs:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What a task made: `pictures` `(n, 3, h, w)` by name, `result` among them, `figures`, and `notes` for a person."""
+    """Images `(n, 3, h, w)` by name, one of them the `result`; metrics by name; and `notes` for a person."""
 
-    pictures: dict[str, Tensor]
-    figures: dict[str, float] = field(default_factory=dict)
+    images: dict[str, Tensor]
+    metrics: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
     def result(self) -> Tensor:
-        """The picture, or pictures, that were asked for: `(n, 3, h, w)` in [-1, 1]."""
-        return self.pictures["result"]
+        """The image or images that were asked for: `(n, 3, h, w)` in [-1, 1]."""
+        return self.images["result"]
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """The task's own figure, and the one of doing nothing that it has to beat, as names in `TaskResult.figures`.
+    """The metric of a task's results and that of its baseline, by their names in `TaskResult.metrics`.
 
-    Some figures are there only where `Inputs.truth`, or a mask of what is foreign, is given.
+    The baseline is the result without the pyramid, such as a bicubic enlargement. Some metrics exist only where
+    `Inputs.truth`, or a mask of foreign content, is given.
     """
 
-    figure: str
-    nothing: str
+    metric: str
+    baseline: str
     better: Literal["lower", "higher"]
 
-    def passes(self, figures: Mapping[str, float]) -> bool:
-        """Whether the figure is better than that of doing nothing."""
-        ours, theirs = figures[self.figure], figures[self.nothing]
+    def passes(self, metrics: Mapping[str, float]) -> bool:
+        """True where the metric is better than that of the baseline."""
+        ours, theirs = metrics[self.metric], metrics[self.baseline]
         return ours < theirs if self.better == "lower" else ours > theirs
 
 
-BEFORE = ("before", "bicubic", "corrupted", "content", "painting", "picture")
-"""What tasks call the picture that their result is compared with."""
+BEFORE = ("before", "bicubic", "corrupted", "content", "painting", "input")
+"""Names of the image that a result is compared with."""
 
 
 O = TypeVar("O", bound=Options)  # noqa: E741 - options
@@ -109,21 +108,21 @@ class Task(Generic[O]):
     name: str
     summary: str
     options: type[O]
-    apply: Callable[[Pyramid, Inputs, O], TaskResult]
-    judged: Criterion | None = None
+    apply: Callable[[Model, Inputs, O], TaskResult]
+    criterion: Criterion | None = None
     target: str = ""
     mask: str = ""
     needs: tuple[str, ...] = ()
     holes: bool = False
     truth: bool = False
-    """Whether `Inputs.truth` gives figures."""
+    """True where `Inputs.truth` gives metrics."""
     clip: bool = False
-    """Whether the result's pictures are the frames of a clip."""
-    refuse: Callable[[Inputs, O], None] = lambda inputs, options: None
-    """Raises `TaskError` for what can be seen to fail before minutes of training."""
+    """True where the result's images are the frames of a clip."""
+    validate: Callable[[Inputs, O], None] = lambda inputs, options: None
+    """Raises `TaskError` for inputs and options that would fail, before minutes of training."""
 
     def make_options(self, given: Mapping[str, Any]) -> O:
-        """Options from values or texts by name. Raises `TaskError` for what does not exist or cannot be."""
+        """Options from values or texts by name. Raises `TaskError` for unknown options and impossible values."""
         for name in given:
             if name not in self.options.model_fields:
                 close = difflib.get_close_matches(name, self.options.model_fields, n=1)
@@ -137,15 +136,15 @@ class Task(Generic[O]):
             reason = first["msg"].removeprefix("Value error, ").lower()
             raise TaskError(f"{self.name}: the option {where} cannot be {first['input']!r}: {reason}.") from None
 
-    def __call__(self, pyramid: Pyramid, inputs: Inputs, **options: Any) -> TaskResult:
-        """Check the inputs, and do it. Raises `TaskError` for what cannot be asked, `ValueError` for bad tensors."""
+    def __call__(self, model: Model, inputs: Inputs, **options: Any) -> TaskResult:
+        """Check the inputs and apply the task. Raises `TaskError` for bad options, `ValueError` for bad tensors."""
         parsed = self.make_options(options)
-        return self.apply(pyramid, self.checked(pyramid, inputs, parsed), parsed)
+        return self.apply(model, self.checked(model, inputs, parsed), parsed)
 
     def check(self, inputs: Inputs, options: O) -> None:
-        """Raises `TaskError` where an input is missing or not taken, or cannot do: what is seen without a pyramid."""
+        """Raises `TaskError` where an input is missing, not taken or unsuitable, as far as shows without a model."""
         self.check_given({name: getattr(inputs, name) is not None for name in ("target", "mask", "truth")})
-        self.refuse(inputs, options)
+        self.validate(inputs, options)
 
     def check_given(self, given: Mapping[str, bool]) -> None:
         """Raises `TaskError` where a target, mask or truth is missing, or is given and not taken; by their names."""
@@ -158,19 +157,19 @@ class Task(Generic[O]):
                 raise TaskError(f"The task {self.name} needs a {name}: {what}.")
 
     def before(self, made: TaskResult) -> Tensor | None:
-        """What the result is looked at beside, `(1, 3, h, w)`: what there would be without the pyramid."""
-        return next((made.pictures[name][:1] for name in BEFORE if name in made.pictures), None)
+        """The image that the result is compared with, `(1, 3, h, w)`: that of the baseline."""
+        return next((made.images[name][:1] for name in BEFORE if name in made.images), None)
 
-    def checked(self, pyramid: Pyramid, inputs: Inputs, options: O) -> Inputs:
-        """The inputs on the pyramid's device. Raises as `check` does."""
+    def checked(self, model: Model, inputs: Inputs, options: O) -> Inputs:
+        """The inputs on the model's device. Raises as `check` does."""
         self.check(inputs, options)
-        device = pyramid.observed.device
+        device = model.device
 
-        def picture(x: Tensor | None) -> Tensor | None:
+        def moved(x: Tensor | None) -> Tensor | None:
             return None if x is None else check_image(x).to(device)
 
         mask = None if inputs.mask is None else check_mask(inputs.mask).to(device)
-        return Inputs(check_image(inputs.image).to(device), picture(inputs.target), mask, picture(inputs.truth))
+        return Inputs(check_image(inputs.image).to(device), moved(inputs.target), mask, moved(inputs.truth))
 
 
 @cache

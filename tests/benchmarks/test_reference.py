@@ -32,7 +32,7 @@ def settings(**more):
         {"warm_start": True, "recovery_every": 2, "step_size": 0.05},
         {"net_width": "wide", "iterations": 2, "iteration_growth": 1.0},
         {"noise_std": 0.0},
-        {"step_fall": 0.9, "recovery_steps": 7},
+        {"step_decay": 0.9, "recovery_steps": 7},
     ],
 )
 def test_the_trainer_is_the_published_algorithm(image, more, monkeypatch):
@@ -40,7 +40,7 @@ def test_the_trainer_is_the_published_algorithm(image, more, monkeypatch):
     made = settings(**more)
     plain = reference.train(image, made, seed=3, norms="update")
     trainer = pgcn.Trainer([image], made, [3])
-    losses = [progress.figures[0]["loss"] for progress in trainer.updates()]
+    losses = [progress.metrics[0]["loss"] for progress in trainer.iterations()]
     assert losses == pytest.approx(plain.losses, rel=1e-3, abs=1e-5)
     assert trainer.sizes == plain.sizes
     for fast, slow in zip(trainer.nets, plain.nets, strict=True):

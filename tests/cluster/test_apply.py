@@ -129,7 +129,7 @@ def test_a_clip_is_written_in_every_format_there_is(photo, tmp_path):
     [
         (["pain", "PHOTO"], "There is no task 'pain'. Did you mean 'paint'?"),
         (["paint", "PHOTO"], "needs a target: the painting"),
-        (["paint", "none.png"], "none.png cannot be read: it does not exist"),
+        (["superres", "none.png"], "none.png cannot be read: it does not exist"),
         (["superres", "PHOTO", "--mask", "PHOTO"], "takes no mask"),
         (["superres", "PHOTO", "--set", "factor=0.5"], "is not larger than"),
         (["superres", "PHOTO", "--set", "facto=2"], "Did you mean 'factor'?"),

@@ -1,5 +1,7 @@
 """Choices that follow from the machine, said and kept."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +9,9 @@ from PIL import Image
 import cluster.planning.request
 from cluster.planning.request import Request, prepare
 from cluster.ray_cluster.session import Cluster
+from jobs.common.failures import ConfigError
 from jobs.run_folder.identity import open_run
+from pgcn.settings import PRESETS
 
 
 @pytest.fixture
@@ -37,6 +41,41 @@ def test_bfloat16_where_this_cpu_is_made_for_it(
     prepared = prepare(asked, Cluster(address))
     assert prepared.identity.settings.precision == precision
     assert any("AMX" in line for line in prepared.said) == (precision == "bfloat16")
+
+
+def test_a_run_keeps_its_settings_where_a_later_version_changed_the_preset(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster.planning.request, "has_bfloat16_units", lambda: False)
+    out = str(tmp_path / "run")
+    asked = Request(images, out, preset="draft", device="cpu", overrides={"iterations": "7"})
+    begun = prepare(asked, Cluster(None))
+    open_run(begun.store, begun.identity)
+    changed = PRESETS["draft"].model_copy(update={"chains": 3, "scales": 5})
+    monkeypatch.setitem(PRESETS, "draft", changed)
+    for again in (asked, replace(asked, overrides={}), replace(asked, preset=None)):
+        prepared = prepare(again, Cluster(None))
+        prepared.check_belongs()
+        assert prepared.identity.settings == begun.identity.settings
+        assert prepared.ask.settings(prepared.sources[0]) == begun.identity.settings
+        assert any("chains=1, scales=6" in line or "scales=6, chains=1" in line for line in prepared.said)
+    fresh = prepare(replace(asked, out=str(tmp_path / "new")), Cluster(None))
+    assert fresh.identity.settings.chains == 3
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides", "said"),
+    [
+        ("draft", {"chains": "2"}, "chains: 1, not 2"),
+        (None, {"step_fall": "0.5"}, "step_decay: 0.9, not 0.5"),
+        ("small", {}, "max_size: 64, not 128"),
+    ],
+)
+def test_settings_that_are_given_and_differ_are_refused(images, tmp_path, monkeypatch, preset, overrides, said):
+    monkeypatch.setattr(cluster.planning.request, "has_bfloat16_units", lambda: False)
+    asked = Request(images, str(tmp_path / "run"), preset="draft", device="cpu")
+    begun = prepare(asked, Cluster(None))
+    open_run(begun.store, begun.identity)
+    with pytest.raises(ConfigError, match=said):
+        prepare(replace(asked, preset=preset, overrides=overrides), Cluster(None)).check_belongs()
 
 
 def test_a_run_goes_on_with_the_precision_it_was_begun_with(images, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from rich.console import Console
 
+import cluster.launch
 import cluster.ray_cluster.ray_pool
 import cluster.scheduler.driver
 import cluster.scheduler.queue
@@ -21,6 +22,7 @@ from cluster.scheduler.tracker import Tracker
 from jobs.common.clock import now
 from jobs.layout import PROGRESS
 from jobs.run_folder.commit import committed
+from jobs.run_folder.identity import open_run
 from jobs.storage.store import Store
 from tests.cluster.running import write_photographs
 from tests.cluster.stubs import Committer
@@ -86,7 +88,13 @@ def test_a_command_begins_elsewhere_where_another_is_at_work(tmp_path, monkeypat
     monkeypatch.setattr(cluster.scheduler.queue.secrets, "randbelow", lambda count: count - 1)
     images, store = write_photographs(tmp_path / "images", 3), Store(str(tmp_path / "run"))
     said = Snapshot(state=state, updated_at=now(), images=3, done=0, failed=0, waiting=3)
-    store.put(PROGRESS, said.model_dump_json().encode())
+
+    def with_progress(store, identity):
+        standing = open_run(store, identity)
+        store.put(PROGRESS, said.model_dump_json().encode())
+        return standing
+
+    monkeypatch.setattr(cluster.launch, "open_run", with_progress)
     code, output = run(str(images), store.url)
     assert code == 0, output
     assert re.findall(r"training (\S+)", output)[0] == first, output

@@ -1,5 +1,6 @@
 """Order and age do not depend on the clocks of the machines that write: one may be ahead, another behind."""
 
+import json
 import os
 import time
 from dataclasses import replace
@@ -138,3 +139,15 @@ def test_to_ask_for_the_time_leaves_nothing_behind(place):
     store = Store(place)
     assert store.now() is not None
     assert not store.list() and not store.temporaries()
+
+
+@pytest.mark.parametrize(("skew", "running"), [(timedelta(seconds=-5), True), (timedelta(minutes=-5), False)])
+def test_who_may_only_read_asks_the_clock_here(moto, reach, skew, running):
+    reach(moto)
+    bucket, client = f"only-read-{running}".lower(), moto.client()
+    client.create_bucket(Bucket=bucket)
+    say_progress(Store(f"s3://{bucket}/run"), datetime.now(UTC) + skew)
+    statement = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": f"arn:aws:s3:::{bucket}/*"}
+    client.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    assert Store(f"s3://{bucket}/run").now() is None
+    assert (under_way(Store(f"s3://{bucket}/run")) is not None) == running

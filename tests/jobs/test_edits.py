@@ -24,6 +24,7 @@ from jobs.run_folder.pyramids import load, pyramids_in
 from jobs.spec import PyramidRef, SamplePlan, reseeded
 from jobs.storage.store import Store
 from jobs.training_job import run_jobs
+from pgcn.heartbeat import heartbeat
 from tests.cluster.running import TINY, photograph
 
 ASK = RunDefaults("draft", TINY, 0, SamplePlan(count=1, sizes=("1x1",)), 10_000_000)
@@ -263,11 +264,11 @@ def test_an_edit_that_is_asked_to_stop_stops_within_a_chain(folder, tmp_path):
     trained(store, entry, source)
     asked_at = iter(range(100))
     alive = []
-    with pytest.raises(Stopped):
+    with heartbeat(lambda: alive.append(1)), pytest.raises(Stopped):
         run_edit(
             made.spec(source, source.edits[0], {}),
             new_attempt(),
-            JobContext(store, heartbeat=lambda: alive.append(1), should_stop=lambda: next(asked_at) >= 2),
+            JobContext(store, should_stop=lambda: next(asked_at) >= 2),
         )
     assert len(alive) == 3
     assert read_commit(store, made.job_id) is None

@@ -1,15 +1,21 @@
 """Identity and sizes."""
 
+import hashlib
+import json
 import subprocess
 import sys
+from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+import pgcn.settings
 from jobs.common.failures import ConfigError
-from jobs.spec import SamplePlan, job_id, resolve_size
+from jobs.spec import SamplePlan, job_id, pyramid_id, resolve_size
 from pgcn.settings import PRESETS, Settings, make_settings
 
 SHA = "ab" * 32
+FIXTURES = Path(__file__).parents[1] / "fixtures/v0_1"
 
 
 def name(sha=SHA, settings=PRESETS["draft"], seed=0, plan=SamplePlan()):  # noqa: B008 - frozen
@@ -37,11 +43,56 @@ def test_every_setting_is_part_of_the_name():
         "langevin_steps_init": 21, "step_size": 0.02, "noise": "langevin", "noise_std": 0.02, "noise_iterations": 51,
         "chains": 2, "pool_size": 65, "recovery_steps": 31, "recovery_every": 5, "recovery_weight": 0.2,
         "iterations": 201, "iteration_growth": 2.6, "learning_rate": 3e-4, "final_learning_rate": 4e-5,
-        "precision": "bfloat16", "warm_up": 21, "step_fall": 0.5,
+        "precision": "bfloat16", "warm_up": 21, "step_decay": 0.5,
     }  # fmt: skip
     assert changed.keys() == Settings.model_fields.keys()
     names = {name(settings=make_settings("draft", {key: value})) for key, value in changed.items()}
     assert len(names | {name()}) == len(changed) + 1
+
+
+def fixture_rows(run):
+    """The rows of a fixture run's manifest, with the samples of its jobs."""
+    folder = FIXTURES / run
+    samples = SamplePlan.model_validate(json.loads((folder / "run.json").read_text())["samples"])
+    parts = [pq.read_table(part).to_pylist() for part in sorted((folder / "manifest").iterdir())]
+    return [(row, samples) for part in parts for row in part if row["sha256"] and not row["problem"]]
+
+
+@pytest.mark.parametrize("run", ["finished", "half_done"])
+def test_jobs_of_the_first_release_keep_their_names(run):
+    rows = fixture_rows(run)
+    assert len(rows) == 2
+    for row, samples in rows:
+        assert '"step_fall"' in row["settings"], "written under the former name"
+        settings = Settings.model_validate_json(row["settings"])
+        image = FIXTURES / "images" / Path(row["uri"]).name
+        sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
+        assert job_id(sha256, settings, row["seed"], samples) == row["job_id"]
+
+
+def test_pyramids_of_the_first_release_keep_their_names():
+    results = [pq.read_table(part).to_pylist() for part in (FIXTURES / "finished/tables/edits").iterdir()]
+    pyramids = {row["pyramid"] for part in results for row in part}
+    rows = fixture_rows("finished")
+    found = {pyramid_id(row["sha256"], Settings.model_validate_json(row["settings"]), row["seed"]) for row, _ in rows}
+    assert found == pyramids
+
+
+def test_a_new_setting_renames_no_job_that_has_its_old_value(monkeypatch):
+    class Later(Settings):
+        detail: str = "learned"
+
+    monkeypatch.setattr(pgcn.settings, "ADDED", {"detail": "learned"})
+    assert name(settings=Later(**PRESETS["draft"].model_dump())) == name()
+    assert name(settings=Later(**PRESETS["draft"].model_dump(), detail="exact")) != name()
+
+
+def test_the_value_of_earlier_results_is_the_default_of_every_added_setting():
+    """So records that lack the setting read right; the first release had exactly the other settings."""
+    first = set(json.loads((FIXTURES / "finished/run.json").read_text())["settings"])
+    added = {field: Settings.model_fields[field].default for field in pgcn.settings.ADDED}
+    assert added == pgcn.settings.ADDED
+    assert pgcn.settings.with_present_names(dict.fromkeys(first)).keys() == Settings.model_fields.keys() - added.keys()
 
 
 def test_the_name_is_the_same_in_another_process():

@@ -110,6 +110,6 @@ def test_what_is_not_a_number_stays_with_its_image(plain):
     net = EnergyNet(wide=False, generators=[torch.Generator().manual_seed(seed) for seed in range(2)]).to(DEVICE)
     weights, x = net.weights(), states(net, 1)
     weights.kernels[1][0] = float("nan")
-    climbed = FusedGradient(weights, "float32").climb(x, [Step(0.1, 0.0)] * 2, torch.zeros_like)
+    climbed = FusedGradient(weights, "float32").run(x, [Step(0.1, 0.0)] * 2, torch.zeros_like)
     assert climbed[:, :3].isnan().any()
     assert not climbed[:, 3:].isnan().any()

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 import pgcn
-from pgcn.patchgencn.resume import restore, state_of
 
 pytestmark = [
     pytest.mark.gpu,
@@ -18,12 +17,12 @@ IMAGE = torch.rand(1, 3, 18, 24, generator=torch.Generator().manual_seed(0)) * 2
 def test_trains_samples_and_resumes_on_a_gpu():
     trainer = pgcn.Trainer([IMAGE], SETTINGS, [1], "cuda")
     for _ in range(5):
-        trainer.update()
-    state = state_of(trainer)
+        trainer.iterate()
+    state = trainer.state_dict()
     again = pgcn.Trainer([IMAGE], SETTINGS, [1], "cuda")
-    restore(again, [state])
+    again.load_state_dicts([state])
     for one in (trainer, again):
-        for _ in one.updates():
+        for _ in one.iterations():
             pass
     expected, resumed = (pgcn.Pyramid.trained(one).sample(2, size=(18, 48)).cpu() for one in (trainer, again))
     assert expected.shape == (2, 3, 18, 48)
@@ -38,7 +37,7 @@ def test_a_sample_on_a_gpu_is_that_of_the_cpu():
 def test_what_a_training_held_is_free_after_it():
     """Graphs keep their memory for as long as they live; a worker trains thousands of images."""
     trainer = pgcn.Trainer([IMAGE], SETTINGS, [1], "cuda")
-    for _ in trainer.updates():
+    for _ in trainer.iterations():
         pass
     before = torch.cuda.memory_allocated()
     del trainer

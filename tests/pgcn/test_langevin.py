@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from pgcn.patchgencn.langevin import langevin, normal_each, normal_stack
+from pgcn.imaging.noise import normal_batch, normal_each
+from pgcn.patchgencn.langevin import langevin
 from pgcn.settings import Step, make_settings
 
 
@@ -27,7 +28,7 @@ def test_reaches_the_mean_and_variance_of_a_gaussian_energy():
         start,
         gaussian(mean, std),
         [Step(step, math.sqrt(step))] * 400,
-        normal_stack([torch.Generator().manual_seed(2)]),
+        normal_batch([torch.Generator().manual_seed(2)]),
     )
     a = 1 - step / (2 * std**2)
     variance = step / (1 - a**2)
@@ -56,7 +57,7 @@ def test_without_noise_nothing_is_drawn_and_the_end_is_a_function_of_the_start()
 @pytest.mark.parametrize(("fall", "settles"), [(0.0, False), (0.9, True)])
 def test_falling_steps_settle_on_a_ridge_that_equal_ones_jump_over(fall, settles):
     """f = -½cx² with ½δ²c = 2.5: equal steps multiply x by -1.5 until it jumps between the bounds."""
-    settings = make_settings("paper", {"step_size": 0.3, "step_fall": fall})
+    settings = make_settings("paper", {"step_size": 0.3, "step_decay": fall})
     ridge = gaussian(0.0, math.sqrt(0.15 / 2.5))
     end = langevin(torch.tensor([0.3, -0.01]), ridge, settings.chain(10, 0.0), torch.zeros_like)
     assert bool((end.abs() < 0.1).all()) == settles

@@ -34,13 +34,13 @@ def test_a_sample_is_reproducible_and_its_own(pyramid):
 
 
 def test_stages_are_one_a_scale(pyramid):
-    (stages,) = pyramid.batches(2)
+    (stages,) = pyramid.samples(2)
     assert [tuple(s.shape[-2:]) for s in stages] == pyramid.sizes
     assert torch.equal(stages[-1], pyramid.sample(2))
 
 
 def test_a_finer_start_is_nearer_to_the_image(pyramid):
-    picture = pyramid.recover()[-1]
+    picture = pyramid.reconstruct()[-1]
 
     def distance(start_scale):
         return float((pyramid.sample(8, start_scale=start_scale) - picture).square().mean())
@@ -67,7 +67,7 @@ def test_what_cannot_be_sampled_is_said(pyramid, arguments, words):
 def test_energy_and_recovery_are_one_map_a_scale(pyramid):
     maps = pyramid.energy(torch.rand(1, 3, 50, 60))
     assert [tuple(m.shape) for m in maps] == pyramid.sizes
-    assert [tuple(r.shape[-2:]) for r in pyramid.recover()] == pyramid.sizes
+    assert [tuple(r.shape[-2:]) for r in pyramid.reconstruct()] == pyramid.sizes
 
 
 def test_saved_and_loaded_is_the_same(pyramid, tmp_path):
@@ -76,7 +76,7 @@ def test_saved_and_loaded_is_the_same(pyramid, tmp_path):
     assert loaded.settings == pyramid.settings
     assert (loaded.seed, loaded.sizes, loaded.parameters) == (pyramid.seed, pyramid.sizes, pyramid.parameters)
     assert torch.equal(loaded.sample(2, size=(20, 30)), pyramid.sample(2, size=(20, 30)))
-    assert torch.equal(loaded.recover()[-1], pyramid.recover()[-1])
+    assert torch.equal(loaded.reconstruct()[-1], pyramid.reconstruct()[-1])
 
 
 def test_files_are_safetensors_that_say_what_they_are(pyramid, tmp_path):

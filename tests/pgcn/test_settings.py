@@ -12,7 +12,7 @@ def test_paper_is_the_published_constants():
     assert (paper.step_size, paper.noise, paper.noise_std, paper.noise_iterations) == (0.01, "annealed", 0.01, 1000)
     assert (paper.recovery_weight, paper.recovery_every, paper.chains, paper.pool_size) == (0.1, 1, 1, 0)
     assert not paper.warm_start
-    assert (paper.step_fall, paper.warm_up, paper.iteration_growth) == (0, 0, 1)
+    assert (paper.step_decay, paper.warm_up, paper.iteration_growth) == (0, 0, 1)
     assert [paper.iterations_at(scale) for scale in range(8)] == [4000] * 8
 
 
@@ -29,7 +29,7 @@ def test_the_learning_rate_warms_up():
 
 
 def test_the_steps_of_a_chain_fall_linearly_around_their_mean():
-    settings = make_settings("paper", {"step_size": 0.2, "step_fall": 0.5})
+    settings = make_settings("paper", {"step_size": 0.2, "step_decay": 0.5})
     steps = settings.chain(5, 0.1)
     assert [size for size, _ in steps] == pytest.approx([0.3, 0.25, 0.2, 0.15, 0.1])
     assert [std**2 for _, std in steps] == pytest.approx([0.05 * size for size, _ in steps])

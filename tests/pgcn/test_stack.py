@@ -5,7 +5,6 @@ import torch
 
 import pgcn
 from pgcn.patchgencn.energy import EnergyNet, energy, energy_gradient, pad
-from pgcn.patchgencn.resume import restore, state_of
 from pgcn.patchgencn.trainer import Trainer
 
 TINY = {
@@ -33,7 +32,7 @@ SEEDS = [5, 6, 7]
 
 def trained(images, seeds, settings):
     trainer = Trainer(images, settings, seeds)
-    for _ in trainer.updates():
+    for _ in trainer.iterations():
         pass
     return trainer
 
@@ -68,7 +67,7 @@ def test_a_failure_leaves_the_others_exactly_as_they_were():
     settings = pgcn.make_settings("draft", TINY)
     whole = trained(IMAGES, SEEDS, settings)
     broken = Trainer(IMAGES, settings, SEEDS)
-    for progress in broken.updates():
+    for progress in broken.iterations():
         if progress.scale == 0 and progress.iteration == 2:
             with torch.no_grad():
                 broken.net.kernels[1][1] = float("nan")
@@ -85,23 +84,23 @@ def test_a_net_that_is_dead_is_a_failure():
     with pytest.raises(pgcn.DivergenceError, match=r"collapsed \(scale 0"):
         while True:
             trainer.net.kernels[-1].data.zero_()
-            trainer.update()
+            trainer.iterate()
 
 
 def test_a_state_out_of_a_stack_goes_on_in_it_to_the_bit_and_alone_up_to_rounding():
     settings = pgcn.make_settings("draft", {**TINY, "precision": "float32"})
     stack = Trainer(IMAGES, settings, SEEDS)
     for _ in range(11):
-        stack.update()
-    states = [state_of(stack, image) for image in range(3)]
-    for _ in stack.updates():
+        stack.iterate()
+    states = [stack.state_dict(image) for image in range(3)]
+    for _ in stack.iterations():
         pass
     again = Trainer(IMAGES, settings, SEEDS)
-    restore(again, states)
+    again.load_state_dicts(states)
     alone = Trainer(IMAGES[1:2], settings, SEEDS[1:2])
-    restore(alone, states[1:2])
+    alone.load_state_dicts(states[1:2])
     for trainer in (again, alone):
-        for _ in trainer.updates():
+        for _ in trainer.iterations():
             pass
     expected = pgcn.Pyramid.trained(stack, 1)
     assert pgcn.Pyramid.trained(again, 1).to_files() == expected.to_files()
@@ -115,6 +114,6 @@ def test_images_that_do_not_go_together_are_refused():
     with pytest.raises(ValueError, match="same sizes"):
         Trainer([picture(1), picture(2, (20, 15))], settings, [1, 2])
     first, second = (Trainer([IMAGES[0]], settings, [seed]) for seed in (1, 2))
-    first.update()
+    first.iterate()
     with pytest.raises(ValueError, match="same update"):
-        restore(Trainer(IMAGES[:2], settings, [1, 2]), [state_of(first), state_of(second)])
+        Trainer(IMAGES[:2], settings, [1, 2]).load_state_dicts([first.state_dict(), second.state_dict()])

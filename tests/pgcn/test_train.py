@@ -13,7 +13,6 @@ import pgcn
 from pgcn.imaging.scales import resize
 from pgcn.metrics.patch_distribution import patch_swd
 from pgcn.patchgencn.energy import EnergyNet
-from pgcn.patchgencn.resume import restore, state_of
 from pgcn.patchgencn.trainer import DivergenceError, Trainer
 
 PICTURE = sorted((Path(__file__).parents[2] / "examples" / "images").glob("*.*g"))[0]
@@ -60,14 +59,14 @@ def test_a_real_training_halves_the_patch_swd(photograph):
 @pytest.mark.parametrize("settings", [tiny(), tiny("paper", recovery_every=2), tiny(pool_size=0, chains=2)])
 def test_interrupted_and_resumed_at_any_update_is_the_same_to_the_bit(photograph, settings):
     whole = Trainer([photograph], settings, [3])
-    states = [state_of(whole)]
-    for _ in whole.updates():
-        states.append(state_of(whole))
+    states = [whole.state_dict()]
+    for _ in whole.iterations():
+        states.append(whole.state_dict())
     expected = pgcn.Pyramid.trained(whole)
     for state in [*states[:: max(1, len(states) // 6)], states[-1]]:
         again = Trainer([photograph], settings, [3])
-        restore(again, [state])
-        for _ in again.updates():
+        again.load_state_dicts([state])
+        for _ in again.iterations():
             pass
         resumed = pgcn.Pyramid.trained(again)
         assert same_files(resumed, expected)
@@ -76,18 +75,18 @@ def test_interrupted_and_resumed_at_any_update_is_the_same_to_the_bit(photograph
 
 def test_a_taken_state_does_not_move_with_training(photograph):
     trainer = Trainer([photograph], tiny(), [0])
-    trainer.update()
-    tensors, _ = state_of(trainer)
+    trainer.iterate()
+    tensors, _ = trainer.state_dict()
     before = {name: value.clone() for name, value in tensors.items()}
     for _ in range(5):
-        trainer.update()
+        trainer.iterate()
     assert all(torch.equal(before[name], tensors[name]) for name in before)
 
 
 def test_a_state_of_another_training_is_refused(photograph):
-    state = state_of(Trainer([photograph], tiny(), [1]))
+    state = Trainer([photograph], tiny(), [1]).state_dict()
     with pytest.raises(ValueError, match="other settings, seed or sizes"):
-        restore(Trainer([photograph], tiny(), [2]), [state])
+        Trainer([photograph], tiny(), [2]).load_state_dicts([state])
 
 
 def test_seeds_decide(photograph):
@@ -105,7 +104,7 @@ def test_progress_counts_every_update_and_ends_at_one(photograph):
     done = [p.done for p in seen]
     assert done == sorted(done)
     assert done[-1] == 1.0
-    assert {"loss", "recovery_error", "energy_observed"} <= seen[-1].figures[0].keys()
+    assert {"loss", "recovery_error", "energy_observed"} <= seen[-1].metrics[0].keys()
 
 
 def test_divergence_stops_the_training(photograph):
@@ -129,7 +128,7 @@ def rough(kind):
 def test_pictures_that_no_smooth_start_comes_near_are_trained(kind, scales):
     settings = tiny(max_size=36, scales=scales, iterations=12)
     trainer = Trainer([rough(kind)], settings, [0])
-    errors = [p.figures[0]["recovery_error"] for p in trainer.updates() if p.figures]
+    errors = [p.metrics[0]["recovery_error"] for p in trainer.iterations() if p.metrics]
     assert trainer.finished
     assert not trainer.failed
     assert max(errors) > 2.0, "above what is taken for divergence elsewhere"
@@ -143,14 +142,14 @@ def test_their_divergence_stops_the_training_too(kind):
     with torch.no_grad():
         trainer.net.kernels[1].fill_(float("nan"))
     with pytest.raises(DivergenceError, match="error is nan"):
-        list(trainer.updates())
+        list(trainer.iterations())
 
 
 def test_warm_start_begins_from_the_coarser_net(photograph):
     def first_net_of_scale_1(warm):
         trainer = Trainer([photograph], tiny(warm_start=warm), [0])
         while trainer.scale == 0:
-            trainer.update()
+            trainer.iterate()
         return trainer.net.kernels[0], trainer.nets[0].kernels[0]
 
     new, old = first_net_of_scale_1(True)
@@ -163,7 +162,7 @@ def test_starts_are_used_once_without_a_pool_and_kept_with_one(photograph):
     def starts(pool_size):
         trainer = Trainer([photograph], tiny(pool_size=pool_size), [0])
         while trainer.scale == 0:
-            trainer.update()
+            trainer.iterate()
         drawn = torch.cat([trainer.starts.draw(1) for _ in range(40)])
         return len(torch.unique(drawn.flatten(1), dim=0))
 
@@ -186,7 +185,7 @@ def test_a_trainer_is_gone_when_nobody_needs_it():
     """On a GPU it holds graphs and their memory, which Python's collector does not see."""
     image = torch.rand(1, 3, 16, 16) * 2 - 1
     trainer = pgcn.Trainer([image], pgcn.make_settings("draft", {"scales": 2, "iterations": 2}), [0])
-    for _ in trainer.updates():
+    for _ in trainer.iterations():
         pass
     seen = weakref.ref(trainer)
     gc.disable()

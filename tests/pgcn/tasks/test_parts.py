@@ -9,9 +9,10 @@ import torch.nn.functional as F
 import pgcn
 from pgcn.imaging import colours, holes, masks, tiles
 from pgcn.imaging.scales import resize
+from pgcn.method import ChainOptions
 from pgcn.metrics import pictures as measures
 from pgcn.tasks import enlarge
-from pgcn.tasks.chains import chain, working_size
+from pgcn.tasks.chains import working_size
 from pgcn.tasks.choose import choose
 from pgcn.tasks.task import Injected
 
@@ -112,7 +113,7 @@ def test_a_chain_in_tiles_is_nearly_the_chain_on_the_whole():
     x = resize(image, (60, 72))
 
     def work(tile, where=None):
-        return chain(tile, pyramid.nets[-1], pyramid.settings, 1, steps=2)
+        return pyramid.refine(tile, 1, ChainOptions(steps=2))
 
     whole, pieces = work(x), tiles.tiled(x, work, tile=44, overlap=24)
     assert float((whole - x).abs().max()) > 1e-3, "the chain moves"
@@ -255,9 +256,9 @@ def test_the_scale_is_chosen_that_is_like_the_image_and_true_to_what_was_put_in(
             pyramid,
             Injected(**options),
             made.__getitem__,
-            unlike=lambda x: unlike[at[id(x)]],
-            astray=lambda x: astray[at[id(x)]],
-            nothing=2.0,
+            style_distance=lambda x: unlike[at[id(x)]],
+            content_distance=lambda x: astray[at[id(x)]],
+            baseline=2.0,
         )
 
     assert chosen([1.0, 1.9], [0.4, 0.0]).best.scale == 0

@@ -9,12 +9,11 @@ import torch.nn.functional as F
 
 import pgcn
 from pgcn.imaging.scales import resize
+from pgcn.method import ChainOptions
 from pgcn.metrics.patch_distribution import patch_swd
 from pgcn.metrics.pictures import psnr
-from pgcn.patchgencn.langevin import normal_each
 from pgcn.patchgencn.masked_trainer import MaskedTrainer, known_share
-from pgcn.patchgencn.sampling import seeded
-from pgcn.tasks import animate, generate, inpaint, recover, region, task
+from pgcn.tasks import animate, chains, generate, inpaint, recover, region, task
 from pgcn.tasks.task import TaskError, all_tasks, find_task
 
 TEN = {"animate", "edit", "energy", "generate", "harmonize", "inpaint", "paint", "recover", "style", "superres"}
@@ -60,8 +59,8 @@ def test_all_ten_are_found_and_say_what_they_are():
 
 def test_a_new_file_is_a_new_task(tmp_path, monkeypatch):
     (tmp_path / "invert.py").write_text(
-        "from pgcn.tasks.task import Made, Options, Task\n"
-        "TASK = Task('invert', 'the negative', Options, lambda p, inputs, o: Made({'result': -inputs.image}))\n"
+        "from pgcn.tasks.task import TaskResult, Options, Task\n"
+        "TASK = Task('invert', 'the negative', Options, lambda p, inputs, o: TaskResult({'result': -inputs.image}))\n"
     )
     package = importlib.import_module("pgcn.tasks")
     pyramid, image = pgcn.example()
@@ -73,7 +72,7 @@ def test_a_new_file_is_a_new_task(tmp_path, monkeypatch):
     assert set(all_tasks()) == TEN
 
 
-@pytest.mark.parametrize("module", ["pgcn", "pgcn.tasks.methods", "pgcn.patchgencn.masked_trainer", "pgcn.testing"])
+@pytest.mark.parametrize("module", ["pgcn", "pgcn.tasks.methods", "pgcn.fit", "pgcn.testing"])
 def test_every_example_in_a_docstring_runs(module):
     found = doctest.testmod(importlib.import_module(module))
     assert found.attempted > 0
@@ -124,31 +123,28 @@ def test_samples_are_as_many_and_as_large_as_asked_and_their_own(pyramid, image)
     made = pyramid.apply("generate", image, number=3, width=30, height=20, seed=4)
     assert made.result.shape == (3, 3, 20, 30)
     assert torch.equal(made.result[1:2], pyramid.generate(image, 1, width=30, height=20, seed=5))
-    assert made.figures["patch_swd"] < 0.5 * made.figures["patch_swd_noise"]
+    assert made.metrics["patch_swd"] < 0.5 * made.metrics["patch_swd_noise"]
     assert not torch.equal(made.result, pyramid.generate(image, 3, width=30, height=20, seed=4, noise=0.05))
 
 
 def test_a_torus_has_no_edges(pyramid):
     """Shifted noise gives the same tile, shifted: true of no chain that sees a border anywhere."""
     start = torch.rand(1, 3, 20, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    sizes = [(20, 24)] * 3
-    draw = normal_each(seeded(0, 1))
-    plain, shifted = (
-        generate.on_torus(x, pyramid.nets, sizes, pyramid.settings, draw) for x in (start, start.roll((7, 11), (2, 3)))
-    )
+    options = ChainOptions(wrap=True)
+    plain, shifted = (chains.run(pyramid, x, [(20, 24)] * 3, 0, options) for x in (start, start.roll((7, 11), (2, 3))))
     torch.testing.assert_close(plain.roll((7, 11), (2, 3)), shifted, atol=1e-3, rtol=0)
 
 
 def test_a_torus_is_brought_up_without_edges():
     x = torch.rand(1, 3, 10, 12) - 0.5
-    up = generate.resize_on_torus(x, (20, 24))
-    torch.testing.assert_close(generate.resize_on_torus(x.roll((3, 4), (2, 3)), (20, 24)), up.roll((6, 8), (2, 3)))
+    up = chains.resize_on_torus(x, (20, 24))
+    torch.testing.assert_close(chains.resize_on_torus(x.roll((3, 4), (2, 3)), (20, 24)), up.roll((6, 8), (2, 3)))
 
 
 def test_seams_of_tiles_are_like_the_inside_and_those_of_plain_samples_are_not(pyramid, image):
     tiles = pyramid.apply("generate", image, number=4, tile=True)
-    assert tiles.figures["seam_step"] < tiles.figures["inside_step_most"]
-    assert tiles.pictures["tiled"].shape[-2:] == (64, 80)
+    assert tiles.metrics["seam_step"] < tiles.metrics["inside_step_most"]
+    assert tiles.images["tiled"].shape[-2:] == (64, 80)
     plain = generate.seam_errors(torch.linspace(-1, 1, 20).expand(1, 3, 20, 20))
     assert plain["seam_step"] > plain["inside_step_most"]
 
@@ -163,13 +159,13 @@ def test_the_enlarged_has_the_exact_size_and_made_smaller_is_the_input(pyramid, 
     assert (height, width) == (
         (65, 97) if "width" in options else (round(32 * options["factor"]), round(40 * options["factor"]))
     )
-    assert made.figures["input_error"] < 0.5 < made.figures["input_error_bicubic"]
+    assert made.metrics["input_error"] < 0.5 < made.metrics["input_error_bicubic"]
 
 
 def test_super_resolution_is_nearer_to_the_truth_than_bicubic(pyramid):
     truth = brick_wall(80, 100)
     low = resize(truth, (40, 50))
-    figures = pyramid.apply("superres", low, truth=truth, factor=2).figures
+    figures = pyramid.apply("superres", low, truth=truth, factor=2).metrics
     assert figures["psnr"] > figures["psnr_bicubic"] + 0.3
     assert figures["ssim"] > figures["ssim_bicubic"]
 
@@ -193,7 +189,7 @@ def test_beyond_the_rim_every_pixel_stays(pyramid, image, name, factor):
     beyond = F.max_pool2d(mask, 4 * factor + 3, 1, 2 * factor + 1) == 0
     assert made.result.shape == composite.shape
     assert torch.equal(made.result * beyond, composite * beyond)
-    assert made.figures["outside_error"] == 0
+    assert made.metrics["outside_error"] == 0
     assert float((made.result - composite)[mask.expand_as(composite) > 0].abs().mean()) > 0.02
 
 
@@ -212,7 +208,7 @@ def test_a_regions_surroundings_are_held_by_the_chain_and_its_rim_is_mixed(pyram
     asked = region.RegionOptions(rim=4)
     own, _ = region.region_of(pyramid, task.Inputs(image, composite, mask), asked, "edit")
 
-    def white(pyramid, picture, scale, *, after, **_):
+    def white(pyramid, picture, scale, options, after, sizes):
         held = after(torch.ones_like(picture), len(pyramid.sizes) - 1)
         assert torch.equal(held == 1, (F.max_pool2d(mask, 9, 1, 4) > 0).expand_as(held)), "known beyond the rim"
         return torch.ones_like(picture)
@@ -226,7 +222,7 @@ def test_a_regions_surroundings_are_held_by_the_chain_and_its_rim_is_mixed(pyram
 def test_a_pasted_object_takes_on_the_scenes_colours(pyramid, image):
     composite, mask = pasted(image)
     chosen, free = (
-        pyramid.apply("harmonize", image, target=composite, mask=mask, start_scale=scale).figures for scale in (None, 1)
+        pyramid.apply("harmonize", image, target=composite, mask=mask, start_scale=scale).metrics for scale in (None, 1)
     )
     assert chosen["colour_distance"] < chosen["colour_distance_before"]
     assert free["colour_distance"] < 0.8 * free["colour_distance_before"]
@@ -237,7 +233,7 @@ def test_a_missing_mask_is_where_the_pictures_differ(pyramid, image):
     made = pyramid.apply("harmonize", image, target=composite)
     given = pyramid.apply("harmonize", image, target=composite, mask=mask)
     assert "no mask was given" in made.notes[0]
-    assert torch.equal(made.pictures["mask"], given.pictures["mask"])
+    assert torch.equal(made.images["mask"], given.images["mask"])
 
 
 def test_a_mask_of_another_size_is_fitted_and_said(pyramid, image):
@@ -248,7 +244,7 @@ def test_a_mask_of_another_size_is_fitted_and_said(pyramid, image):
 
 def test_editing_lessens_a_seam(pyramid, image):
     composite, mask = pasted(image)
-    figures = pyramid.apply("edit", image, target=composite, mask=mask).figures
+    figures = pyramid.apply("edit", image, target=composite, mask=mask).metrics
     assert figures["seam_gradient"] < 0.9 * figures["seam_gradient_before"]
 
 
@@ -260,9 +256,9 @@ def test_a_painting_becomes_patches_of_the_image_in_its_own_shape(pyramid, image
     painting[..., 20:30, :] = 0.8
     made = pyramid.apply("paint", image, target=painting, colours=4, sweep=True)
     assert made.result.shape == painting.shape
-    assert made.pictures["sweep"].shape[0] == 3
-    assert made.figures["patch_swd"] < made.figures["patch_swd_painting"]
-    assert len(made.pictures["painting"].flatten(2).unique(dim=2)[0].T) <= 4
+    assert made.images["sweep"].shape[0] == 3
+    assert made.metrics["patch_swd"] < made.metrics["patch_swd_painting"]
+    assert len(made.images["painting"].flatten(2).unique(dim=2)[0].T) <= 4
 
 
 def test_a_finer_start_keeps_more_of_what_was_put_in(pyramid, image):
@@ -270,8 +266,8 @@ def test_a_finer_start_keeps_more_of_what_was_put_in(pyramid, image):
     coarse, fine = (
         pyramid.apply("style", image, target=content, start_scale=scale, full_size=False) for scale in (0, 2)
     )
-    assert fine.figures["structure_error"] < coarse.figures["structure_error"]
-    assert coarse.figures["patch_swd"] < coarse.figures["patch_swd_content"]
+    assert fine.metrics["structure_error"] < coarse.metrics["structure_error"]
+    assert coarse.metrics["patch_swd"] < coarse.metrics["patch_swd_content"]
     assert coarse.result.shape[-2:] == (32, 40)
 
 
@@ -283,7 +279,7 @@ def test_what_lies_in_the_hole_is_never_learned(image):
     settings = pgcn.make_settings("draft", {"max_size": 24, "min_size": 12, "scales": 2, "iterations": 5})
     picture, mask = resize(image, (20, 24)), square(20, 24, 5, 8, 7)
     other = torch.where(mask > 0, torch.ones(()), picture)
-    first, second = (pgcn.fit_masked(x, mask, settings=settings) for x in (picture, other))
+    first, second = (pgcn.fit(x, mask=mask, settings=settings) for x in (picture, other))
     assert all(
         torch.equal(a, b)
         for one, two in zip(first.nets, second.nets, strict=True)
@@ -306,7 +302,7 @@ def test_positions_that_see_the_hole_alone_are_left_out_of_the_loss(image):
     assert float(trainer.positions[..., 25:, 25:].min()) > 1
     assert float(trainer.positions.mean()) == pytest.approx(1)
     plain.positions = None
-    trainer.update(), plain.update()
+    trainer.iterate(), plain.iterate()
     assert not torch.equal(trainer.net.kernels[0], plain.net.kernels[0]), "what counts is used"
 
 
@@ -314,8 +310,8 @@ def test_the_hole_is_filled_better_than_with_a_mean_and_the_rest_stays(pyramid, 
     mask = square(32, 40, 12, 12, 7)
     made = pyramid.apply("inpaint", image * (1 - mask), mask=mask, truth=image, start_scale=0)
     assert torch.equal(made.result * (1 - mask), image * (1 - mask))
-    assert made.figures["psnr"] > made.figures["psnr_mean_fill"] + 1
-    assert made.figures["psnr"] > made.figures["psnr_smooth_fill"] + 1
+    assert made.metrics["psnr"] > made.metrics["psnr_mean_fill"] + 1
+    assert made.metrics["psnr"] > made.metrics["psnr_smooth_fill"] + 1
     several = pyramid.apply("inpaint", image * (1 - mask), mask=mask, number=2, noise=0.2)
     assert several.result.shape[0] == 2
     assert not torch.equal(several.result[0], several.result[1])
@@ -337,7 +333,7 @@ def test_a_larger_picture_is_inpainted_at_its_own_size(pyramid, image):
 
 def test_masked_training_refuses_a_mask_of_another_size(image):
     with pytest.raises(ValueError, match="the mask is 24x20 px and the image 40x32"):
-        pgcn.fit_masked(image, square(20, 24, 5, 8, 7))
+        pgcn.fit(image, mask=square(20, 24, 5, 8, 7))
 
 
 # animate
@@ -346,9 +342,9 @@ def test_masked_training_refuses_a_mask_of_another_size(image):
 def test_frames_are_a_loop_of_small_steps(pyramid, image):
     made = pyramid.apply("animate", image, frames=12, walk=0.2, noise=0.01)
     assert made.result.shape == (12, 3, 32, 40)
-    assert 0 < made.figures["frame_step"] < 0.6 * made.figures["frames_apart"]
+    assert 0 < made.metrics["frame_step"] < 0.6 * made.metrics["frames_apart"]
     last = float((made.result[0] - made.result[-1]).square().mean().sqrt()) * 127.5
-    assert last < 2 * made.figures["frame_step"]
+    assert last < 2 * made.metrics["frame_step"]
 
 
 def test_the_walk_keeps_the_law_of_the_noise():
@@ -363,13 +359,13 @@ def test_the_walk_keeps_the_law_of_the_noise():
 
 
 def test_other_pictures_are_more_unlike_and_foreign_spots_are_found(pyramid, image):
-    assert pyramid.unlike(image, image) == 0
-    own = pyramid.unlike(image, image.flip(-1))
-    other = pyramid.unlike(image, torch.rand(1, 3, 32, 40, generator=torch.Generator().manual_seed(2)) * 2 - 1)
+    assert pyramid.energy_score(image, image) == 0
+    own = pyramid.energy_score(image, image.flip(-1))
+    other = pyramid.energy_score(image, torch.rand(1, 3, 32, 40, generator=torch.Generator().manual_seed(2)) * 2 - 1)
     assert abs(own) < 0.2 < other
     composite, mask = pasted(image)
     made = pyramid.apply("energy", image, target=composite, mask=mask)
-    assert made.figures["auroc"] > 0.8
+    assert made.metrics["auroc"] > 0.8
     assert made.result.shape == image.shape
 
 
@@ -380,15 +376,15 @@ def test_noise_is_measured_and_taken_away(pyramid, image):
     generator = torch.Generator().manual_seed(0)
     noisy = (image + 0.3 * torch.randn(image.shape, generator=generator)).clamp(-1, 1)
     made = pyramid.apply("recover", image, target=noisy, truth=image)
-    assert made.figures["noise"] == pytest.approx(0.3, abs=0.05)
-    assert made.figures["psnr"] > made.figures["psnr_corrupted"] + 2
+    assert made.metrics["noise"] == pytest.approx(0.3, abs=0.05)
+    assert made.metrics["psnr"] > made.metrics["psnr_corrupted"] + 2
 
 
 def test_blur_is_lessened(pyramid, image):
     blurred = F.avg_pool2d(F.pad(image, [1] * 4, mode="replicate"), 3, 1)
     made = pyramid.apply("recover", image, target=blurred, truth=image, pull=0.1)
-    assert made.figures["noise"] == 0
-    assert made.figures["psnr"] > made.figures["psnr_corrupted"] + 0.5
+    assert made.metrics["noise"] == 0
+    assert made.metrics["psnr"] > made.metrics["psnr_corrupted"] + 0.5
 
 
 def test_two_estimates_are_weighed_by_their_errors():

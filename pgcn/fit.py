@@ -1,0 +1,48 @@
+"""Training of a pyramid on one image, with or without a hole, as one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pgcn.method import Progress
+from pgcn.patchgencn.masked_trainer import MaskedTrainer
+from pgcn.patchgencn.trainer import Trainer
+from pgcn.pyramid import Pyramid
+from pgcn.settings import Settings, make_settings
+
+
+def fit(
+    image: Tensor,
+    preset: str = "draft",
+    seed: int = 0,
+    *,
+    mask: Tensor | None = None,
+    settings: Settings | None = None,
+    device: str | torch.device = "cpu",
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Pyramid:
+    """Train a pyramid on one image `(1, 3, H, W)` in [-1, 1].
+
+    Pixels where `mask` `(1, 1, H, W)` is 1 are unknown, and left out of the loss. `settings` replaces `preset`.
+    `on_progress` is called after every iteration. Raises `ValueError` for a bad image or mask or an unknown preset,
+    `DivergenceError` where training fails.
+
+    >>> import torch, pgcn
+    >>> image, hole = torch.rand(1, 3, 20, 24) * 2 - 1, torch.zeros(1, 1, 20, 24)
+    >>> hole[..., 6:12, 8:16] = 1
+    >>> settings = pgcn.make_settings("draft", {"max_size": 24, "min_size": 12, "scales": 2, "iterations": 2})
+    >>> pgcn.fit(image, mask=hole, settings=settings).inpaint(image, hole).shape
+    torch.Size([1, 3, 20, 24])
+    """
+    settings = settings or make_settings(preset)
+    if mask is None:
+        trainer = Trainer([image], settings, [seed], device)
+    else:
+        trainer = MaskedTrainer(image, mask, settings, seed, device)
+    for progress in trainer.iterations():
+        if on_progress:
+            on_progress(progress)
+    return Pyramid.trained(trainer)
