@@ -1,11 +1,8 @@
 """Runs without Ray: `pgcn run --local`, `cluster.api.run`, and the pool of this machine."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -24,7 +21,7 @@ from cluster.tables.query import query
 from jobs.common.failures import ConfigError
 from jobs.run_folder.commit import committed, read_failures
 from jobs.storage.store import Store
-from tests.cluster.running import TINY, ask, checkpoints, options, start, wait_for, write_photographs
+from tests.cluster.running import TINY, ask, at_start, checkpoints, options, pgcn, start, wait_for, write_photographs
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "v0_1"
 LONG = {"iterations": 400, "langevin_steps": 10, "langevin_steps_init": 10}
@@ -54,20 +51,13 @@ def resumes(run):
 def test_a_run_needs_no_ray_at_all(tmp_path):
     """In a process where `import ray` raises: two workers, each a process, and tables and gallery."""
     images = write_photographs(tmp_path / "images", 2)
-    code = (
-        "import sys; sys.modules['ray'] = None\nfrom cluster.cli.app import main\nif __name__ == '__main__': main()\n"
-    )
-    (tmp_path / "pgcn.py").write_text(code)
-    command = [sys.executable, tmp_path / "pgcn.py", "run", images, "--out", tmp_path / "run", *options(), "--local"]
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(
-        [*map(str, command), "--workers", "2"], capture_output=True, text=True, env=env, timeout=200, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "All 2 done." in done.stdout
+    without_ray = at_start(tmp_path / "plant", "sys.modules['ray'] = None", "pgcn", "forkserver")
+    command = ["run", images, "--out", tmp_path / "run", *options(), "--workers", "2", "--local"]
+    code, output = pgcn(*command, env=without_ray)
+    assert code == 0, output
+    assert "All 2 done." in output
+    assert pgcn(*command[:-3], "--retry", "--seed", "1", env=without_ray)[0] == 1, "`import ray` raises here"
     assert (tmp_path / "run" / "gallery" / "index.html").exists()
-    wheres = {json.loads(path.read_text())["attempt"] for path in (tmp_path / "run" / "commits").glob("*.json")}
-    assert len(wheres) == 2
 
 
 def test_a_local_run_and_a_run_on_ray_are_one(there, tmp_path):
