@@ -27,10 +27,10 @@ def failures(batch):
 def test_a_worker_that_is_lost_is_replaced(disk, table, tmp_path, act, point, failure):
     """Two workers, each a process; one is struck, once."""
     strike = Strike(act, point, tmp_path / "struck")
-    name = "hangs for 2 s" if act == "hangs" else act
+    name = "hangs for 4 s" if act == "hangs" else act
     with table.cell(f"worker: {name}", point) as cell:
-        # A worker that is well is silent for two seconds now and then, where the machine is busy.
-        silence = {"silence_s": 2.0} if act == "hangs" else {}
+        # A worker that is well is silent for seconds now and then, where the machine is busy.
+        silence = {"silence_s": 4.0} if act == "hangs" else {}
         code, output = disk.run(workers=2, strike=strike, **silence)
         assert strike.struck
         assert code == 3, output
