@@ -223,7 +223,7 @@ def running(cluster: RayCluster) -> Iterator[RayCluster]:
         yield cluster
     finally:
         cluster.leave_only()
-        cluster.ray_cluster.nodes[0].kill()
+        cluster.machines[0].kill()
 
 
 def _own_address() -> str:
