@@ -82,7 +82,7 @@ def test_what_another_driver_does_meanwhile_needs_no_worker_here(joined, tmp_pat
     monkeypatch.setattr(cluster.scheduler.driver, "OTHERS_S", 1.0)
     holder = ray.remote(num_cpus=2)(Holder).remote()
     ray.get(holder.holds.remote(), timeout=30)
-    jobs = [job(str(index)) for index in range(3)]
+    jobs = [job(f"{index:020x}") for index in range(3)]
 
     def other():
         for one in jobs:
