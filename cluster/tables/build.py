@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cluster.ray_cluster.parallel_map import Spread, here
+from cluster.ray_cluster.parallel_map import Spread, map_local
 from cluster.tables.parquet_writer import PartWriter, complete
 from jobs import layout
 from jobs.common.concurrent_map import ahead
@@ -68,7 +68,7 @@ class Gathered:
     problems: list[str] = field(default_factory=list)
 
 
-def gather(store: Store, spread: Spread = here) -> Gathered:
+def gather(store: Store, spread: Spread = map_local) -> Gathered:
     """Build all tables. Holds the manifest, the failures and the small tables' next parts in memory.
 
     A damaged record is left out and named in `problems`; its job counts as not done.

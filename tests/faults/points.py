@@ -19,7 +19,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import cluster.launch
 import cluster.scheduler.worker
 import jobs.inputs.loading
 import jobs.run_folder.manifest
@@ -68,13 +67,10 @@ def _raise(make: Callable[[], BaseException]) -> Callable[[], None]:
     return act
 
 
-KILLED_FOR_MEMORY, PREEMPTED = 137, 143
-"""Exit codes by which a worker process of `tests.faults.command` tells what Ray would know of its end."""
-
 ACTS: dict[str, Callable[[], None]] = {
     "SIGKILL": _kill,
-    "killed for memory": lambda: os._exit(KILLED_FOR_MEMORY),
-    "machine taken back": lambda: os._exit(PREEMPTED),
+    "killed for memory": _kill,
+    "SIGTERM": lambda: os.kill(os.getpid(), signal.SIGTERM),
     "hangs": lambda: time.sleep(600),
     "power cut": _raise(PowerCut),
     "full disk": _raise(lambda: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
@@ -102,6 +98,11 @@ class Strike:
     @property
     def struck(self) -> bool:
         return self.flag.exists()
+
+    @property
+    def killed_for_memory(self) -> bool:
+        """As the kernel's counter has it: no test can make it kill."""
+        return self.act == "killed for memory" and self.struck
 
     @property
     def at(self) -> float:
@@ -151,6 +152,11 @@ def plant(strike: Strike, monkeypatch: pytest.MonkeyPatch) -> None:
             planted.reached("update", "", "after")
 
     monkeypatch.setattr(cluster.scheduler.worker.Worker, "_note", noted)
+
+
+def plant_for_good(strike: Strike) -> None:
+    """Put a strike into a process that is nobody else's."""
+    plant(strike, pytest.MonkeyPatch())
 
 
 def _after(module, name: str, operation: str, planted: _Planted, monkeypatch: pytest.MonkeyPatch) -> None:
