@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from cluster import api
-from cluster.launch import Exit
+from cluster.exit import Exit
 from cluster.scheduler.local_machine import LocalMachine
 from cluster.scheduler.local_pool import Room
 from cluster.scheduler.local_worker import kernel_oom_kills
@@ -169,7 +169,7 @@ def test_workers_that_cannot_start_stop_the_run_with_the_reason(tmp_path, monkey
     monkeypatch.setattr("cluster.scheduler.local_machine.Worker", lambda *_: start_error("planted"))
     with (tmp_path / "said").open("w") as said:
         result = api.run(images, tmp_path / "run", **TINY_CALL | {"console": Console(file=said, width=200)})
-    assert result.code is Exit.STOPPED
+    assert result.code is Exit.ABORTED
     assert "Workers cannot start: RuntimeError: planted" in (tmp_path / "said").read_text()
 
 
