@@ -79,7 +79,7 @@ def twice(url: str, count: int, log: Path | None) -> tuple[Run, Run]:
     """Run `count` images from nothing, and again."""
     write_images(Store(f"{url}/images"), count)
     runs = []
-    for title in ("from nothing", "again, all done"):
+    for title in ("from nothing", "again, all images done"):
         print(f"\n{count:,} images, {title} (load {os.getloadavg()[0]:.1f})", flush=True)
         runs.append(run(f"{url}/images", f"{url}/run", count, log))
     if log is None:
@@ -106,11 +106,11 @@ def run(images: str, out: str, count: int, log: Path | None) -> Run:
         requests.seek(0, os.SEEK_END)
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True)
         assert process.stdout is not None
-        print(f"  {'':16}{'wall s':>9}{'driver s':>10}{'µs/image':>10}{'driver MB':>11}{'all MB':>9}")
+        print(f"  {'':18}{'wall s':>9}{'driver s':>10}{'µs/image':>10}{'driver MB':>11}{'all MB':>9}")
         for taken, all_mb in steps(process, process.stdout):
             found[taken.step] = taken
             print(
-                f"  {taken.step:16}{taken.wall_s:9.2f}{taken.cpu_s:10.2f}{1e6 * taken.cpu_s / count:10.0f}"
+                f"  {taken.step:18}{taken.wall_s:9.2f}{taken.cpu_s:10.2f}{1e6 * taken.cpu_s / count:10.0f}"
                 f"{taken.peak_mb:11.0f}{all_mb:9.0f}   {counted(requests, count)}",
                 flush=True,
             )
@@ -156,7 +156,7 @@ def counted(log: IO[str], count: int) -> str:
     time.sleep(0.2 if log.name != os.devnull else 0)
     kinds = Counter(kind(*match.groups()) for match in map(REQUEST.search, log) if match)
     listed = ", ".join(f"{number} {name}" for name, number in sorted(kinds.items()))
-    return f"{sum(kinds.values()) / count:.2f} requests an image: {listed}" if kinds else ""
+    return f"{sum(kinds.values()) / count:.2f} requests per image: {listed}" if kinds else ""
 
 
 def kind(method: str, target: str) -> str:
@@ -165,13 +165,13 @@ def kind(method: str, target: str) -> str:
 
 
 def print_growth(small: int, few: tuple[Run, Run], large: int, many: tuple[Run, Run]) -> None:
-    """What an image more costs, from the smallest to the largest number of them."""
-    print(f"\nAn image more, from {small:,} to {large:,}: driver µs, wall µs, driver kB")
+    """The cost per image, from the smallest to the largest number of images."""
+    print(f"\nCost per image, from {small:,} to {large:,}: driver µs, wall µs, driver kB")
     for title, before, after in zip(("from nothing", "again"), few, many, strict=True):
         for step in [name for name in after if name in before and name != "imports"]:
             a, b, more = before[step], after[step], large - small
             print(
-                f"  {title:13}{step:16}{1e6 * (b.cpu_s - a.cpu_s) / more:9.0f}{1e6 * (b.wall_s - a.wall_s) / more:9.0f}"
+                f"  {title:14}{step:18}{1e6 * (b.cpu_s - a.cpu_s) / more:9.0f}{1e6 * (b.wall_s - a.wall_s) / more:9.0f}"
                 f"{1024 * (b.peak_mb - a.peak_mb) / more:9.1f}"
             )
 

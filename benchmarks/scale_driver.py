@@ -27,11 +27,11 @@ STEPS: dict[str, tuple[Any, str]] = {
     "find images": (cluster.launch, "prepare"),
     "plan": (cluster.launch, "make_plan"),
     "write manifest": (cluster.launch, "add_to_manifest"),
-    "jobs": (cluster.launch, "_train"),
+    "run jobs": (cluster.launch, "_train"),
     "list commits": (cluster.launch, "committed"),
-    "is it current": (cluster.gallery.publish, "records_now"),
-    "gather": (cluster.gallery.publish, "gather"),
-    "gallery": (cluster.gallery.publish, "build_gallery"),
+    "check for changes": (cluster.gallery.publish, "records_now"),
+    "build tables": (cluster.gallery.publish, "gather"),
+    "build gallery": (cluster.gallery.publish, "build_gallery"),
 }
 """What a run does, one after another, and where it is called from."""
 
