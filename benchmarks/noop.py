@@ -1,6 +1,6 @@
-"""Jobs that train nothing: read their image, and commit made-up pictures, curves and figures of a small size.
+"""Jobs that train nothing: they read their image, and commit small artificial images, curves and metrics.
 
-All but the training is the product's own: the worker, its look for a commit, the decoder, the publishing.
+Everything except the training is the product's own: the worker, its check for a commit, the decoder, the commit.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def run_nothing(
     on_progress: Callable[[Progress], None],
     should_stop: Callable[[], bool],
 ) -> list[Commit | Exception]:
-    """In place of `jobs.training_job.run_jobs`."""
+    """Replacement of `jobs.training_job.run_jobs`."""
     ends: list[Commit | Exception] = []
     for spec, attempt in zip(specs, attempts, strict=True):
         read_source(spec.location, spec.uri)
