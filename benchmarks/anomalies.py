@@ -52,7 +52,7 @@ def table(folder: Path) -> tuple[str, dict[str, float]]:
         rows.append([name, f"{sum(values) / len(values):.2f}", f"{pairs:.2f}"])
     mean = {"anomalies": sum(found) / len(found), "pairs": auroc(torch.tensor(different), torch.tensor(same))}
     rows.append(["all", f"{mean['anomalies']:.2f}", f"{mean['pairs']:.2f}"])
-    return markdown(["picture", "AUROC, foreign squares", "AUROC, pairs"], rows), mean
+    return markdown(["image", "AUROC, foreign squares", "AUROC, pairs"], rows), mean
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def table(folder: Path) -> tuple[str, dict[str, float]]:
             rows.append([name, kind, *(f"{value:.1f} / {error:.0f}" for value, error in fills.values())])
     mean = {fill: value / len(rows) for fill, value in sums.items()}
     rows.append(["mean", "", *(f"{value:.1f}" for value in mean.values())])
-    return markdown(["picture", "hole", *mean], rows), mean
+    return markdown(["image", "hole", *mean], rows), mean
 
 
 if __name__ == "__main__":

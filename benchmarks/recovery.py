@@ -41,7 +41,7 @@ def table(folder: Path) -> tuple[str, dict[str, float]]:
         rows.append(cells)
     mean = {kind: sum(values) / len(values) for kind, values in gains.items()}
     rows.append(["mean gain, dB", *(f"{gain:+.1f}" for gain in mean.values())])
-    return markdown(["picture", *mean], rows), mean
+    return markdown(["image", *mean], rows), mean
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def table(folder: Path, preset: str = "draft", sheet: Path | None = None) -> tup
     rows.append(["mean", *(_cell(mean) for mean in means.values()), f"{natural:.1f}"])
     if sheet:
         sheet.write_bytes(encode_png(in_rows(shown)))
-    return markdown(["picture", *NAMES, "truth"], rows), {name: mean[0] for name, mean in means.items()}
+    return markdown(["image", *NAMES, "truth"], rows), {name: mean[0] for name, mean in means.items()}
 
 
 def _cell(figures: Sequence[float]) -> str:
