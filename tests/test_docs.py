@@ -86,6 +86,12 @@ def test_files_that_are_named_exist(page: Path):
     assert not {name for name in named if not (ROOT / name).exists()}
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tests_that_are_named_exist(page: Path):
+    named = {code for code in INLINE.findall(page.read_text()) if re.fullmatch(r"test_\w+", code)}
+    assert named <= {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
+
+
 def test_links_between_pages_lead_somewhere():
     broken = {
         f"{page.name}: {link}"
