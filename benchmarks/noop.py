@@ -57,7 +57,7 @@ def run_nothing(
     ends: list[Commit | Exception] = []
     for spec, attempt in zip(specs, attempts, strict=True):
         read_source(spec.location, spec.uri)
-        # What a training of one scale leaves on its way and takes back.
+        # A training of one scale writes this and removes it again.
         store.list(f"checkpoints/{spec.job_id}")
         ends.append(publish(store, spec.job_id, attempt, _files(spec, attempt), _result(spec, attempt)))
         clean_up(store, spec.job_id)

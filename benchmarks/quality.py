@@ -127,7 +127,7 @@ def _sharp_first(metric: str) -> Rule:
     return rising(metric, "the image itself", "two halves exchanged", "with a grid", "noise")
 
 
-# What a person says, and the metrics as rules.
+# The judgement of a person, as rules for metrics.
 EXPECTED: tuple[tuple[str, str, Rule], ...] = (
     *(
         ("the image, sharp halves, a grid, noise", name, _sharp_first(name))
