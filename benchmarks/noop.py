@@ -53,7 +53,7 @@ def run_nothing(
     on_progress: Callable[[Progress], None],
     should_stop: Callable[[], bool],
 ) -> list[Commit | Exception]:
-    """Replacement of `jobs.training_job.run_jobs`."""
+    """In place of `jobs.training_job.run_jobs`."""
     ends: list[Commit | Exception] = []
     for spec, attempt in zip(specs, attempts, strict=True):
         read_source(spec.location, spec.uri)
