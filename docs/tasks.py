@@ -181,7 +181,7 @@ DEMOS = (
         "pyramid.edit(image, edited)",
         lambda: [photo("02-launch.jpg"), given("two-rockets.png"), result("edit", "02-launch.jpg")],
         "the photograph, a rectangle of it copied to the right with its seams in the sky, and the seams removed. No "
-        "mask is given: it is the difference of the two. The region is made at 64 px, so it is less sharp.",
+        "mask is given: it is the difference of the two. The region has the pyramid's size, so it is less sharp.",
     ),
     Demo(
         "style",

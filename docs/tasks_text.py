@@ -1,11 +1,11 @@
 """The prose of `docs/tasks.md`, which `docs/tasks.py` writes."""
 
-INPAINTING = """PSNR in dB and, after the slash, the root mean squared error in the hole in levels of 255, at 64 px.
+INPAINTING = """PSNR in dB and, after the slash, the root mean squared error in the hole in levels of 255.
 "Diffusion" is scikit-image's biharmonic fill. In thin holes, `inpaint` blends the chain's result with a smooth fill.
 In a wide hole in an irregular texture such as gravel, every texture that is not the lost one lowers PSNR, and the
 mean colour is best; with 60 % of single pixels missing, diffusion is best."""
 
-RECOVERY = """PSNR in dB, corrupted → restored, at 64 px, by the pyramid of the clean photograph. It measures how much
+RECOVERY = """PSNR in dB, corrupted → restored, by the pyramid of the clean photograph. It measures how much
 the pyramid has learned of its image. Noise is in units of [-1, 1]; its strength is estimated from the image."""
 
 ANOMALIES = """AUROC: 0.5 is chance, 1 is perfect."""
@@ -24,10 +24,8 @@ that works on another image takes it as `--target`. `pgcn apply` trains the pyra
 `--out`, and uses it again; `--pyramids RUN` uses those of a run, or of another `--out`.
 """
 
-DETAILS = """**`make tasks` makes this page: each command made the image above it.** The pyramids have the preset
-`draft`, 64 px and about a minute of one core. Results at full size are continued from there with the same patches,
-and are soft where a task makes a whole region anew. `small` and `paper` work in the same way, with more learned
-pixels.
+DETAILS = """**`make tasks` makes this page: each command made the image above it.** All pyramids have the preset
+`draft`.
 
 `--start-scale` is the scale where chains start; 0 is the coarsest, with the most freedom. Without it, a metric
 chooses the scale. The choice is a heuristic: compare all start scales with `--sweep` where it matters.
@@ -71,7 +69,7 @@ gallery each task has a page, and each edit has a page with before and after und
 
 TAIL = """## Limits
 
-- At 64 px thin lines and single objects (a face, a rocket's tower) are not learned, so no task can make them.
+- Thin lines and single objects (a face, a rocket's tower) are not learned, so no task can make them.
 - `style` and `harmonize` transfer colours and edges more than structure: patches are 11 px.
 - `edit` removes the seam, and makes the region anew: the region is only as sharp as the pyramid.
 - `animate` moves between samples; it does not move objects.
