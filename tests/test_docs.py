@@ -14,7 +14,7 @@ import typer
 from PIL import Image
 
 from cluster.cli.app import app
-from cluster.launch import Exit
+from cluster.exit import Exit
 from jobs.common.failures import POLICY
 from pgcn.settings import PRESETS
 from pgcn.tasks.task import all_tasks
