@@ -1,6 +1,6 @@
-"""Jobs that train nothing: read their image, and commit made-up pictures, curves and figures of a small size.
+"""Jobs that train nothing: they read their image, and commit small artificial images, curves and metrics.
 
-All but the training is the product's own: the worker, its look for a commit, the decoder, the publishing.
+Everything except the training is the product's own: the worker, its check for a commit, the decoder, the commit.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def run_nothing(specs: Sequence[JobSpec], attempts: Sequence[str], context: JobC
     ends: list[Commit | Exception] = []
     for spec, attempt in zip(specs, attempts, strict=True):
         read_source(spec.location, spec.uri)
-        # What a training of one scale leaves on its way and takes back.
+        # A training of one scale writes this and removes it again.
         store.list(f"checkpoints/{spec.job_id}")
         ends.append(publish(store, spec.job_id, attempt, _files(spec, attempt), _result(spec, attempt)))
         clean_up(store, spec.job_id)

@@ -29,15 +29,15 @@ COMMIT = r"commits/[0-9a-f]+\.json"
 
 # name → operation, pattern of the object's path below the run, moment
 POINTS = {
-    "images are looked at": ("look", "", "after"),
+    "images are examined": ("look", "", "after"),
     "the manifest is written": ("put", r"manifest/", "within"),
     "the manifest of edits is written": ("put", r"manifest_edits/", "within"),
     "a refusal is written": ("put", r"failures/", "within"),
     "an image is read": ("read", "", "after"),
     "mid-scale": ("update", "", "after"),
-    "a restart point is written": ("put", r"checkpoints/", "within"),
-    "a restart point is there": ("put", r"checkpoints/", "after"),
-    "a first look is written": ("put", r"previews/", "within"),
+    "a checkpoint is written": ("put", r"checkpoints/", "within"),
+    "after a checkpoint": ("put", r"checkpoints/", "after"),
+    "a preview is written": ("put", r"previews/", "within"),
     "before the artifacts": ("put", r"attempts/.*samples\.parquet", "before"),
     "between the artifacts": ("put", r"attempts/.*metrics\.parquet", "within"),
     "before an edit's artifacts": ("put", r"attempts/.*pictures\.parquet", "before"),
@@ -45,10 +45,10 @@ POINTS = {
     "after samples, before commit": ("create", COMMIT, "before"),
     "during the commit": ("create", COMMIT, "within"),
     "after the commit": ("create", COMMIT, "after"),
-    "during gather": ("put", r"tables/results/", "within"),
+    "tables are built": ("put", r"tables/results/", "within"),
     "between tables": ("put", r"tables/metrics/", "after"),
     "the gallery is built": ("put", r"gallery/index\.html", "within"),
-    "before the last word": ("put", r"tables/built\.json", "before"),
+    "before the last write": ("put", r"tables/built\.json", "before"),
 }
 
 

@@ -5,7 +5,7 @@ import pytest
 from jobs.run_folder.commit import read_failures
 from tests.faults.points import Strike
 
-LOST = ["an image is read", "mid-scale", "a restart point is written", "between the artifacts", "during the commit"]
+LOST = ["an image is read", "mid-scale", "a checkpoint is written", "between the artifacts", "during the commit"]
 
 
 def failures(batch):
@@ -46,7 +46,7 @@ def test_a_worker_that_is_lost_is_replaced(disk, table, tmp_path, act, point, fa
         ("out of memory", "an image is read", "HOST_OOM"),
         ("out of memory", "after samples, before commit", "HOST_OOM"),
         ("a bug", "between the artifacts", "BUG"),
-        ("full disk", "a restart point is written", "STORE"),
+        ("full disk", "a checkpoint is written", "STORE"),
         ("full disk", "during the commit", "STORE"),
     ],
 )
@@ -64,8 +64,8 @@ def test_what_a_worker_raises_once_is_tried_again(disk, table, tmp_path, act, po
 
 @pytest.mark.parametrize(
     "point",
-    ["the manifest is written", "a refusal is written", "a restart point is written", "during the commit",
-     "during gather", "the gallery is built"],
+    ["the manifest is written", "a refusal is written", "a checkpoint is written", "during the commit",
+     "tables are built", "the gallery is built"],
 )  # fmt: skip
 def test_a_disk_that_stays_full_stops_the_run_and_it_goes_on_when_there_is_room(disk, table, tmp_path, point):
     strike = Strike("full disk", point, tmp_path / "struck", lasting=True)
