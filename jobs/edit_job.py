@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from jobs.artifacts import Row, whole_model
+from jobs.artifacts import Row, pyramid_metrics
 from jobs.common.failures import InputError
 from jobs.images.clips import encode_clip
 from jobs.images.contact_sheets import sheets_of
@@ -67,7 +67,7 @@ def run_edit(
     for line in [*(f"note: {note}" for note in notes), f"metrics {made.metrics}"]:
         log(line)
     rows = pictures(spec, attempt, task, inputs, made)
-    metrics = whole_model(spec.job_id, made.metrics)
+    metrics = pyramid_metrics(spec.job_id, made.metrics)
     result = {
         "edit_id": spec.edit_id,
         "image_id": spec.image_id,
@@ -122,14 +122,14 @@ def read(spec: EditSpec, conditions: ExecutionOptions) -> tuple[Inputs, list[str
 
 
 def judged(task: Task[Any], made: TaskResult) -> Row:
-    """The task's own figure beside that of doing nothing, where both are there to be had."""
+    """The task's own metric beside its value where nothing is done, where the result has both."""
     rule = task.criterion
     if rule is None or not {rule.metric, rule.baseline} <= made.metrics.keys():
-        return {"figure": None, "value": None, "nothing": None, "better": None}
+        return {"metric": None, "value": None, "baseline": None, "better": None}
     return {
-        "figure": rule.metric,
+        "metric": rule.metric,
         "value": float(made.metrics[rule.metric]),
-        "nothing": float(made.metrics[rule.baseline]),
+        "baseline": float(made.metrics[rule.baseline]),
         "better": rule.passes(made.metrics),
     }
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from jobs.artifacts import MEASURES, Row, draw, preview, warning, whole_model
+from jobs.artifacts import RESULT_METRICS, Row, draw, preview, pyramid_metrics, warning
 from jobs.common.failures import InputError
 from jobs.common.redact import redact
 from jobs.common.terminal_text import terminal_safe
@@ -247,16 +247,16 @@ def _train(
 
 
 def _publish(trainer: Trainer, index: int, job: _Job, store: Store, conditions: ExecutionOptions) -> Commit:
-    """Draw and measure one trained image's samples, and commit them."""
+    """Draw one trained image's samples, take their metrics, and commit them."""
     spec, log = job.spec, job.log
     pyramid = Pyramid.trained(trainer, index)
     observed = trainer.observed_of(index)
-    rows, figures = draw(pyramid, observed, spec, job.attempt)
-    caution = warning(figures, observed[-1])
-    log(f"drew {sum(row['kind'] == 'sample' for row in rows)} samples; {figures}; warning: {caution}")
+    rows, values = draw(pyramid, observed, spec, job.attempt)
+    caution = warning(values, observed[-1])
+    log(f"drew {sum(row['kind'] == 'sample' for row in rows)} samples; metrics: {values}; warning: {caution}")
     metrics = [{"job_id": spec.job_id, **row} for row in job.history.curves]
-    metrics += whole_model(spec.job_id, figures)
-    result = {name: figures.get(name) for name in MEASURES} | {
+    metrics += pyramid_metrics(spec.job_id, values)
+    result = {name: values.get(name) for name in RESULT_METRICS} | {
         "uri": spec.uri,
         "job_id": spec.job_id,
         "attempt": job.attempt,
@@ -272,7 +272,7 @@ def _publish(trainer: Trainer, index: int, job: _Job, store: Store, conditions: 
         "note": job.note,
         "wall_s": round(time.monotonic() - job.began, 3),
         "train_s": round(job.history.train_s, 3),
-        "stack": len(trainer.seeds),
+        "batch": len(trainer.seeds),
         "resumes": job.history.resumes,
         "settings": spec.settings.model_dump_json(),
         **circumstances(conditions.device),

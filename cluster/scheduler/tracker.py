@@ -23,19 +23,17 @@ WINDOW_S = 300.0
 
 
 def said_of_model(figures: Mapping[str, Any]) -> str:
-    """A model's figures in few words: fidelity beside copying."""
-    return ", ".join(
-        f"{name} {figures[key]:.3f}"
-        for name, key in (("Fréchet", "frechet_vgg22"), ("copy", "copy"), ("diversity", "diversity"))
-        if figures.get(key) is not None
-    )
+    """The metrics of a pyramid's samples in few words: fidelity beside copying, which alone would win it."""
+    shown = {"frechet_vgg33": "fidelity {:.3f}", "largest_piece": "largest copied piece {:.0%}"}
+    shown |= {"in_place": "in place {:.0%}", "layout_diversity": "layout diversity {:.2f}"}
+    return ", ".join(words.format(figures[name]) for name, words in shown.items() if figures.get(name) is not None)
 
 
 def said_of_edit(figures: Mapping[str, Any]) -> str:
-    """An edit's own figure beside that of doing nothing, where there is one."""
-    if figures.get("figure") is None:
+    """An edit's own metric beside its baseline, where there is one."""
+    if figures.get("metric") is None:
         return f"{figures.get('width')}x{figures.get('height')} px"
-    return f"{figures['figure']} {figures['value']:.3g}, {figures['nothing']:.3g} without the model"
+    return f"{figures['metric']} {figures['value']:.3g}, baseline {figures['baseline']:.3g}"
 
 
 class Tracker:
@@ -69,9 +67,9 @@ class Tracker:
         self.committed_jobs.add(job.spec.job_id)
         self._finished_work += job.work
         figures = outcome.figures or {}
-        measures = said_of_edit(figures) if isinstance(job.spec, EditSpec) else said_of_model(figures)
+        said = said_of_edit(figures) if isinstance(job.spec, EditSpec) else said_of_model(figures)
         caution = f"; look at it: {figures['warning']}" if figures.get("warning") else ""
-        self._display.line(f"done {job.image_id} in {outcome.wall_s:.0f} s: {measures}{caution}")
+        self._display.line(f"done {job.image_id} in {outcome.wall_s:.0f} s: {said}{caution}")
 
     def found_done(self, job: Job) -> None:
         """Another command on the same run has done a job that waited here."""
