@@ -86,7 +86,7 @@ def _ask(connection: duckdb.DuckDBPyConnection, sql: str, say: Callable[[str], N
     try:
         return connection.sql(sql)
     except duckdb.BinderException as error:
-        if not any(f'"{old}"' in str(error) for names in RENAMED.values() for old in names):
+        if not any(f'"{old}"' in str(error).lower() for names in RENAMED.values() for old in names):
             raise
     for name, names in RENAMED.items():
         columns = _aliases({new: old for old, new in names.items()})
