@@ -216,7 +216,7 @@ DEMOS = (
         "pyramid.energy_score(image, other)",
         lambda: [photo("08-vessels.jpg"), given("foreign.png"), result("energy", "08-vessels.jpg")],
         "what was learned, the same with a piece of gravel, and how far chains move each pixel. The mask is for the "
-        "figure alone.",
+        "metric alone.",
     ),
     Demo(
         "recover",
@@ -355,12 +355,12 @@ again by the rules of its failure, and done already where the same command runs 
 nothing in the mask) is refused before anything is trained.
 
 ```
-pgcn query RUN "SELECT edit_id, task, figure, value, nothing, better FROM edits"
+pgcn query RUN "SELECT edit_id, task, metric, value, baseline, better FROM edits"
 pgcn query RUN "SELECT edit_id, image FROM pictures WHERE name = 'result'" --format parquet --out made.parquet
 pgcn query RUN "SELECT e.edit_id, m.name, m.value FROM edits e JOIN metrics m USING (job_id)"
 ```
 
-`edits` has one row for each result, with the task's own figure (`value`) beside that of doing nothing (`nothing`);
+`edits` has one row for each result, with the task's own metric (`value`) beside its value where nothing is done (`baseline`);
 `pictures` has what went in, what came out, and the sweep; `manifest_edits` is what was asked. In the gallery each task
 has a page, and each edit one with before and after under a slider.
 """

@@ -28,7 +28,7 @@ SIDE, WIDE = 380, 720
 """The longest side on the page, CSS pixels: of what went in, and of the two that are compared."""
 
 GIVEN = {
-    "image": ("Image", "what the model has learned"),
+    "image": ("Image", "what the pyramid learned from"),
     "target": ("Target", "what the task was given"),
     "mask": ("Mask", "white where something was to be done"),
     "truth": ("Truth", "what it should have been; only the metrics use it"),
@@ -92,7 +92,7 @@ def _pictures(by_name: Mapping[str, list[Row]]) -> dict[str, Any]:
         made = [_shown(one, WIDE, "Clip", "an endless loop") for one in clips]
     pair = None
     if before is not None and [before[1:]] == [result[1:] for result in results]:
-        pair = _shown(before, WIDE, "Before", "without the model"), _shown(results[0], WIDE, "After", "")
+        pair = _shown(before, WIDE, "Before", "without the pyramid"), _shown(results[0], WIDE, "After", "")
         made = []
 
     first = by_name.get("before") or by_name.get("image")
