@@ -164,5 +164,5 @@ def test_tasks_say_what_they_are():
     assert all(name in output for name in ("superres", "inpaint", "animate", "energy"))
     code, output = ask("tasks", "inpaint")
     assert code == 0
-    assert "white on what is missing" in " ".join(output.split())
+    assert "white on the missing pixels" in " ".join(output.split())
     assert ask("tasks", "nothing")[0] == 2
