@@ -360,7 +360,7 @@ pgcn query RUN "SELECT edit_id, image FROM pictures WHERE name = 'result'" --for
 pgcn query RUN "SELECT e.edit_id, m.name, m.value FROM edits e JOIN metrics m USING (job_id)"
 ```
 
-`edits` has one row for each result, with the task's own metric (`value`) and that metric where nothing is done (`baseline`);
+`edits` has one row for each result, with the task's own metric (`value`) and that of doing nothing (`baseline`);
 `pictures` has what went in, what came out, and the sweep; `manifest_edits` is what was asked. In the gallery each task
 has a page, and each edit one with before and after under a slider.
 """

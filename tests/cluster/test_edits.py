@@ -104,7 +104,7 @@ def test_tables_join_edits_with_pictures_metrics_and_models(mixed):
     rows = query(
         store,
         """SELECT e.edit_id, e.value, m.value AS measured, r.image_id, p.image.bytes AS png, p.width
-           FROM edits e JOIN metrics m ON m.job_id = e.job_id AND m.name = e.figure
+           FROM edits e JOIN metrics m ON m.job_id = e.job_id AND m.name = e.metric
            JOIN results r ON r.job_id = e.pyramid_job
            JOIN pictures p ON p.job_id = e.job_id AND p.name = 'result' WHERE e.task = 'superres' ORDER BY e.edit_id""",
     ).to_pylist()
