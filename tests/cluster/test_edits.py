@@ -146,7 +146,7 @@ def test_the_gallery_has_a_page_for_every_edit_and_every_task(mixed):
     for task, count in (("superres", 9), ("style", 8), ("generate", 8), ("animate", 1)):
         assert f'<a href="task-{task}.html"><b>{count}</b> {task}</a>' in index
         assert store.get(f"gallery/task-{task}.html").decode().count('<li class="card">') == count
-    assert "Edits with these models: 30 done." in index
+    assert "Edits with these pyramids: 30 done." in index
 
 
 def test_another_run_takes_the_pyramids_of_this_one_and_trains_nothing(mixed, pictures, there, tmp_path):
