@@ -1,4 +1,4 @@
-"""What a run says at its end: where its gallery is, what it made, and what to do with that."""
+"""The summary at the end of a run: its gallery, its first results, and commands to go on with."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def say_summary(out: str, console: Console) -> None:
             console,
             "results",
             IMAGE,
-            ("image", "size", "fidelity", "largest piece", "in place", "layouts", "seconds"),
+            ("image", "size", "distance", "largest piece", "in place", "layouts", "seconds"),
             _image,
         )
         edits = _table(store, console, "edits", EDIT, ("edit", "size", "metric", "value", "baseline", "seconds"), _edit)
