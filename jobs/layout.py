@@ -12,6 +12,7 @@ from collections.abc import Iterable
 RUN = "run.json"
 PROGRESS = "progress.json"
 TABLES_BUILT = "tables/built.json"
+TABLES_CARD = "tables/README.md"
 GALLERY_BUILT = "gallery/built.json"
 
 JOB = r"[0-9a-f]{20}"
@@ -31,11 +32,13 @@ TABLE_PART = re.compile(rf"tables/[a-z_]+/{_TABLE_PART}")
 PYRAMID_FILE = re.compile(rf"pyramids/({JOB})/{_SCALE}")
 # A job's page and thumbnail; the pages that list many are named by the gallery's own record.
 JOB_PAGE = re.compile(rf"gallery/(?:(?:jobs|edits)/{JOB}\.html|(?:thumbs|edits)/{JOB}\.webp)")
-LIST_PAGE = re.compile(r"gallery/(?:index|page-\d+|failures(?:-\d+)?|task-[a-z_]+(?:-\d+)?)\.html|gallery/rows\.js")
+LIST_PAGE = re.compile(
+    r"gallery/(?:index|page-\d+|failures(?:-\d+)?|task-[a-z_]+(?:-\d+)?)\.html|gallery/rows(?:-\d+)?\.js"
+)
 TEMPORARY = re.compile(r"(?:.*/)?\.[0-9a-f]{32}\.tmp", re.DOTALL)
 
 _FILES = (
-    *(re.compile(re.escape(name)) for name in (RUN, PROGRESS, TABLES_BUILT, GALLERY_BUILT)),
+    *(re.compile(re.escape(name)) for name in (RUN, PROGRESS, TABLES_BUILT, TABLES_CARD, GALLERY_BUILT)),
     *(MANIFEST_PART, EDITS_PART, COMMIT, FAILURE, ARTIFACT, CHECKPOINT, PREVIEW, TABLE_PART, PYRAMID_FILE),
     *(JOB_PAGE, LIST_PAGE),
 )

@@ -24,6 +24,7 @@ from jobs.run_folder import schemas
 from jobs.run_folder.commit import Commit, Failure, committed, read_artifact, read_commit, read_failures
 from jobs.run_folder.edit_manifest import FOLDER as EDITS
 from jobs.run_folder.edit_manifest import EditEntry, read_edits
+from jobs.run_folder.hugging_face import write_card
 from jobs.run_folder.manifest import Entry, read_manifest
 from jobs.storage.store import Store
 
@@ -102,6 +103,7 @@ def gather(store: Store, spread: Spread = map_local) -> Gathered:
         writer.finish()
         complete(store, name, writer.written)
         found.rows[name] = writer.rows
+    write_card(store)
     return found
 
 

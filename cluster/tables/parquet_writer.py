@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from jobs import layout
 from jobs.run_folder import schemas
+from jobs.run_folder.hugging_face import with_features
 from jobs.storage.store import Store
 
 PART_BYTES = 64 * 1024**2
@@ -76,7 +77,7 @@ class PartWriter:
     def _write(self) -> None:
         data = pa.concat_tables([self._schema.empty_table(), *self._tables])
         path = layout.table_part(self._name, self._number())
-        self._store.put(path, schemas.parquet_bytes(data))
+        self._store.put(path, schemas.parquet_bytes(with_features(data)))
         self.written.append(path)
         self._tables, self._pending = [], (0, 0)
 
@@ -91,7 +92,7 @@ def complete(store: Store, name: str, written: Collection[str]) -> None:
     """Once its parts are `written`: an empty one where there is none, for its columns, and none of older builds."""
     if not written:
         written = [layout.table_part(name, "00000")]
-        store.put(written[0], schemas.parquet_bytes(schemas.TABLES[name].empty_table()))
+        store.put(written[0], schemas.parquet_bytes(with_features(schemas.TABLES[name].empty_table())))
     kept = set(written)
     store.delete(
         [path for path in layout.matching(layout.TABLE_PART, store.list(f"tables/{name}")) if path not in kept]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.csv as pa_csv
+import pyarrow.dataset as ds
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -20,6 +22,7 @@ from cluster.monitor.status import require_run
 from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import terminal_safe
+from jobs.run_folder.old_names import RENAMED
 from jobs.run_folder.schemas import TABLES, parquet_bytes
 from jobs.storage.store import Store
 
@@ -35,8 +38,9 @@ FILE_FORMATS = ("csv", "json", "parquet")
 def query(store: Store, sql: str, say: Callable[[str], None] = lambda sentence: None) -> pa.Table:
     """The answer to one SELECT over `manifest`, `attempts`, `results`, `samples`, `metrics` and `failures`.
 
-    `say` is told of columns that are given other names. Only what the query needs is read. Raises `ConfigError` where
-    it cannot be answered.
+    Columns of an older version have their present names; where a query uses an older one, both names work, and `say`
+    is told. `say` is also told of columns that are given other names. Only the columns that the query needs are read.
+    Raises `ConfigError` where it cannot be answered.
     """
     require_run(store)
     with duckdb.connect(":memory:") as connection:
@@ -47,11 +51,11 @@ def query(store: Store, sql: str, say: Callable[[str], None] = lambda sentence: 
                     f"{store.url} has no tables yet. Build them with `pgcn gather {store.url}`.",
                     code=Code.TABLES_MISSING,
                 )
-            connection.register(name, data)
+            _register(connection, name, data)
         # The tables are all there is to ask about: no files of this machine, no network.
         connection.execute("SET enable_external_access = false; SET lock_configuration = true")
         try:
-            answer = connection.sql(sql)
+            answer = _ask(connection, sql, say)
             if answer is None:
                 raise ConfigError("This SQL asks nothing: begin with SELECT.", code=Code.QUERY_INVALID)
             return _with_own_names(answer.to_arrow_table(), say)
@@ -65,6 +69,43 @@ def query(store: Store, sql: str, say: Callable[[str], None] = lambda sentence: 
             raise ConfigError(
                 f"The query cannot be answered: {' '.join(line.strip() for line in lines[:2])}", code=Code.QUERY_INVALID
             ) from None
+
+
+def _register(connection: duckdb.DuckDBPyConnection, name: str, data: ds.Dataset) -> None:
+    """Make a stored table of any version a view with all present columns, null where the version wrote none."""
+    if name not in RENAMED:
+        connection.register(name, data)
+        return
+    connection.register(f"_{name}_stored", data)
+    connection.register(f"_{name}_columns", TABLES[name].empty_table())
+    old = {old: new for old, new in RENAMED[name].items() if old in data.schema.names}
+    present = f"* EXCLUDE ({', '.join(old)}), {_aliases(old)}" if old else "*"
+    # The present columns come first, then those of a newer version.
+    connection.execute(
+        f"CREATE TEMP VIEW _{name} AS SELECT * FROM _{name}_columns "  # noqa: S608
+        f"UNION ALL BY NAME SELECT {present} FROM _{name}_stored"
+    )
+    connection.execute(f"CREATE TEMP VIEW {name} AS SELECT * FROM _{name}")  # noqa: S608
+
+
+def _ask(connection: duckdb.DuckDBPyConnection, sql: str, say: Callable[[str], None]) -> duckdb.DuckDBPyRelation | None:
+    """The answer. A query that needs columns under older names gets views that have them too."""
+    try:
+        return connection.sql(sql)
+    except duckdb.BinderException as error:
+        if not any(f'"{old}"' in str(error).lower() for names in RENAMED.values() for old in names):
+            raise
+    for name, names in RENAMED.items():
+        columns = _aliases({new: old for old, new in names.items()})
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT *, {columns} FROM _{name}")  # noqa: S608
+        for old, new in names.items():
+            if re.search(rf"\b{old}\b", sql, re.IGNORECASE):
+                say(f"The column {old} of {name} is now called {new}; the next version knows no {old}.")
+    return connection.sql(sql)
+
+
+def _aliases(names: Mapping[str, str]) -> str:
+    return ", ".join(f"{column} AS {alias}" for column, alias in names.items())
 
 
 def _with_own_names(answer: pa.Table, say: Callable[[str], None]) -> pa.Table:

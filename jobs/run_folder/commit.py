@@ -20,6 +20,7 @@ from jobs.common.clock import stamps
 from jobs.common.concurrent_map import ahead
 from jobs.common.failures import FailureClass, class_called
 from jobs.common.redact import redact
+from jobs.run_folder.old_names import current_row
 from jobs.storage.store import Store
 
 
@@ -34,14 +35,14 @@ class Artifact(BaseModel):
 
 
 class Commit(BaseModel):
-    """What `commits/<job>.json` holds. `result` has columns of `schemas.RESULTS`."""
+    """Content of `commits/<job>.json`. `result` has columns of `schemas.RESULTS`, under their present names."""
 
     model_config = ConfigDict(frozen=True)
 
     job_id: str
     attempt: str
     artifacts: tuple[Artifact, ...]
-    result: dict[str, Any]
+    result: Annotated[dict[str, Any], AfterValidator(current_row)]
 
 
 class Failure(BaseModel):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -20,6 +20,7 @@ from jobs.common.failures import ConfigError, FailureClass, StoreError
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import Artifact, Commit, Failure
 from jobs.run_folder.identity import RunIdentity
+from jobs.run_folder.old_names import current_row, is_old_name
 from jobs.storage.store import Store
 from pgcn.settings import setting_names
 
@@ -74,7 +75,7 @@ def _is_newer_commit(data: bytes) -> bool:
     artifacts = record.get("artifacts")
     listed = artifacts if isinstance(artifacts, list) else []
     return (
-        bool(record.keys() - Commit.model_fields.keys() or result.keys() - columns)
+        bool(record.keys() - Commit.model_fields.keys() or current_row(result).keys() - columns)
         or any(isinstance(one, dict) and one.keys() - Artifact.model_fields.keys() for one in listed)
         or _is_later(result.get("pgcn_version"))
     )
@@ -100,7 +101,7 @@ def _is_newer_run(data: bytes) -> bool:
 def _is_newer(schema: pa.Schema) -> Callable[[bytes], bool]:
     def newer(data: bytes) -> bool:
         try:
-            return bool(set(schemas.read_parquet(data).column_names) - set(schema.names))
+            return _has_newer(schemas.read_parquet(data).column_names, schema)
         except (OSError, ValueError, pa.ArrowException):
             return False
 
@@ -113,7 +114,11 @@ def _has_newer_part(store: Store, name: str, schema: pa.Schema) -> bool:
         parts = [] if data is None else [fragment.physical_schema.names for fragment in data.get_fragments()]
     except (StoreError, OSError, ValueError, pa.ArrowException):
         return False  # damaged: no version's
-    return any(set(names) - set(schema.names) for names in parts)
+    return any(_has_newer(names, schema) for names in parts)
+
+
+def _has_newer(names: Iterable[str], schema: pa.Schema) -> bool:
+    return any(name not in schema.names and not is_old_name(name) for name in names)
 
 
 def _object(data: bytes) -> dict[str, Any]:

@@ -63,7 +63,7 @@ MANIFEST_EDITS = pa.schema(
 METRICS = pa.schema(
     [
         ("job_id", pa.string()),
-        ("scale", pa.int16()),  # 0 is the coarsest; -1 for figures of the whole model
+        ("scale", pa.int16()),  # 0 is the coarsest; -1 for metrics of the whole pyramid
         ("iteration", pa.int32()),
         ("name", pa.string()),
         ("value", pa.float64()),
@@ -116,22 +116,28 @@ RESULTS = pa.schema(
         ("iterations", pa.int32()),  # over all scales
         ("parameters", pa.int64()),  # over all scales
         ("samples", pa.int32()),
-        # Measures, mean over samples, see `pgcn.metrics.frechet`, `.metrics`, `.nearest`: lower is nearer to the image,
-        # copy is a share in [0, 1], and diversity the mean pixel std over samples / std of the image.
-        ("frechet_vgg22", pa.float64()),
-        ("frechet_vgg33", pa.float64()),
+        # Metrics that have a meaning for a person, means over samples: docs/quality.md; others are in `metrics`.
+        ("frechet_vgg22", pa.float64()),  # distance of small textures from the image's; 0 is equal
+        ("frechet_vgg33", pa.float64()),  # the same of larger structures
+        ("coherence_256", pa.float64()),  # distance of the samples' patches from the image's; null before 0.2, as below
+        ("detail", pa.float64()),  # strength of the finest detail over the image's; 1 is equal
+        ("largest_piece", pa.float64()),  # share of the area that is the largest copied piece
+        ("mean_piece", pa.float64()),  # size of the piece that a random position belongs to, as a share of the area
+        ("in_place", pa.float64()),  # share of the area that is copied from the same place
+        ("layout_diversity", pa.float64()),  # spread of samples at 32 px, 0 where all have one layout
+        ("copy", pa.float64()),  # share of a sample that continues shifted pieces of the image, at 64 px
+        ("diversity", pa.float64()),  # mean pixel std over samples / std of the image
+        # Of version 0.1: later ones have better metrics in their place, and leave these null.
         ("frechet_random", pa.float64()),
         ("patch_swd", pa.float64()),
         ("coherence", pa.float64()),
         ("completeness", pa.float64()),
-        ("copy", pa.float64()),
-        ("diversity", pa.float64()),
         ("recovery_error", pa.float64()),  # squared, summed over channels, mean over pixels, in [-1, 1] units
         ("warning", pa.string()),  # what a person should look at; null where nothing
         ("note", pa.string()),  # how the picture was turned into RGB
         ("wall_s", pa.float64()),  # of the attempt that committed: reading, training, drawing
-        ("train_s", pa.float64()),  # seconds of training, its share of a stack, over all that its checkpoints come from
-        ("stack", pa.int16()),  # images that were trained side by side with this one, and itself
+        ("train_s", pa.float64()),  # seconds of training, its share of a batch, over all that its checkpoints come from
+        ("batch", pa.int16()),  # images of the batch that this one was trained in, itself included
         ("resumes", pa.int32()),  # how often training went on from a checkpoint
         ("peak_memory_mb", pa.float64()),  # of the worker process, host memory
         ("device", pa.string()),
@@ -162,11 +168,11 @@ EDITS = pa.schema(
         ("width", pa.int32()),  # of the result
         ("height", pa.int32()),
         ("pictures", pa.int32()),  # in the result
-        # The task's own figure, by its name in `metrics`, and that of doing nothing; null where a truth is missing.
-        ("figure", pa.string()),
+        # The task's own metric, by its name in `metrics`, and its value where nothing is done; null without a truth.
+        ("metric", pa.string()),
         ("value", pa.float64()),
-        ("nothing", pa.float64()),
-        ("better", pa.bool_()),  # whether the figure is better than that of doing nothing
+        ("baseline", pa.float64()),
+        ("better", pa.bool_()),  # whether the value is better than the baseline
         ("note", pa.string()),  # what was done to the inputs
         ("wall_s", pa.float64()),
         ("peak_memory_mb", pa.float64()),

@@ -203,8 +203,8 @@ def test_an_edit_is_committed_with_its_pictures_and_figures(folder, tmp_path):
     assert {row["name"] for row in pictures} == {"result", "image", "before", "mask", "truth"}
     metrics = {row["name"]: row["value"] for row in schemas.read_parquet(files["metrics.parquet"]).to_pylist()}
     result = commit.result
-    assert result["value"] == metrics[result["figure"]]
-    assert result["nothing"] > 0
+    assert result["value"] == metrics[result["metric"]]
+    assert result["baseline"] > 0
     assert schemas.kind_of(result) is schemas.EDIT
     schemas.table([result], schemas.EDITS)
     again = run_edit(spec, new_attempt(), JobContext(Store(str(tmp_path / "run"))))

@@ -545,7 +545,7 @@ def test_public_url(url: str, public: str) -> None:
     ("path", "kind"),
     [
         ("gallery/index.html", "text/html"),
-        ("gallery/rows.js", "text/javascript"),
+        ("gallery/rows-1.js", "text/javascript"),
         ("thumbs/a.webp", "image/webp"),
         ("a.safetensors", "application/octet-stream"),
     ],
