@@ -23,7 +23,7 @@ from pgcn.metrics.patch_distribution import PATCH
 
 PROJECTIONS, STEPS, RATE = 64, 200, 0.02
 
-SHOWN = ("frechet_vgg22", "frechet_vgg33", "patch_swd", "copy")
+METRICS = ("frechet_vgg22", "frechet_vgg33", "patch_swd", "copy")
 
 
 def patch_distance(x: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
@@ -63,7 +63,7 @@ def main() -> None:
         made = match(image, sizes)
         seconds = time.process_time() - began
         figures = measure(made, made, resize(image, sizes[-1]))
-        shown = ", ".join(f"{key} {figures[key]:.3f}" for key in SHOWN)
+        shown = ", ".join(f"{key} {figures[key]:.3f}" for key in METRICS)
         print(f"{name}: {seconds:.0f} s, {shown}")
 
 

@@ -15,7 +15,7 @@ import cluster.scheduler.worker
 from cluster.scheduler.worker import Worker
 from jobs.images.png import encode_png
 from jobs.inputs.discover import read_source
-from jobs.provenance import circumstances
+from jobs.provenance import provenance
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import Commit, publish
 from jobs.spec import JobSpec
@@ -116,5 +116,5 @@ def _result(spec: JobSpec, attempt: str) -> dict[str, Any]:
         "wall_s": 0.0,
         "train_s": 0.0,
         "settings": spec.settings.model_dump_json(),
-        **circumstances("cpu"),
+        **provenance("cpu"),
     }

@@ -30,7 +30,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "jobs": (cluster.launch, "_train"),
     "list commits": (cluster.launch, "committed"),
     "is it current": (cluster.gallery.publish, "records_now"),
-    "gather": (cluster.gallery.publish, "gather"),
+    "gather": (cluster.gallery.publish, "build_tables"),
     "gallery": (cluster.gallery.publish, "build_gallery"),
 }
 """What a run does, one after another, and where it is called from."""

@@ -66,7 +66,7 @@ def _run(request: Request, cluster: Cluster, console: Console, stop: StopSignal)
     except RayError as error:
         return _stopped(console, f"The images could not be looked at on the cluster: {first_line(error)}")
     add_to_manifest(store, plan.entries, prepared.known)
-    add_edits(store, [*plan.overtaken, *plan.edits], prepared.known_edits)
+    add_edits(store, [*plan.superseded, *plan.edits], prepared.known_edits)
     pa.default_memory_pool().release_unused()  # what building tables took would be kept, for as long as jobs take
     record_refusals(store, plan)
     console.print(plan.summary(), highlight=False, markup=False)

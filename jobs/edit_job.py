@@ -17,11 +17,11 @@ from jobs.images.clips import encode_clip
 from jobs.images.contact_sheets import sheets_of
 from jobs.images.png import encode_png, to_rgb
 from jobs.inputs.loading import Grid, LoadedImage, load_mask, take
-from jobs.provenance import circumstances
+from jobs.provenance import provenance
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import Commit, publish
 from jobs.run_folder.pyramids import load
-from jobs.spec import EditSpec, Picture
+from jobs.spec import EditSpec, ImageRef
 from jobs.storage.store import Store
 from jobs.training_job import ExecutionOptions, Log, Stopped
 from pgcn.heartbeat import beat, heartbeat
@@ -88,7 +88,7 @@ def run_edit(
         **judged(task, made),
         "note": "; ".join(notes) or None,
         "wall_s": round(time.monotonic() - began, 3),
-        **circumstances(conditions.device),
+        **provenance(conditions.device),
     }
     files = {
         "pictures.parquet": schemas.parquet_bytes(schemas.table(rows, schemas.PICTURES)),
@@ -104,7 +104,7 @@ def read(spec: EditSpec, conditions: ExecutionOptions) -> tuple[Inputs, list[str
     """An edit's pictures, each checked to be the one that was looked at, and notes of how they were read."""
     notes: list[str] = []
 
-    def picture(one: Picture | None) -> LoadedImage | None:
+    def picture(one: ImageRef | None) -> LoadedImage | None:
         if one is None:
             return None
         taken = take(one.location, one.uri, conditions.max_pixels, one.sha256)

@@ -23,7 +23,7 @@ from jobs.common.redact import redact
 from jobs.common.terminal_text import terminal_safe
 from jobs.inputs.loading import Grid, changed, holes_of, load_mask, take
 from jobs.layout import preview_path
-from jobs.provenance import circumstances
+from jobs.provenance import provenance
 from jobs.run_folder import schemas
 from jobs.run_folder.checkpoints import Checkpoints, remove_checkpoints
 from jobs.run_folder.commit import Commit, publish
@@ -275,7 +275,7 @@ def _publish(trainer: Trainer, index: int, job: _Job, store: Store, conditions: 
         "stack": len(trainer.seeds),
         "resumes": job.history.resumes,
         "settings": spec.settings.model_dump_json(),
-        **circumstances(conditions.device),
+        **provenance(conditions.device),
     }
     files = {
         "samples.parquet": schemas.parquet_bytes(schemas.table(rows, schemas.SAMPLES)),

@@ -325,11 +325,11 @@ def tasks(
 @app.command()
 def gather(run: Run) -> None:
     """Build the run's tables from its records; at any moment, also while it goes on."""
-    from cluster.tables.build import gather as build
+    from cluster.tables.build import build_tables
 
     store = Store(run)
     require_run(store)
-    found = build(store)
+    found = build_tables(store)
     for name, rows in found.rows.items():
         console.print(f"{name}: {rows} rows", highlight=False)
     for problem in found.problems:
@@ -342,8 +342,7 @@ def gather(run: Run) -> None:
 def gallery(run: Run) -> None:
     """Build the run's gallery from its tables."""
     from cluster.gallery import build_gallery
-    from cluster.tables.build import gather as build_tables
-    from cluster.tables.build import is_current, records_now
+    from cluster.tables.build import build_tables, is_current, records_now
 
     store = Store(run)
     require_run(store)
@@ -362,9 +361,9 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Check that all a run says is true: commits, what they name, tables. Exit codes: 0 sound, 3 not."""
-    from cluster.maintenance.report import say_verified
+    from cluster.maintenance.report import report_verification
 
-    raise typer.Exit(say_verified(Store(run), console, quick=quick, mend=repair, as_json=as_json))
+    raise typer.Exit(report_verification(Store(run), console, quick=quick, mend=repair, as_json=as_json))
 
 
 @app.command()
@@ -376,17 +375,17 @@ def gc(
     ] = "24h",
 ) -> None:
     """Remove what a run needs no more: never anything that a commit names."""
-    from cluster.maintenance.report import say_swept
+    from cluster.maintenance.report import report_garbage
 
-    say_swept(Store(run), console, older_than=older_than, dry_run=dry_run)
+    report_garbage(Store(run), console, older_than=older_than, dry_run=dry_run)
 
 
 @app.command()
 def doctor(url: Annotated[str, typer.Argument(metavar="URL", help="A folder or bucket, as for --out.")]) -> None:
     """Try what a storage does, and say what follows for a run. Exit codes: 0 usable, 2 not usable."""
-    from cluster.maintenance.report import say_examined
+    from cluster.maintenance.report import report_storage
 
-    raise typer.Exit(say_examined(url, console))
+    raise typer.Exit(report_storage(url, console))
 
 
 @app.command()

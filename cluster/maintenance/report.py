@@ -11,7 +11,7 @@ from datetime import timedelta
 from rich.console import Console
 
 from cluster.gallery.formatting import size
-from cluster.maintenance.verify import Report, repair, verify
+from cluster.maintenance.verify import VerificationReport, repair, verify
 from cluster.monitor.status import require_run, under_way
 from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import terminal_safe
@@ -23,7 +23,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _AGE = re.compile(rf"(\d{{1,6}})([{''.join(_UNITS)}])")
 
 
-def say_verified(store: Store, console: Console, *, quick: bool, mend: bool, as_json: bool) -> int:
+def report_verification(store: Store, console: Console, *, quick: bool, mend: bool, as_json: bool) -> int:
     """Verify a run and say what is wrong, and mend it where asked; 0 where it is sound then, else 3."""
     report = verify(store, quick=quick)
     left = repair(store, report) if mend and report.problems else None
@@ -39,7 +39,7 @@ def say_verified(store: Store, console: Console, *, quick: bool, mend: bool, as_
     return 0 if report.sound or left == [] else 3
 
 
-def _print(report: Report, console: Console) -> None:
+def _print(report: VerificationReport, console: Console) -> None:
     for problem in report.problems:
         _say(console, problem.sentence)
     asked = [f"{report.images} images", *([f"{report.edits} edits"] if report.edits else [])]
@@ -51,7 +51,7 @@ def _print(report: Report, console: Console) -> None:
         _say(console, "Sound." if not report.left else "Sound. The same `pgcn run` command does what is left.")
 
 
-def _print_repair(store: Store, report: Report, left: list[str], console: Console) -> None:
+def _print_repair(store: Store, report: VerificationReport, left: list[str], console: Console) -> None:
     folders = Counter(path.split("/")[0] for path in {p.drop for p in report.problems if p.drop})
     dropped = [f"{folders[name]} of {name}/" for name in sorted(folders)]
     _say(console, f"Mended: {', '.join(dropped) or 'nothing'} dropped, tables and gallery built anew.")
@@ -63,7 +63,7 @@ def _print_repair(store: Store, report: Report, left: list[str], console: Consol
         )
 
 
-def say_swept(store: Store, console: Console, *, older_than: str, dry_run: bool) -> None:
+def report_garbage(store: Store, console: Console, *, older_than: str, dry_run: bool) -> None:
     """Remove what a run needs no more, or only say what that is."""
     require_run(store)
     garbage = find_garbage(store, _age(older_than), under_way=under_way(store) is not None)
@@ -89,14 +89,14 @@ def _age(text: str) -> timedelta:
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
-def say_examined(url: str, console: Console) -> int:
+def report_storage(url: str, console: Console) -> int:
     """Say what a storage does; 0 where a run can be kept there, else 2."""
     usable = True
     for finding in examine(url):
         usable = usable and finding.usable
         _say(console, f"{'ok ' if finding.usable else 'NOT'} {finding.subject}: {finding.result.rstrip('.')}.")
-        if finding.follows:
-            _say(console, f"    {finding.follows}")
+        if finding.consequence:
+            _say(console, f"    {finding.consequence}")
     _say(console, "A run can be kept here." if usable else "No run can be kept here as it is.")
     return 0 if usable else 2
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from cluster.gallery.build_record import forget
 from cluster.gallery.publish import finish
 from cluster.monitor.status import require_run, under_way
-from cluster.tables.build import BUILT, gather, is_current, records_now
+from cluster.tables.build import build_tables, is_current, records_now
 from jobs import layout
 from jobs.common.failures import ConfigError
 from jobs.run_folder import schemas
@@ -20,7 +20,7 @@ from jobs.run_folder.verify import Problem, check_records
 from jobs.storage.store import Store
 
 
-class Report(BaseModel):
+class VerificationReport(BaseModel):
     """What was found. Counts are of jobs in the manifest: `left` have neither a sound commit nor a final failure."""
 
     run: str
@@ -38,7 +38,7 @@ class Report(BaseModel):
         return not self.problems
 
 
-def verify(store: Store, *, quick: bool) -> Report:
+def verify(store: Store, *, quick: bool) -> VerificationReport:
     """Look at the whole run and write nothing. Raises `ConfigError` where there is none.
 
     Where `quick`, only sizes are looked at, and `built.json` is believed about the tables.
@@ -47,7 +47,7 @@ def verify(store: Store, *, quick: bool) -> Report:
     records = check_records(store, quick=quick)
     jobs = set(records.jobs)
     failed = final_failures({job: those for job, those in records.failures.items() if job in jobs - records.committed})
-    report = Report(
+    report = VerificationReport(
         run=store.url,
         images=len(records.entries),
         edits=len(records.edits),
@@ -65,7 +65,7 @@ def verify(store: Store, *, quick: bool) -> Report:
     return report
 
 
-def repair(store: Store, report: Report) -> list[str]:
+def repair(store: Store, report: VerificationReport) -> list[str]:
     """Drop what is damaged, and build tables and gallery anew; returns sentences for what is still damaged.
 
     Raises `ConfigError` while the run is under way, and for one that a newer version has written to.
@@ -74,7 +74,7 @@ def repair(store: Store, report: Report) -> list[str]:
         raise ConfigError(f"{store.url} is under way: stop it, or wait for its end, and repair it then.")
     check_not_newer(store)
     # Without their records of what is current, both are built anew from nothing.
-    store.delete([BUILT])
+    store.delete([layout.TABLES_BUILT])
     forget(store)
     dropped = {problem.drop for problem in report.problems if problem.drop}
     # A job that failed for good before it was committed would count as failed again, and not be tried.
@@ -94,13 +94,15 @@ def _wrong_tables(store: Store, *, quick: bool) -> list[Problem]:
     if not store.exists("gallery/index.html"):
         sentences.append("gallery/index.html is gone.")
     elif not sentences and not is_current(store, records_now(store)):
-        sentences.append(f"{BUILT} does not name these records: tables or gallery may be older than they are.")
+        sentences.append(
+            f"{layout.TABLES_BUILT} does not name these records: tables or gallery may be older than they are."
+        )
     return [Problem(sentence=sentence) for sentence in sentences]
 
 
 def _differences(store: Store) -> list[str]:
     rehearsal = _Rehearsal(store)
-    gather(rehearsal)
+    build_tables(rehearsal)
     return rehearsal.differences
 
 

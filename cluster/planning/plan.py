@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 
 from cluster.ray_cluster.parallel_map import map_ray
 from cluster.scheduler.queue import Job, Resources
-from cluster.tables.build import BUILT
+from jobs import layout
 from jobs.common.clock import now
 from jobs.common.failures import ConfigError, FailureClass, policy_of
 from jobs.common.terminal_text import terminal_safe
@@ -57,7 +57,7 @@ class Plan:
 
     entries: list[Entry] = field(default_factory=list)
     edits: list[EditEntry] = field(default_factory=list)
-    overtaken: list[EditEntry] = field(default_factory=list)  # of an earlier command, asked for in another way now
+    superseded: list[EditEntry] = field(default_factory=list)  # of an earlier command, asked for in another way now
     jobs: dict[str, Job] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)  # job id -> why; not tried again without --retry
@@ -169,7 +169,7 @@ def build_plan(
         if broken:
             withdraw(store, broken)
             # New commits may have the very sizes of the old ones, and tables would seem to be current.
-            store.delete([BUILT])
+            store.delete([layout.TABLES_BUILT])
         done -= broken
     before = read_failures(store, asked - done)
     failed = final_failures(before)

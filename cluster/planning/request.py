@@ -18,14 +18,14 @@ from cluster.planning.task_request import find, split_task_options, task_of
 from cluster.ray_cluster.session import Cluster
 from cluster.scheduler.queue import Resources
 from cluster.scheduler.stopping import Limits
-from jobs.common.concurrent_map import ahead
+from jobs.common.concurrent_map import concurrent_map
 from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import terminal_safe
 from jobs.inputs.discover import Source, find_sources, is_list
 from jobs.inputs.passed_over import Passed
 from jobs.inputs.source import alone
 from jobs.layout import RUN, is_ours
-from jobs.run_folder.edit_manifest import EditEntry, edit_unchanged, overtaken, read_edits
+from jobs.run_folder.edit_manifest import EditEntry, edit_unchanged, read_edits, superseded
 from jobs.run_folder.identity import RunIdentity, check_same, read_identity, require_place
 from jobs.run_folder.manifest import Entry, RunDefaults, plan_source, read_manifest, unchanged, under_its_name
 from jobs.run_folder.pyramids import pyramids_in
@@ -262,7 +262,7 @@ def make_plan(prepared: Prepared, cluster: Cluster | None, *, retry: bool) -> Pl
         cluster.join()
         found += with_ray(new, ask)
     elif new:
-        found += ahead(lambda item: plan_source(item[0], ask, item[1]), new)
+        found += concurrent_map(lambda item: plan_source(item[0], ask, item[1]), new)
     images = _with_settled_names(prepared, {entry.image_id: entry for entry in found})
     asked = [
         (source, edit, entry, None if retry else prepared.known_edits.get(edit.edit_id or ""))
@@ -279,5 +279,5 @@ def make_plan(prepared: Prepared, cluster: Cluster | None, *, retry: bool) -> Pl
         edits = look_at_edits(asked, ask, elsewhere)
     made = [(source, edit, entry) for (source, edit, *_), entry in zip(asked, edits, strict=True)]
     plan = build_plan(prepared.store, images, made, ask, elsewhere, prepared.need, retry=retry)
-    plan.overtaken = overtaken(prepared.known_edits, plan.edits, plan.committed)
+    plan.superseded = superseded(prepared.known_edits, plan.edits, plan.committed)
     return plan

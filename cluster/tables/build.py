@@ -19,7 +19,7 @@ import pyarrow as pa
 from cluster.ray_cluster.parallel_map import Spread, here
 from cluster.tables.parquet_writer import PartWriter, complete
 from jobs import layout
-from jobs.common.concurrent_map import ahead
+from jobs.common.concurrent_map import concurrent_map
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import Commit, Failure, committed, read_artifact, read_commit, read_failures
 from jobs.run_folder.edit_manifest import FOLDER as EDITS
@@ -27,29 +27,27 @@ from jobs.run_folder.edit_manifest import EditEntry, read_edits
 from jobs.run_folder.manifest import Entry, read_manifest
 from jobs.storage.store import Store
 
-SLICE = 250
+JOBS_PER_SLICE = 250
 """Jobs of one slice. Part of the tables' layout: with another number, the same rows are in other parts."""
-
-BUILT = layout.TABLES_BUILT
 
 
 Row = Entry | EditEntry
 
-Named = dict[str, str]
+RowNames = dict[str, str]
 """What a row is called where it is asked for: columns that stand in its result's stead."""
 
 
 @dataclass(frozen=True)
-class Slice:
+class JobSlice:
     """Some jobs of one kind that follow each other in their manifest's order, each with the rows that ask for it."""
 
     number: int
     kind: schemas.Kind
-    jobs: dict[str, list[Named]]
+    jobs: dict[str, list[RowNames]]
 
 
 @dataclass(frozen=True)
-class Gathering:
+class BuiltSlice:
     """What came of a slice: rows of the small tables, and parts written and rows in them of the large ones."""
 
     kind: schemas.Kind
@@ -61,19 +59,19 @@ class Gathering:
 
 
 @dataclass
-class Gathered:
+class BuiltTables:
     """What a gather found: rows by table, and sentences about records that could not be believed."""
 
     rows: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
-def gather(store: Store, spread: Spread = here) -> Gathered:
+def build_tables(store: Store, spread: Spread = here) -> BuiltTables:
     """Build all tables. Holds the manifest, the failures and the small tables' next parts in memory.
 
     A damaged record is left out and named in `problems`; its job counts as not done.
     """
-    found = Gathered()
+    found = BuiltTables()
     entries = sorted(read_manifest(store).values(), key=lambda entry: entry.image_id)
     edits = sorted(read_edits(store).values(), key=lambda edit: edit.edit_id)
     asked = {schemas.TRAINING: _by_job(entries), schemas.EDIT: _by_job(edits)}
@@ -84,7 +82,7 @@ def gather(store: Store, spread: Spread = here) -> Gathered:
 
     writers["manifest"].add_entries(entries)
     writers["manifest_edits"].add_entries(edits)
-    for part in spread(partial(gather_slice, store), _slices(asked, done)):
+    for part in spread(partial(build_slice, store), _slices(asked, done)):
         writers[part.kind.results].add(part.results)
         writers["attempts"].add(part.attempts)
         for name, paths in part.parts.items():
@@ -112,30 +110,30 @@ def _by_job(rows: Iterable[Row]) -> dict[str, list[Row]]:
     return by_job
 
 
-def _names(row: Row) -> Named:
+def _names(row: Row) -> RowNames:
     """What a row of a manifest calls what it asks for, its own name first."""
     own = {"edit_id": row.edit_id} if isinstance(row, EditEntry) else {}
     return {**own, "image_id": row.image_id, "uri": row.uri}
 
 
-def _slices(asked: dict[schemas.Kind, dict[str, list[Row]]], done: set[str]) -> Iterator[Slice]:
+def _slices(asked: dict[schemas.Kind, dict[str, list[Row]]], done: set[str]) -> Iterator[JobSlice]:
     number = 0
     for kind, by_job in asked.items():
         listed = [job for job in by_job if job in done]  # before any is found to be damaged
-        for at in range(0, len(listed), SLICE):
-            jobs = listed[at : at + SLICE]
-            yield Slice(number, kind, {job: [_names(row) for row in by_job[job]] for job in jobs})
+        for at in range(0, len(listed), JOBS_PER_SLICE):
+            jobs = listed[at : at + JOBS_PER_SLICE]
+            yield JobSlice(number, kind, {job: [_names(row) for row in by_job[job]] for job in jobs})
             number += 1
 
 
-def gather_slice(store: Store, slice_: Slice) -> Gathering:
+def build_slice(store: Store, slice_: JobSlice) -> BuiltSlice:
     """Read some commits and what they name, and write their parts of pictures and metrics."""
     kind = slice_.kind
     writers = {name: PartWriter(store, name, slice_.number) for name in (kind.pictures, "metrics")}
     results: list[dict[str, Any]] = []
     attempts: list[dict[str, Any]] = []
     damaged: list[str] = []
-    read = ahead(lambda job: _read_job(store, job, kind), slice_.jobs)
+    read = concurrent_map(lambda job: _read_job(store, job, kind), slice_.jobs)
     for (job, rows), (commit, tables) in zip(slice_.jobs.items(), read, strict=True):
         if commit is None or tables is None:
             damaged.append(job)
@@ -155,7 +153,7 @@ def gather_slice(store: Store, slice_: Slice) -> Gathering:
         attempts.append(_committed_row(commit))
     for writer in writers.values():
         writer.finish()
-    return Gathering(
+    return BuiltSlice(
         kind,
         schemas.table(results, schemas.TABLES[kind.results]),
         schemas.table(attempts, schemas.ATTEMPTS),
@@ -177,14 +175,14 @@ def _named(pictures: pa.Table, schema: pa.Schema, names: Mapping[str, Any]) -> p
 def is_current(store: Store, records: bytes) -> bool:
     """Whether tables and gallery show these `records`, as `records_now` gives them."""
     try:
-        return store.get(BUILT) == records and store.exists("gallery/index.html")
+        return store.get(layout.TABLES_BUILT) == records and store.exists("gallery/index.html")
     except FileNotFoundError:
         return False
 
 
 def mark_current(store: Store, records: bytes) -> None:
     """Say that tables and gallery show these `records`."""
-    store.put(BUILT, records)
+    store.put(layout.TABLES_BUILT, records)
 
 
 def records_now(store: Store) -> bytes:

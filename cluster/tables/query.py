@@ -22,10 +22,10 @@ from jobs.common.terminal_text import terminal_safe
 from jobs.run_folder.schemas import TABLES, parquet_bytes
 from jobs.storage.store import Store
 
-SHOWN = 100
+MAX_PRINTED_ROWS = 100
 """Rows that a printed table has at most."""
 
-WIDEST = 100_000
+UNBOUNDED_WIDTH = 100_000
 """Characters, as many as no table needs: to measure what it would have without a bound."""
 
 FILE_FORMATS = ("csv", "json", "parquet")
@@ -132,14 +132,14 @@ def _print(answer: pa.Table, console: Console) -> None:
     for name, column in zip(answer.column_names, answer.columns, strict=True):
         numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
         table.add_column(escape(terminal_safe(name)), justify="right" if numeric else "left", overflow="fold")
-    rows = [[_cell(value) for value in row.values()] for row in answer.slice(0, SHOWN).to_pylist()]
+    rows = [[_cell(value) for value in row.values()] for row in answer.slice(0, MAX_PRINTED_ROWS).to_pylist()]
     for row in rows:
         table.add_row(*row)
-    if console.measure(table, options=console.options.update(width=WIDEST)).maximum <= console.width:
+    if console.measure(table, options=console.options.update(width=UNBOUNDED_WIDTH)).maximum <= console.width:
         console.print(table)
     else:
         _print_records(answer.column_names, rows, console)
-    if answer.num_rows > SHOWN:
+    if answer.num_rows > MAX_PRINTED_ROWS:
         console.print(f"… {answer.num_rows} rows; --format csv gives all of them", highlight=False)
 
 

@@ -1,4 +1,4 @@
-"""Files that Pillow does not know, or that are no pictures: what they are, as far as their first bytes tell."""
+"""Identification of files that Pillow cannot read, by their first bytes, for a sentence to the user."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 _STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"RIFF", b"II*\0", b"MM\0*")
 _BLANK = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]{0,64}")
 
-# The first that matches the file's first bytes, without blanks and in small letters, is what the file is.
+# The first pattern that matches the start of the file, without leading blanks and in lower case, identifies it.
 _KINDS = (
     (rb"version https://git-lfs", "is a Git LFS pointer, not the picture itself: fetch it with `git lfs pull`."),
     (rb"(\.\./)*(\.git/annex|/annex)/objects/", "is a git-annex pointer, not the picture itself: use `git annex get`."),
@@ -31,11 +31,11 @@ _KINDS = (
 
 
 class DecodeError(Exception):
-    """These bytes give no picture that can be used: one sentence for a person, with the file's name."""
+    """These bytes are no usable image: one sentence for a person, with the file's name."""
 
 
 def without_blanks(data: bytes) -> tuple[bytes, str | None]:
-    """A picture's bytes from its own first byte, where blanks or a byte order mark stand before it; and a note."""
+    """The bytes of an image without leading blanks or a byte order mark, and a note if there were any."""
     found = _BLANK.match(data)
     blanks = found.end() if found else 0
     if not blanks or not data.startswith(_STARTS, blanks):
@@ -44,12 +44,12 @@ def without_blanks(data: bytes) -> tuple[bytes, str | None]:
 
 
 def is_heic(data: bytes) -> bool:
-    """Whether the file says that it is HEIC or HEIF. AVIF, which Pillow reads, is not meant."""
+    """True if the file has the signature of HEIC or HEIF; False for AVIF, which Pillow reads."""
     return data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS and b"avif" not in data[8:64]
 
 
 def read_heic(name: str) -> None:
-    """Let Pillow read HEIC. Raises `DecodeError` where pi-heif is not installed."""
+    """Register pi-heif with Pillow. Raises `DecodeError` if it is not installed."""
     if "HEIF" in Image.OPEN:
         return
     try:
@@ -61,8 +61,8 @@ def read_heic(name: str) -> None:
         ) from None
 
 
-def what_it_is(data: bytes, name: str) -> str:
-    """The sentence for a file that is no picture that can be read."""
+def describe_unreadable(data: bytes, name: str) -> str:
+    """The sentence for an unreadable file."""
     start = data[:2000].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     for pattern, words in _KINDS:
         if re.match(pattern, start, re.DOTALL):

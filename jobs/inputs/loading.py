@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from jobs.common.failures import InputError
-from jobs.images.convert import Picture
+from jobs.images.convert import DecodedImage
 from jobs.images.decoder import shared as decoder
 from jobs.images.png import to_tensor
 from jobs.inputs.discover import read_source
@@ -28,7 +28,7 @@ class LoadedImage(NamedTuple):
 
     image: Tensor
     sha256: str
-    picture: Picture
+    picture: DecodedImage
 
     @property
     def note(self) -> str | None:

@@ -1,31 +1,32 @@
-"""What nobody needs any more: attempts that another's commit has superseded, restart points of jobs that are done.
+"""Garbage of a run: attempts that no commit names, checkpoints and previews of committed jobs, temporary files.
 
-Nothing that a commit names is ever in it, and nothing of a job whose commit cannot be read.
+Objects that a commit names are never garbage, and neither are objects of a job with an unreadable commit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
 from jobs import layout
-from jobs.common.concurrent_map import ahead
+from jobs.common.concurrent_map import concurrent_map
 from jobs.run_folder.commit import Commit
 from jobs.run_folder.newer_version import check_not_newer
 from jobs.storage.store import Store
 
 ATTEMPTS = "attempts that no commit names"
-CHECKPOINTS = "restart points of committed jobs"
+CHECKPOINTS = "checkpoints of committed jobs"
 PREVIEWS = "previews of committed jobs"
-TEMPORARIES = "unfinished files of killed writers"
+TEMPORARIES = "temporary files of killed writers"
 
 
 @dataclass
 class Garbage:
-    """Objects that can go, by what they are: path → size. `left`: sentences about what was left alone."""
+    """Removable objects by kind, path → size in bytes; `left` has sentences about objects that are kept."""
 
     found: dict[str, dict[str, int]] = field(
         default_factory=lambda: {ATTEMPTS: {}, CHECKPOINTS: {}, PREVIEWS: {}, TEMPORARIES: {}}
@@ -34,64 +35,47 @@ class Garbage:
 
     @property
     def paths(self) -> list[str]:
-        """All of them."""
+        """The paths of all removable objects."""
         return [path for objects in self.found.values() for path in objects]
 
 
+@dataclass(frozen=True)
+class _CommitRecords:
+    """The commits of a run: `valid` by job, every artifact that any readable commit names, and unreadable ones."""
+
+    valid: dict[str, Commit]
+    named: set[str]
+    unreadable: set[str]
+
+
 def find_garbage(store: Store, older_than: timedelta, *, under_way: bool) -> Garbage:
-    """What can go from a run; removes nothing.
+    """Lists the removable objects of a run; removes nothing.
 
-    Ages are those of the storage's clock: the one of a driver or of this machine may be wrong. Attempts and unfinished
-    files go when they are older than `older_than`. While the run is `under_way`, attempts of jobs without a commit stay
-    however old they are, and so do unfinished files: somebody may be writing them.
+    Ages are by the clock of the storage: the clock of a driver or of this machine may be wrong. Attempts and temporary
+    files are removable when they are older than `older_than`. While the run is `under_way`, attempts of jobs without a
+    commit and temporary files are kept at any age: a worker may be writing them.
 
-    Files of other names than a run's own are no part of it. Raises `ConfigError` for a run that a newer version has
-    written to: what its records say of these objects may not be known here.
+    Files under other names than a run's own are never listed. Raises `ConfigError` for a run that a newer version has
+    written to: this version may not know the meaning of its records.
     """
     check_not_newer(store)
-    garbage = Garbage()
     before = (store.now() or datetime.now(UTC)) - older_than
-    # Commits are read after what they may name was listed: a commit that comes in between is seen.
+    # Commits are read after the listing of the objects that they may name, so a commit made in between is seen.
     listed = {folder: store.list(folder) for folder in ("attempts", "checkpoints", "previews")}
-    filed = _read_commits(store)
-    # A commit that lies under another job's name is believed by nobody, but what it names is kept.
-    named = {artifact.path for commit in filed.values() if commit for artifact in commit.artifacts}
-    commits = {job: commit for job, commit in filed.items() if commit and commit.job_id == job}
-    unreadable = filed.keys() - commits.keys()
+    commits = _read_commits(store)
+    attempts = _orphaned_attempts(listed["attempts"], commits, under_way=under_way)
 
-    for path, size in listed["attempts"].items():
-        ours = layout.ARTIFACT.fullmatch(path)
-        if ours is None:
-            continue
-        job, attempt = ours.groups()
-        begun = _begun(attempt)
-        if begun is None or path in named or job in unreadable:
-            continue
-        if job in commits and commits[job].attempt == attempt:
-            continue
-        if job in commits or not under_way:
-            garbage.found[ATTEMPTS][path] = size
-    garbage.found[ATTEMPTS] = _written_before(store, garbage.found[ATTEMPTS], before)
-    for kind, folder, pattern in (
-        (CHECKPOINTS, "checkpoints", layout.CHECKPOINT),
-        (PREVIEWS, "previews", layout.PREVIEW),
-    ):
-        for path, size in listed[folder].items():
-            ours = pattern.fullmatch(path)
-            if ours is not None and ours[1] in commits and path not in named:
-                garbage.found[kind][path] = size
+    garbage = Garbage()
+    garbage.found[ATTEMPTS] = _written_before(store, attempts, before)
+    garbage.found[CHECKPOINTS] = _of_committed_jobs(listed["checkpoints"], layout.CHECKPOINT, commits)
+    garbage.found[PREVIEWS] = _of_committed_jobs(listed["previews"], layout.PREVIEW, commits)
     if not under_way:
         garbage.found[TEMPORARIES] = _written_before(store, store.temporaries(), before)
-
-    garbage.left = [f"job {job} is left alone: its commit cannot be read" for job in sorted(unreadable)]
-    if under_way:
-        garbage.left.append("the run is under way: attempts of jobs without a commit are left alone")
+    garbage.left = list(_kept_sentences(commits.unreadable, under_way=under_way))
     return garbage
 
 
-def _read_commits(store: Store) -> Mapping[str, Commit | None]:
-    """What lies under `commits/`, by the job that it is filed under; None where it cannot be read."""
-
+def _read_commits(store: Store) -> _CommitRecords:
     def read(path: str) -> Commit | None:
         try:
             return Commit.model_validate_json(store.get(path))
@@ -100,11 +84,44 @@ def _read_commits(store: Store) -> Mapping[str, Commit | None]:
 
     paths = layout.matching(layout.COMMIT, store.list("commits"))
     jobs = [layout.job_of_commit(path) for path in paths]
-    return dict(zip(jobs, ahead(read, paths), strict=True))
+    filed = dict(zip(jobs, concurrent_map(read, paths), strict=True))
+    valid = {job: commit for job, commit in filed.items() if commit and commit.job_id == job}
+    # Readers ignore a commit under another job's name, but the artifacts that it names are kept.
+    named = {artifact.path for commit in filed.values() if commit for artifact in commit.artifacts}
+    return _CommitRecords(valid, named, filed.keys() - valid.keys())
 
 
-def _begun(attempt: str) -> datetime | None:
-    """When an attempt was begun, which its name starts with; None for a name that is not ours."""
+def _orphaned_attempts(sizes: Mapping[str, int], commits: _CommitRecords, *, under_way: bool) -> dict[str, int]:
+    """Artifacts of attempts that no commit names, of any age."""
+    found = {}
+    for path, size in sizes.items():
+        artifact = layout.ARTIFACT.fullmatch(path)
+        if artifact is None or path in commits.named:
+            continue
+        job, attempt = artifact.groups()
+        if _start_time(attempt) is None or job in commits.unreadable:
+            continue
+        commit = commits.valid.get(job)
+        if not under_way if commit is None else commit.attempt != attempt:
+            found[path] = size
+    return found
+
+
+def _of_committed_jobs(sizes: Mapping[str, int], pattern: re.Pattern[str], commits: _CommitRecords) -> dict[str, int]:
+    """The objects of one pattern, whose first group is the job, that belong to committed jobs."""
+    matches = ((path, pattern.fullmatch(path)) for path in sizes if path not in commits.named)
+    return {path: sizes[path] for path, match in matches if match is not None and match[1] in commits.valid}
+
+
+def _kept_sentences(unreadable: Iterable[str], *, under_way: bool) -> Iterable[str]:
+    for job in sorted(unreadable):
+        yield f"job {job}: its commit cannot be read"
+    if under_way:
+        yield "attempts of jobs without a commit: the run is under way"
+
+
+def _start_time(attempt: str) -> datetime | None:
+    """The start time in an attempt's name; None for a name of another form."""
     try:
         return datetime.strptime(attempt.partition("-")[0], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
     except ValueError:
@@ -112,6 +129,6 @@ def _begun(attempt: str) -> datetime | None:
 
 
 def _written_before(store: Store, sizes: Mapping[str, int], before: datetime) -> dict[str, int]:
-    """Those objects that the storage has had since before a moment, by its own clock; none of which it is not known."""
-    times = zip(sizes, ahead(store.modified, sizes), strict=True)
+    """The objects modified before a moment, by the storage's clock; objects of unknown time are left out."""
+    times = zip(sizes, concurrent_map(store.modified, sizes), strict=True)
     return {path: sizes[path] for path, moment in times if moment is not None and moment < before}
