@@ -1,4 +1,4 @@
-"""Direct patch matching without a model, for the scale of things: what fidelity costs where nothing is learned.
+"""Direct patch matching without a generative model, for comparison: the cost of fidelity without training.
 
 In the manner of GPDM (Elnekave and Weiss, CVPR 2022): an image is moved, coarse to fine, so that random projections
 of its patches are distributed like the target's. Nothing is left but the picture.
@@ -54,7 +54,7 @@ def match(image: Tensor, sizes: list[Size], seed: int = 0) -> Tensor:
 
 
 def main() -> None:
-    """Print a line for each picture; nothing is recovered, so that figure is of the picture made."""
+    """Print a line for each image. There is no recovery: that metric is of the result."""
     torch.set_num_threads(1)
     for name in sys.argv[1:] or ["02-launch.jpg"]:
         image = photograph(name)

@@ -1,4 +1,4 @@
-"""NIQE: how far the statistics of a picture's patches are from those of photographs, without the true picture.
+"""NIQE: the distance of an image's patch statistics from those of photographs, without a true image.
 
 Mittal, Soundararajan and Bovik, "Making a 'Completely Blind' Image Quality Analyzer", 2013: of every patch, at two
 scales, 18 shape parameters of its locally normalized gray values and of the products of neighbours; then the
@@ -25,13 +25,13 @@ from pgcn.imaging.scales import resize
 from pgcn.metrics.pictures import gray
 
 PATCH, STRIDE = 48, 24
-"""Of a patch at the first scale, px; patches overlap by half."""
+"""Side of a patch at the first scale, px; patches overlap by half."""
 
 SHARP = 0.75
-"""Patches of photographs count from this share of their sharpest one's deviation on."""
+"""Patches of photographs count if their deviation is at least this share of the sharpest one's."""
 
 WINDOW, SIGMA = 7, 7 / 6
-"""Of the Gaussian that local means and deviations are taken with."""
+"""Standard deviation of the Gaussian window of local means and deviations, px."""
 
 Numbers = NDArray[np.float64]
 
@@ -39,7 +39,7 @@ SHAPES: Numbers = np.arange(0.2, 10, 0.001)
 
 
 class Statistics(NamedTuple):
-    """Of the features of patches: mean `(36,)` and covariance `(36, 36)`."""
+    """Gaussian of patch features: mean `(36,)` and covariance `(36, 36)`."""
 
     mean: Numbers
     covariance: Numbers

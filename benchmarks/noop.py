@@ -1,6 +1,6 @@
-"""Jobs that train nothing: read their image, and commit made-up pictures, curves and figures of a small size.
+"""Jobs without training: they read their image, and commit small artificial images, curves and metrics.
 
-All but the training is the product's own: the worker, its look for a commit, the decoder, the publishing.
+Everything except the training is the product's: the worker, its check for a commit, the decoder, the commit.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ CURVES = 100
 """Rows that it adds to the table of metrics."""
 
 SIDE = 32
-"""Pixels of its pictures: 3 kB of PNG each, since they are noise."""
+"""Side of its images, pixels; they are noise, 3 kB of PNG each."""
 
 WEIGHTS = 20_000
-"""Bytes of its one file of weights."""
+"""Size of its one file of weights, bytes."""
 
 
 class NoOp(Worker):
-    """The product's worker, with jobs that train nothing."""
+    """The product's worker, with jobs without training."""
 
     def __init__(self, store: Store, conditions: ExecutionOptions, threads: int, gpu_share: float) -> None:
         super().__init__(store, conditions, threads, gpu_share)
@@ -53,11 +53,11 @@ def run_nothing(
     on_progress: Callable[[Progress], None],
     should_stop: Callable[[], bool],
 ) -> list[Commit | Exception]:
-    """In place of `jobs.training_job.run_jobs`."""
+    """A replacement of `jobs.training_job.run_jobs`."""
     ends: list[Commit | Exception] = []
     for spec, attempt in zip(specs, attempts, strict=True):
         read_source(spec.location, spec.uri)
-        # What a training of one scale leaves on its way and takes back.
+        # The requests for checkpoints and previews of a training of one scale.
         store.list(f"checkpoints/{spec.job_id}")
         ends.append(publish(store, spec.job_id, attempt, _files(spec, attempt), _result(spec, attempt)))
         clean_up(store, spec.job_id)

@@ -1,4 +1,4 @@
-"""Super-resolution four times on twelve pictures, against bicubic, back-projection alone and direct patch matching.
+"""Fourfold super-resolution of twelve images, against bicubic, back-projection alone and direct patch matching.
 
 `python -m benchmarks.superres --keep FOLDER [--preset draft]` prints a table, a row a picture. Each picture is a
 crop of a bundled photograph, at most 256 px, made smaller by bicubic reduction; a pyramid is trained on the small one
@@ -26,7 +26,7 @@ from pgcn.tasks.enlarge import back_projected, sizes_up, step_factor
 
 FACTOR = 4
 STEPS, RATE = 60, 0.002
-"""Of Adam for direct matching: at ten times the rate, which suits a start from noise, it adds noise to a picture."""
+"""Learning rate of Adam for direct matching. Ten times this rate suits a start from noise, but adds noise here."""
 
 # Name, and the crop's left, top, width and height in the photograph; the longest side becomes 256 px.
 PICTURES = {
@@ -46,7 +46,7 @@ PICTURES = {
 
 
 def truth_of(name: str) -> Tensor:
-    """The large picture, each side a multiple of four."""
+    """The large image, each side a multiple of four."""
     file, left, top, width, height = PICTURES[name]
     crop = photograph(file)[..., top : top + height, left : left + width]
     scale = min(1.0, 256 / max(width, height))
@@ -54,7 +54,7 @@ def truth_of(name: str) -> Tensor:
 
 
 def matched(low: Tensor, factor: float, seed: int = 0) -> Tensor:
-    """Direct matching: enlarged step by step, patches moved to be distributed as the input's, and projected back."""
+    """Direct matching: enlarged step by step, with patches distributed like the input's, and back-projected."""
     generator = torch.Generator().manual_seed(seed)
     height, width = low.shape[-2:]
     x = low
@@ -109,7 +109,7 @@ def _cell(figures: Sequence[float]) -> str:
 
 
 def main() -> None:
-    """Print the table, and write a sheet of all pictures where asked."""
+    """Print the table, and write a contact sheet of all images on request."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="draft")
     parser.add_argument("--keep", type=Path, required=True, help="a folder of trained pyramids, used again")

@@ -1,4 +1,4 @@
-"""What `pgcn verify`, `pgcn gc` and `pgcn doctor` say, and their exit codes."""
+"""Output and exit codes of `pgcn verify`, `pgcn gc` and `pgcn doctor`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _AGE = re.compile(rf"(\d{{1,6}})([{''.join(_UNITS)}])")
 
 
 def report_verification(store: Store, console: Console, *, quick: bool, mend: bool, as_json: bool) -> int:
-    """Verify a run and say what is wrong, and mend it where asked; 0 where it is sound then, else 3."""
+    """Verify a run, print its faults, and repair it if `mend`; the result is 0 if it is sound then, else 3."""
     report = verify(store, quick=quick)
     left = repair(store, report) if mend and report.problems else None
     if as_json:
@@ -35,7 +35,7 @@ def report_verification(store: Store, console: Console, *, quick: bool, mend: bo
         if left is not None:
             _print_repair(store, report, left, console)
         elif report.problems:
-            _say(console, f"Not sound. `pgcn verify {shlex.quote(store.url)} --repair` mends it.")
+            _say(console, f"Not sound. `pgcn verify {shlex.quote(store.url)} --repair` repairs it.")
     return 0 if report.sound or left == [] else 3
 
 
@@ -54,17 +54,15 @@ def _print(report: VerificationReport, console: Console) -> None:
 def _print_repair(store: Store, report: VerificationReport, left: list[str], console: Console) -> None:
     folders = Counter(path.split("/")[0] for path in {p.drop for p in report.problems if p.drop})
     dropped = [f"{folders[name]} of {name}/" for name in sorted(folders)]
-    _say(console, f"Mended: {', '.join(dropped) or 'nothing'} dropped, tables and gallery built anew.")
+    _say(console, f"Repaired: {', '.join(dropped) or 'nothing'} removed, tables and gallery rebuilt.")
     for sentence in left:
         _say(console, f"Left out of the tables: {sentence}.")
     if folders:
-        _say(
-            console, f"Run the same `pgcn run … --out {shlex.quote(store.url)}` again: it makes anew what was dropped."
-        )
+        _say(console, f"Run the same `pgcn run … --out {shlex.quote(store.url)}` again: it repeats the removed jobs.")
 
 
 def report_garbage(store: Store, console: Console, *, older_than: str, dry_run: bool) -> None:
-    """Remove what a run needs no more, or only say what that is."""
+    """Remove the garbage of a run, or with `dry_run` only list it."""
     require_run(store)
     garbage = find_garbage(store, _age(older_than), under_way=under_way(store) is not None)
     for kind, objects in garbage.found.items():
@@ -73,7 +71,7 @@ def report_garbage(store: Store, console: Console, *, older_than: str, dry_run: 
         for path, bytes_ in objects.items():
             _say(console, f"  {path}  {size(bytes_)}")
     for sentence in garbage.left:
-        _say(console, f"Left alone: {sentence}.")
+        _say(console, f"Kept: {sentence}.")
     if not dry_run:
         store.delete(garbage.paths)
     total = sum(sum(objects.values()) for objects in garbage.found.values())
@@ -82,7 +80,7 @@ def report_garbage(store: Store, console: Console, *, older_than: str, dry_run: 
 
 
 def _age(text: str) -> timedelta:
-    """ "36h" and the like. Raises `ConfigError` for anything else."""
+    """The age of a text such as "36h". Raises `ConfigError` for any other text."""
     found = _AGE.fullmatch(text.strip())
     if found is None:
         raise ConfigError(f"--older-than is a number with s, m, h or d, as 24h or 7d, not {text!r}.")
@@ -90,7 +88,7 @@ def _age(text: str) -> timedelta:
 
 
 def report_storage(url: str, console: Console) -> int:
-    """Say what a storage does; 0 where a run can be kept there, else 2."""
+    """Print the findings on a storage; the result is 0 if a run can be kept there, else 2."""
     usable = True
     for finding in examine(url):
         usable = usable and finding.usable
@@ -102,5 +100,5 @@ def report_storage(url: str, console: Console) -> int:
 
 
 def _say(console: Console, line: str) -> None:
-    """A line as it is: what stands in a bucket is somebody's, and may hold anything."""
+    """Print a line without markup: names in a bucket are untrusted."""
     console.print(terminal_safe(line), highlight=False, markup=False)

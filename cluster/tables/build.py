@@ -1,8 +1,8 @@
-"""The gatherer: builds `tables/` from the manifests, commits and failures, at any moment of a run.
+"""Builds `tables/` from the manifests, commits and failures, at any moment of a run.
 
-Tables are what the records say, in the manifest's order, in parts of bounded size: two gathers of the same
-records write the same bytes, and a table can be deleted and built again. Pictures and metrics, which are nearly all
-of the bytes, go from the attempts to their parts in slices of some hundred jobs, wherever those are worked on.
+Tables hold the content of the records in the manifest's order, in parts of bounded size. Two builds from the same
+records write the same bytes, so a table can be deleted and rebuilt. Images and metrics, which are nearly all of the
+bytes, are copied from the attempts to their parts in slices of some hundred jobs, locally or as Ray tasks.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from jobs.run_folder.manifest import Entry, read_manifest
 from jobs.storage.store import Store
 
 JOBS_PER_SLICE = 250
-"""Jobs of one slice. Part of the tables' layout: with another number, the same rows are in other parts."""
+"""Jobs of one slice. It is part of the tables' layout: another number distributes the same rows to other parts."""
 
 
 Row = Entry | EditEntry
 
 RowNames = dict[str, str]
-"""What a row is called where it is asked for: columns that stand in its result's stead."""
+"""Identifying columns of a manifest row (`edit_id`, `image_id`, `uri`), which replace those of the job's result."""
 
 
 @dataclass(frozen=True)
 class JobSlice:
-    """Some jobs of one kind that follow each other in their manifest's order, each with the rows that ask for it."""
+    """Consecutive jobs of one kind in the order of their manifest, each with the rows that request it."""
 
     number: int
     kind: schemas.Kind
@@ -48,7 +48,7 @@ class JobSlice:
 
 @dataclass(frozen=True)
 class BuiltSlice:
-    """What came of a slice: rows of the small tables, and parts written and rows in them of the large ones."""
+    """Result of a slice: rows of the small tables; parts written of the large tables, and numbers of rows in them."""
 
     kind: schemas.Kind
     results: pa.Table
@@ -60,14 +60,14 @@ class BuiltSlice:
 
 @dataclass
 class BuiltTables:
-    """What a gather found: rows by table, and sentences about records that could not be believed."""
+    """Result of a build: the number of rows of each table, and sentences about damaged records."""
 
     rows: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
 def build_tables(store: Store, spread: Spread = here) -> BuiltTables:
-    """Build all tables. Holds the manifest, the failures and the small tables' next parts in memory.
+    """Build all tables. The manifest, the failures and the next parts of the small tables are in memory.
 
     A damaged record is left out and named in `problems`; its job counts as not done.
     """
@@ -111,7 +111,7 @@ def _by_job(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def _names(row: Row) -> RowNames:
-    """What a row of a manifest calls what it asks for, its own name first."""
+    """The identifying columns of a manifest row, its own id first."""
     own = {"edit_id": row.edit_id} if isinstance(row, EditEntry) else {}
     return {**own, "image_id": row.image_id, "uri": row.uri}
 
@@ -119,7 +119,7 @@ def _names(row: Row) -> RowNames:
 def _slices(asked: dict[schemas.Kind, dict[str, list[Row]]], done: set[str]) -> Iterator[JobSlice]:
     number = 0
     for kind, by_job in asked.items():
-        listed = [job for job in by_job if job in done]  # before any is found to be damaged
+        listed = [job for job in by_job if job in done]  # including jobs that are found to be damaged later
         for at in range(0, len(listed), JOBS_PER_SLICE):
             jobs = listed[at : at + JOBS_PER_SLICE]
             yield JobSlice(number, kind, {job: [_names(row) for row in by_job[job]] for job in jobs})
@@ -127,7 +127,7 @@ def _slices(asked: dict[schemas.Kind, dict[str, list[Row]]], done: set[str]) -> 
 
 
 def build_slice(store: Store, slice_: JobSlice) -> BuiltSlice:
-    """Read some commits and what they name, and write their parts of pictures and metrics."""
+    """Read the commits of a slice and their artifacts, and write its parts of images and metrics."""
     kind = slice_.kind
     writers = {name: PartWriter(store, name, slice_.number) for name in (kind.pictures, "metrics")}
     results: list[dict[str, Any]] = []
@@ -164,7 +164,7 @@ def build_slice(store: Store, slice_: JobSlice) -> BuiltSlice:
 
 
 def _named(pictures: pa.Table, schema: pa.Schema, names: Mapping[str, Any]) -> pa.Table:
-    """An attempt's pictures as rows of their table, which adds what they were made from in front."""
+    """An attempt's images as rows of their table, which has the identifying columns of the job in front."""
     pictures = schemas.known(pictures, schema)
     more = [name for name in schema.names if name not in pictures.column_names]
     for at, name in enumerate(more):
@@ -173,7 +173,7 @@ def _named(pictures: pa.Table, schema: pa.Schema, names: Mapping[str, Any]) -> p
 
 
 def is_current(store: Store, records: bytes) -> bool:
-    """Whether tables and gallery show these `records`, as `records_now` gives them."""
+    """True if tables and gallery were built from these `records`, a fingerprint of `records_now`."""
     try:
         return store.get(layout.TABLES_BUILT) == records and store.exists("gallery/index.html")
     except FileNotFoundError:
@@ -181,12 +181,12 @@ def is_current(store: Store, records: bytes) -> bool:
 
 
 def mark_current(store: Store, records: bytes) -> None:
-    """Say that tables and gallery show these `records`."""
+    """Record that tables and gallery were built from these `records`."""
     store.put(layout.TABLES_BUILT, records)
 
 
 def records_now(store: Store) -> bytes:
-    """What tables are built from, as a fingerprint: names and sizes of every manifest part, commit and failure."""
+    """A fingerprint of the records that tables are built from: names and sizes of manifest parts, commits, failures."""
     listed = {
         folder: {path: size for path, size in store.list(folder).items() if layout.is_ours(path)}
         for folder in ("manifest", EDITS, "commits", "failures")
@@ -195,7 +195,7 @@ def records_now(store: Store) -> bytes:
 
 
 def _read_job(store: Store, job: str, kind: schemas.Kind) -> tuple[Commit | None, tuple[pa.Table, pa.Table] | None]:
-    """A job's commit, and the pictures and metrics it names; None for what is missing or damaged."""
+    """A job's commit, and its tables of images and metrics; None for each that is missing or damaged."""
     commit = read_commit(store, job)
     if commit is None or schemas.kind_of(commit.result) != kind:
         return None, None

@@ -86,12 +86,12 @@ real = {name: getattr(Store, name) for name in ("list", "get", "modified")}
 @pytest.mark.parametrize(
     ("method", "broken", "subject", "words", "usable"),
     [
-        ("list", stale_list, "listing", "behind after a delete and a write", True),
+        ("list", stale_list, "listing", "out of date after a delete and a write", True),
         ("get", stale_get, "overwrite", "the earlier object was read", True),
         ("get", shortened_get, "large put", "damaged", False),
-        ("get", other_get, "read", "other bytes", False),
+        ("get", other_get, "read", "bytes differ", False),
         ("modified", late_clock, "clock", "7200 s ahead", True),
-        ("modified", lambda self, path: None, "clock", "not known", True),
+        ("modified", lambda self, path: None, "clock", "unknown", True),
     ],
 )
 def test_a_storage_that_does_otherwise_is_named(tmp_path, monkeypatch, method, broken, subject, words, usable):
