@@ -80,8 +80,8 @@ def composite_on_white(rgb: Image.Image, alpha: Image.Image, name: str) -> tuple
     lowest, highest = alpha.getextrema()
     if highest == 0:
         raise DecodeError(
-            f"{name} is transparent everywhere (its first frame, where it has several), and shows nothing: "
-            "save it without transparency, or save the frame that is meant."
+            f"{name} is transparent everywhere (in its first frame, if it has several): "
+            "save it without transparency, or save the intended frame."
         )
     if lowest == 255:
         return rgb, "opaque alpha dropped"

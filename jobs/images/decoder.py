@@ -172,10 +172,10 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 def _why(code: int, too_long: bool) -> str:
     """The predicate of a sentence on the end of a child, behind the name of its image."""
     if too_long:
-        return "takes too long to decode: save it anew, as PNG or JPEG."
+        return "takes too long to decode: save it again, as PNG or JPEG."
     if code == -signal.SIGKILL:
         return "was being decoded when the machine ran out of memory: make it smaller, or try again with --retry."
-    return "makes its decoder crash: it is damaged, or made to do harm. Save it anew, or remove it."
+    return "crashes the decoder: it is damaged or malicious. Save it again, or remove it."
 
 
 shared = Decoder()

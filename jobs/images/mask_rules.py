@@ -1,6 +1,6 @@
-"""Selection of a mask from an image: by its paint, its brightness, its classes, or its erased areas.
+"""Choice of a mask from an image: by its paint, its brightness, its classes, or its erased areas.
 
-| image                                          | selected                                                        |
+| image                                          | chosen                                                          |
 |------------------------------------------------|-----------------------------------------------------------------|
 | paint of some colours on a transparent layer   | the paint, whatever its colour: more opaque than half of it      |
 | the same, black and white                      | the white                                                       |
@@ -12,8 +12,8 @@
 | a photograph; colours without black; classes   | refused                                                         |
 | beside 255                                     |                                                                 |
 
-A constant alpha channel is ignored. A note describes the selection for images other than plain black and white, and
-for selections of more than half of the image.
+A constant alpha channel is ignored. A note describes the choice for images other than plain black and white, and
+for choices of more than half of the image.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ NEGLIGIBLE_SHARE = 0.005  # share of pixels that counts as none
 def mask_of(
     colour: Image.Image, alpha: Image.Image | None, name: str, *, lossy: bool, palette: bool
 ) -> tuple[npt.NDArray[np.uint8], str | None]:
-    """The mask `(H, W)`, 255 where selected and 0 elsewhere, and a note. Raises `DecodeError` for ambiguous images."""
+    """The mask `(H, W)`, 255 where chosen and 0 elsewhere, and a note. Raises `DecodeError` for ambiguous images."""
     rgb = np.asarray(colour.convert("RGB"))
     note: str | None
     opacity = None if alpha is None else np.asarray(alpha)
     if opacity is not None and opacity.max() == 0:
-        raise DecodeError(f"{name} is transparent everywhere, and chooses nothing: paint what is to be worked on.")
+        raise DecodeError(f"{name} is transparent everywhere, and chooses nothing: paint the area for the task.")
     if opacity is not None and int(opacity.max()) - int(opacity.min()) > CONSTANT_ALPHA:
         chosen, note = _by_alpha(rgb, opacity)
     elif not palette and _is_gray(rgb):
@@ -56,7 +56,7 @@ def mask_of(
         chosen, note = _by_colour(rgb, name, lossy)
     share = float(chosen.mean())
     if share > 0.5:
-        more = f"{share:.0%} of the picture is chosen: turn black and white round where that is not meant"
+        more = f"{share:.0%} of the image is chosen: invert black and white if that is not intended"
         note = f"{note}; {more}" if note else more
     return chosen.astype(np.uint8) * 255, note
 
@@ -77,7 +77,7 @@ def _by_light(gray: Levels, name: str, lossy: bool) -> tuple[Levels, str | None]
     shares = counts / gray.size
     lowest, highest = int(levels[0]), int(levels[-1])
     if not lossy and lowest == 0 and highest <= 127 and len(levels) <= MAX_CLASSES:
-        what = f"all but 0 is chosen; the levels are {_some(levels)}"
+        what = f"all except 0 is chosen; the levels are {_some(levels)}"
         return gray > 0, what if len(levels) > 1 else None
     if not lossy and 2 < len(levels) <= MAX_CLASSES and shares[(levels > 0) & (levels <= 15)].sum() > NEGLIGIBLE_SHARE:
         raise _unclear(name, f"has the levels {_some(levels)}, which look like classes")
@@ -122,6 +122,6 @@ def _some(levels: Levels) -> str:
 
 def _unclear(name: str, what: str) -> DecodeError:
     return DecodeError(
-        f"{name} cannot be used as a mask, for it {what}: "
-        "make it white where something is to be done, and black elsewhere."
+        f"{name} cannot be used as a mask: it {what}. "
+        "Make it white in the area for the task, and black elsewhere."
     )

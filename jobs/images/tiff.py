@@ -37,17 +37,17 @@ def read_tiff(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, lis
             raise DecodeError(f"{name} has more than {max_pixels:,} pixels, or too many channels: make it smaller.")
         photometric = int(page.photometric)
         if photometric not in {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB} or page.axes not in {"YX", "YXS", "SYX"}:
-            raise DecodeError(f"{name} is a TIFF file of a kind that cannot be read: save it as PNG.")
+            raise DecodeError(f"{name} is a TIFF file of an unsupported kind: save it as PNG.")
         try:
             values = page.asarray()
         except Exception as error:  # of various types if a compression needs a missing library
             if "imagecodecs" not in str(error):
                 raise
             raise DecodeError(
-                f"{name} is a TIFF file of a kind that can be read only without compression: save it so, or as PNG."
+                f"{name} is a TIFF file of a kind that is supported only without compression: save it so, or as PNG."
             ) from error
         tags = {tag.code: tag.value for tag in page.tags}
-    image, notes = _picture(_channels_last(values, page.axes), name, photometric, tuple(page.extrasamples), tags)
+    image, notes = _to_image(_channels_last(values, page.axes), name, photometric, tuple(page.extrasamples), tags)
     return image, [f"first of {pages} frames"] * (pages > 1) + notes
 
 
@@ -55,12 +55,12 @@ def _channels_last(values: Values, axes: str) -> Values:
     return values[..., None] if axes == "YX" else np.moveaxis(values, axes.index("S"), -1)
 
 
-def _picture(
+def _to_image(
     values: Values, name: str, photometric: int, extra: tuple[Any, ...], tags: dict[int, Any]
 ) -> tuple[Image.Image, list[str]]:
     colours = 3 if photometric == _RGB else 1
     if values.dtype.kind not in "uif" or values.shape[-1] < colours:
-        raise DecodeError(f"{name} is a TIFF file of numbers that are no picture: save it as PNG.")
+        raise DecodeError(f"{name} is a TIFF file without image data: save it as PNG.")
     kind = int(extra[0]) if extra else 0
     has_alpha = values.shape[-1] == colours + 1 and kind in {_ASSOCIATED, _UNASSOCIATED}
     colour, alpha = values[..., :colours], values[..., colours:]

@@ -131,7 +131,7 @@ def test_what_is_not_clear_is_refused(image, says):
 
 def test_notes_say_what_is_not_plain():
     assert note_of(saved(of([255], [0]))) is None
-    assert "93% of the picture is chosen: turn black and white round" in (note_of(saved(of([0], [255]))) or "")
+    assert "93% of the image is chosen: invert black and white" in (note_of(saved(of([0], [255]))) or "")
     ramp = Image.fromarray(np.where(HOLE, 255, np.where(np.arange(W) < 10, np.arange(W) * 20, 0)).astype(np.uint8))
     assert "is neither black nor white" in (note_of(saved(ramp)) or "")
     assert "erased areas" in (note_of(saved(with_alpha(noise(), ~HOLE * 255))) or "")
