@@ -35,9 +35,9 @@ from pgcn.patchgencn.energy import EnergyNet
 from pgcn.settings import Settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-PICTURE = "02-launch.jpg"
-FIGURES = ("frechet_vgg22", "frechet_vgg33", "patch_swd", "copy", "diversity", "recovery_error")
-MEASURED = 4
+IMAGE = "02-launch.jpg"
+METRICS = ("frechet_vgg22", "frechet_vgg33", "patch_swd", "copy", "diversity", "recovery_error")
+MEASURED_SAMPLES = 4
 
 
 def table(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
@@ -80,19 +80,19 @@ def quality(device: str, presets: list[str]) -> str:
     pairs = [(preset, precision) for preset in presets for precision in precisions(preset, device)]
     for preset, precision in pairs:
         settings = make_settings(preset, {"precision": precision})
-        trainer, seconds = train(photograph(PICTURE, settings.max_size), settings, device)
+        trainer, seconds = train(photograph(IMAGE, settings.max_size), settings, device)
         pyramid = Pyramid.trained(trainer)
         image = trainer.observed_of(0)[-1]
-        figures = measure(pyramid.sample(MEASURED, seed=100), pyramid.reconstruct()[-1], image)
-        shown = [figures.get(name, float("nan")) for name in FIGURES]
+        figures = measure(pyramid.sample(MEASURED_SAMPLES, seed=100), pyramid.reconstruct()[-1], image)
+        shown = [figures.get(name, float("nan")) for name in METRICS]
         rows.append([f"`{preset}`", precision, f"{image.shape[3]}x{image.shape[2]}", seconds, *shown])
         print(*rows[-1], flush=True)
-    return table(["preset", "precision", "px", "seconds", *FIGURES], rows)
+    return table(["preset", "precision", "px", "seconds", *METRICS], rows)
 
 
 def plain_seconds(settings: Settings, device: str, iterations: int = 2) -> float:
     """The total time of the plain reference, seconds, extrapolated from `iterations` iterations of each scale."""
-    image = photograph(PICTURE, settings.max_size).to(device)
+    image = photograph(IMAGE, settings.max_size).to(device)
     return reference.whole_seconds(reference.train(image, settings, limit=iterations))
 
 
@@ -102,7 +102,7 @@ def reference_times(device: str, presets: list[str]) -> str:
     for preset in presets:
         settings = make_settings(preset, {"precision": precisions(preset, device)[-1]})
         plain = plain_seconds(make_settings("paper", {"max_size": settings.max_size}), device)
-        _, seconds = train(photograph(PICTURE, settings.max_size), settings, device)
+        _, seconds = train(photograph(IMAGE, settings.max_size), settings, device)
         rows.append([f"{settings.max_size} px", plain, f"`{preset}`", seconds, f"{plain / seconds:.0f}"])
         print(*rows[-1], flush=True)
     return table(["longest side", "published algorithm, plain, s", "preset", "product, s", "times faster"], rows)
@@ -114,7 +114,7 @@ def paths(device: str) -> str:
     rows = []
     for precision in precisions("draft", device):
         settings = make_settings("draft", {"precision": precision})
-        _, seconds = train(photograph(PICTURE, settings.max_size), settings, device)
+        _, seconds = train(photograph(IMAGE, settings.max_size), settings, device)
         rows.append([plain, precision, seconds, f"{plain / seconds:.1f}"])
     return table(["`draft`, plain loop, s", "precision of the product", "product, s", "times faster"], rows)
 
@@ -138,7 +138,7 @@ def stack(device: str, sizes: tuple[int, ...] = (1, 16, 128)) -> str:
 def sampling(device: str) -> str:
     """64 samples with untrained nets of a preset's shapes; the weights do not affect the time."""
     settings = make_settings("best" if device.startswith("cuda") else "draft")
-    image = photograph(PICTURE, settings.max_size)
+    image = photograph(IMAGE, settings.max_size)
     sizes = scale_sizes(image.shape[2], image.shape[3], settings)
     nets = [
         EnergyNet(wide=settings.is_wide(max(size)), generators=[torch.Generator().manual_seed(0)]).weights()
@@ -156,13 +156,13 @@ def sampling(device: str) -> str:
 def matching(device: str) -> str:
     """Direct patch matching at the size of `draft`, on the CPU."""
     settings = make_settings("draft")
-    image = photograph(PICTURE)
+    image = photograph(IMAGE)
     sizes = scale_sizes(image.shape[2], image.shape[3], settings)
     began = clock(device)
     made = match(image, sizes)
     seconds = clock(device) - began
     figures = measure(made, made, resize(image, sizes[-1]))
-    names = FIGURES[:4]
+    names = METRICS[:4]
     return table(["seconds", *names], [[seconds, *(figures[name] for name in names)]])
 
 
@@ -178,7 +178,7 @@ def warm_up(device: str) -> None:
     if device.startswith("cuda"):
         for preset in ("draft", "best"):
             settings = make_settings(preset, {"precision": "bfloat16", "iterations": 3, "iteration_growth": 1})
-            train(photograph(PICTURE, settings.max_size), settings, device)
+            train(photograph(IMAGE, settings.max_size), settings, device)
 
 
 def write(section: str, text: str, page: Path = PAGE) -> None:
@@ -217,7 +217,7 @@ def main() -> None:
         "sampling": "Sampling",
         "matching": "Direct patch matching, for comparison",
     }
-    written = [f"{describe(asked.device)}. Image: `{PICTURE}`; one seed."]
+    written = [f"{describe(asked.device)}. Image: `{IMAGE}`; one seed."]
     for name, part in parts.items():
         if asked.part is None or name in asked.part:
             written.append(f"### {titles[name]}\n\n{part()}")

@@ -20,7 +20,7 @@ from pgcn import make_settings
 from pgcn.imaging.scales import finest_size, resize
 from pgcn.metrics.pictures import psnr, rmse
 
-PICTURES = ("01-bricks.jpg", "02-launch.jpg", "04-gravel.jpg")
+IMAGES = ("01-bricks.jpg", "02-launch.jpg", "04-gravel.jpg")
 
 
 def holes(height: int, width: int) -> dict[str, Tensor]:
@@ -45,7 +45,7 @@ def diffused(image: Tensor, mask: Tensor) -> Tensor:
 def table(folder: Path) -> tuple[str, dict[str, float]]:
     """Markdown with a row for each image and hole, and the mean PSNR of each fill."""
     rows, sums = [], {"mean fill": 0.0, "diffusion": 0.0, "pgcn": 0.0}
-    for name in PICTURES:
+    for name in IMAGES:
         image = photograph(name)
         image = resize(image, finest_size(image.shape[-2], image.shape[-1], make_settings("draft")))
         for kind, mask in holes(image.shape[-2], image.shape[-1]).items():

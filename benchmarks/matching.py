@@ -3,7 +3,7 @@
 In the manner of GPDM (Elnekave and Weiss, CVPR 2022): an image is moved, coarse to fine, so that random projections
 of its patches are distributed like the target's. Nothing is left but the picture.
 
-`python -m benchmarks.matching [PICTURE …]` prints its figures at the sizes of `draft`, one thread.
+`python -m benchmarks.matching [IMAGE …]` prints its metrics at the sizes of `draft`, one thread.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 Mittal, Soundararajan and Bovik, "Making a 'Completely Blind' Image Quality Analyzer", 2013: of every patch, at two
 scales, 18 shape parameters of its locally normalized gray values and of the products of neighbours; then the
-Mahalanobis distance between the Gaussian of the picture's patches and that of good photographs. The published
+Mahalanobis distance between the Gaussian of the image's patches and that of good photographs. The published
 reference is not part of any package that this project uses, so it is fitted here to the bundled photographs, less the
-one that the picture is a crop of, and to patches of 48 px, since pictures are small: its values are its own.
+one that contains the image, and to patches of 48 px, since the images are small: values are not comparable with others.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pgcn.metrics.pictures import gray
 PATCH, STRIDE = 48, 24
 """Side of a patch at the first scale, px; patches overlap by half."""
 
-SHARP = 0.75
+SHARP_SHARE = 0.75
 """Patches of photographs count if their deviation is at least this share of the sharpest one's."""
 
 WINDOW, SIGMA = 7, 7 / 6
@@ -62,7 +62,7 @@ def _of_photographs(without: str) -> Statistics:
     for name in NAMES:
         if name != without:
             features, deviations = _features(photograph(name))
-            kept.append(features[deviations > SHARP * deviations.max()])
+            kept.append(features[deviations > SHARP_SHARE * deviations.max()])
     return _statistics(np.concatenate(kept))
 
 

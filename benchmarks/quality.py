@@ -23,7 +23,7 @@ from pgcn.imaging.scales import resize
 from pgcn.metrics.quality import metrics
 
 PAGE = Path(__file__).parents[1] / "docs" / "quality.md"
-PICTURES = ("01-bricks.jpg", "02-launch.jpg", "03-wood.jpg", "04-gravel.jpg", "06-cat.jpg", "07-coffee.jpg")
+IMAGES = ("01-bricks.jpg", "02-launch.jpg", "03-wood.jpg", "04-gravel.jpg", "06-cat.jpg", "07-coffee.jpg")
 SIDE = 256
 
 COLUMNS = (
@@ -198,7 +198,7 @@ def put_tables(page: str, tables: Mapping[str, str]) -> str:
 def main() -> None:
     """Measure every case of every image, print both tables, and write them to the page."""
     torch.set_num_threads(1)
-    pictures = [measured(photograph(name, SIDE)) for name in PICTURES]
+    pictures = [measured(photograph(name, SIDE)) for name in IMAGES]
     tables = {"cases": cases_table(pictures), "order": order_table(pictures)}
     print("\n\n".join(tables.values()))
     PAGE.write_text(put_tables(PAGE.read_text(), tables))

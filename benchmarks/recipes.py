@@ -24,8 +24,8 @@ from benchmarks.pictures import photograph, strip
 from jobs.artifacts import measure
 from pgcn import DivergenceError, Pyramid, Trainer, make_settings
 
-MEASURED = 6
-FIGURES = ("seconds", "frechet_vgg22", "frechet_vgg33", "patch_swd", "copy", "diversity", "recovery_error")
+MEASURED_SAMPLES = 6
+METRICS = ("seconds", "frechet_vgg22", "frechet_vgg33", "patch_swd", "copy", "diversity", "recovery_error")
 
 Result = dict[str, Any]
 
@@ -49,7 +49,7 @@ def train(
             results.append(result | {"diverged": str(trainer.failed[index])})
             continue
         pyramid, observed = Pyramid.trained(trainer, index), trainer.observed_of(index)[-1]
-        samples = pyramid.sample(MEASURED, seed=100)
+        samples = pyramid.sample(MEASURED_SAMPLES, seed=100)
         strip([observed, *samples[:4]]).save(out / f"{recipe}-{Path(image).stem}-{seed}.png")
         figures = measure(samples.cpu(), pyramid.reconstruct()[-1].cpu(), observed.cpu())
         results.append(result | {"seconds": seconds} | figures)
@@ -59,8 +59,8 @@ def train(
 def row(recipe: str, results: list[Result]) -> str:
     """A row of the table: means over the trainings without divergence, and the number of divergences."""
     good = [result for result in results if not result["diverged"]]
-    means = [sum(result[name] for result in good) / len(good) for name in FIGURES] if good else []
-    shown = [f"{means[0]:.0f}", *(f"{mean:.3f}" for mean in means[1:])] if means else ["–"] * len(FIGURES)
+    means = [sum(result[name] for result in good) / len(good) for name in METRICS] if good else []
+    shown = [f"{means[0]:.0f}", *(f"{mean:.3f}" for mean in means[1:])] if means else ["–"] * len(METRICS)
     return f"| {recipe} | {len(results)} | {len(results) - len(good)} | {' | '.join(shown)} |"
 
 
@@ -78,7 +78,7 @@ def main() -> None:
     torch.set_num_threads(1)
     asked.out.mkdir(parents=True, exist_ok=True)
     kept = asked.out / "results.jsonl"
-    print(f"| recipe | trainings | diverged | {' | '.join(FIGURES)} |\n|{'---|' * (len(FIGURES) + 3)}")
+    print(f"| recipe | trainings | diverged | {' | '.join(METRICS)} |\n|{'---|' * (len(METRICS) + 3)}")
     for recipe, changes in yaml.safe_load(asked.recipes.read_text()).items():
         results = []
         for image in asked.images:

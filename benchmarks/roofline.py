@@ -23,7 +23,7 @@ from pgcn.patchgencn.weights import PAD
 from pgcn.settings import PRESETS, Settings
 
 VALUE_BYTES = 4
-TOUCHES = 5
+ACCESSES = 5
 """Accesses of an activation in one step: written, read by the next layer, read for ELU'; gradient written and read."""
 
 
@@ -57,7 +57,7 @@ def activation_bytes(size: Size, *, wide: bool) -> float:
     for layer, channels in enumerate((WIDE if wide else NARROW)[:-1]):
         border = 2 * (PAD - 1 - layer)
         total += channels * (size[0] + border) * (size[1] + border)
-    return float(TOUCHES * VALUE_BYTES * total)
+    return float(ACCESSES * VALUE_BYTES * total)
 
 
 def training_bytes(sizes: list[Size], settings: Settings) -> float:

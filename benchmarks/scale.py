@@ -36,7 +36,7 @@ from jobs.common.concurrent_map import concurrent_map
 from jobs.images.png import encode_png
 from jobs.storage.store import Store
 
-SAMPLED_S = 0.5
+MEMORY_INTERVAL_S = 0.5
 """Interval between measurements of the memory of all processes, seconds."""
 
 REQUEST = re.compile(r'"(?:\x1b\[\d+m)*(GET|PUT|POST|DELETE|HEAD) (\S+) HTTP')
@@ -133,7 +133,7 @@ def steps(process: subprocess.Popen[str], said: IO[str]) -> Iterator[tuple[Taken
     most = 0.0
     while True:
         with suppress(queue.Empty):
-            line = lines.get(timeout=SAMPLED_S)
+            line = lines.get(timeout=MEMORY_INTERVAL_S)
             if line is None:
                 return
             yield Taken(**json.loads(line)), most

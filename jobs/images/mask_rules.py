@@ -122,6 +122,5 @@ def _some(levels: Levels) -> str:
 
 def _unclear(name: str, what: str) -> DecodeError:
     return DecodeError(
-        f"{name} cannot be used as a mask: it {what}. "
-        "Make it white in the area for the task, and black elsewhere."
+        f"{name} cannot be used as a mask: it {what}. Make it white in the area for the task, and black elsewhere."
     )
