@@ -102,7 +102,7 @@ def test_holes_are_part_of_the_model_and_not_of_the_plain_one(folder):
         ("inpaint", {"mask": "nothing.png"}, "chooses nothing"),
         ("harmonize", {"target": "a.png"}, "no region differs"),
         ("style", {"target": "gone.png"}, "does not exist"),
-        ("superres", {"options": {"factor": "0.5"}}, "makes pictures larger"),
+        ("superres", {"options": {"factor": "0.5"}}, "makes images larger"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_trained(folder, task, edit, words):
