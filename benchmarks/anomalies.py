@@ -1,4 +1,4 @@
-"""Detection by energy: foreign regions in an image, and images of the same patches.
+"""Energy as a detector: what is foreign in a picture, and which pictures are of one image's patches.
 
 `python -m benchmarks.anomalies --keep FOLDER` prints a table. Anomalies: a square of 13 px of another photograph in
 each photograph, from five others, AUROC over pixels. Pairs: each pyramid scores its own image mirrored, and two thirds
@@ -20,7 +20,7 @@ SIDE, OTHERS = 13, 5
 
 
 def with_foreign_square(image: Tensor, other: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """`image` with a square of `other` at a random position, and the square's mask."""
+    """`image` with a square of `other`, somewhere, and its mask."""
     height, width = image.shape[-2:]
     top = int(torch.randint(height - SIDE, (1,), generator=generator))
     left = int(torch.randint(width - SIDE, (1,), generator=generator))
@@ -32,7 +32,7 @@ def with_foreign_square(image: Tensor, other: Tensor, generator: torch.Generator
 
 
 def table(folder: Path) -> tuple[str, dict[str, float]]:
-    """Markdown with both metrics for each photograph, and the two means."""
+    """Markdown with both figures for each photograph, and the two means."""
     generator = torch.Generator().manual_seed(1)
     trained = {name: pyramid_of(name, folder) for name in NAMES}
     rows, found, same, different = [], list[float](), list[float](), list[float]()

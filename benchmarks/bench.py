@@ -1,11 +1,11 @@
-"""`make bench`: quality, time and memory of one run on one machine, printed and written to docs/benchmarks.md.
+"""What `make bench` prints and writes to docs/benchmarks.md: quality, time and memory, all in one run on one machine.
 
 `python -m benchmarks.bench [--device cuda] [--part quality …] [--threads 1]`. Parts:
 
-- quality: presets, fully trained on a bundled photograph, with their metrics;
-- reference: a plain implementation of the published algorithm, its total time from a few iterations of each scale;
+- quality: presets trained to their end on a bundled photograph, with their measures;
+- reference: the published algorithm written plainly, its whole time from a few updates of each scale;
 - paths: one recipe, `draft`, in that plain loop and in the product;
-- stack: images an hour, in batches and one at a time (GPU);
+- stack: images an hour, side by side and one at a time (GPU);
 - sampling: 64 samples of 250 px (GPU) or 64 px;
 - matching: direct patch matching, without a model.
 """
@@ -35,13 +35,13 @@ from pgcn.patchgencn.energy import EnergyNet
 from pgcn.settings import Settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-IMAGE = "02-launch.jpg"
-METRICS = ("frechet_vgg22", "frechet_vgg33", "patch_swd", "copy", "diversity", "recovery_error")
-MEASURED_SAMPLES = 4
+PICTURE = "02-launch.jpg"
+FIGURES = ("frechet_vgg22", "frechet_vgg33", "patch_swd", "copy", "diversity", "recovery_error")
+MEASURED = 4
 
 
 def table(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    """A Markdown table, with floats rounded to at most three decimals."""
+    """Markdown; numbers are brought to three decimals."""
     return markdown(header, [[_shown(cell) for cell in row] for row in rows])
 
 
@@ -52,7 +52,7 @@ def _shown(cell: object) -> str:
 
 
 def train(image: Tensor, settings: Settings, device: str, seed: int = 0) -> tuple[Trainer, float]:
-    """A full training, and its seconds by `clock`. A divergence is followed by the next seed, and its time counts."""
+    """Train to the end, in `clock`'s seconds. A seed that diverges is followed by the next, its time counted."""
     began = clock(device)
     for attempt in range(3):
         trainer = Trainer([image], settings, [seed + attempt], device)
@@ -80,20 +80,20 @@ def quality(device: str, presets: list[str]) -> str:
     pairs = [(preset, precision) for preset in presets for precision in precisions(preset, device)]
     for preset, precision in pairs:
         settings = make_settings(preset, {"precision": precision})
-        trainer, seconds = train(photograph(IMAGE, settings.max_size), settings, device)
+        trainer, seconds = train(photograph(PICTURE, settings.max_size), settings, device)
         pyramid = Pyramid.trained(trainer)
         image = trainer.observed_of(0)[-1]
-        figures = measure(pyramid.sample(MEASURED_SAMPLES, seed=100), pyramid.reconstruct()[-1], image)
-        shown = [figures.get(name, float("nan")) for name in METRICS]
+        figures = measure(pyramid.sample(MEASURED, seed=100), pyramid.reconstruct()[-1], image)
+        shown = [figures.get(name, float("nan")) for name in FIGURES]
         rows.append([f"`{preset}`", precision, f"{image.shape[3]}x{image.shape[2]}", seconds, *shown])
         print(*rows[-1], flush=True)
-    return table(["preset", "precision", "px", "seconds", *METRICS], rows)
+    return table(["preset", "precision", "px", "seconds", *FIGURES], rows)
 
 
-def plain_seconds(settings: Settings, device: str, iterations: int = 2) -> float:
-    """The total time of the plain reference, seconds, extrapolated from `iterations` iterations of each scale."""
-    image = photograph(IMAGE, settings.max_size).to(device)
-    return reference.whole_seconds(reference.train(image, settings, limit=iterations))
+def plain_seconds(settings: Settings, device: str, updates: int = 2) -> float:
+    """The whole time of the plain reference with these settings, from `updates` updates of each scale."""
+    image = photograph(PICTURE, settings.max_size).to(device)
+    return reference.whole_seconds(reference.train(image, settings, updates=updates))
 
 
 def reference_times(device: str, presets: list[str]) -> str:
@@ -102,7 +102,7 @@ def reference_times(device: str, presets: list[str]) -> str:
     for preset in presets:
         settings = make_settings(preset, {"precision": precisions(preset, device)[-1]})
         plain = plain_seconds(make_settings("paper", {"max_size": settings.max_size}), device)
-        _, seconds = train(photograph(IMAGE, settings.max_size), settings, device)
+        _, seconds = train(photograph(PICTURE, settings.max_size), settings, device)
         rows.append([f"{settings.max_size} px", plain, f"`{preset}`", seconds, f"{plain / seconds:.0f}"])
         print(*rows[-1], flush=True)
     return table(["longest side", "published algorithm, plain, s", "preset", "product, s", "times faster"], rows)
@@ -114,13 +114,13 @@ def paths(device: str) -> str:
     rows = []
     for precision in precisions("draft", device):
         settings = make_settings("draft", {"precision": precision})
-        _, seconds = train(photograph(IMAGE, settings.max_size), settings, device)
+        _, seconds = train(photograph(PICTURE, settings.max_size), settings, device)
         rows.append([plain, precision, seconds, f"{plain / seconds:.1f}"])
     return table(["`draft`, plain loop, s", "precision of the product", "product, s", "times faster"], rows)
 
 
 def stack(device: str, sizes: tuple[int, ...] = (1, 16, 128)) -> str:
-    """Images an hour of `draft`, trained in batches; divergences are counted, since a run would retry them."""
+    """Images an hour of `draft`, trained side by side; those that diverge are counted, as a run would retry them."""
     settings = make_settings("draft", {"precision": "bfloat16"})
     image = photograph("08-vessels.jpg", settings.max_size)
     rows = []
@@ -132,13 +132,13 @@ def stack(device: str, sizes: tuple[int, ...] = (1, 16, 128)) -> str:
         seconds = clock(device) - began
         rows.append([images, seconds, f"{3600 * images / seconds:.0f}", len(trainer.failed), peak_memory(device)])
         print(*rows[-1], flush=True)
-    return table(["batch", "seconds", "images an hour", "diverged", "peak memory, MiB"], rows)
+    return table(["side by side", "seconds", "images an hour", "diverged", "peak memory, MiB"], rows)
 
 
 def sampling(device: str) -> str:
-    """64 samples with untrained nets of a preset's shapes; the weights do not affect the time."""
+    """64 samples with nets of a preset's shapes; what they have learned changes no time."""
     settings = make_settings("best" if device.startswith("cuda") else "draft")
-    image = photograph(IMAGE, settings.max_size)
+    image = photograph(PICTURE, settings.max_size)
     sizes = scale_sizes(image.shape[2], image.shape[3], settings)
     nets = [
         EnergyNet(wide=settings.is_wide(max(size)), generators=[torch.Generator().manual_seed(0)]).weights()
@@ -154,35 +154,35 @@ def sampling(device: str) -> str:
 
 
 def matching(device: str) -> str:
-    """Direct patch matching at the size of `draft`, on the CPU."""
+    """Direct patch matching beside `draft`, at its size, on the CPU."""
     settings = make_settings("draft")
-    image = photograph(IMAGE)
+    image = photograph(PICTURE)
     sizes = scale_sizes(image.shape[2], image.shape[3], settings)
     began = clock(device)
     made = match(image, sizes)
     seconds = clock(device) - began
     figures = measure(made, made, resize(image, sizes[-1]))
-    names = METRICS[:4]
+    names = FIGURES[:4]
     return table(["seconds", *names], [[seconds, *(figures[name] for name in names)]])
 
 
 def peak_memory(device: str) -> str:
-    """Peak memory of the GPU's allocator or of this process, MiB."""
+    """MiB: of the GPU's allocator, or of this process."""
     if device.startswith("cuda"):
         return str(torch.cuda.max_memory_allocated() >> 20)
     return str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
 
 
 def warm_up(device: str) -> None:
-    """Compile the GPU kernels before the measurements."""
+    """Compile what a GPU compiles, once for each machine, before anything is timed."""
     if device.startswith("cuda"):
         for preset in ("draft", "best"):
             settings = make_settings(preset, {"precision": "bfloat16", "iterations": 3, "iteration_growth": 1})
-            train(photograph(IMAGE, settings.max_size), settings, device)
+            train(photograph(PICTURE, settings.max_size), settings, device)
 
 
 def write(section: str, text: str, page: Path = PAGE) -> None:
-    """Replace the page's section of that name by `text`, or append it."""
+    """Put `text` in place of the page's section of that name, or at its end."""
     old = page.read_text() if page.exists() else "# Benchmarks\n"
     whole = f"## {section}\n\n{text}\n"
     found = re.compile(rf"^## {re.escape(section)}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
@@ -190,7 +190,7 @@ def write(section: str, text: str, page: Path = PAGE) -> None:
 
 
 def main() -> None:
-    """Print and write the requested parts, all by default."""
+    """Print and write the parts asked for, all by default."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1)
@@ -210,14 +210,14 @@ def main() -> None:
     }
     warm_up(asked.device)
     titles = {
-        "quality": "Presets, fully trained",
+        "quality": "Presets, trained to their end",
         "reference": "Against the published algorithm",
         "paths": "One recipe, two loops",
-        "stack": "Batches on one GPU",
+        "stack": "Side by side on one GPU",
         "sampling": "Sampling",
-        "matching": "Direct patch matching, for comparison",
+        "matching": "Direct patch matching, for the scale of things",
     }
-    written = [f"{describe(asked.device)}. Image: `{IMAGE}`; one seed."]
+    written = [f"{describe(asked.device)}. Picture: `{PICTURE}`; one seed."]
     for name, part in parts.items():
         if asked.part is None or name in asked.part:
             written.append(f"### {titles[name]}\n\n{part()}")

@@ -1,8 +1,8 @@
-"""Decoding time of an image, ms, in a child process (`jobs.images.decoder`) and in the calling process.
+"""Milliseconds an image: decoding in a child process (`jobs.images.decoder`) and in the calling process.
 
     python -m benchmarks.decoding
 
-The two alternate on the same image; the result is the median of each.
+The two take turns on the same picture, and the median of each is given.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from jobs.images.convert import decode
 from jobs.images.decoder import Decoder
 
 SIZES = ((64, 64, 300), (640, 480, 100), (4000, 3000, 9))
-"""Width and height in pixels, and number of repetitions."""
+"""Width, height, and how often."""
 
 
 def photograph(width: int, height: int) -> bytes:
-    """A JPEG of this size with smooth random content."""
+    """A JPEG of this size with something in it."""
     small = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
     sink = io.BytesIO()
     Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(sink, "JPEG", quality=88)

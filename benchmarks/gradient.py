@@ -1,6 +1,6 @@
-"""Time of the explicit gradient ∇Σf against autograd, on one CPU core: `python benchmarks/gradient.py`.
+"""Time of ∇Σf written out against autograd, on one CPU core: `python benchmarks/gradient.py`.
 
-Prints milliseconds a gradient, the minimum of several alternating rounds, and the ratio.
+Prints milliseconds a gradient, minimum of several rounds of the two in turn, and their ratio.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ROUNDS, CALLS = 7, 20
 
 
 def milliseconds(call: Callable[[], Tensor]) -> float:
-    """The mean time of one call, ms, over `CALLS` calls."""
+    """Of one call, over `CALLS`."""
     began = time.perf_counter()
     for _ in range(CALLS):
         call()

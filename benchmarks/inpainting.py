@@ -1,6 +1,6 @@
-"""Inpainting of three kinds of holes in three photographs, against a mean fill and scikit-image's biharmonic fill.
+"""Inpainting three kinds of holes in three photographs, against a mean fill and scikit-image's biharmonic diffusion.
 
-`python -m benchmarks.inpainting --keep FOLDER` prints a table: PSNR over the image, and the root mean squared error
+`python -m benchmarks.inpainting --keep FOLDER` prints a table: PSNR over the picture, and the root mean squared error
 in the hole, levels of 255. Each pyramid is trained with its hole left out of the loss, at 64 px.
 """
 
@@ -20,7 +20,7 @@ from pgcn import make_settings
 from pgcn.imaging.scales import finest_size, resize
 from pgcn.metrics.pictures import psnr, rmse
 
-IMAGES = ("01-bricks.jpg", "02-launch.jpg", "04-gravel.jpg")
+PICTURES = ("01-bricks.jpg", "02-launch.jpg", "04-gravel.jpg")
 
 
 def holes(height: int, width: int) -> dict[str, Tensor]:
@@ -43,9 +43,9 @@ def diffused(image: Tensor, mask: Tensor) -> Tensor:
 
 
 def table(folder: Path) -> tuple[str, dict[str, float]]:
-    """Markdown with a row for each image and hole, and the mean PSNR of each fill."""
+    """Markdown with a row for each picture and hole, and the mean PSNR of each fill."""
     rows, sums = [], {"mean fill": 0.0, "diffusion": 0.0, "pgcn": 0.0}
-    for name in IMAGES:
+    for name in PICTURES:
         image = photograph(name)
         image = resize(image, finest_size(image.shape[-2], image.shape[-1], make_settings("draft")))
         for kind, mask in holes(image.shape[-2], image.shape[-1]).items():

@@ -1,9 +1,9 @@
-"""Direct patch matching without a generative model, for comparison: the cost of fidelity without training.
+"""Direct patch matching without a model, for the scale of things: what fidelity costs where nothing is learned.
 
 In the manner of GPDM (Elnekave and Weiss, CVPR 2022): an image is moved, coarse to fine, so that random projections
 of its patches are distributed like the target's. Nothing is left but the picture.
 
-`python -m benchmarks.matching [IMAGE …]` prints its metrics at the sizes of `draft`, one thread.
+`python -m benchmarks.matching [PICTURE …]` prints its figures at the sizes of `draft`, one thread.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pgcn.metrics.patch_distribution import PATCH
 
 PROJECTIONS, STEPS, RATE = 64, 200, 0.02
 
-METRICS = ("frechet_vgg22", "frechet_vgg33", "patch_swd", "copy")
+SHOWN = ("frechet_vgg22", "frechet_vgg33", "patch_swd", "copy")
 
 
 def patch_distance(x: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
@@ -54,7 +54,7 @@ def match(image: Tensor, sizes: list[Size], seed: int = 0) -> Tensor:
 
 
 def main() -> None:
-    """Print a line for each image. There is no recovery: that metric is of the result."""
+    """Print a line for each picture; nothing is recovered, so that figure is of the picture made."""
     torch.set_num_threads(1)
     for name in sys.argv[1:] or ["02-launch.jpg"]:
         image = photograph(name)
@@ -63,7 +63,7 @@ def main() -> None:
         made = match(image, sizes)
         seconds = time.process_time() - began
         figures = measure(made, made, resize(image, sizes[-1]))
-        shown = ", ".join(f"{key} {figures[key]:.3f}" for key in METRICS)
+        shown = ", ".join(f"{key} {figures[key]:.3f}" for key in SHOWN)
         print(f"{name}: {seconds:.0f} s, {shown}")
 
 

@@ -1,10 +1,10 @@
-"""NIQE: the distance of an image's patch statistics from those of photographs, without a true image.
+"""NIQE: how far the statistics of a picture's patches are from those of photographs, without the true picture.
 
 Mittal, Soundararajan and Bovik, "Making a 'Completely Blind' Image Quality Analyzer", 2013: of every patch, at two
 scales, 18 shape parameters of its locally normalized gray values and of the products of neighbours; then the
-Mahalanobis distance between the Gaussian of the image's patches and that of good photographs. The published
+Mahalanobis distance between the Gaussian of the picture's patches and that of good photographs. The published
 reference is not part of any package that this project uses, so it is fitted here to the bundled photographs, less the
-one that contains the image, and to patches of 48 px, since the images are small: values are not comparable with others.
+one that the picture is a crop of, and to patches of 48 px, since pictures are small: its values are its own.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from pgcn.imaging.scales import resize
 from pgcn.metrics.pictures import gray
 
 PATCH, STRIDE = 48, 24
-"""Side of a patch at the first scale, px; patches overlap by half."""
+"""Of a patch at the first scale, px; patches overlap by half."""
 
-SHARP_SHARE = 0.75
-"""Patches of photographs count if their deviation is at least this share of the sharpest one's."""
+SHARP = 0.75
+"""Patches of photographs count from this share of their sharpest one's deviation on."""
 
 WINDOW, SIGMA = 7, 7 / 6
-"""Standard deviation of the Gaussian window of local means and deviations, px."""
+"""Of the Gaussian that local means and deviations are taken with."""
 
 Numbers = NDArray[np.float64]
 
@@ -39,7 +39,7 @@ SHAPES: Numbers = np.arange(0.2, 10, 0.001)
 
 
 class Statistics(NamedTuple):
-    """Gaussian of patch features: mean `(36,)` and covariance `(36, 36)`."""
+    """Of the features of patches: mean `(36,)` and covariance `(36, 36)`."""
 
     mean: Numbers
     covariance: Numbers
@@ -62,7 +62,7 @@ def _of_photographs(without: str) -> Statistics:
     for name in NAMES:
         if name != without:
             features, deviations = _features(photograph(name))
-            kept.append(features[deviations > SHARP_SHARE * deviations.max()])
+            kept.append(features[deviations > SHARP * deviations.max()])
     return _statistics(np.concatenate(kept))
 
 

@@ -1,6 +1,6 @@
-"""Jobs without training: they read their image, and commit small artificial images, curves and metrics.
+"""Jobs that train nothing: read their image, and commit made-up pictures, curves and figures of a small size.
 
-Everything except the training is the product's: the worker, its check for a commit, the decoder, the commit.
+All but the training is the product's own: the worker, its look for a commit, the decoder, the publishing.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ CURVES = 100
 """Rows that it adds to the table of metrics."""
 
 SIDE = 32
-"""Side of its images, pixels; they are noise, 3 kB of PNG each."""
+"""Pixels of its pictures: 3 kB of PNG each, since they are noise."""
 
 WEIGHTS = 20_000
-"""Size of its one file of weights, bytes."""
+"""Bytes of its one file of weights."""
 
 
 class NoOp(Worker):
-    """The product's worker, with jobs without training."""
+    """The product's worker, with jobs that train nothing."""
 
     def __init__(self, store: Store, conditions: ExecutionOptions, threads: int, gpu_share: float) -> None:
         super().__init__(store, conditions, threads, gpu_share)
@@ -53,11 +53,11 @@ def run_nothing(
     on_progress: Callable[[Progress], None],
     should_stop: Callable[[], bool],
 ) -> list[Commit | Exception]:
-    """A replacement of `jobs.training_job.run_jobs`."""
+    """In place of `jobs.training_job.run_jobs`."""
     ends: list[Commit | Exception] = []
     for spec, attempt in zip(specs, attempts, strict=True):
         read_source(spec.location, spec.uri)
-        # The requests for checkpoints and previews of a training of one scale.
+        # What a training of one scale leaves on its way and takes back.
         store.list(f"checkpoints/{spec.job_id}")
         ends.append(publish(store, spec.job_id, attempt, _files(spec, attempt), _result(spec, attempt)))
         clean_up(store, spec.job_id)

@@ -1,4 +1,4 @@
-"""Metrics of constructed cases with a known order of quality.
+"""Metrics of made cases whose order a person knows.
 
 `python -m benchmarks.quality` prints two tables and writes them into docs/quality.md: 2 minutes of one core.
 
@@ -23,7 +23,7 @@ from pgcn.imaging.scales import resize
 from pgcn.metrics.quality import metrics
 
 PAGE = Path(__file__).parents[1] / "docs" / "quality.md"
-IMAGES = ("01-bricks.jpg", "02-launch.jpg", "03-wood.jpg", "04-gravel.jpg", "06-cat.jpg", "07-coffee.jpg")
+PICTURES = ("01-bricks.jpg", "02-launch.jpg", "03-wood.jpg", "04-gravel.jpg", "06-cat.jpg", "07-coffee.jpg")
 SIDE = 256
 
 COLUMNS = (
@@ -51,7 +51,7 @@ def halves(image: Tensor) -> Tensor:
 
 
 def tiles(image: Tensor, count: int, seed: int = 1) -> Tensor:
-    """The image with its `count` x `count` tiles in another order; the remainder is cut off."""
+    """The image with its `count` x `count` tiles in another order; what is left over is cut off."""
     height, width = (side // count * count for side in image.shape[2:])
     cut = [tile for row in image[..., :height, :width].chunk(count, 2) for tile in row.chunk(count, 3)]
     order = torch.randperm(count**2, generator=torch.Generator().manual_seed(seed)).tolist()
@@ -113,12 +113,12 @@ Rule = Callable[[Values], bool]
 
 
 def rising(metric: str, *cases: str) -> Rule:
-    """A rule: a metric rises from each case to the next."""
+    """Whether a metric rises from each case to the next."""
     return lambda values: all(values[a][metric] < values[b][metric] for a, b in pairwise(cases))
 
 
 def within(metric: str, case: str, low: float, high: float) -> Rule:
-    """A rule: a case's metric is in [low, high]."""
+    """Whether a case's metric is in [low, high]."""
     return lambda values: low <= values[case][metric] <= high
 
 
@@ -127,7 +127,7 @@ def _sharp_first(metric: str) -> Rule:
     return rising(metric, "the image itself", "two halves exchanged", "with a grid", "noise")
 
 
-# Judgements of a person, and the metrics as rules.
+# What a person says, and the metrics as rules.
 EXPECTED: tuple[tuple[str, str, Rule], ...] = (
     *(
         ("the image, sharp halves, a grid, noise", name, _sharp_first(name))
@@ -156,7 +156,7 @@ EXPECTED: tuple[tuple[str, str, Rule], ...] = (
     ("halves are copied, but not in place", "in_place", within("in_place", "two halves exchanged", 0, 0.1)),
     ("the mirrored image is not in place", "in_place", within("in_place", "mirrored", 0, 0.15)),
     ("noise is no copy", "largest_piece", within("largest_piece", "noise", 0, 0.02)),
-    # Not detected by shift: these rules state the judgement of the eye, and fail.
+    # Not found by shift: these rules say what the eye says, and fail.
     ("a mirrored image is a copy", "largest_piece", within("largest_piece", "mirrored", 0.7, 1)),
     ("an enlarged crop is a copy", "largest_piece", within("largest_piece", "crop, enlarged", 0.7, 1)),
 )
@@ -168,7 +168,7 @@ def measured(image: Tensor) -> dict[str, dict[str, float]]:
 
 
 def cases_table(pictures: Sequence[Values]) -> str:
-    """A row for each case, the mean over images."""
+    """A row a case, the mean over pictures."""
     rows = [
         [case, *(f"{sum(each[case][name] for each in pictures) / len(pictures):.3f}" for name in COLUMNS)]
         for case in CASES
@@ -177,7 +177,7 @@ def cases_table(pictures: Sequence[Values]) -> str:
 
 
 def order_table(pictures: Sequence[Values]) -> str:
-    """A row for each rule, with the number of images on which the metric agrees."""
+    """A row a rule, and on how many pictures the metric agrees with it."""
     rows = [
         [said, f"`{name}`", f"{sum(rule(each) for each in pictures)} of {len(pictures)}"]
         for said, name, rule in EXPECTED
@@ -196,9 +196,9 @@ def put_tables(page: str, tables: Mapping[str, str]) -> str:
 
 
 def main() -> None:
-    """Measure every case of every image, print both tables, and write them to the page."""
+    """Measures every case of every picture, prints both tables, and writes them into the page."""
     torch.set_num_threads(1)
-    pictures = [measured(photograph(name, SIDE)) for name in IMAGES]
+    pictures = [measured(photograph(name, SIDE)) for name in PICTURES]
     tables = {"cases": cases_table(pictures), "order": order_table(pictures)}
     print("\n\n".join(tables.values()))
     PAGE.write_text(put_tables(PAGE.read_text(), tables))

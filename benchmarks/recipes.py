@@ -1,10 +1,10 @@
-"""Comparison of recipes: the effect of settings on fidelity, copying, diversity and time.
+"""Recipes side by side: what each setting does to fidelity, copying, diversity and time.
 
 `python -m benchmarks.recipes RECIPES.yaml [--images 02-launch.jpg …] [--seeds 2] [--out runs/recipes]` trains every
 recipe on every image with every seed, one thread, keeps each result as a line of `results.jsonl` and a strip of
-samples, and prints a row for each recipe. With `--device cuda` the seeds of an image are trained as a batch, and
-seconds are of the whole batch. A recipe is a name and settings over a preset. Existing results are not computed again,
-so that several processes and sessions can add to one table.
+samples, and prints a row for each recipe. With `--device cuda` the seeds of an image are trained side by side, and
+seconds are of all of them. A recipe is a name and settings over a preset; results that are there already are not made
+again, so that several processes and evenings add to one table.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from benchmarks.pictures import photograph, strip
 from jobs.artifacts import measure
 from pgcn import DivergenceError, Pyramid, Trainer, make_settings
 
-MEASURED_SAMPLES = 6
-METRICS = ("seconds", "frechet_vgg22", "frechet_vgg33", "patch_swd", "copy", "diversity", "recovery_error")
+MEASURED = 6
+FIGURES = ("seconds", "frechet_vgg22", "frechet_vgg33", "patch_swd", "copy", "diversity", "recovery_error")
 
 Result = dict[str, Any]
 
@@ -33,12 +33,12 @@ Result = dict[str, Any]
 def train(
     recipe: str, changes: Mapping[str, Any], image: str, seeds: Sequence[int], device: str, out: Path
 ) -> list[Result]:
-    """Train an image once for each seed, as a batch. The seconds on a CPU are of this process's one thread."""
+    """Train an image once for each seed, side by side. The seconds on a CPU are of this process's one thread."""
     changes = dict(changes)
     settings = make_settings(changes.pop("preset", "draft"), changes)
     trainer = Trainer([photograph(image, settings.max_size)] * len(seeds), settings, seeds, device)
     began = clock(device)
-    with contextlib.suppress(DivergenceError):  # of all seeds: each is reported below
+    with contextlib.suppress(DivergenceError):  # all of them: each is told of below
         for _ in trainer.iterations():
             pass
     seconds = clock(device) - began
@@ -49,7 +49,7 @@ def train(
             results.append(result | {"diverged": str(trainer.failed[index])})
             continue
         pyramid, observed = Pyramid.trained(trainer, index), trainer.observed_of(index)[-1]
-        samples = pyramid.sample(MEASURED_SAMPLES, seed=100)
+        samples = pyramid.sample(MEASURED, seed=100)
         strip([observed, *samples[:4]]).save(out / f"{recipe}-{Path(image).stem}-{seed}.png")
         figures = measure(samples.cpu(), pyramid.reconstruct()[-1].cpu(), observed.cpu())
         results.append(result | {"seconds": seconds} | figures)
@@ -57,15 +57,15 @@ def train(
 
 
 def row(recipe: str, results: list[Result]) -> str:
-    """A row of the table: means over the trainings without divergence, and the number of divergences."""
+    """A line of the table: means over the trainings that did not diverge, and how many did."""
     good = [result for result in results if not result["diverged"]]
-    means = [sum(result[name] for result in good) / len(good) for name in METRICS] if good else []
-    shown = [f"{means[0]:.0f}", *(f"{mean:.3f}" for mean in means[1:])] if means else ["–"] * len(METRICS)
+    means = [sum(result[name] for result in good) / len(good) for name in FIGURES] if good else []
+    shown = [f"{means[0]:.0f}", *(f"{mean:.3f}" for mean in means[1:])] if means else ["–"] * len(FIGURES)
     return f"| {recipe} | {len(results)} | {len(results) - len(good)} | {' | '.join(shown)} |"
 
 
 def main() -> None:
-    """Train missing results, and print the table."""
+    """Train what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", type=Path)
     parser.add_argument(
@@ -78,7 +78,7 @@ def main() -> None:
     torch.set_num_threads(1)
     asked.out.mkdir(parents=True, exist_ok=True)
     kept = asked.out / "results.jsonl"
-    print(f"| recipe | trainings | diverged | {' | '.join(METRICS)} |\n|{'---|' * (len(METRICS) + 3)}")
+    print(f"| recipe | trainings | diverged | {' | '.join(FIGURES)} |\n|{'---|' * (len(FIGURES) + 3)}")
     for recipe, changes in yaml.safe_load(asked.recipes.read_text()).items():
         results = []
         for image in asked.images:

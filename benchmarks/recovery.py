@@ -1,4 +1,4 @@
-"""Denoising, deblurring and detail recovery on the bundled photographs: the gain of `recover` over the corrupted image.
+"""Denoising, deblurring and lost detail on the bundled photographs: what `recover` gains over the corrupted picture.
 
 `python -m benchmarks.recovery --keep FOLDER` prints a table. The pyramid is that of the clean image: this asks how much
 it knows of the image, as the paper's recovery does, not whether a stranger's picture can be cleaned.

@@ -1,6 +1,6 @@
-"""Plain implementation of the published algorithm, the reference for the product's trainer.
+"""The published algorithm, written plainly: what the product's trainer is measured against.
 
-One image, float32, autograd everywhere, the whole coarse pyramid run again for every iteration, and a power
+One image, float32, autograd everywhere, the whole coarse pyramid run again for every update, and a power
 iteration in every call of the net. Zheng, Xie and Li, CVPR 2021, with the published constants as settings.
 """
 
@@ -21,7 +21,7 @@ Norms = Literal["call", "update"]
 
 
 class Net(nn.Module):
-    """f at one scale. `norms` selects the power iterations of its spectral norms: "call" in each call, as published."""
+    """f at one scale; `norms` says when its spectral norms take a power iteration: in each call, as published."""
 
     def __init__(self, wide: bool, norms: Norms, generator: torch.Generator) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Net(nn.Module):
 
 @dataclass
 class Trained:
-    """Result of `train`: a net for each scale, and the mean seconds of an iteration at each."""
+    """What `train` returns: a net for each scale, and the mean seconds of an update at each."""
 
     nets: list[Net]
     sizes: list[Size]
@@ -86,17 +86,17 @@ def langevin(x: Tensor, net: Net, steps: list[Step], generator: torch.Generator)
 
 
 def pad(x: Tensor) -> Tensor:
-    """Add the border of zeros."""
+    """The border of zeros."""
     return F.pad(x, (5, 5, 5, 5))
 
 
 def crop(x: Tensor) -> Tensor:
-    """Remove the border."""
+    """Without the border."""
     return x[..., 5:-5, 5:-5]
 
 
 def synthesize(nets: list[Net], sizes: list[Size], settings: Settings, generator: torch.Generator) -> Tensor:
-    """The start at the scale above `nets`: noise, passed through the chains of all of them."""
+    """The start at the scale above `nets`: noise, brought up through all of them."""
     x = torch.rand(1, 1, *sizes[0], generator=generator, device=generator.device) * 2 - 1
     x = x.expand(-1, 3, -1, -1)
     for scale, net in enumerate(nets):
@@ -106,12 +106,9 @@ def synthesize(nets: list[Net], sizes: list[Size], settings: Settings, generator
 
 
 def train(
-    image: Tensor, settings: Settings, seed: int = 0, *, norms: Norms = "call", limit: int | None = None
+    image: Tensor, settings: Settings, seed: int = 0, *, norms: Norms = "call", updates: int | None = None
 ) -> Trained:
-    """Train on `image` `(1, 3, H, W)` in [-1, 1].
-
-    With `limit`, only that many iterations run at each scale, to measure their time.
-    """
+    """Train on `image` `(1, 3, H, W)` in [-1, 1]; with `updates`, only so many at each scale, for their time."""
     generator = torch.Generator(image.device).manual_seed(seed)
     sizes = scale_sizes(image.shape[2], image.shape[3], settings)
     trained = Trained([], sizes, settings, [], [])
@@ -126,7 +123,7 @@ def train(
         adam = torch.optim.Adam(net.parameters(), lr=settings.learning_rate, betas=(0.5, 0.999))
         iterations = settings.iterations_at(scale)
         began = clock(str(image.device))
-        for iteration in range(min(iterations, limit or iterations)):
+        for iteration in range(min(iterations, updates or iterations)):
             net.power_iteration()
             steps = settings.chain(settings.steps_at(scale), settings.sigma(iteration, scale))
             start = synthesize(trained.nets, sizes, settings, generator)
@@ -155,7 +152,7 @@ def recover(start: Tensor, net: Net, settings: Settings, generator: torch.Genera
 
 
 def whole_seconds(trained: Trained) -> float:
-    """Seconds of the whole training, extrapolated from the mean seconds of an iteration at each scale."""
+    """Seconds of the whole training, from the mean seconds of the updates that were made."""
     return sum(s * trained.settings.iterations_at(scale) for scale, s in enumerate(trained.seconds))
 
 

@@ -1,8 +1,8 @@
-"""The lower bound of a preset's time on this machine, and the share of it that is reached.
+"""The least time a preset could take on this machine, and the share of it that is reached.
 
 `python -m benchmarks.roofline [--device cpu] [--threads N] [--preset draft …]`. The floor is the operations of a
-training over the rate of a large matrix product here. Bytes are those of activations, without any cache: a bound only
-if they do not fit into the caches. Measured seconds are extrapolated from a few iterations of each scale.
+training over what a large matrix product reaches here. Bytes are those of activations that no cache holds: a bound
+only where they do not fit. Measured seconds are extrapolated from a few updates of each scale.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from pgcn.patchgencn.weights import PAD
 from pgcn.settings import PRESETS, Settings
 
 VALUE_BYTES = 4
-ACCESSES = 5
-"""Accesses of an activation in one step: written, read by the next layer, read for ELU'; gradient written and read."""
+TOUCHES = 5
+"""Of an activation in one step: written, read by the next layer, read for ELU'; its gradient written and read."""
 
 
 @dataclass(frozen=True)
 class Floor:
-    """Cost of one preset for one image: operations, bytes, and extrapolated seconds."""
+    """What one preset costs: operations, bytes, and seconds for an image, extrapolated from `updates` a scale."""
 
     preset: str
     size: Size
@@ -38,7 +38,7 @@ class Floor:
     seconds: float
 
     def row(self, rate: float, bandwidth: float) -> str:
-        """A row of the table."""
+        """A line of the table."""
         least, moved = self.operations / rate, self.bytes / bandwidth
         work = f"{self.operations / 1e12:.2f} | {self.bytes / 1e12:.2f}"
         times = f"{least:.0f} | {moved:.0f} | {self.seconds:.0f} | {least / self.seconds:.0%}"
@@ -57,11 +57,11 @@ def activation_bytes(size: Size, *, wide: bool) -> float:
     for layer, channels in enumerate((WIDE if wide else NARROW)[:-1]):
         border = 2 * (PAD - 1 - layer)
         total += channels * (size[0] + border) * (size[1] + border)
-    return float(ACCESSES * VALUE_BYTES * total)
+    return float(TOUCHES * VALUE_BYTES * total)
 
 
 def training_bytes(sizes: list[Size], settings: Settings) -> float:
-    """`training_operations` with the bytes of a step in place of its operations."""
+    """As `training_operations`, with bytes of a step in place of its operations."""
     per_operation = []
     for size in sizes:
         wide = settings.is_wide(max(size))
@@ -69,8 +69,8 @@ def training_bytes(sizes: list[Size], settings: Settings) -> float:
     return training_operations(sizes, settings) * sum(per_operation) / len(per_operation)
 
 
-def measure(preset: str, device: str, iterations: int = 6) -> Floor:
-    """One preset on a bundled photograph, a few iterations of each scale. Pools of starts are counted by operations."""
+def measure(preset: str, device: str, updates: int = 6) -> Floor:
+    """One preset on a bundled photograph, a few updates of each scale. Pools of starts are counted by operations."""
     settings = make_settings(preset)
     few = settings.model_copy(update={"pool_size": min(settings.pool_size, 2)})
     image = photograph(side=settings.max_size)
@@ -79,11 +79,11 @@ def measure(preset: str, device: str, iterations: int = 6) -> Floor:
     for scale in range(len(trainer.sizes)):
         trainer.iterate()  # starts are drawn here
         began = time.perf_counter()
-        for _ in range(iterations):
+        for _ in range(updates):
             trainer.iterate()
         if device.startswith("cuda"):
             torch.cuda.synchronize()
-        seconds += (time.perf_counter() - began) / iterations * settings.iterations_at(scale)
+        seconds += (time.perf_counter() - began) / updates * settings.iterations_at(scale)
         trainer.iteration = settings.iterations_at(scale) - 1
         trainer.iterate()  # the scale's last: the next one begins
     operations = training_operations(trainer.sizes, settings)

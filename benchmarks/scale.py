@@ -1,4 +1,4 @@
-"""Cost of a run besides training: the real driver, Ray and storage, with jobs without training.
+"""What a run costs besides training: the real driver, Ray and storage, with jobs that train nothing.
 
     python -m benchmarks.scale                      # 1,000 and 10,000 images, in a folder
     python -m benchmarks.scale --images 1000 --s3   # on an S3 server here, its requests counted: needs pgcn[test]
@@ -36,15 +36,15 @@ from jobs.common.concurrent_map import concurrent_map
 from jobs.images.png import encode_png
 from jobs.storage.store import Store
 
-MEMORY_INTERVAL_S = 0.5
-"""Interval between measurements of the memory of all processes, seconds."""
+SAMPLED_S = 0.5
+"""Between two looks at the memory of all processes."""
 
 REQUEST = re.compile(r'"(?:\x1b\[\d+m)*(GET|PUT|POST|DELETE|HEAD) (\S+) HTTP')
-"""A request in moto's log, which colours some requests."""
+"""A request in moto's log, which shows some in colours."""
 
 
 def main() -> None:
-    """Print a table for each number of images, and the cost per image."""
+    """Print a table for each number of images, and how much an image more costs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, nargs="+", default=[1000, 10_000], metavar="N")
     parser.add_argument("--s3", action="store_true", help="on an S3 server (moto) that is started for this")
@@ -60,7 +60,7 @@ def main() -> None:
 
 @contextmanager
 def place(folder: Path, *, s3: bool) -> Iterator[tuple[str, Path | None]]:
-    """The URL of the runs, and the log of the server's requests, None for a folder."""
+    """Where runs go, and the log of the server's requests."""
     if not s3:
         yield str(folder), None
         return
@@ -88,7 +88,7 @@ def twice(url: str, count: int, log: Path | None) -> tuple[Run, Run]:
 
 
 def write_images(store: Store, count: int) -> None:
-    """Write `count` different images of 28x24 px."""
+    """So many pictures of 28x24 px, no two the same."""
 
     def write(index: int) -> None:
         pixels = np.random.default_rng(index).integers(0, 256, (24, 28, 3), dtype=np.uint8)
@@ -99,7 +99,7 @@ def write_images(store: Store, count: int) -> None:
 
 
 def run(images: str, out: str, count: int, log: Path | None) -> Run:
-    """One complete run, with its steps printed at once. Raises `RuntimeError` if its exit code is not 0."""
+    """One run to its end, its steps printed as they come. Raises `RuntimeError` where it does not end with 0."""
     command = [sys.executable, "-m", "benchmarks.scale_driver", images, out]
     found: Run = {}
     with tempfile.TemporaryFile() as said, log.open() if log else open(os.devnull) as requests:
@@ -121,7 +121,7 @@ def run(images: str, out: str, count: int, log: Path | None) -> Run:
 
 
 def steps(process: subprocess.Popen[str], said: IO[str]) -> Iterator[tuple[Taken, float]]:
-    """Yields each step at its end, and the peak memory of all processes in it, MB."""
+    """Steps as they end, and the most memory of all processes, MB, that was seen in each."""
     lines: queue.Queue[str | None] = queue.Queue()
 
     def read() -> None:
@@ -133,7 +133,7 @@ def steps(process: subprocess.Popen[str], said: IO[str]) -> Iterator[tuple[Taken
     most = 0.0
     while True:
         with suppress(queue.Empty):
-            line = lines.get(timeout=MEMORY_INTERVAL_S)
+            line = lines.get(timeout=SAMPLED_S)
             if line is None:
                 return
             yield Taken(**json.loads(line)), most
@@ -142,7 +142,7 @@ def steps(process: subprocess.Popen[str], said: IO[str]) -> Iterator[tuple[Taken
 
 
 def memory_mb(pid: int) -> float:
-    """Memory of a process and its descendants, MB; shared pages count once."""
+    """Memory of a process and all below it, MB; pages that several of them share count once."""
     total = 0
     with suppress(psutil.NoSuchProcess):
         for each in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
@@ -152,7 +152,7 @@ def memory_mb(pid: int) -> float:
 
 
 def counted(log: IO[str], count: int) -> str:
-    """The new requests in the server's log: the number of each kind, and the number per image."""
+    """Requests that the server's log has more than before: how many of each kind, and how many an image."""
     time.sleep(0.2 if log.name != os.devnull else 0)
     kinds = Counter(kind(*match.groups()) for match in map(REQUEST.search, log) if match)
     listed = ", ".join(f"{number} {name}" for name, number in sorted(kinds.items()))
@@ -165,8 +165,8 @@ def kind(method: str, target: str) -> str:
 
 
 def print_growth(small: int, few: tuple[Run, Run], large: int, many: tuple[Run, Run]) -> None:
-    """Print the cost per image, as the slope from the smallest to the largest number of images."""
-    print(f"\nCost per image, from {small:,} to {large:,}: driver µs, wall µs, driver kB")
+    """What an image more costs, from the smallest to the largest number of them."""
+    print(f"\nAn image more, from {small:,} to {large:,}: driver µs, wall µs, driver kB")
     for title, before, after in zip(("from nothing", "again"), few, many, strict=True):
         for step in [name for name in after if name in before and name != "imports"]:
             a, b, more = before[step], after[step], large - small

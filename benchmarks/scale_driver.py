@@ -1,4 +1,4 @@
-"""One `pgcn run` with jobs without training, as a separate process that prints the cost of each step as a JSON line.
+"""One `pgcn run` with jobs that train nothing, as a process of its own: says what each step took, a JSON line each.
 
 python -m benchmarks.scale_driver IMAGES RUN
 """
@@ -33,12 +33,12 @@ STEPS: dict[str, tuple[Any, str]] = {
     "gather": (cluster.gallery.publish, "build_tables"),
     "gallery": (cluster.gallery.publish, "build_gallery"),
 }
-"""The steps of a run in order, and the module and name by which each is called."""
+"""What a run does, one after another, and where it is called from."""
 
 
 @dataclass(frozen=True)
 class Taken:
-    """Cost of one step: wall-clock seconds, CPU seconds of this process, and its peak memory, MB."""
+    """What one step took: seconds on the clock, seconds of this process on cores, and its peak of memory, MB."""
 
     step: str
     wall_s: float
@@ -47,7 +47,7 @@ class Taken:
 
 
 def main() -> None:
-    """Execute the run, and exit with its exit code."""
+    """Run, and end with the run's own exit code."""
     images, out = sys.argv[1:]
     setattr(cluster.ray_cluster.ray_pool, "Worker", NoOp)  # noqa: B010 - a name that the module only imports
     for step, (module, name) in STEPS.items():
@@ -60,12 +60,12 @@ def main() -> None:
 
 
 def since_start() -> float:
-    """Seconds since the start of this process."""
+    """Seconds since this process began."""
     return time.time() - psutil.Process().create_time()
 
 
 def measured(step: str, call: Callable[..., Any]) -> Callable[..., Any]:
-    """The same call, which also prints its cost."""
+    """The same call, which also says what it took."""
 
     def timed(*arguments: Any, **named: Any) -> Any:
         forget_peak()
@@ -79,19 +79,19 @@ def measured(step: str, call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def say(taken: Taken) -> None:
-    """Print one JSON line for the parent process."""
+    """One line for whoever started this process."""
     print(json.dumps(asdict(taken)), flush=True)
 
 
 def forget_peak() -> None:
-    """Reset the peak of memory (Linux; elsewhere it remains that of the whole process)."""
+    """Let the peak of memory begin anew (Linux; elsewhere it stays that of the whole process)."""
     clear = Path("/proc/self/clear_refs")
     if clear.exists():
         clear.write_text("5")
 
 
 def peak_mb() -> float:
-    """The peak resident memory since `forget_peak`, MB."""
+    """The most memory that was resident since `forget_peak`, MB."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024

@@ -1,6 +1,6 @@
-"""Fourfold super-resolution of twelve images, against bicubic, back-projection alone and direct patch matching.
+"""Super-resolution four times on twelve pictures, against bicubic, back-projection alone and direct patch matching.
 
-`python -m benchmarks.superres --keep FOLDER [--preset draft]` prints a table, a row an image. Each image is a
+`python -m benchmarks.superres --keep FOLDER [--preset draft]` prints a table, a row a picture. Each picture is a
 crop of a bundled photograph, at most 256 px, made smaller by bicubic reduction; a pyramid is trained on the small one
 alone.
 """
@@ -26,10 +26,10 @@ from pgcn.tasks.enlarge import back_projected, sizes_up, step_factor
 
 FACTOR = 4
 STEPS, RATE = 60, 0.002
-"""Learning rate of Adam for direct matching. Ten times this rate suits a start from noise, but adds noise here."""
+"""Of Adam for direct matching: at ten times the rate, which suits a start from noise, it adds noise to a picture."""
 
 # Name, and the crop's left, top, width and height in the photograph; the longest side becomes 256 px.
-IMAGES = {
+PICTURES = {
     "bricks": ("01-bricks.jpg", 0, 0, 256, 256),
     "launch": ("02-launch.jpg", 0, 0, 640, 427),
     "lamps": ("02-launch.jpg", 0, 171, 256, 256),
@@ -46,15 +46,15 @@ IMAGES = {
 
 
 def truth_of(name: str) -> Tensor:
-    """The large image, each side a multiple of four."""
-    file, left, top, width, height = IMAGES[name]
+    """The large picture, each side a multiple of four."""
+    file, left, top, width, height = PICTURES[name]
     crop = photograph(file)[..., top : top + height, left : left + width]
     scale = min(1.0, 256 / max(width, height))
     return resize(crop, tuple(int(side * scale) // FACTOR * FACTOR for side in (height, width)))  # type: ignore[arg-type]
 
 
 def matched(low: Tensor, factor: float, seed: int = 0) -> Tensor:
-    """Direct matching: enlarged step by step, with patches distributed like the input's, and back-projected."""
+    """Direct matching: enlarged step by step, patches moved to be distributed as the input's, and projected back."""
     generator = torch.Generator().manual_seed(seed)
     height, width = low.shape[-2:]
     x = low
@@ -77,7 +77,7 @@ def table(folder: Path, preset: str = "draft", sheet: Path | None = None) -> tup
     rows, shown = [], []
     sums = {name: torch.zeros(4) for name in NAMES}
     natural = 0.0
-    for picture, (photo, *_) in IMAGES.items():
+    for picture, (photo, *_) in PICTURES.items():
         truth = truth_of(picture)
         size = truth.shape[-2], truth.shape[-1]
         low = resize(truth, (size[0] // FACTOR, size[1] // FACTOR))
@@ -94,10 +94,10 @@ def table(folder: Path, preset: str = "draft", sheet: Path | None = None) -> tup
             sums[name] += torch.tensor(figures)
             cells.append(_cell(figures))
         of_truth = naturalness(truth, photo)
-        natural += of_truth / len(IMAGES)
+        natural += of_truth / len(PICTURES)
         rows.append([*cells, f"{of_truth:.1f}"])
         shown.append(in_a_row([to_rgb(x) for x in (made["bicubic"], made["pgcn"], made["matching"], truth)], 256))
-    means = {name: (sums[name] / len(IMAGES)).tolist() for name in NAMES}
+    means = {name: (sums[name] / len(PICTURES)).tolist() for name in NAMES}
     rows.append(["mean", *(_cell(mean) for mean in means.values()), f"{natural:.1f}"])
     if sheet:
         sheet.write_bytes(encode_png(in_rows(shown)))
@@ -109,7 +109,7 @@ def _cell(figures: Sequence[float]) -> str:
 
 
 def main() -> None:
-    """Print the table, and write a contact sheet of all images on request."""
+    """Print the table, and write a sheet of all pictures where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="draft")
     parser.add_argument("--keep", type=Path, required=True, help="a folder of trained pyramids, used again")

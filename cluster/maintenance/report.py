@@ -11,7 +11,7 @@ from datetime import timedelta
 from rich.console import Console
 
 from cluster.gallery.formatting import size
-from cluster.maintenance.verify import VerificationReport, repair, verify
+from cluster.maintenance.verify import VerifyReport, repair, verify
 from cluster.monitor.status import require_run, under_way
 from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import terminal_safe
@@ -39,7 +39,7 @@ def report_verification(store: Store, console: Console, *, quick: bool, mend: bo
     return 0 if report.sound or left == [] else 3
 
 
-def _print(report: VerificationReport, console: Console) -> None:
+def _print(report: VerifyReport, console: Console) -> None:
     for problem in report.problems:
         _say(console, problem.sentence)
     asked = [f"{report.images} images", *([f"{report.edits} edits"] if report.edits else [])]
@@ -51,7 +51,7 @@ def _print(report: VerificationReport, console: Console) -> None:
         _say(console, "Sound." if not report.left else "Sound. The same `pgcn run` command does what is left.")
 
 
-def _print_repair(store: Store, report: VerificationReport, left: list[str], console: Console) -> None:
+def _print_repair(store: Store, report: VerifyReport, left: list[str], console: Console) -> None:
     folders = Counter(path.split("/")[0] for path in {p.drop for p in report.problems if p.drop})
     dropped = [f"{folders[name]} of {name}/" for name in sorted(folders)]
     _say(console, f"Repaired: {', '.join(dropped) or 'nothing'} removed, tables and gallery rebuilt.")

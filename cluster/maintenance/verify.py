@@ -20,7 +20,7 @@ from jobs.run_folder.verify import Problem, check_records
 from jobs.storage.store import Store
 
 
-class VerificationReport(BaseModel):
+class VerifyReport(BaseModel):
     """Result of a verification. Counts are of jobs; `left` have neither a valid commit nor a final failure."""
 
     run: str
@@ -38,7 +38,7 @@ class VerificationReport(BaseModel):
         return not self.problems
 
 
-def verify(store: Store, *, quick: bool) -> VerificationReport:
+def verify(store: Store, *, quick: bool) -> VerifyReport:
     """Verify the whole run without writing. Raises `ConfigError` if there is none.
 
     With `quick`, only sizes of artifacts are compared, and the state of the tables is taken from `built.json`.
@@ -47,7 +47,7 @@ def verify(store: Store, *, quick: bool) -> VerificationReport:
     records = check_records(store, quick=quick)
     jobs = set(records.jobs)
     failed = final_failures({job: those for job, those in records.failures.items() if job in jobs - records.committed})
-    report = VerificationReport(
+    report = VerifyReport(
         run=store.url,
         images=len(records.entries),
         edits=len(records.edits),
@@ -65,7 +65,7 @@ def verify(store: Store, *, quick: bool) -> VerificationReport:
     return report
 
 
-def repair(store: Store, report: VerificationReport) -> list[str]:
+def repair(store: Store, report: VerifyReport) -> list[str]:
     """Remove damaged records, and rebuild tables and gallery; returns sentences on the remaining damage.
 
     Raises `ConfigError` while the run is under way, and for a run that a newer version has written to.

@@ -38,7 +38,7 @@ RowNames = dict[str, str]
 
 
 @dataclass(frozen=True)
-class JobSlice:
+class RecordSlice:
     """Consecutive jobs of one kind in the order of their manifest, each with the rows that request it."""
 
     number: int
@@ -116,17 +116,17 @@ def _names(row: Row) -> RowNames:
     return {**own, "image_id": row.image_id, "uri": row.uri}
 
 
-def _slices(asked: dict[schemas.Kind, dict[str, list[Row]]], done: set[str]) -> Iterator[JobSlice]:
+def _slices(asked: dict[schemas.Kind, dict[str, list[Row]]], done: set[str]) -> Iterator[RecordSlice]:
     number = 0
     for kind, by_job in asked.items():
         listed = [job for job in by_job if job in done]  # including jobs that are found to be damaged later
         for at in range(0, len(listed), JOBS_PER_SLICE):
             jobs = listed[at : at + JOBS_PER_SLICE]
-            yield JobSlice(number, kind, {job: [_names(row) for row in by_job[job]] for job in jobs})
+            yield RecordSlice(number, kind, {job: [_names(row) for row in by_job[job]] for job in jobs})
             number += 1
 
 
-def build_slice(store: Store, slice_: JobSlice) -> BuiltSlice:
+def build_slice(store: Store, slice_: RecordSlice) -> BuiltSlice:
     """Read the commits of a slice and their artifacts, and write its parts of images and metrics."""
     kind = slice_.kind
     writers = {name: PartWriter(store, name, slice_.number) for name in (kind.pictures, "metrics")}

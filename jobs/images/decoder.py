@@ -34,7 +34,7 @@ _KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG")  # of the environment; the
 MAX_PIXELS = 2**28
 
 
-class ImageHeader(BaseModel):
+class ImageFacts(BaseModel):
     """The child's description of an image. The child read untrusted bytes, so every field is validated.
 
     `format`, `mode`, `note` and `turn` as in `jobs.images.convert.DecodedImage`; `width` and `height` of the image as
@@ -75,11 +75,11 @@ class Decoder:
         seen, rgb = self._see(data, name=name, min_side=min_side, max_pixels=max_pixels, pixels=True, mask=mask)
         return DecodedImage(rgb, seen.format, seen.mode, seen.note, seen.turn)
 
-    def look(self, data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000) -> ImageHeader:
+    def look(self, data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000) -> ImageFacts:
         """Decode a whole image, and return its description without the pixels."""
         return self._see(data, name=name, min_side=min_side, max_pixels=max_pixels, pixels=False, mask=False)[0]
 
-    def _see(self, data: bytes, **request: Any) -> tuple[ImageHeader, RGB]:
+    def _see(self, data: bytes, **request: Any) -> tuple[ImageFacts, RGB]:
         with self._lock:
             child, used = self._ready()
             answer, too_long = self._exchange(child, request, data)
@@ -93,7 +93,7 @@ class Decoder:
         if "refused" in header:
             raise InputError(str(header["refused"]))
         try:
-            seen = ImageHeader.model_validate(header)
+            seen = ImageFacts.model_validate(header)
             shape = (seen.height, seen.width, 3) if request["pixels"] else (0, 0, 3)
             return seen, np.frombuffer(pixels, np.uint8).reshape(shape)
         except ValueError:  # an invalid answer: the child is in an unknown state

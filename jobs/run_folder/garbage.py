@@ -1,12 +1,12 @@
-"""Garbage of a run: attempts that no commit names, checkpoints and previews of committed jobs, temporary files.
+"""Garbage of a run: attempts superseded by another's commit, and checkpoints and previews of committed jobs.
 
-Objects that a commit names are never garbage, and neither are objects of a job with an unreadable commit.
+It never has an object that a commit names, or an object of a job whose commit is unreadable.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -26,56 +26,91 @@ TEMPORARIES = "temporary files of killed writers"
 
 @dataclass
 class Garbage:
-    """Removable objects by kind, path → size in bytes; `left` has sentences about objects that are kept."""
+    """Removable objects by their kind: path → size. `left`: sentences on objects that stay."""
 
-    found: dict[str, dict[str, int]] = field(
-        default_factory=lambda: {ATTEMPTS: {}, CHECKPOINTS: {}, PREVIEWS: {}, TEMPORARIES: {}}
-    )
+    found: dict[str, dict[str, int]] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
 
     @property
     def paths(self) -> list[str]:
-        """The paths of all removable objects."""
+        """All of them."""
         return [path for objects in self.found.values() for path in objects]
 
 
 @dataclass(frozen=True)
-class _CommitRecords:
-    """The commits of a run: `valid` by job, every artifact that any readable commit names, and unreadable ones."""
+class Committed:
+    """The commits of a run: by their jobs, the paths that they name, and jobs whose commit is unreadable."""
 
-    valid: dict[str, Commit]
-    named: set[str]
-    unreadable: set[str]
+    commits: Mapping[str, Commit]
+    named: Set[str]
+    unreadable: Set[str]
 
 
 def find_garbage(store: Store, older_than: timedelta, *, under_way: bool) -> Garbage:
-    """Lists the removable objects of a run; removes nothing.
+    """The garbage of a run; removes nothing.
 
-    Ages are by the clock of the storage: the clock of a driver or of this machine may be wrong. Attempts and temporary
-    files are removable when they are older than `older_than`. While the run is `under_way`, attempts of jobs without a
-    commit and temporary files are kept at any age: a worker may be writing them.
+    Ages are by the storage's clock: the clock of a driver or of this machine may be wrong. Attempts and temporary
+    files are garbage when they are older than `older_than`. While the run is `under_way`, attempts of jobs without a
+    commit stay however old they are, and so do temporary files: a worker may be writing them.
 
-    Files under other names than a run's own are never listed. Raises `ConfigError` for a run that a newer version has
-    written to: this version may not know the meaning of its records.
+    Files with other names than a run's own are never garbage. Raises `ConfigError` for a run with records of a newer
+    version, whose meaning is unknown here.
     """
     check_not_newer(store)
     before = (store.now() or datetime.now(UTC)) - older_than
-    # Commits are read after the listing of the objects that they may name, so a commit made in between is seen.
-    listed = {folder: store.list(folder) for folder in ("attempts", "checkpoints", "previews")}
-    commits = _read_commits(store)
-    attempts = _orphaned_attempts(listed["attempts"], commits, under_way=under_way)
+    # Commits are read after the listing of what they may name: a commit that comes in between is seen.
+    attempts, checkpoints, previews = (store.list(folder) for folder in ("attempts", "checkpoints", "previews"))
+    committed = _read_committed(store)
+    superseded = _superseded(attempts, committed, under_way=under_way)
+    left = [f"job {job}: its commit cannot be read" for job in sorted(committed.unreadable)]
+    if under_way:
+        left.append("attempts of jobs without a commit: the run is under way")
+    found = {
+        ATTEMPTS: _written_before(store, superseded, before),
+        CHECKPOINTS: _of_committed_jobs(checkpoints, layout.CHECKPOINT, committed),
+        PREVIEWS: _of_committed_jobs(previews, layout.PREVIEW, committed),
+        TEMPORARIES: {} if under_way else _written_before(store, store.temporaries(), before),
+    }
+    return Garbage(found, left)
 
-    garbage = Garbage()
-    garbage.found[ATTEMPTS] = _written_before(store, attempts, before)
-    garbage.found[CHECKPOINTS] = _of_committed_jobs(listed["checkpoints"], layout.CHECKPOINT, commits)
-    garbage.found[PREVIEWS] = _of_committed_jobs(listed["previews"], layout.PREVIEW, commits)
-    if not under_way:
-        garbage.found[TEMPORARIES] = _written_before(store, store.temporaries(), before)
-    garbage.left = list(_kept_sentences(commits.unreadable, under_way=under_way))
-    return garbage
+
+def _read_committed(store: Store) -> Committed:
+    filed = _read_commits(store)
+    # A commit under another job's name is not valid, but the objects that it names are kept.
+    named = {artifact.path for commit in filed.values() if commit for artifact in commit.artifacts}
+    commits = {job: commit for job, commit in filed.items() if commit and commit.job_id == job}
+    return Committed(commits, named, filed.keys() - commits.keys())
 
 
-def _read_commits(store: Store) -> _CommitRecords:
+def _superseded(attempts: Mapping[str, int], committed: Committed, *, under_way: bool) -> dict[str, int]:
+    """Objects of attempts that no commit names; while the run is `under_way`, of committed jobs only."""
+    found = {}
+    for path, size in attempts.items():
+        ours = layout.ARTIFACT.fullmatch(path)
+        if ours is None:
+            continue
+        job, attempt = ours.groups()
+        if _begun(attempt) is None or path in committed.named or job in committed.unreadable:
+            continue
+        commit = committed.commits.get(job)
+        if (commit is None and not under_way) or (commit is not None and commit.attempt != attempt):
+            found[path] = size
+    return found
+
+
+def _of_committed_jobs(objects: Mapping[str, int], pattern: re.Pattern[str], committed: Committed) -> dict[str, int]:
+    """Objects of this pattern that belong to committed jobs, and that no commit names."""
+    matches = ((path, size, pattern.fullmatch(path)) for path, size in objects.items())
+    return {
+        path: size
+        for path, size, ours in matches
+        if ours is not None and ours[1] in committed.commits and path not in committed.named
+    }
+
+
+def _read_commits(store: Store) -> Mapping[str, Commit | None]:
+    """The objects under `commits/`, by the job of their path; None for an unreadable one."""
+
     def read(path: str) -> Commit | None:
         try:
             return Commit.model_validate_json(store.get(path))
@@ -84,44 +119,11 @@ def _read_commits(store: Store) -> _CommitRecords:
 
     paths = layout.matching(layout.COMMIT, store.list("commits"))
     jobs = [layout.job_of_commit(path) for path in paths]
-    filed = dict(zip(jobs, concurrent_map(read, paths), strict=True))
-    valid = {job: commit for job, commit in filed.items() if commit and commit.job_id == job}
-    # Readers ignore a commit under another job's name, but the artifacts that it names are kept.
-    named = {artifact.path for commit in filed.values() if commit for artifact in commit.artifacts}
-    return _CommitRecords(valid, named, filed.keys() - valid.keys())
+    return dict(zip(jobs, concurrent_map(read, paths), strict=True))
 
 
-def _orphaned_attempts(sizes: Mapping[str, int], commits: _CommitRecords, *, under_way: bool) -> dict[str, int]:
-    """Artifacts of attempts that no commit names, of any age."""
-    found = {}
-    for path, size in sizes.items():
-        artifact = layout.ARTIFACT.fullmatch(path)
-        if artifact is None or path in commits.named:
-            continue
-        job, attempt = artifact.groups()
-        if _start_time(attempt) is None or job in commits.unreadable:
-            continue
-        commit = commits.valid.get(job)
-        if not under_way if commit is None else commit.attempt != attempt:
-            found[path] = size
-    return found
-
-
-def _of_committed_jobs(sizes: Mapping[str, int], pattern: re.Pattern[str], commits: _CommitRecords) -> dict[str, int]:
-    """The objects of one pattern, whose first group is the job, that belong to committed jobs."""
-    matches = ((path, pattern.fullmatch(path)) for path in sizes if path not in commits.named)
-    return {path: sizes[path] for path, match in matches if match is not None and match[1] in commits.valid}
-
-
-def _kept_sentences(unreadable: Iterable[str], *, under_way: bool) -> Iterable[str]:
-    for job in sorted(unreadable):
-        yield f"job {job}: its commit cannot be read"
-    if under_way:
-        yield "attempts of jobs without a commit: the run is under way"
-
-
-def _start_time(attempt: str) -> datetime | None:
-    """The start time in an attempt's name; None for a name of another form."""
+def _begun(attempt: str) -> datetime | None:
+    """The moment when an attempt began, from its name; None for another name."""
     try:
         return datetime.strptime(attempt.partition("-")[0], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
     except ValueError:
@@ -129,6 +131,6 @@ def _start_time(attempt: str) -> datetime | None:
 
 
 def _written_before(store: Store, sizes: Mapping[str, int], before: datetime) -> dict[str, int]:
-    """The objects modified before a moment, by the storage's clock; objects of unknown time are left out."""
+    """Those objects that the storage has had since before a moment, by its own clock; none of which it is not known."""
     times = zip(sizes, concurrent_map(store.modified, sizes), strict=True)
     return {path: sizes[path] for path, moment in times if moment is not None and moment < before}

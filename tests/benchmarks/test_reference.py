@@ -60,7 +60,7 @@ def test_norms_in_every_call_stay_near(image):
     assert difference < 0.3 * sum(map(abs, once.losses))
 
 
-def test_a_few_iterations_predict_the_total_time(image):
-    few = reference.train(image, settings(iterations=50), limit=2)
+def test_a_few_updates_tell_the_time_of_the_whole(image):
+    few = reference.train(image, settings(iterations=50), updates=2)
     assert len(few.losses) == 2 * 3
     assert reference.whole_seconds(few) > sum(few.seconds) * 10

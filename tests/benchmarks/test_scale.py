@@ -36,7 +36,7 @@ def test_every_step_of_a_run_is_measured():
         for name, (wall_s, _, _, driver_mb, all_mb) in rows.items():
             assert 50 < driver_mb < 5000, name
             assert all_mb > 50 and wall_s <= rows["whole command"][0], name
-    assert "Cost per image, from 6 to 20" in tables[4]
+    assert "An image more, from 6 to 20" in tables[4]
 
 
 def test_requests_are_counted_by_kind_and_once(tmp_path):
