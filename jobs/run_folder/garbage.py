@@ -33,7 +33,7 @@ class Garbage:
 
     @property
     def paths(self) -> list[str]:
-        """All of them."""
+        """The paths of all removable objects."""
         return [path for objects in self.found.values() for path in objects]
 
 
@@ -58,7 +58,7 @@ def find_garbage(store: Store, older_than: timedelta, *, under_way: bool) -> Gar
     """
     check_not_newer(store)
     before = (store.now() or datetime.now(UTC)) - older_than
-    # Commits are read after the listing of what they may name: a commit that comes in between is seen.
+    # Commits are read after the listing of the objects that they may name, so that no commit in between is missed.
     attempts, checkpoints, previews = (store.list(folder) for folder in ("attempts", "checkpoints", "previews"))
     committed = _read_committed(store)
     superseded = _superseded(attempts, committed, under_way=under_way)
@@ -131,6 +131,6 @@ def _begun(attempt: str) -> datetime | None:
 
 
 def _written_before(store: Store, sizes: Mapping[str, int], before: datetime) -> dict[str, int]:
-    """Those objects that the storage has had since before a moment, by its own clock; none of which it is not known."""
+    """The objects modified before a moment, by the storage's clock; objects of unknown time are left out."""
     times = zip(sizes, concurrent_map(store.modified, sizes), strict=True)
     return {path: sizes[path] for path, moment in times if moment is not None and moment < before}
