@@ -20,7 +20,7 @@ import cluster.gallery.publish
 import cluster.launch
 import cluster.ray_cluster.ray_pool
 from benchmarks.noop import NoOp
-from cluster.planning.request import Request
+from cluster.planning.run_options import Request
 from cluster.scheduler.stopping import StopSignal
 
 STEPS: dict[str, tuple[Any, str]] = {
@@ -53,7 +53,7 @@ def main() -> None:
     for step, (module, name) in STEPS.items():
         setattr(module, name, measured(step, getattr(module, name)))
     say(Taken("imports", since_start(), time.process_time(), peak_mb()))
-    request = Request([images], out, preset="draft", device="cpu", jobs_per_worker=10_000)
+    request = Request(images=[images], out=out, preset="draft", device="cpu", jobs_per_worker=10_000)
     code = cluster.launch.run(request, Console(stderr=True), StopSignal())
     say(Taken("whole command", since_start(), time.process_time(), peak_mb()))
     sys.exit(int(code))

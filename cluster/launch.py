@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
-
 import pyarrow as pa
 from ray.exceptions import RayError
 from rich.console import Console
 
+from cluster.exit import Exit
 from cluster.gallery.publish import finish
 from cluster.monitor.display import display_for
 from cluster.monitor.status import under_way
 from cluster.planning.plan import record_refusals
-from cluster.planning.request import Request, make_plan, prepare
+from cluster.planning.request import make_plan, prepare
+from cluster.planning.run_options import Request
 from cluster.ray_cluster.parallel_map import map_auto
 from cluster.ray_cluster.ray_pool import RayWorkerPool
 from cluster.ray_cluster.session import Cluster, first_line
@@ -28,16 +28,6 @@ from jobs.run_folder.identity import open_run
 from jobs.run_folder.manifest import add_to_manifest
 from jobs.storage.store import Store
 from jobs.training_job import ExecutionOptions
-
-
-class Exit(IntEnum):
-    """What `pgcn run` answers to its shell."""
-
-    DONE = 0
-    BAD_COMMAND = 2
-    SOME_FAILED = 3
-    STOPPED = 4
-    INTERRUPTED = 130
 
 
 def run(request: Request, console: Console, stop: StopSignal) -> Exit:
@@ -128,5 +118,5 @@ def _train(
 
 
 def _stopped(console: Console, trouble: str) -> Exit:
-    console.print(f"The run stopped. {terminal_safe(trouble)}", highlight=False, markup=False)
-    return Exit.STOPPED
+    console.print(f"The run was aborted. {terminal_safe(trouble)}", highlight=False, markup=False)
+    return Exit.ABORTED

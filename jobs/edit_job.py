@@ -12,17 +12,18 @@ from typing import Any
 from torch import Tensor
 
 from jobs.artifacts import Row, whole_model
+from jobs.common.codes import Code
 from jobs.common.failures import InputError
 from jobs.images.clips import encode_clip
 from jobs.images.contact_sheets import sheets_of
 from jobs.images.png import encode_png, to_rgb
-from jobs.inputs.loading import Grid, LoadedImage, load_mask, take
-from jobs.provenance import provenance
+from jobs.provenance import circumstances
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import Commit, publish
 from jobs.run_folder.pyramids import load
 from jobs.spec import EditSpec, ImageRef
 from jobs.storage.store import Store
+from jobs.task_inputs import InputRef, load_inputs
 from jobs.training_job import ExecutionOptions, Log, Stopped
 from pgcn.heartbeat import beat, heartbeat
 from pgcn.imaging.scales import resize
@@ -62,7 +63,7 @@ def run_edit(
             beat()
             made = task(pyramid, inputs, **spec.options)
     except TaskError as error:
-        raise InputError(str(error)) from None
+        raise InputError(str(error), code=Code.TASK_INVALID) from None
     notes += made.notes
     for line in [*(f"note: {note}" for note in notes), f"metrics {made.metrics}"]:
         log(line)
@@ -101,24 +102,14 @@ def run_edit(
 
 
 def read(spec: EditSpec, conditions: ExecutionOptions) -> tuple[Inputs, list[str]]:
-    """An edit's pictures, each checked to be the one that was looked at, and notes of how they were read."""
-    notes: list[str] = []
+    """An edit's images, each checked to be the planned one, and notes on their conversion."""
 
-    def picture(one: ImageRef | None) -> LoadedImage | None:
-        if one is None:
-            return None
-        taken = take(one.location, one.uri, conditions.max_pixels, one.sha256)
-        notes.extend([f"{one.uri}: {taken.note}"] if taken.note else [])
-        return taken
+    def ref(one: ImageRef | None) -> InputRef | None:
+        return None if one is None else InputRef(one.location, one.uri, one.uri, one.sha256)
 
-    image, target, truth = (picture(one) for one in (spec.image, spec.target, spec.truth))
-    assert image is not None
-    mask = None
-    if spec.mask is not None:
-        grid = Grid.of(target or image)
-        mask = load_mask(spec.mask.location, spec.mask.uri, grid, conditions.max_pixels, spec.mask.sha256)
-        notes.extend([f"{spec.mask.uri}: {mask.note}"] if mask.note else [])
-    return Inputs(image.image, target and target.image, mask and mask.mask, truth and truth.image), notes
+    own = InputRef(spec.image.location, spec.image.uri, spec.image.uri, spec.image.sha256)
+    loaded = load_inputs(own, ref(spec.target), ref(spec.mask), ref(spec.truth), conditions.max_pixels)
+    return loaded.inputs, loaded.notes
 
 
 def judged(task: Task[Any], made: TaskResult) -> Row:

@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from jobs.artifacts import MEASURES, Row, draw, preview, warning, whole_model
+from jobs.common.codes import Code
 from jobs.common.failures import InputError
 from jobs.common.redact import redact
 from jobs.common.terminal_text import terminal_safe
-from jobs.inputs.loading import Grid, changed, holes_of, load_mask, take
+from jobs.inputs.loading import Grid, changed, holes_of, load_image, load_mask
 from jobs.layout import preview_path
 from jobs.provenance import provenance
 from jobs.run_folder import schemas
@@ -112,11 +113,11 @@ class _Job:
         spec, log = self.spec, self.log
         log(f"job {spec.job_id}, attempt {self.attempt}, image {spec.uri}")
         log(f"settings {spec.settings.model_dump_json()}, seed {spec.seed}")
-        taken = take(spec.location, spec.uri, conditions.max_pixels, spec.sha256)
+        taken = load_image(spec.location, spec.uri, conditions.max_pixels, spec.sha256)
         self.image, _, picture = taken
         self.note = picture.note
         if problem := thin_problem(self.image.shape[-2], self.image.shape[-1], spec.settings):
-            raise InputError(f"{spec.uri} {problem}")
+            raise InputError(f"{spec.uri} {problem}", code=Code.IMAGE_SMALL)
         if spec.holes is not None:
             self.mask = _holes(spec.holes, Grid.of(taken), conditions.max_pixels)
         sizes = scale_sizes(self.image.shape[-2], self.image.shape[-1], spec.settings)

@@ -10,9 +10,11 @@ from datetime import timedelta
 
 from rich.console import Console
 
+from cluster.exit import Exit
 from cluster.gallery.formatting import size
 from cluster.maintenance.verify import VerifyReport, repair, verify
 from cluster.monitor.status import require_run, under_way
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import terminal_safe
 from jobs.run_folder.garbage import find_garbage
@@ -23,8 +25,8 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _AGE = re.compile(rf"(\d{{1,6}})([{''.join(_UNITS)}])")
 
 
-def report_verification(store: Store, console: Console, *, quick: bool, mend: bool, as_json: bool) -> int:
-    """Verify a run, print its faults, and repair it if `mend`; the result is 0 if it is sound then, else 3."""
+def say_verified(store: Store, console: Console, *, quick: bool, mend: bool, as_json: bool) -> Exit:
+    """Verify a run, print its faults, and repair it where asked; SOME_FAILED where it is not sound then."""
     report = verify(store, quick=quick)
     left = repair(store, report) if mend and report.problems else None
     if as_json:
@@ -35,8 +37,8 @@ def report_verification(store: Store, console: Console, *, quick: bool, mend: bo
         if left is not None:
             _print_repair(store, report, left, console)
         elif report.problems:
-            _say(console, f"Not sound. `pgcn verify {shlex.quote(store.url)} --repair` repairs it.")
-    return 0 if report.sound or left == [] else 3
+            _say(console, f"Not sound. `pgcn verify {shlex.quote(store.url)} --repair` mends it.")
+    return Exit.DONE if report.sound or left == [] else Exit.SOME_FAILED
 
 
 def _print(report: VerifyReport, console: Console) -> None:
@@ -83,12 +85,14 @@ def _age(text: str) -> timedelta:
     """The age of a text such as "36h". Raises `ConfigError` for any other text."""
     found = _AGE.fullmatch(text.strip())
     if found is None:
-        raise ConfigError(f"--older-than is a number with s, m, h or d, as 24h or 7d, not {text!r}.")
+        raise ConfigError(
+            f"--older-than is a number with s, m, h or d, as 24h or 7d, not {text!r}.", code=Code.OPTION_VALUE
+        )
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
-def report_storage(url: str, console: Console) -> int:
-    """Print the findings on a storage; the result is 0 if a run can be kept there, else 2."""
+def say_examined(url: str, console: Console) -> Exit:
+    """Print the findings on a storage; BAD_COMMAND where a run cannot be kept there."""
     usable = True
     for finding in examine(url):
         usable = usable and finding.usable
@@ -96,7 +100,7 @@ def report_storage(url: str, console: Console) -> int:
         if finding.consequence:
             _say(console, f"    {finding.consequence}")
     _say(console, "A run can be kept here." if usable else "No run can be kept here as it is.")
-    return 0 if usable else 2
+    return Exit.DONE if usable else Exit.BAD_COMMAND
 
 
 def _say(console: Console, line: str) -> None:

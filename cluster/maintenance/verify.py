@@ -12,6 +12,7 @@ from cluster.gallery.publish import finish
 from cluster.monitor.status import require_run, under_way
 from cluster.tables.build import build_tables, is_current, records_now
 from jobs import layout
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import final_failures
@@ -21,7 +22,7 @@ from jobs.storage.store import Store
 
 
 class VerifyReport(BaseModel):
-    """Result of a verification. Counts are of jobs; `left` have neither a valid commit nor a final failure."""
+    """What was found. Counts are of jobs in the manifest: `left` have neither a sound commit nor a final failure."""
 
     run: str
     images: int
@@ -39,7 +40,7 @@ class VerifyReport(BaseModel):
 
 
 def verify(store: Store, *, quick: bool) -> VerifyReport:
-    """Verify the whole run without writing. Raises `ConfigError` if there is none.
+    """Look at the whole run and write nothing. Raises `ConfigError` where there is none.
 
     With `quick`, only sizes of artifacts are compared, and the state of the tables is taken from `built.json`.
     """
@@ -66,12 +67,14 @@ def verify(store: Store, *, quick: bool) -> VerifyReport:
 
 
 def repair(store: Store, report: VerifyReport) -> list[str]:
-    """Remove damaged records, and rebuild tables and gallery; returns sentences on the remaining damage.
+    """Drop what is damaged, and build tables and gallery anew; returns sentences for what is still damaged.
 
     Raises `ConfigError` while the run is under way, and for a run that a newer version has written to.
     """
     if under_way(store):
-        raise ConfigError(f"{store.url} is under way: stop it, or wait for its end, and repair it then.")
+        raise ConfigError(
+            f"{store.url} is under way: stop it, or wait for its end, and repair it then.", code=Code.RUN_ACTIVE
+        )
     check_not_newer(store)
     # Without their build records, both are rebuilt from nothing.
     store.delete([layout.TABLES_BUILT])

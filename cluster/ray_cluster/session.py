@@ -9,6 +9,7 @@ import ray
 import torch
 
 from cluster.scheduler.queue import Resources
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from jobs.common.redact import redact
 
@@ -34,7 +35,7 @@ class Cluster:
             ray.init(address=self.address or "local", log_to_driver=False, logging_level="ERROR", **local)
         except Exception as error:  # Ray raises `Exception` itself where its processes do not come up
             where = f"Ray at {self.address} does not answer" if self.address else "A local Ray could not be started"
-            raise ConfigError(f"{where}: {first_line(error)}") from None
+            raise ConfigError(f"{where}: {first_line(error)}", code=Code.RAY_UNREACHABLE) from None
 
     def check_room(self, need: Resources) -> None:
         """Raises `ConfigError` where this machine, which will not grow, cannot hold one job."""
@@ -44,7 +45,8 @@ class Cluster:
         for name, wanted, option in (("CPU", need.cpus, "--cpus-per-job"), ("GPU", need.gpus, "--gpus-per-job")):
             if wanted > have.get(name, 0.0):
                 raise ConfigError(
-                    f"{option} {wanted:g} is more than this machine has: {have.get(name, 0.0):g} {name}s."
+                    f"{option} {wanted:g} is more than this machine has: {have.get(name, 0.0):g} {name}s.",
+                    code=Code.RESOURCES,
                 )
 
     def has_gpu(self) -> bool:
@@ -76,7 +78,8 @@ def _check_address(address: str) -> None:
     if "://" in address:
         raise ConfigError(
             f"The address {address} is not HOST:PORT of a Ray cluster that this machine is part of. From outside, send "
-            f"the command as a job: ray job submit --address http://HOST:8265 -- pgcn run …"
+            f"the command as a job: ray job submit --address http://HOST:8265 -- pgcn run …",
+            code=Code.RAY_UNREACHABLE,
         )
     host, colon, port = address.rpartition(":")
     if not colon:
@@ -84,4 +87,6 @@ def _check_address(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, ValueError):
-        raise ConfigError(f"No Ray answers at {address}: correct --ray-address or RAY_ADDRESS.") from None
+        raise ConfigError(
+            f"No Ray answers at {address}: correct --ray-address or RAY_ADDRESS.", code=Code.RAY_UNREACHABLE
+        ) from None

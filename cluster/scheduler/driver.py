@@ -17,7 +17,7 @@ from cluster.scheduler.stopping import Limits, StopSignal
 from cluster.scheduler.tracker import Tracker
 from cluster.scheduler.worker import Outcome
 from jobs.common.clock import now
-from jobs.common.failures import FailureClass, StoreError
+from jobs.common.failures import CODE_OF_CLASS, FailureClass, StoreError
 from jobs.run_folder.commit import Failure, committed, new_attempt, write_failure
 from jobs.storage.store import Store
 
@@ -107,7 +107,7 @@ class Driver:
         final = self._queue.failed(job, failure, reason, outcome.message, time.monotonic())
         self._record(job, outcome, failure, final=final)
         for orphan in self._queue.orphans(job) if final else []:
-            message = f"The model of {job.image_id} could not be trained ({failure}): {outcome.message}"
+            message = f"The pyramid of {job.label} could not be trained ({failure}): {outcome.message}"
             lost = Outcome(new_attempt(), "failed", 0.0, "", FailureClass.PYRAMID, message)
             self._record(orphan, lost, FailureClass.PYRAMID, final=True)
 
@@ -118,6 +118,7 @@ class Driver:
                 job_id=job.spec.job_id,
                 attempt=outcome.attempt,
                 failure=failure,
+                code=outcome.code or CODE_OF_CLASS[failure],
                 final=final,
                 message=outcome.message,
                 traceback=outcome.traceback,

@@ -31,13 +31,13 @@ DOUBLED_FROM = 4 * 1024**3
 class Job:
     """One job and its story in this run. `work` is in operations, for shares and estimates.
 
-    `image_id` is what people call it: for an edit, its `edit_id`. Jobs of the same `shape` (their settings, and the
-    sizes of their pyramids) can be trained side by side; "" is like no other. An edit is begun `after` the job that
+    `label` is its name for people: an image's `image_id`, an edit's `edit_id`. Jobs of one `shape` (their settings, and
+    the sizes of their pyramids) can be trained as one batch; "" is like no other. An edit is begun `after` the job that
     trains its pyramid. `late`: it failed in an earlier command, and must not keep others from their turn.
     """
 
     spec: JobSpec | EditSpec
-    image_id: str
+    label: str
     work: float
     need: Resources
     shape: str = ""

@@ -61,7 +61,7 @@ class Tracker:
 
     def began(self, job: Job) -> None:
         """A job was given to a worker."""
-        self._display.line(job.image_id if isinstance(job.spec, EditSpec) else f"training {job.image_id}")
+        self._display.line(job.label if isinstance(job.spec, EditSpec) else f"training {job.label}")
 
     def committed(self, job: Job, outcome: Outcome) -> None:
         """A job is done."""
@@ -71,7 +71,7 @@ class Tracker:
         figures = outcome.figures or {}
         measures = said_of_edit(figures) if isinstance(job.spec, EditSpec) else said_of_model(figures)
         caution = f"; look at it: {figures['warning']}" if figures.get("warning") else ""
-        self._display.line(f"done {job.image_id} in {outcome.wall_s:.0f} s: {measures}{caution}")
+        self._display.line(f"done {job.label} in {outcome.wall_s:.0f} s: {measures}{caution}")
 
     def found_done(self, job: Job) -> None:
         """Another command on the same run has done a job that waited here."""
@@ -79,11 +79,11 @@ class Tracker:
         self.committed_jobs.add(job.spec.job_id)
         self._finished_work += job.work
         self._found_work += job.work
-        self._display.line(f"done by another command {job.image_id}")
+        self._display.line(f"done by another command {job.label}")
 
     def returned(self, job: Job) -> None:
         """A job came back untried or with its restart point."""
-        self._display.line(f"handed back {job.image_id}; it goes on from its restart point")
+        self._display.line(f"handed back {job.label}; it goes on from its restart point")
 
     def failed(self, job: Job, outcome: Outcome, *, final: bool) -> None:
         """An attempt failed."""
@@ -91,7 +91,7 @@ class Tracker:
             self._failed += 1
             self._finished_work += job.work
         follows = "failed" if final else "will try again"
-        self._display.line(f"{follows} {job.image_id} ({outcome.failure}): {outcome.message}")
+        self._display.line(f"{follows} {job.label} ({outcome.failure}): {outcome.message}")
 
     def tick(self, leases: list[Lease], queue: Queue) -> None:
         """Show how things are, and keep it in the bucket now and then."""
@@ -124,7 +124,7 @@ class Tracker:
 
     def _snapshot(self, state: str, leases: list[Lease], waiting: int) -> Snapshot:
         lanes, under_way = [], 0.0
-        making = [job.image_id for lease in leases for job in lease.jobs if isinstance(job.spec, EditSpec)]
+        making = [job.label for lease in leases for job in lease.jobs if isinstance(job.spec, EditSpec)]
         for lease in leases:
             progress = lease.pulse.progress if lease.pulse else None
             if progress is None:
@@ -138,7 +138,7 @@ class Tracker:
                 self._found_work += work * progress.done if progress.done > 0.1 else 0.0
             lanes += [
                 Lane(
-                    image_id=job.image_id,
+                    image_id=job.label,
                     scale=progress.scale,
                     scales=progress.scales,
                     iteration=progress.iteration,

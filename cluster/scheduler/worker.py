@@ -19,7 +19,8 @@ from typing import Any
 import ray
 import torch
 
-from jobs.common.failures import FailureClass, JobError, classify, fingerprint
+from jobs.common.codes import Code
+from jobs.common.failures import FailureClass, JobError, classify, code_of, fingerprint
 from jobs.common.redact import redact
 from jobs.edit_job import run_edit
 from jobs.run_folder.commit import Commit, read_commit
@@ -46,6 +47,7 @@ class Outcome:
     traceback: str = ""
     fingerprint: str = ""
     figures: Mapping[str, Any] | None = None
+    code: Code | None = None
     anothers: bool = False
     spoiled: bool = False  # the process is not to be used again
 
@@ -112,6 +114,7 @@ class Worker:
                 message=redact(str(end) if expected else f"{type(end).__name__}: {end}"),
                 traceback="" if expected else redact("".join(traceback.format_exception(end))),
                 fingerprint=fingerprint(end),
+                code=code_of(end),
                 spoiled=isinstance(end, torch.AcceleratorError) or failure is FailureClass.HOST_OOM,
             )
 

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from jobs.common.codes import Code
 from jobs.common.failures import InputError
 from jobs.images.convert import RGB, DecodedImage
 from jobs.images.decode_child import Header, read_frame, write_frame
@@ -35,10 +36,10 @@ MAX_PIXELS = 2**28
 
 
 class ImageFacts(BaseModel):
-    """The child's description of an image. The child read untrusted bytes, so every field is validated.
+    """What a child says of a picture. It has met hostile bytes: nothing that it says is taken unchecked.
 
-    `format`, `mode`, `note` and `turn` as in `jobs.images.convert.DecodedImage`; `width` and `height` of the image as
-    displayed, pixels.
+    `format`, `mode`, `note` and `turn` are as in `jobs.images.convert.DecodedImage`; `width` and `height` are those of
+    the image as displayed.
     """
 
     model_config = ConfigDict(strict=True)
@@ -67,7 +68,7 @@ class Decoder:
     def decode(
         self, data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000, mask: bool = False
     ) -> DecodedImage:
-        """`jobs.images.convert.decode` in the child.
+        """What `jobs.images.convert.decode` makes of a file.
 
         Raises `InputError` for refused files, and for files whose decoding crashes, takes too long or needs too much
         memory; `RuntimeError` if no child can be started.
@@ -76,7 +77,7 @@ class Decoder:
         return DecodedImage(rgb, seen.format, seen.mode, seen.note, seen.turn)
 
     def look(self, data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000) -> ImageFacts:
-        """Decode a whole image, and return its description without the pixels."""
+        """As `decode`, which it does whole, for those who need no pixels: they stay where they are."""
         return self._see(data, name=name, min_side=min_side, max_pixels=max_pixels, pixels=False, mask=False)[0]
 
     def _see(self, data: bytes, **request: Any) -> tuple[ImageFacts, RGB]:
@@ -88,17 +89,17 @@ class Decoder:
                 child, _ = self._ready()
                 answer, too_long = self._exchange(child, request, data)
         if answer is None:
-            raise InputError(f"{request['name']} {_why(child.returncode, too_long)}")
+            raise InputError(f"{request['name']} {_why(child.returncode, too_long)}", code=Code.IMAGE_DECODER)
         header, pixels = answer
         if "refused" in header:
-            raise InputError(str(header["refused"]))
+            raise InputError(str(header["refused"]), code=Code(header["code"]))
         try:
             seen = ImageFacts.model_validate(header)
             shape = (seen.height, seen.width, 3) if request["pixels"] else (0, 0, 3)
             return seen, np.frombuffer(pixels, np.uint8).reshape(shape)
         except ValueError:  # an invalid answer: the child is in an unknown state
             self.close()
-            raise InputError(f"{request['name']} {_why(0, too_long)}") from None
+            raise InputError(f"{request['name']} {_why(0, too_long)}", code=Code.IMAGE_DECODER) from None
 
     def close(self) -> None:
         """End the child, if there is one."""

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 import pyarrow.dataset as ds
 
 from jobs import layout
-from jobs.common.concurrent_map import concurrent_map
+from jobs.common.codes import Code
+from jobs.common.concurrent_map import ahead
 from jobs.common.failures import StoreError
 from jobs.storage.errors import explain, with_retries
 from jobs.storage.folder import Folder, temporary_name
@@ -154,7 +155,10 @@ class Store:
             found = b""
         self.delete([probe])
         if found != data:
-            raise StoreError(f"Cannot use {self.url}: what was written there did not come back; choose another place.")
+            raise StoreError(
+                f"Cannot use {self.url}: what was written there did not come back; choose another place.",
+                code=Code.STORAGE_FAILED,
+            )
 
     def parquet(self, prefix: str) -> ds.Dataset | None:
         """The parts of the table in `prefix` as one dataset, None without parts; no other file is read.
@@ -195,8 +199,245 @@ class Store:
 
     def _open(self) -> Folder:
         if is_local(self.location):
-            return LocalFolder(Path(self.location))
-        return RemoteFolder(*filesystem(self.location, self.options))
+            return _LocalFolder(Path(self.location))
+        return _RemoteFolder(*filesystem(self.location, self.options))
+
+
+class _Folder(Protocol):
+    """What a store needs of a place. Paths are checked; errors are the place's own."""
+
+    def put(self, path: str, data: bytes) -> None: ...
+    def create(self, path: str, data: bytes) -> bool: ...
+    def claim(self, path: str, data: bytes) -> bool: ...
+    def get(self, path: str) -> bytes | None: ...
+    def list(self, prefix: str) -> dict[str, int]: ...
+    def occupant(self) -> str | None: ...
+    def modified(self, path: str) -> datetime | None: ...
+    def exists(self, path: str) -> bool: ...
+    def delete(self, path: str) -> None: ...
+    def parquet(self, files: Sequence[str]) -> ds.Dataset: ...
+
+
+class _LocalFolder:
+    """Objects are files: written beside their place under a temporary name, then moved there.
+
+    Links below the root are refused: what lies behind one is not the run's, to be read, replaced or removed.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def put(self, path: str, data: bytes) -> None:
+        target = self._at(path)
+        temporary = self._write_beside(target, data)
+        try:
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def create(self, path: str, data: bytes) -> bool:
+        return not self._at(path).exists() and self.claim(path, data)
+
+    def claim(self, path: str, data: bytes) -> bool:
+        target = self._at(path)
+        temporary = self._write_beside(target, data)
+        try:
+            target.hardlink_to(temporary)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            temporary.replace(target)  # as on a bucket that ignores If-None-Match
+        finally:
+            temporary.unlink(missing_ok=True)
+        return True
+
+    def get(self, path: str) -> bytes | None:
+        try:
+            return self._at(path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def list(self, prefix: str) -> dict[str, int]:
+        sizes: dict[str, int] = {}
+        for folder, folders, names in os.walk(self._at(prefix), onerror=self._pass_over):
+            below = Path(folder).relative_to(self._root)
+            for name in folders:
+                self._is_link(below / name, layout.is_own_folder)
+            for name in names:
+                try:
+                    size = Path(folder, name).lstat().st_size
+                except FileNotFoundError:
+                    continue  # deleted since the folder was read
+                if not self._is_link(below / name, layout.is_ours):
+                    sizes[(below / name).as_posix()] = size
+        return sizes
+
+    def occupant(self) -> str | None:
+        for folder, folders, names in os.walk(self._root, onerror=_raise_unless_absent):
+            folders[:] = [name for name in folders if not layout.is_litter(name)]
+            linked = [name for name in folders if Path(folder, name).is_symlink()]
+            found = sorted(name for name in [*names, *linked] if not layout.is_litter(name))
+            if found:
+                return Path(folder, found[0]).relative_to(self._root).as_posix()
+        return None
+
+    def _at(self, path: str) -> Path:
+        """The file or folder of a path, none of which below the root is a link. Raises `StoreError`."""
+        at = self._root
+        for part in path.split("/") if path else ():
+            at /= part
+            if at.is_symlink():
+                raise self._linked(at)
+        return at
+
+    def _is_link(self, path: Path, ours: Callable[[str], bool]) -> bool:
+        """Whether a listed path is a link: somebody's, which is passed over. Raises `StoreError` for a name of ours."""
+        linked = (self._root / path).is_symlink()
+        if linked and ours(path.as_posix()):
+            raise self._linked(self._root / path)
+        return linked
+
+    def _linked(self, at: Path) -> StoreError:
+        return StoreError(
+            f"Cannot use {self._root}: {at.relative_to(self._root)} in it is a link, and nothing behind a link is "
+            "read, written or removed. Put the folder or file itself there; the run's own folder may be a link.",
+            code=Code.STORAGE_FORBIDDEN,
+        )
+
+    def _pass_over(self, error: OSError) -> None:
+        """Somebody's folder that cannot be read is not the run's; one of the run's own is an error."""
+        below = Path(error.filename or self._root).relative_to(self._root).as_posix()
+        if below == "." or layout.is_own_folder(below):
+            _raise_unless_absent(error)
+
+    def modified(self, path: str) -> datetime | None:
+        try:
+            return datetime.fromtimestamp(self._at(path).stat().st_mtime, UTC)
+        except FileNotFoundError:
+            return None
+
+    def exists(self, path: str) -> bool:
+        return self._at(path).is_file()
+
+    def delete(self, path: str) -> None:
+        self._at(path).unlink(missing_ok=True)
+
+    def parquet(self, files: Sequence[str]) -> ds.Dataset:
+        return ds.dataset([str(self._at(file)) for file in files], filesystem=LocalFileSystem())
+
+    @staticmethod
+    def _write_beside(target: Path, data: bytes) -> Path:
+        """A new file in the target's folder, with `data` safely on the disk."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(_temporary_name())
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        return temporary
+
+
+class _RemoteFolder:
+    """Objects below a path of an fsspec filesystem; a put is one request."""
+
+    def __init__(self, fs: AbstractFileSystem, root: str) -> None:
+        self._fs = fs
+        self._root = root.rstrip("/")
+
+    def put(self, path: str, data: bytes) -> None:
+        self._pipe(path, data)
+
+    def create(self, path: str, data: bytes) -> bool:
+        # To ask first is the one test that every server honours, though not at one moment with the put. What is
+        # created is small, and reading it is one request; whether it exists is two where it does not.
+        return self.get(path) is None and self.claim(path, data)
+
+    def claim(self, path: str, data: bytes) -> bool:
+        try:
+            self._pipe(path, data, mode="create")
+        except FileExistsError:
+            return False
+        return True
+
+    def get(self, path: str) -> bytes | None:
+        try:
+            return bytes(self._fs.cat_file(self._full(path)))
+        except FileNotFoundError as error:
+            _raise_unless_absent(error)
+            return None
+
+    def list(self, prefix: str) -> dict[str, int]:
+        try:
+            if prefix and "s3" in self._fs.protocol:
+                # s3fs asks twice more about a folder that it finds empty, and not about the beginning of names.
+                found = self._fs.find(self._root, prefix=f"{prefix}/", detail=True)
+            else:
+                found = self._fs.find(self._full(prefix), detail=True)
+        except FileNotFoundError as error:
+            _raise_unless_absent(error)
+            return {}
+        below = f"{self._root}/"
+        return {
+            name.removeprefix(below): int(info["size"])
+            for name, info in found.items()
+            if info["type"] == "file" and name.startswith(f"{self._full(prefix)}/") and not name.endswith("/")
+        }
+
+    def occupant(self) -> str | None:
+        try:
+            found = [str(name).rstrip("/") for name in self._fs.ls(self._root, detail=False)]
+        except FileNotFoundError as error:
+            _raise_unless_absent(error)
+            return None
+        below = f"{self._root}/"
+        names = (name.removeprefix(below) for name in found if name.startswith(below))
+        return next((name for name in sorted(names) if name and not layout.is_litter(name)), None)
+
+    def modified(self, path: str) -> datetime | None:
+        try:
+            moment = self._fs.modified(self._full(path))
+        except FileNotFoundError as error:
+            _raise_unless_absent(error)
+            return None
+        except NotImplementedError:
+            return None
+        return moment if isinstance(moment, datetime) and moment.tzinfo else None
+
+    def exists(self, path: str) -> bool:
+        try:
+            return bool(self._fs.info(self._full(path))["type"] == "file")
+        except FileNotFoundError as error:
+            _raise_unless_absent(error)
+            return False
+
+    def delete(self, path: str) -> None:
+        try:
+            self._fs.rm_file(self._full(path))
+        except FileNotFoundError as error:
+            _raise_unless_absent(error)
+
+    def parquet(self, files: Sequence[str]) -> ds.Dataset:
+        source = PyFileSystem(FSSpecHandler(self._fs))
+        return ds.dataset([self._full(file) for file in files], filesystem=source)
+
+    def _pipe(self, path: str, data: bytes, **how: Any) -> None:
+        if self._fs.async_impl:
+            # Nothing else limits the sending: a silent server may never say "100 Continue", nor read the bytes.
+            how["timeout"] = PUT_TIMEOUT_S + len(data) / SLOWEST_UPLOAD
+        if "s3" in self._fs.protocol:
+            how["chunksize"] = _SINGLE_PUT_LIMIT  # s3fs would send 100 MB and more in many requests
+            # A browser shows a page, and saves what has no type: a gallery is looked at from its bucket.
+            how["ContentType"] = mimetypes.guess_type(path)[0] or "application/octet-stream"
+        self._fs.pipe_file(self._full(path), data, **how)
+
+    def _full(self, path: str) -> str:
+        return f"{self._root}/{path}" if path else self._root
 
 
 def _checked(path: str) -> str:

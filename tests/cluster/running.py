@@ -19,7 +19,8 @@ from PIL import Image
 from cluster.cli.app import main
 from cluster.gallery.publish import finish
 from cluster.planning.plan import record_refusals
-from cluster.planning.request import Request, make_plan, prepare
+from cluster.planning.request import make_plan, prepare
+from cluster.planning.run_options import Request
 from cluster.ray_cluster.session import Cluster
 from jobs.run_folder.commit import new_attempt
 from jobs.run_folder.identity import open_run
@@ -161,7 +162,9 @@ def checkpoints(run):
 
 def request_for(images, out):
     """What `pgcn run IMAGES --out OUT` with `options()` asks for."""
-    return Request([str(images)], out, preset="draft", overrides=TINY, samples=1, sizes=("1x1",), device="cpu")
+    return Request(
+        images=[str(images)], out=out, preset="draft", overrides=TINY, samples=1, size=("1x1",), device="cpu"
+    )
 
 
 def run_here(images, out):

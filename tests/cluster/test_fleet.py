@@ -14,7 +14,7 @@ import cluster.ray_cluster.parallel_map
 import cluster.ray_cluster.ray_pool
 import cluster.scheduler.driver
 from cluster.monitor.display import display_for
-from cluster.planning.request import need_of
+from cluster.planning.device import need_of
 from cluster.ray_cluster.nodes import Machines
 from cluster.ray_cluster.parallel_map import map_ray
 from cluster.ray_cluster.ray_pool import RayWorkerPool

@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from jobs.common.failures import ConfigError, InputError, PyramidError
+from jobs.common.failures import ConfigError
 from jobs.edit_job import run_edit
 from jobs.inputs.discover import one_source
-from jobs.inputs.source import EditSource, asked, name_of
+from jobs.inputs.source import EditSource, name_of, with_edit
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import new_attempt, publish, read_artifact, read_commit
 from jobs.run_folder.edit_manifest import add_edits, check_edit, plan_edit, read_edits, superseded
@@ -25,6 +25,7 @@ from jobs.storage.store import Store
 from jobs.training_job import ExecutionOptions, Stopped, run_jobs
 from pgcn.heartbeat import heartbeat
 from tests.cluster.running import TINY, photograph
+from tests.sentences import fails_with
 
 ASK = RunDefaults("draft", TINY, 0, SamplePlan(count=1, sizes=("1x1",)), 10_000_000)
 QUIET = {"should_stop": lambda: False}
@@ -44,14 +45,14 @@ def folder(tmp_path):
 
 def source_of(folder, task, **edit):
     pictures = {name: one_source(str(folder / edit.pop(name))) for name in ("target", "mask", "truth") if name in edit}
-    source = asked(one_source(str(folder / "a.png")), EditSource(task, **pictures, **edit))
+    source = with_edit(one_source(str(folder / "a.png")), EditSource(task, **pictures, **edit))
     return replace(source, edits=tuple(replace(e, edit_id=e.edit_id or name_of(source, e)) for e in source.edits))
 
 
 def planned(source, known=None, elsewhere=None):
     (edit,) = source.edits
     entry = plan_source(source, ASK, None)
-    return entry, plan_edit(source, edit, entry, elsewhere or {}, known, ASK.max_pixels)
+    return entry, plan_edit(source, edit, entry, (elsewhere or {}).get(entry.pyramid), known, ASK.max_pixels)
 
 
 def job(folder, task, **edit):
@@ -130,7 +131,7 @@ def test_pictures_that_are_unchanged_are_not_read_again_and_changed_ones_are(fol
     source = source_of(folder, "style", target="b.png")
     _, first = planned(source)
     read = []
-    monkeypatch.setattr("jobs.run_folder.edit_manifest.take", lambda location, *_: read.append(location))
+    monkeypatch.setattr("jobs.run_folder.edit_manifest.load_image", lambda location, *_: read.append(location))
     assert planned(source, known=first)[1] == first
     assert read == []
     monkeypatch.undo()
@@ -152,7 +153,7 @@ def test_another_mask_of_the_same_name_and_time_is_another_mask(folder):
     second = plan_source(source, ASK, first)
     assert second.holes not in (None, first.holes)
     renamed = replace(edit, edit_id=source.edits[0].edit_id)
-    again = plan_edit(source, source.edits[0], second, {}, renamed, ASK.max_pixels)
+    again = plan_edit(source, source.edits[0], second, None, renamed, ASK.max_pixels)
     assert again.sha256[2] != edit.sha256[2]
 
 
@@ -217,7 +218,7 @@ def test_a_picture_that_changed_since_is_refused(folder, tmp_path):
     entry, made = planned(source)
     trained(store, entry, source)
     photograph(4).save(folder / "b.png")
-    with pytest.raises(InputError, match="changed after the run looked at it"):
+    with fails_with("image.changed"):
         run_edit(made.spec(source, source.edits[0], {}), store, new_attempt(), ExecutionOptions(), **QUIET)
 
 
@@ -226,7 +227,7 @@ def test_a_pyramid_that_is_not_there_or_damaged_is_said(folder, tmp_path):
     source = source_of(folder, "energy")
     entry, made = planned(source)
     spec = made.spec(source, source.edits[0], {})
-    with pytest.raises(PyramidError, match="not in"):
+    with fails_with("pyramid.missing"):
         load(spec.pyramid, store)
     commit = trained(store, entry, source)
     at = PyramidRef(name=entry.pyramid, location=store.location, run="run", job_id=entry.job_id)
@@ -234,7 +235,7 @@ def test_a_pyramid_that_is_not_there_or_damaged_is_said(folder, tmp_path):
     assert len(load(spec.pyramid, store).sizes) == 2
     weights = next(a.path for a in commit.artifacts if a.path.endswith(".safetensors"))
     store.put(weights, b"x" * 100)
-    with pytest.raises(PyramidError, match="damaged") as error:
+    with fails_with("pyramid.damaged") as error:
         load(at, store)
     assert str(tmp_path) not in str(error.value), "where another run lies is nobody's business"
 
