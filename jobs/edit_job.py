@@ -17,7 +17,7 @@ from jobs.common.failures import InputError
 from jobs.images.clips import encode_clip
 from jobs.images.contact_sheets import sheets_of
 from jobs.images.png import encode_png, to_rgb
-from jobs.provenance import circumstances
+from jobs.provenance import provenance
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import Commit, publish
 from jobs.run_folder.pyramids import load

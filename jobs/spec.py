@@ -108,7 +108,7 @@ class JobSpec:
 
 
 class ImageRef(Frozen):
-    """One picture that a task is given, as `JobSpec` has its image."""
+    """One input image of a task: `location` and `uri` as in `JobSpec`, and the hash of the file's bytes."""
 
     location: str
     uri: str

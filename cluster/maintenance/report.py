@@ -25,8 +25,8 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _AGE = re.compile(rf"(\d{{1,6}})([{''.join(_UNITS)}])")
 
 
-def say_verified(store: Store, console: Console, *, quick: bool, mend: bool, as_json: bool) -> Exit:
-    """Verify a run, print its faults, and repair it where asked; SOME_FAILED where it is not sound then."""
+def report_verification(store: Store, console: Console, *, quick: bool, mend: bool, as_json: bool) -> Exit:
+    """Verify a run, print its faults, and repair it if `mend`; the result is SOME_FAILED if it is not sound then."""
     report = verify(store, quick=quick)
     left = repair(store, report) if mend and report.problems else None
     if as_json:
@@ -37,7 +37,7 @@ def say_verified(store: Store, console: Console, *, quick: bool, mend: bool, as_
         if left is not None:
             _print_repair(store, report, left, console)
         elif report.problems:
-            _say(console, f"Not sound. `pgcn verify {shlex.quote(store.url)} --repair` mends it.")
+            _say(console, f"Not sound. `pgcn verify {shlex.quote(store.url)} --repair` repairs it.")
     return Exit.DONE if report.sound or left == [] else Exit.SOME_FAILED
 
 
@@ -91,8 +91,8 @@ def _age(text: str) -> timedelta:
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
-def say_examined(url: str, console: Console) -> Exit:
-    """Print the findings on a storage; BAD_COMMAND where a run cannot be kept there."""
+def report_storage(url: str, console: Console) -> Exit:
+    """Print the findings on a storage; the result is BAD_COMMAND if no run can be kept there."""
     usable = True
     for finding in examine(url):
         usable = usable and finding.usable

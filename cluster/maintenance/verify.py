@@ -22,7 +22,7 @@ from jobs.storage.store import Store
 
 
 class VerifyReport(BaseModel):
-    """What was found. Counts are of jobs in the manifest: `left` have neither a sound commit nor a final failure."""
+    """Result of a verification. Counts are of jobs; `left` have neither a valid commit nor a final failure."""
 
     run: str
     images: int
@@ -40,7 +40,7 @@ class VerifyReport(BaseModel):
 
 
 def verify(store: Store, *, quick: bool) -> VerifyReport:
-    """Look at the whole run and write nothing. Raises `ConfigError` where there is none.
+    """Verify the whole run without writing. Raises `ConfigError` if there is none.
 
     With `quick`, only sizes of artifacts are compared, and the state of the tables is taken from `built.json`.
     """
@@ -67,7 +67,7 @@ def verify(store: Store, *, quick: bool) -> VerifyReport:
 
 
 def repair(store: Store, report: VerifyReport) -> list[str]:
-    """Drop what is damaged, and build tables and gallery anew; returns sentences for what is still damaged.
+    """Remove damaged records, and rebuild tables and gallery; returns sentences on the remaining damage.
 
     Raises `ConfigError` while the run is under way, and for a run that a newer version has written to.
     """

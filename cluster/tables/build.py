@@ -39,7 +39,7 @@ RowNames = dict[str, str]
 
 @dataclass(frozen=True)
 class RecordSlice:
-    """Some jobs of one kind that follow each other in their manifest's order, each with the rows that ask for it."""
+    """Consecutive jobs of one kind in the order of their manifest, each with the rows that request it."""
 
     number: int
     kind: schemas.Kind
@@ -119,15 +119,15 @@ def _names(row: Row) -> RowNames:
 def _slices(asked: dict[schemas.Kind, dict[str, list[Row]]], done: set[str]) -> Iterator[RecordSlice]:
     number = 0
     for kind, by_job in asked.items():
-        listed = [job for job in by_job if job in done]  # before any is found to be damaged
-        for at in range(0, len(listed), SLICE):
-            jobs = listed[at : at + SLICE]
+        listed = [job for job in by_job if job in done]  # including jobs that are found to be damaged later
+        for at in range(0, len(listed), JOBS_PER_SLICE):
+            jobs = listed[at : at + JOBS_PER_SLICE]
             yield RecordSlice(number, kind, {job: [_names(row) for row in by_job[job]] for job in jobs})
             number += 1
 
 
-def gather_slice(store: Store, slice_: RecordSlice) -> Gathering:
-    """Read some commits and what they name, and write their parts of pictures and metrics."""
+def build_slice(store: Store, slice_: RecordSlice) -> BuiltSlice:
+    """Read the commits of a slice and their artifacts, and write its parts of images and metrics."""
     kind = slice_.kind
     writers = {name: PartWriter(store, name, slice_.number) for name in (kind.pictures, "metrics")}
     results: list[dict[str, Any]] = []

@@ -7,6 +7,7 @@ import io
 import numpy as np
 from PIL import Image, ImageCms
 
+from jobs.common.codes import Code
 from jobs.images import depth
 from jobs.images.unreadable import DecodeError
 
@@ -81,7 +82,8 @@ def composite_on_white(rgb: Image.Image, alpha: Image.Image, name: str) -> tuple
     if highest == 0:
         raise DecodeError(
             f"{name} is transparent everywhere (in its first frame, if it has several): "
-            "save it without transparency, or save the intended frame."
+            "save it without transparency, or save the intended frame.",
+            code=Code.IMAGE_BLANK,
         )
     if lowest == 255:
         return rgb, "opaque alpha dropped"

@@ -70,7 +70,7 @@ _UPRIGHT = {
 
 @dataclass(frozen=True, eq=False)
 class DecodedImage:
-    """One decoded picture. `note` says what was done to get RGB, steps joined by "; ", None for plain RGB."""
+    """One decoded image. `note` has the steps of the conversion to RGB, joined by "; ", None for plain RGB."""
 
     rgb: RGB  # (H, W, 3), as displayed
     format: str  # PNG, JPEG, …
@@ -85,7 +85,7 @@ _DECODE_LOCK = threading.Lock()
 def decode(
     data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000, mask: bool = False
 ) -> DecodedImage:
-    """Read a whole file of any format that Pillow decodes; see the module's table for what is done to it.
+    """Decode a whole file of any format that Pillow reads, by the table in this module's docstring.
 
     With `mask`, the result is white where the mask selects and black elsewhere, by `jobs.images.mask_rules`.
 
@@ -116,9 +116,9 @@ def decode(
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             _refuse_large(name, limit, error)
         except UnidentifiedImageError as error:
-            raise DecodeError(what_it_is(data, name), code=Code.IMAGE_FORMAT) from error
-        except Exception as error:  # decoders meet hostile bytes: any exception at all can come out of them
-            reason = _one_line(str(error)) or type(error).__name__
+            raise DecodeError(describe_unreadable(data, name), code=Code.IMAGE_FORMAT) from error
+        except Exception as error:  # a decoder may raise any exception on malformed bytes
+            reason = one_line(str(error)) or type(error).__name__
             raise DecodeError(
                 f"{name} is cut short or damaged and cannot be decoded ({reason}): copy it again, or save it anew.",
                 code=Code.IMAGE_TRUNCATED,
@@ -126,7 +126,7 @@ def decode(
 
 
 def _decode(data: bytes, name: str, min_side: int, max_pixels: int, mask: bool) -> DecodedImage:
-    """What `decode` promises, except that a decoder's own exceptions come out as they are."""
+    """`decode` without the translation of a decoder's exceptions to `DecodeError`."""
     data, skipped = without_blanks(data)
     notes: list[str | None] = [skipped]
     image, said = _open(data, name, max_pixels)
@@ -218,81 +218,3 @@ def _orientation(image: Image.Image) -> int:
     except Exception:
         return 1
     return value if isinstance(value, int) else 1
-
-
-def _channels(
-    image: Image.Image, data: bytes, rawmode: str, name: str
-) -> tuple[Image.Image, Image.Image | None, str | None]:
-    """Split into colour (mode L, RGB or CMYK), alpha (mode L) where there is one, and a note."""
-    mode = image.mode
-    if mode in {"I", "F"} or mode.startswith("I;16"):
-        return depth.gray(image, data, name)
-    note = None if mode in {"RGB", "RGBA", "RGBX"} else f"{mode} to RGB"
-    if found := depth.deep_colour(image, data, rawmode, name):
-        image, note = found
-        mode = image.mode
-    if image.has_transparency_data:
-        gray_like = mode in {"1", "L", "LA", "La"}
-        whole = image.convert("LA" if gray_like else "RGBA")
-        return whole.convert("L" if gray_like else "RGB"), whole.getchannel("A"), note
-    if mode in {"1", "L"}:
-        return image.convert("L"), None, note
-    return (image if mode == "CMYK" else image.convert("RGB")), None, note
-
-
-def _to_srgb(colour: Image.Image, icc: bytes | None) -> tuple[Image.Image, str | None]:
-    """Colour of mode L, RGB or CMYK as sRGB, through the profile where it is a good one; and a note."""
-    if not icc:
-        return colour.convert("RGB"), None
-    try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-        space = profile.profile.xcolor_space.strip()
-        if space == "RGB" and colour.mode == "L":
-            colour = colour.convert("RGB")  # gray pictures often carry their camera's or editor's RGB profile
-        if space != _PROFILE_SPACE[colour.mode]:
-            return colour.convert("RGB"), f"colour profile ignored: it is for {space}"
-        transform = ImageCms.buildTransform(
-            profile,
-            _SRGB,
-            colour.mode,
-            "RGB",
-            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )
-        if _changes_nothing(transform, colour.mode):
-            return colour.convert("RGB"), None
-        described = _one_line(ImageCms.getProfileDescription(profile))
-        return transform.apply(colour), f'profile "{described}" to sRGB'
-    except Exception:  # the profile is the file's own bytes, and the picture is fine without it
-        return colour.convert("RGB"), "broken colour profile ignored"
-
-
-def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Whether a transform to sRGB leaves gray or RGB as it is, judged on an even grid of colours."""
-    if mode == "CMYK":
-        return False
-    levels = np.arange(0, 256, 15, dtype=np.uint8)
-    channels = len(mode)  # L or RGB
-    grid = np.stack(np.meshgrid(*[levels] * channels), axis=-1)
-    probe = Image.frombytes(mode, (grid.size // channels, 1), grid.tobytes())
-    before, after = np.asarray(probe.convert("RGB"), dtype=np.int16), np.asarray(transform.apply(probe))
-    return int(np.abs(after - before).max()) <= SAME_COLOUR
-
-
-def _on_white(rgb: Image.Image, alpha: Image.Image, name: str) -> tuple[Image.Image, str]:
-    """Blend with white by alpha, 0 being white; and a note. Raises `DecodeError` where nothing is to be seen."""
-    lowest, highest = alpha.getextrema()
-    if highest == 0:
-        raise DecodeError(
-            f"{name} is transparent everywhere (its first frame, where it has several), and shows nothing: "
-            "save it without transparency, or save the frame that is meant.",
-            code=Code.IMAGE_BLANK,
-        )
-    if lowest == 255:
-        return rgb, "opaque alpha dropped"
-    return Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha), "alpha composited on white"
-
-
-def _one_line(text: str) -> str:
-    """A file's or decoder's own words, made fit to stand in a sentence."""
-    return "".join(c for c in " ".join(text.split()) if c.isprintable())[:120]

@@ -36,7 +36,7 @@ MAX_PIXELS = 2**28
 
 
 class ImageFacts(BaseModel):
-    """What a child says of a picture. It has met hostile bytes: nothing that it says is taken unchecked.
+    """The child's description of an image. The child read untrusted bytes, so every field is validated.
 
     `format`, `mode`, `note` and `turn` are as in `jobs.images.convert.DecodedImage`; `width` and `height` are those of
     the image as displayed.
@@ -68,7 +68,7 @@ class Decoder:
     def decode(
         self, data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000, mask: bool = False
     ) -> DecodedImage:
-        """What `jobs.images.convert.decode` makes of a file.
+        """`jobs.images.convert.decode` in the child.
 
         Raises `InputError` for refused files, and for files whose decoding crashes, takes too long or needs too much
         memory; `RuntimeError` if no child can be started.
@@ -77,7 +77,7 @@ class Decoder:
         return DecodedImage(rgb, seen.format, seen.mode, seen.note, seen.turn)
 
     def look(self, data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000) -> ImageFacts:
-        """As `decode`, which it does whole, for those who need no pixels: they stay where they are."""
+        """Decode a whole image, and return its description without the pixels."""
         return self._see(data, name=name, min_side=min_side, max_pixels=max_pixels, pixels=False, mask=False)[0]
 
     def _see(self, data: bytes, **request: Any) -> tuple[ImageFacts, RGB]:

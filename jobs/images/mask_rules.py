@@ -49,10 +49,10 @@ def mask_of(
     opacity = None if alpha is None else np.asarray(alpha)
     if opacity is not None and opacity.max() == 0:
         raise DecodeError(
-            f"{name} is transparent everywhere, and chooses nothing: paint what is to be worked on.",
+            f"{name} is transparent everywhere, and chooses nothing: paint the area for the task.",
             code=Code.MASK_INVALID,
         )
-    if opacity is not None and int(opacity.max()) - int(opacity.min()) > FAINT:
+    if opacity is not None and int(opacity.max()) - int(opacity.min()) > CONSTANT_ALPHA:
         chosen, note = _by_alpha(rgb, opacity)
     elif not palette and _is_gray(rgb):
         chosen, note = _by_light(rgb[..., 1], name, lossy)
@@ -126,7 +126,6 @@ def _some(levels: Levels) -> str:
 
 def _unclear(name: str, what: str) -> DecodeError:
     return DecodeError(
-        f"{name} cannot be used as a mask, for it {what}: "
-        "make it white where something is to be done, and black elsewhere.",
+        f"{name} cannot be used as a mask: it {what}. Make it white in the area for the task, and black elsewhere.",
         code=Code.MASK_INVALID,
     )

@@ -41,16 +41,14 @@ def read_tiff(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, lis
             )
         photometric = int(page.photometric)
         if photometric not in {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB} or page.axes not in {"YX", "YXS", "SYX"}:
-            raise DecodeError(
-                f"{name} is a TIFF file of a kind that cannot be read: save it as PNG.", code=Code.IMAGE_FORMAT
-            )
+            raise DecodeError(f"{name} is a TIFF file of an unsupported kind: save it as PNG.", code=Code.IMAGE_FORMAT)
         try:
             values = page.asarray()
         except Exception as error:  # of various types if a compression needs a missing library
             if "imagecodecs" not in str(error):
                 raise
             raise DecodeError(
-                f"{name} is a TIFF file of a kind that can be read only without compression: save it so, or as PNG.",
+                f"{name} is a TIFF file of a kind that is supported only without compression: save it so, or as PNG.",
                 code=Code.IMAGE_FORMAT,
             ) from error
         tags = {tag.code: tag.value for tag in page.tags}
@@ -67,9 +65,7 @@ def _to_image(
 ) -> tuple[Image.Image, list[str]]:
     colours = 3 if photometric == _RGB else 1
     if values.dtype.kind not in "uif" or values.shape[-1] < colours:
-        raise DecodeError(
-            f"{name} is a TIFF file of numbers that are no picture: save it as PNG.", code=Code.IMAGE_FORMAT
-        )
+        raise DecodeError(f"{name} is a TIFF file without image data: save it as PNG.", code=Code.IMAGE_FORMAT)
     kind = int(extra[0]) if extra else 0
     has_alpha = values.shape[-1] == colours + 1 and kind in {_ASSOCIATED, _UNASSOCIATED}
     colour, alpha = values[..., :colours], values[..., colours:]

@@ -62,7 +62,7 @@ def read_heic(name: str) -> None:
         importlib.import_module("pi_heif").register_heif_opener()
     except ImportError:
         raise DecodeError(
-            f"{name} is a HEIC picture, and pi-heif, which reads those, is not installed: "
+            f"{name} is a HEIC image, and pi-heif, which decodes HEIC, is not installed: "
             "`pip install pi-heif` on every machine, or save it as JPEG.",
             code=Code.IMAGE_FORMAT,
         ) from None

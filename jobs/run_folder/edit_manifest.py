@@ -96,7 +96,7 @@ def plan_edit(
 ) -> EditEntry:
     """Read an edit's images, and return its row: the job, or the reason of a refusal. Raises only `StoreError`.
 
-    `image` is the row of its image, `found` its pyramid where that need not be trained. Pictures that storage says are
+    `image` is the row of its image, `found` its pyramid if that need not be trained. Images that storage reports as
     unchanged since `known` are not read again.
     """
     options = find_task(edit.task).make_options({"seed": image.seed, **edit.options}).model_dump(mode="json")
@@ -108,7 +108,7 @@ def plan_edit(
         others, problem, code = known.sha256[1:], image.problem, image.problem_code
     else:
         others, problem, code = _look(source, edit, image, max_pixels)
-    # An image that was refused has no pyramid to be named by; the edit's name only has to be its own.
+    # A refused image has no pyramid; its job id keeps the edit's identity unique.
     pyramid = image.pyramid if image.problem is None else image.job_id
     own = PyramidRef(name=pyramid, job_id=image.job_id)
     at = found if found is not None and image.problem is None else own
@@ -134,7 +134,7 @@ def plan_edit(
 
 
 def _version(edit: EditSource, image: Entry) -> str | None:
-    """The storage's words for "unchanged" for all that an edit reads; None where one is missing."""
+    """The version tokens of all images that an edit reads, as JSON; None if one is missing."""
     if image.version is None or any(one is not None and one.file_token is None for one in edit.others):
         return None
     return json.dumps([image.version, *(None if one is None else one.file_token for one in edit.others)])
@@ -176,7 +176,7 @@ def _look(
     except StoreError as error:
         if not any(one is not None and is_web(one.location) for one in (source, *edit.others)):
             raise
-        return hashes, str(error), error.code  # some page's server, which is not the storage that all images need
+        return hashes, str(error), error.code  # a web server failed, not the storage that all images need
     return hashes, None, None
 
 
@@ -191,7 +191,7 @@ def _read(source: Source, edit: EditSource, image: Entry, max_pixels: int) -> tu
         own = torch.empty(1, 3, image.height, image.width, device="meta")  # the checks use its size only
         grid = None
     else:
-        # What the task looks at may be the difference of image and target; and a mask lies as its picture does.
+        # A task may compare image and target, and a mask has the orientation of the image that it belongs to.
         whole = load_image(source.location, source.uri, max_pixels)
         own, grid = whole.image, Grid.of(target or whole)
     mask = None

@@ -49,22 +49,22 @@ class Committed:
 def find_garbage(store: Store, older_than: timedelta, *, under_way: bool) -> Garbage:
     """The garbage of a run; removes nothing.
 
-    Ages are by the storage's clock: the clock of a driver or of this machine may be wrong. Attempts and unfinished
+    Ages are by the storage's clock: the clock of a driver or of this machine may be wrong. Attempts and temporary
     files are garbage when they are older than `older_than`. While the run is `under_way`, attempts of jobs without a
-    commit stay however old they are, and so do unfinished files: a worker may be writing them.
+    commit stay however old they are, and so do temporary files: a worker may be writing them.
 
     Files with other names than a run's own are never garbage. Raises `ConfigError` for a run with records of a newer
     version, whose meaning is unknown here.
     """
     check_not_newer(store)
     before = (store.now() or datetime.now(UTC)) - older_than
-    # Commits are read after the listing of what they may name: a commit that comes in between is seen.
+    # Commits are read after the listing of the objects that they may name, so that no commit in between is missed.
     attempts, checkpoints, previews = (store.list(folder) for folder in ("attempts", "checkpoints", "previews"))
     committed = _read_committed(store)
     superseded = _superseded(attempts, committed, under_way=under_way)
-    left = [f"job {job} is left alone: its commit cannot be read" for job in sorted(committed.unreadable)]
+    left = [f"job {job}: its commit cannot be read" for job in sorted(committed.unreadable)]
     if under_way:
-        left.append("the run is under way: attempts of jobs without a commit are left alone")
+        left.append("attempts of jobs without a commit: the run is under way")
     found = {
         ATTEMPTS: _written_before(store, superseded, before),
         CHECKPOINTS: _of_committed_jobs(checkpoints, layout.CHECKPOINT, committed),

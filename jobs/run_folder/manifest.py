@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from jobs import layout
-from jobs.common.clock import Stamps
+from jobs.common.clock import Timestamps
 from jobs.common.codes import Code
 from jobs.common.failures import ConfigError, InputError, JobError, StoreError
 from jobs.images.decoder import shared as decoder
@@ -183,7 +183,7 @@ def _look(source: Source, max_pixels: int) -> dict[str, Any]:
     except StoreError as error:
         if not is_web(source.location):
             raise
-        return _problem(error)  # some page's server, which is not the storage that all images need
+        return _problem(error)  # a web server failed, not the storage that all images need
     facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
     try:
         seen = decoder.look(data, source.uri, max_pixels=max_pixels)

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from jobs import layout
 from jobs.common.codes import Code
-from jobs.common.concurrent_map import ahead
+from jobs.common.concurrent_map import concurrent_map
 from jobs.common.failures import ConfigError, FailureClass, StoreError
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import Artifact, Commit, Failure

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from jobs import layout
 from jobs.common.codes import Code
-from jobs.common.concurrent_map import ahead
+from jobs.common.concurrent_map import concurrent_map
 from jobs.common.failures import PyramidError
 from jobs.run_folder.commit import Commit, committed, read_artifact, read_commit
 from jobs.run_folder.manifest import read_manifest

@@ -29,10 +29,10 @@ MANIFEST = pa.schema(
         ("height", pa.int32()),
         ("seed", pa.int64()),
         ("settings", pa.string()),  # JSON of every setting of this image's training
-        ("holes", pa.string()),  # hash of the pixels that are left out of the loss; null where none are
-        ("holes_uri", pa.string()),  # the mask that says so
-        ("note", pa.string()),  # how the picture was turned into RGB, where it was not RGB already
-        ("problem", pa.string()),  # why the image is refused; null where it is not
+        ("holes", pa.string()),  # hash of the mask of pixels that the loss leaves out; null without one
+        ("holes_uri", pa.string()),  # public location of that mask
+        ("note", pa.string()),  # conversion to RGB; null for images stored as RGB
+        ("problem", pa.string()),  # reason of a refusal; null for accepted images
         ("problem_code", pa.string()),  # one of `jobs.common.failures.Code`; null in rows of version 0.1
     ]
 )
@@ -54,8 +54,8 @@ MANIFEST_EDITS = pa.schema(
         ("sha256", pa.list_(pa.string())),  # of image, target, mask and truth; null for absent ones
         ("version", pa.string()),  # version tokens of all of them, as JSON
         ("options", pa.string()),  # JSON of every option of the task
-        ("dropped", pa.bool_()),  # a later command asked for this in another way, before it was made
-        ("problem", pa.string()),  # why it is refused; null where it is not
+        ("dropped", pa.bool_()),  # a later command replaced this edit before it had a result
+        ("problem", pa.string()),  # reason of a refusal; null for accepted edits
         ("problem_code", pa.string()),  # one of `jobs.common.failures.Code`; null in rows of version 0.1
     ]
 )
@@ -187,7 +187,7 @@ FAILURES = pa.schema(
         ("attempt", pa.string()),
         ("failure", pa.string()),  # a class of `jobs.common.failures.FailureClass`
         ("code", pa.string()),  # one of `jobs.common.failures.Code`; null in records of version 0.1
-        ("final", pa.bool_()),  # no further attempt follows, unless asked for with --retry
+        ("final", pa.bool_()),  # no further attempt follows without --retry
         ("message", pa.string()),
         ("traceback", pa.string()),
         ("fingerprint", pa.string()),

@@ -62,7 +62,7 @@ def examine(url: str) -> Iterator[Finding]:
             f"Cannot use {Store(url).url}: a web address can only be read; give a folder or a bucket.",
             code=Code.STORAGE_UNSUPPORTED,
         )
-    yield _place(url)
+    yield _location(url)
     trial = _Trial(Store(url))
     made = _absent(local_path(url) / trial.folder) if is_local(url) else []
     try:

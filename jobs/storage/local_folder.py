@@ -12,6 +12,7 @@ import pyarrow.dataset as ds
 from pyarrow.fs import LocalFileSystem
 
 from jobs import layout
+from jobs.common.codes import Code
 from jobs.common.failures import StoreError
 from jobs.storage.folder import raise_unless_absent, temporary_name
 
@@ -108,7 +109,8 @@ class LocalFolder:
     def _linked(self, at: Path) -> StoreError:
         return StoreError(
             f"Cannot use {self._root}: {at.relative_to(self._root)} in it is a link, and nothing behind a link is "
-            "read, written or removed. Put the folder or file itself there; the run's own folder may be a link."
+            "read, written or removed. Put the folder or file itself there; the run's own folder may be a link.",
+            code=Code.STORAGE_FORBIDDEN,
         )
 
     def _ignore_foreign(self, error: OSError) -> None:
