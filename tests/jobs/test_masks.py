@@ -224,7 +224,7 @@ def test_a_run_looks_at_masks_alike(folder):
     entry = plan_source(replace(photo, holes=mask), ask, None)
     assert entry.problem is None
     assert "turned like its picture" in (entry.note or "")
-    assert plan_edit(photo, edit, plan_source(photo, ask, None), {}, None, 10**6).problem is None
+    assert plan_edit(photo, edit, plan_source(photo, ask, None), None, None, 10**6).problem is None
     square = replace(edit, mask=one_source(folder("square.png", of([255], [0]).resize((50, 50)))))
-    refused = plan_edit(photo, square, plan_source(photo, ask, None), {}, None, 10**6).problem
+    refused = plan_edit(photo, square, plan_source(photo, ask, None), None, None, 10**6).problem
     assert "of another shape" in (refused or "")
