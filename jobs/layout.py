@@ -18,7 +18,7 @@ JOB = r"[0-9a-f]{20}"
 ATTEMPT = r"\d{8}T\d{6}-[0-9a-f]{6,12}"
 _PART = r"part-\d[\dT-]*-[0-9a-f]{8}\.parquet"
 _TABLE_PART = r"part-\d{5,}(?:_\d{3,})?\.parquet"
-_SCALE = r"scale-\d+\.safetensors"
+_SCALE = r"(?:scale-\d+|image)\.safetensors"
 
 MANIFEST_PART = re.compile(rf"manifest/{_PART}")
 EDITS_PART = re.compile(rf"manifest_edits/{_PART}")

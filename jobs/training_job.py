@@ -31,7 +31,7 @@ from jobs.run_folder.commit import Commit, publish
 from jobs.spec import JobSpec, MaskRef
 from jobs.storage.store import Store
 from pgcn.heartbeat import beat
-from pgcn.imaging.scales import scale_sizes, thin_problem
+from pgcn.imaging.scales import learned_sizes, thin_problem
 from pgcn.method import DivergenceError, Progress
 from pgcn.patchgencn.masked_trainer import MaskedTrainer
 from pgcn.patchgencn.resume import ResumePoint, State, resume_point
@@ -120,7 +120,7 @@ class _Job:
             raise InputError(f"{spec.uri} {problem}", code=Code.IMAGE_SMALL)
         if spec.holes is not None:
             self.mask = _holes(spec.holes, Grid.of(taken), conditions.max_pixels)
-        sizes = scale_sizes(self.image.shape[-2], self.image.shape[-1], spec.settings)
+        sizes = learned_sizes(self.image.shape[-2], self.image.shape[-1], spec.settings)
         log(f"{picture.format}, {picture.rgb.shape[1]}x{picture.rgb.shape[0]} px; {picture.note or 'plain RGB'}")
         self.checkpoints = Checkpoints(store, spec.job_id)
         state = self.checkpoints.last()
@@ -251,7 +251,7 @@ def _publish(trainer: Trainer, index: int, job: _Job, store: Store, conditions: 
     """Draw and measure one trained image's samples, and commit them."""
     spec, log = job.spec, job.log
     pyramid = Pyramid.trained(trainer, index)
-    observed = trainer.observed_of(index)
+    observed = trainer.observed_of(index) + pyramid.observed_scales()
     rows, figures = draw(pyramid, observed, spec, job.attempt)
     caution = warning(figures, observed[-1])
     log(f"drew {sum(row['kind'] == 'sample' for row in rows)} samples; {figures}; warning: {caution}")
@@ -266,7 +266,7 @@ def _publish(trainer: Trainer, index: int, job: _Job, store: Store, conditions: 
         "width": pyramid.sizes[-1][1],
         "height": pyramid.sizes[-1][0],
         "scales": len(pyramid.sizes),
-        "iterations": sum(spec.settings.iterations_at(s) for s in range(len(pyramid.sizes))),
+        "iterations": sum(spec.settings.iterations_at(s) for s in range(len(pyramid.nets))),
         "parameters": pyramid.parameters,
         "samples": sum(row["kind"] == "sample" for row in rows),
         "warning": caution,

@@ -8,8 +8,9 @@
 torch.Size([2, 3, 20, 48])
 """
 
+from collections.abc import Callable
 from importlib.metadata import entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pgcn.fit import fit
 from pgcn.method import ChainOptions, DivergenceError, Model, Progress
@@ -37,25 +38,31 @@ __all__ = [
     "make_settings",
 ]
 
+run: Callable[..., Any]
+"""Trains on a folder of images: see `cluster.api.run`."""
+
 _API = "pgcn.api"
-"""Entry points of functions that other packages add to this one, such as `pgcn.run`: imports go down only."""
+"""Entry points of functions that other packages add to this one, such as `run`, since imports go down only."""
 
+_ADDED = ("run",)
 
-def __getattr__(name: str) -> Any:
-    """A function of the entry points `pgcn.api`, loaded at its first use (PEP 562)."""
-    for point in entry_points(group=_API, name=name):
-        try:
-            function = point.load()
-        except ModuleNotFoundError as error:
-            # Not ImportError: `from pgcn import run` would replace the sentence with one of its own.
+if not TYPE_CHECKING:  # mypy knows `run` by its annotation, and reports other names
+
+    def __getattr__(name: str) -> Any:
+        """A function of the entry points `pgcn.api`, loaded at its first use (PEP 562)."""
+        for point in entry_points(group=_API, name=name):
+            try:
+                function = point.load()
+            except ModuleNotFoundError as error:
+                # Not an ImportError: `from pgcn import run` would replace the sentence with one of its own.
+                raise RuntimeError(
+                    f"pgcn.{name} needs the Python package {error.name!r}, which is not installed. "
+                    "Install pgcn with all its dependencies: pip install pgcn"
+                ) from error
+            globals()[name] = function
+            return function
+        if name in _ADDED:
             raise RuntimeError(
-                f"pgcn.{name} needs the Python package {error.name!r}, which is not installed. "
-                f"Install pgcn with all its dependencies: pip install pgcn"
-            ) from error
-        globals()[name] = function
-        return function
-    raise AttributeError(f"module 'pgcn' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *entry_points(group=_API).names])
+                f"pgcn.{name} needs an installed pgcn: this one is a folder without its metadata. pip install pgcn"
+            )
+        raise AttributeError(f"module 'pgcn' has no attribute {name!r}")

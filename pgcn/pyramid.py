@@ -10,8 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pgcn.exact.scales import FILE as EXACT_FILE
+from pgcn.exact.scales import ExactScales
 from pgcn.imaging.noise import noise_start, normal_each, seeded
-from pgcn.imaging.scales import Size, ascend, check_image, resize, sizes_for
+from pgcn.imaging.scales import Size, ascend, check_image, exact_sizes, resize, sizes_for
 from pgcn.method import AS_SAMPLED, ChainOptions
 from pgcn.patchgencn.energy import crop, energy, energy_gradient, pad
 from pgcn.patchgencn.sampling import recover_start, recovery_options, refine
@@ -32,8 +34,9 @@ BATCH, BATCH_PIXELS = 16, 2**20
 class Pyramid(TaskMethods):
     """The energy functions of one image, scale 0 the coarsest: a `pgcn.method.Model`.
 
-    `nets` are spectrally normalized weights (batches of one), `sizes` the trained sizes (height, width), px, and
-    `observed` is the image at scale 0, `(1, 3, H₀, W₀)` in [-1, 1], where reconstruction starts.
+    `nets` are spectrally normalized weights (batches of one) of the learned scales, `exact` the exact scales above
+    them, `sizes` the sizes (height, width) of all of them, px, and `observed` is the image at scale 0,
+    `(1, 3, H₀, W₀)` in [-1, 1], where reconstruction starts.
     """
 
     settings: Settings
@@ -41,16 +44,24 @@ class Pyramid(TaskMethods):
     sizes: list[Size]
     nets: list[Weights]
     observed: Tensor
+    exact: ExactScales | None = None
 
     @staticmethod
     def trained(trainer: Trainer, image: int = 0) -> Pyramid:
-        """The pyramid of one image of a trainer, with the scales that are trained. Raises `ValueError` if none is."""
+        """The pyramid of one image of a trainer, with the scales that are trained. Raises `ValueError` if none is.
+
+        Exact scales are there once all learned ones are.
+        """
         count = len(trainer.frozen)
         if count == 0:
             raise ValueError("no scale is trained yet")
         nets = [weights.of(image) for weights in trainer.frozen]
-        observed = trainer.observed_of(image)[0]
-        return Pyramid(trainer.settings, trainer.seeds[image], trainer.sizes[:count], nets, observed)
+        observed, sizes, exact = trainer.observed_of(image)[0], trainer.sizes[:count], None
+        whole = trainer.images[image]
+        above = exact_sizes(whole.shape[2], whole.shape[3], trainer.settings) if trainer.finished else []
+        if above:
+            exact = ExactScales.of(whole, above, trainer.settings, trainer.known)
+        return Pyramid(trainer.settings, trainer.seeds[image], [*sizes, *above], nets, observed, exact)
 
     @property
     def parameters(self) -> int:
@@ -123,19 +134,42 @@ class Pyramid(TaskMethods):
             # A little noise, without which all chains from one start would end at the same image.
             noise = draw(resize(begin, sizes[start_scale]))
             begin = (resize(begin, sizes[start_scale]) + 0.1 * noise).clamp(-1, 1)
-        options = ChainOptions(draw=draw)
-        return list(ascend(begin, sizes, lambda x, scale: self.refine(x, scale, options), start_scale))
+        return list(self._ascend(begin, sizes, ChainOptions(draw=draw), start_scale))
+
+    def _ascend(self, x: Tensor, sizes: list[Size], options: ChainOptions, first: int = 0) -> Iterator[Tensor]:
+        """The results of scales `first` to the finest of `sizes`; exact scales together, above the learned ones."""
+        learned = min(len(self.nets), len(sizes))
+        if self.exact is None or first > learned:
+            yield from ascend(x, sizes, lambda y, scale: self.refine(y, scale, options), first)
+            return
+        for end in ascend(x, sizes[:learned], lambda y, scale: self.refine(y, scale, options), first):
+            x = end
+            yield end
+        draw = options.draw or normal_each(seeded(0, len(x)))
+        yield from self.exact.ascend(x, sizes[learned:], draw, wrap=options.wrap)
 
     def _below(self, scale: int) -> Tensor:
         """The start of the reconstruction at `scale`, before it is resized."""
         return self.observed if scale == 0 else self._reconstructed(scale)[-1]
 
     def refine(self, x: Tensor, scale: int, options: ChainOptions = AS_SAMPLED) -> Tensor:
-        """Run one chain of `scale` from `x` `(N, 3, H, W)` in [-1, 1], of any size; its end has the same shape."""
-        return refine(x, self.nets[scale], self.settings, scale, options)
+        """Run one chain of `scale` from `x` `(N, 3, H, W)` in [-1, 1], of any size; its end has the same shape.
+
+        At an exact scale the detail of `x` is drawn again, and its low frequencies stay.
+        """
+        if scale < len(self.nets):
+            return refine(x, self.nets[scale], self.settings, scale, options)
+        assert self.exact is not None
+        (height, width), (h, w) = self.sizes[scale - 1], self.sizes[scale]
+        below = max(1, round(x.shape[2] * height / h)), max(1, round(x.shape[3] * width / w))
+        return self.exact.refine(x, scale - len(self.nets), below, options)
 
     def gradient(self, scale: int) -> Callable[[Tensor], Tensor]:
         """∇ₓΣf, which is ∇ₓ(-energy), at `scale`: maps `(N, 3, H, W)` in a zero border to the same shape."""
+        if scale >= len(self.nets):
+            exact, above = self.exact, scale - len(self.nets)
+            assert exact is not None
+            return lambda x: exact.gradient(x, above)
         gradient = energy_gradient(self.nets[scale], self.settings.precision)
         return lambda x: crop(gradient(pad(x)))
 
@@ -146,7 +180,11 @@ class Pyramid(TaskMethods):
     def _reconstructed(self, scales: int) -> list[Tensor]:
         options = recovery_options(self.settings)
         start = recover_start(self.observed)
-        return list(ascend(start, self.sizes[:scales], lambda x, scale: self.refine(x, scale, options)))
+        return list(self._ascend(start, self.sizes[:scales], options))
+
+    def observed_scales(self) -> list[Tensor]:
+        """The image at every exact scale, `(1, 3, *sizes[s])`; empty without exact scales."""
+        return [] if self.exact is None else self.exact.observed()
 
     def energy(self, image: Tensor, sizes: Sequence[Size] | None = None) -> list[Tensor]:
         """The energy -f of `image` `(1, 3, h, w)` at every position and scale: `(H, W)` each.
@@ -154,22 +192,29 @@ class Pyramid(TaskMethods):
         Lower is more like the trained image's patches. The image is resized to `sizes`, by default the trained ones.
         """
         image = check_image(image).to(self.device)
+        sizes = sizes or self.sizes
         with torch.no_grad():
-            return [
-                -energy(pad(resize(image, size)), net)[0, 0]
-                for size, net in zip(sizes or self.sizes, self.nets, strict=True)
-            ]
+            maps = [-energy(pad(resize(image, size)), net)[0, 0] for size, net in zip(sizes, self.nets, strict=False)]
+            if self.exact is not None:
+                above = sizes[len(self.nets) :]
+                maps += [self.exact.energy(resize(image, size), scale) for scale, size in enumerate(above)]
+        return maps
 
     def to(self, device: str | torch.device) -> Pyramid:
         """The same pyramid on another device."""
         nets = [net.to(device) for net in self.nets]
-        return Pyramid(self.settings, self.seed, self.sizes, nets, self.observed.to(device))
+        exact = None if self.exact is None else self.exact.to(device)
+        return Pyramid(self.settings, self.seed, self.sizes, nets, self.observed.to(device), exact)
 
-    # Files: one for each scale.
+    # Files: one for each learned scale, and the image for the exact ones.
 
     def to_files(self) -> dict[str, bytes]:
-        """The pyramid as safetensors objects `scale-<s>.safetensors`, with the settings in their headers."""
+        """The pyramid as safetensors objects, with the settings in their headers.
+
+        `scale-<s>.safetensors` for each learned scale, and `image.safetensors` where there are exact ones.
+        """
         files = {}
+        sizes = self.sizes[: len(self.nets)]
         for scale, net in enumerate(self.nets):
             tensors = {f"kernel.{i}": k[0] for i, k in enumerate(net.kernels)}
             tensors |= {f"bias.{i}": b[0] for i, b in enumerate(net.biases)}
@@ -179,10 +224,13 @@ class Pyramid(TaskMethods):
                 "algorithm": ALGORITHM,
                 "settings": self.settings.model_dump_json(),
                 "seed": str(self.seed),
-                "sizes": json.dumps(self.sizes),
+                "sizes": json.dumps(sizes),
                 "scale": str(scale),
-            }
+            } | ({} if self.exact is None else {"exact": "image"})
             files[f"scale-{scale}.safetensors"] = to_bytes(tensors, header)
+        if self.exact is not None:
+            header = {"settings": self.settings.model_dump_json(), "seed": str(self.seed)}
+            files[EXACT_FILE] = self.exact.to_file(header)
         return files
 
     @staticmethod
@@ -194,7 +242,12 @@ class Pyramid(TaskMethods):
             settings = Settings.model_validate_json(header["settings"])
             observed = read_tensors(files["scale-0.safetensors"])["observed"]
             nets = [_net(files[f"scale-{scale}.safetensors"], header, scale) for scale in range(len(sizes))]
-            return Pyramid(settings, int(header["seed"]), sizes, nets, observed)
+            exact = None
+            if EXACT_FILE in files or header.get("exact"):
+                _check_same(EXACT_FILE, files[EXACT_FILE], header)
+                exact = ExactScales.from_file(files[EXACT_FILE], settings)
+                sizes = sizes + exact.sizes
+            return Pyramid(settings, int(header["seed"]), sizes, nets, observed, exact)
         except KeyError as error:
             raise ValueError(f"a pyramid's files are incomplete: {error.args[0]} is missing") from None
 
@@ -208,14 +261,19 @@ class Pyramid(TaskMethods):
     @staticmethod
     def load(path: str | Path) -> Pyramid:
         """Read the files of `save`. Raises `ValueError` where the folder holds no complete pyramid."""
-        return Pyramid.from_files({p.name: p.read_bytes() for p in Path(path).glob("scale-*.safetensors")})
+        return Pyramid.from_files({p.name: p.read_bytes() for p in Path(path).glob("*.safetensors")})
+
+
+def _check_same(name: str, data: bytes, header: Mapping[str, str]) -> None:
+    """Raises `ValueError` where a file belongs to another pyramid than the one of `header`."""
+    own = read_header(data)
+    if (own["settings"], own["seed"]) != (header["settings"], header["seed"]):
+        raise ValueError(f"{name} belongs to another pyramid than scale-0.safetensors")
 
 
 def _net(data: bytes, header: Mapping[str, str], scale: int) -> Weights:
     """The weights in the file of one scale. Raises `ValueError` where it belongs to another pyramid than `header`."""
-    own = read_header(data)
-    if (own["settings"], own["seed"]) != (header["settings"], header["seed"]):
-        raise ValueError(f"scale-{scale}.safetensors belongs to another pyramid than scale-0.safetensors")
+    _check_same(f"scale-{scale}.safetensors", data, header)
     tensors = read_tensors(data)
     layers = sum(name.startswith("kernel.") for name in tensors)
     return Weights(

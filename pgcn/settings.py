@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-LARGEST = 4096
+LARGEST = 16_384
 """Bound of `max_size`, px."""
 
 
@@ -29,7 +29,14 @@ class Step(NamedTuple):
 RENAMED = {"step_fall": "step_decay"}
 """Former names of settings, which old runs, lists and commands still use, and the names now."""
 
-ADDED: Mapping[str, Any] = {}
+ADDED: Mapping[str, Any] = {
+    "detail": "learned",
+    "learned_size": 32,
+    "patch": 11,
+    "detail_steps": 3,
+    "detail_noise": 0.6,
+    "completeness": 0.002,
+}
 """Settings that came after the first release, each with the value that describes results from before it.
 
 That value must be the field's default, so that records without the field read right. A setting with it is left out of a
@@ -58,6 +65,25 @@ class Settings(BaseModel):
     max_size: int = Field(250, ge=12, le=LARGEST, description="longest side of the finest scale, px; never upsampled")
     min_size: int = Field(25, ge=8, le=512, description="short side of scale 0, the coarsest, px")
     scales: int = Field(8, ge=1, le=32, description="number of scales, geometric in size; equal sizes merge")
+
+    # Detail: the scales above the learned ones
+    detail: Literal["learned", "exact"] = Field(
+        "learned",
+        description="learned: a network at every scale; exact: networks up to learned_size, above it the exact energy "
+        "of the image's own patches, at sizes that double",
+    )
+    learned_size: int = Field(
+        32, ge=12, le=512, description="short side of the finest learned scale, px, of exact detail"
+    )
+    patch: int = Field(11, ge=7, le=31, description="side of a patch of exact detail, px, odd; larger ones copy more")
+    detail_steps: int = Field(3, ge=1, le=100, description="steps of falling noise at each exact scale")
+    detail_noise: float = Field(0.6, gt=0, lt=1, description="noise level t that an exact scale starts at")
+    completeness: float = Field(
+        0.002,
+        gt=0,
+        le=100,
+        description="mean squared difference below which rarely used patches are preferred, at exact scales",
+    )
 
     # Energy network
     net_width: Literal["by_size", "narrow", "wide"] = Field(
@@ -116,6 +142,10 @@ class Settings(BaseModel):
     def _sizes_agree(self) -> Settings:
         if self.min_size > self.max_size:
             raise ValueError(f"min_size ({self.min_size}) is larger than max_size ({self.max_size})")
+        if self.detail == "exact" and self.min_size > self.learned_size:
+            raise ValueError(f"min_size ({self.min_size}) is larger than learned_size ({self.learned_size})")
+        if self.patch % 2 == 0:
+            raise ValueError(f"patch ({self.patch}) is even")
         return self
 
     def iterations_at(self, scale: int) -> int:
@@ -161,10 +191,11 @@ class Settings(BaseModel):
         return self.net_width == "wide" or (self.net_width == "by_size" and longest_side >= 64)
 
 
-_small_budget = Settings(
-    max_size=64,
+_layout = Settings(
+    detail="exact",
+    max_size=512,
     min_size=12,
-    scales=6,
+    scales=4,
     net_width="narrow",
     warm_start=True,
     # Few steps, eighty times the published size on average: the strongest factor in the trials of docs/trainer.md.
@@ -179,33 +210,24 @@ _small_budget = Settings(
     recovery_steps=10,
     recovery_every=2,
     recovery_weight=0.5,
-    iterations=190,
+    iterations=274,
     iteration_growth=1.2,
     # Adam's first steps are large, and would undo the warm start of a net.
     warm_up=20,
 )
 
 PRESETS: dict[str, Settings] = {
-    "draft": _small_budget,
-    "small": _small_budget.model_copy(
-        update={"max_size": 128, "scales": 7, "iterations": 100, "iteration_growth": 1.25}
+    "draft": _layout,
+    "small": _layout.model_copy(
+        update={"detail": "learned", "max_size": 128, "scales": 7, "iterations": 100, "iteration_growth": 1.25}
     ),
-    "best": _small_budget.model_copy(
-        update={
-            "max_size": 250,
-            "scales": 10,
-            "net_width": "wide",
-            "precision": "bfloat16",
-            # With the steps of `draft`, two of eight trainings diverged at this size.
-            "step_size": 0.3,
-            "iterations": 250,
-            # Few at the coarse scales, which decide the layout: more of them gain fidelity, and copy the image.
-            "iteration_growth": 1.1,
-        }
-    ),
+    "best": _layout.model_copy(update={"max_size": 2048, "scales": 5, "iterations": 228}),
     "paper": Settings(),
 }
-"""`paper` has the published constants; `draft`, `small` and `best` are for a minute of a CPU or seconds of a GPU."""
+"""`draft` and `best` draw photographs at their own size, up to `max_size`; `small` and `paper` learn every scale.
+
+`paper` has the published constants.
+"""
 
 
 def setting_names() -> list[str]:

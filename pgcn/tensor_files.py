@@ -1,7 +1,7 @@
-"""Tensors and a little text as one safetensors object. Never pickle.
+"""Tensors and a little text as one safetensors object, without pickle.
 
-The text is one JSON value in the file's header: the same contents give the same bytes, which the format's own
-map of texts, kept in no order, does not.
+The text is one JSON value in the file's header, so that the same contents give the same bytes; the format's own map
+of texts has no order.
 """
 
 from __future__ import annotations

@@ -14,7 +14,9 @@ from cluster.planning.run_options import Request
 from cluster.planning.sort_jobs import trained_sizes
 from cluster.ray_cluster.session import Cluster
 from jobs.common.terminal_text import terminal_safe
+from jobs.run_folder.manifest import settings_of
 from jobs.spec import JobSpec
+from pgcn.imaging.scales import scale_sizes
 from pgcn.patchgencn.flops import measured_rate
 
 SHOWN = 20
@@ -34,7 +36,7 @@ def dry_run(request: Request, console: Console) -> None:
     table = Table("image", "size", "trained at", "scales", "plan", box=None, header_style="bold")
     for entry in plan.entries[:SHOWN]:
         size = (entry.height, entry.width) if entry.height and entry.width else None
-        sizes = trained_sizes(entry) if size and not entry.problem else []
+        sizes = scale_sizes(*size, settings_of(entry.settings)) if size and not entry.problem else []
         table.add_row(
             escape(terminal_safe(entry.image_id)),
             f"{entry.width}x{entry.height}" if size else "",

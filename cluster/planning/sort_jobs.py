@@ -18,7 +18,7 @@ from jobs.run_folder.manifest import Entry, RunDefaults, settings_of
 from jobs.run_folder.newer_version import is_newer_commit
 from jobs.spec import JobSpec, PyramidRef, reseeded
 from jobs.storage.store import Store
-from pgcn.imaging.scales import Size, scale_sizes
+from pgcn.imaging.scales import Size, learned_sizes
 from pgcn.patchgencn.flops import training_operations
 from pgcn.settings import Settings
 
@@ -166,10 +166,10 @@ def _edit_work(image: Entry) -> float:
 
 
 def trained_sizes(entry: Entry) -> list[Size]:
-    """The sizes of an image's pyramid."""
+    """The sizes of the learned scales of an image's pyramid."""
     assert entry.height is not None
     assert entry.width is not None
-    return scale_sizes(entry.height, entry.width, settings_of(entry.settings))
+    return learned_sizes(entry.height, entry.width, settings_of(entry.settings))
 
 
 @lru_cache(maxsize=1024)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from pgcn.exact.candidates import Queries, carried, exhaustive, improved
 from pgcn.exact.definition import log_density
-from pgcn.exact.draw import Hold, Way, draw_scale, resized
+from pgcn.exact.draw import Held, Hold, Way, draw_scale, resized
 from pgcn.exact.field import Field
 from pgcn.exact.patches import Patches, patches_of
 from pgcn.exact.settings import DetailSettings
@@ -21,6 +23,19 @@ COMPARISONS = 500_000_000
 
 SCALES = 64
 """More than there are scales: seeds of a sample's scales differ by less."""
+
+
+def exact_sizes(finest: Size, layout: Size) -> list[Size]:
+    """Sizes of the exact scales of an image of size `finest`, from that of its layout on, each about twice the last.
+
+    The first is the layout's own size: the larger a patch is beside the picture, the more things stay whole.
+    """
+    factor = min(finest[0] / layout[0], finest[1] / layout[1])
+    count = max(0, round(math.log2(max(1.0, factor))))
+    if count == 0:
+        return [finest]
+    ratios = [factor ** (-k / count) for k in range(count, -1, -1)]
+    return [(max(1, round(finest[0] * r)), max(1, round(finest[1] * r))) for r in ratios]
 
 
 class Drawn(NamedTuple):
@@ -80,16 +95,25 @@ class ExactDetail:
                 begin = fields[i]
                 if begin is not None:
                     begin = carried(begin, self.sizes[scale - 1], self.sizes[scale], size)
-                low = x[i : i + 1]
                 way = Way(self.settings.levels(), _seed(seed, scale), wrap)
-                drawn.append(self._draw(resized(low, size, wrap), scale, way, Hold(low), begin))
+                made = self._draw(resized(x[i : i + 1], size, wrap), scale, way, Hold(x[i : i + 1]), begin)
+                drawn.append(self._settled(*made, way) if scale == 0 else made)
             x, fields = torch.cat([picture for picture, _ in drawn]), [field for _, field in drawn]
             yield Drawn(x, [field for _, field in drawn])
 
-    def _draw(self, start: Tensor, scale: int, way: Way, hold: Hold, field: Field | None) -> tuple[Tensor, Field]:
+    def _settled(self, x: Tensor, field: Field, way: Way) -> tuple[Tensor, Field]:
+        """A picture of the coarsest scale, drawn again without a hold: what no patch agrees with moves or goes."""
+        for number in range(self.settings.settle):
+            again = Way(self.settings.levels(self.settings.settle_noise), way.seed + 1 + number, way.wrap)
+            x, field = self._draw(x, 0, again, Hold(), field)
+        return x, field
+
+    def _draw(self, start: Tensor, scale: int, way: Way, hold: Held, field: Field | None) -> tuple[Tensor, Field]:
         generator = torch.Generator().manual_seed(way.seed)
         noise = torch.randn(start.shape, generator=generator, dtype=start.dtype).to(start.device)
-        return draw_scale(self.patches(scale), self.settings, start, noise, way, hold, field)
+        # Coherence at the coarsest scale would cut things where they could bend.
+        settings = replace(self.settings, coherence=0.0) if scale == 0 else self.settings
+        return draw_scale(self.patches(scale), settings, start, noise, way, hold, field)
 
     def refine(
         self,
@@ -98,7 +122,7 @@ class ExactDetail:
         *,
         noise: float | None = None,
         steps: int | None = None,
-        hold: Hold | None = None,
+        hold: Held | None = None,
         seed: int = 0,
         fields: Sequence[Field] | None = None,
         wrap: bool = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +41,10 @@ class Hold:
         return estimate
 
 
+Held = Callable[[Tensor, bool, bool], Tensor]
+"""Maps an estimate `(1, 3, H, W)`, `wrap` and whether the step is the last one to the estimate that is kept."""
+
+
 def _size(x: Tensor) -> tuple[int, int]:
     return x.shape[2], x.shape[3]
 
@@ -67,7 +72,7 @@ class Way:
 
 
 def draw_scale(
-    patches: Patches, settings: DetailSettings, start: Tensor, noise: Tensor, way: Way, hold: Hold, field: Field | None
+    patches: Patches, settings: DetailSettings, start: Tensor, noise: Tensor, way: Way, hold: Held, field: Field | None
 ) -> tuple[Tensor, Field]:
     """A picture `(1, 3, H, W)` in [-1, 1] from `start`, of the same size, and where it comes from in the image.
 

@@ -38,7 +38,7 @@ class Field:
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """One round: every position takes the best of its matches, its neighbours' and some random ones.
+    """One round: every position takes the best of its matches, its neighbours' best ones and some random ones.
 
     `alpha` is 1 - t. `least` `(h·w,)` are the smallest squared differences of any position to each patch, 0 where
     none is known. `jumps` `(j, 3)`, int32, are the neighbours, as rows, columns and votes for coherence.

@@ -55,7 +55,7 @@ def search_rows(queries, keys, snap, shape, first, field, least, new_least, jump
     one = np.float32(1)
     H, W, top = field.shape
     rows = queries.shape[0] // W
-    room = (1 + len(jumps)) * top + random
+    room = top + len(jumps) + random
     at = np.empty(room, np.int32)
     votes = np.empty(room, np.int32)
     for row in range(rows):
@@ -70,14 +70,14 @@ def search_rows(queries, keys, snap, shape, first, field, least, new_least, jump
                     ny, nx = ny % H, nx % W
                 elif ny < 0 or ny >= H or nx < 0 or nx >= W:
                     continue
-                for k in range(top):
-                    my = field[ny, nx, k] // w - jumps[j, 0]
-                    mx = field[ny, nx, k] % w - jumps[j, 1]
-                    if 0 <= my < h and 0 <= mx < w:
-                        place = my * w + mx
-                        if snap.shape[0] > 1:
-                            place = snap[place]
-                        count = _add(at, votes, count, place, jumps[j, 2] if k == 0 else 0)
+                best = field[ny, nx, 0]
+                my = best // w - jumps[j, 0]
+                mx = best % w - jumps[j, 1]
+                if 0 <= my < h and 0 <= mx < w:
+                    place = my * w + mx
+                    if snap.shape[0] > 1:
+                        place = snap[place]
+                    count = _add(at, votes, count, place, jumps[j, 2])
             span = reach
             for r in range(random):
                 chance = mixed(seed, y * W + x, r)

@@ -34,8 +34,8 @@ def _times(h: Tensor, factor: int) -> Tensor:
 def search_rows(task: Round, field: Field, queries: Tensor, first: int, new_least: Tensor) -> Field:
     """New matches of the rows from `first` on, whose patches are `queries` `(rows·W, components)`.
 
-    Candidates are a position's own matches, those of the neighbours in `jumps` moved by the jump, and random ones
-    around the best. The cost of one at mean squared difference d is (d + tie) / (1 + min(d, least)/completeness), less
+    Candidates are a position's own matches, the best of the neighbours in `jumps`, moved by the jump, and random ones
+    around its best. The cost of one at mean squared difference d is (d + tie) / (1 + min(d, least)/completeness), less
     the share `coherence` · votes/8. `new_least` takes the smallest d of every patch that was a candidate.
     """
     width = field.size[1]
@@ -60,13 +60,11 @@ def _candidates(task: Round, field: Field, y: Tensor, x: Tensor) -> tuple[Tensor
     for dy, dx, vote in task.jumps.tolist():
         ny, nx = y + dy, x + dx
         inside = (ny >= 0) & (ny < height) & (nx >= 0) & (nx < width) | task.wrap
-        theirs = field.index[ny % height, nx % width].long()
+        theirs = field.index[ny % height, nx % width, :1].long()
         my, mx = theirs // w - dy, theirs % w - dx
         good = inside[:, None] & (my >= 0) & (my < h) & (mx >= 0) & (mx < w)
         found.append(torch.where(good, _usable(task.patches, (my * w + mx).clamp(0, h * w - 1)), own[:, :1]))
-        first = torch.zeros_like(theirs)
-        first[:, 0] = vote
-        votes.append(torch.where(good, first, 0))
+        votes.append(good * vote)
     span = task.settings.reach
     for r in range(task.settings.random):
         chance = mixed(task.seed, y * width + x, r)

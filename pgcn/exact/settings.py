@@ -17,14 +17,17 @@ class DetailSettings:
 
     - `patch`: side of a patch, px, odd and at least 7. Larger patches copy larger pieces and keep things whole.
     - `steps`, `noise`: steps of one scale, and the noise level t in (0, 1) that its first step begins at.
+    - `settle`, `settle_noise`: times that the coarsest scale is drawn again from that level without being held to the
+      layout: half things and ghosts where two of the image's layouts meet mostly go, but long thin things may break.
     - `components`: principal components in which patches are compared; all where a patch has fewer values.
     - `top`: matches that a position keeps; their weighted mean is drawn.
     - `passes`: rounds of the candidate search in each step.
-    - `random`: random candidates of a position in each round, at distances that halve from `reach`, px.
+    - `random`, `reach`: random candidates of a position in each round, at distances that halve from `reach` px.
     - `completeness`: c, a mean squared difference per value. A squared distance is divided by 1 + least/c, least being
       the smallest distance of any position to that patch, so that patches which fit nowhere are used too (GPNN,
       Granot et al., CVPR 2022). `inf` gives the plain distance.
-    - `coherence`: share in [0, 1) by which the distance of a candidate falls that all eight neighbours continue.
+    - `coherence`: share in [0, 1) by which the distance of a candidate falls that all eight neighbours continue;
+      not at the coarsest scale, where it would cut things that could bend.
     - `tie`: mean squared difference per value below which distances are as good as equal.
     - `exhaustive`: comparisons up to which all patches are candidates of all positions.
     - `band`: pixels that are compared together: bounds memory, changes no result but by rounding.
@@ -40,17 +43,20 @@ class DetailSettings:
     passes: int = 2
     random: int = 2
     reach: int = 16
-    completeness: float = 0.005
+    completeness: float = 0.002
     coherence: float = 0.3
     tie: float = 2e-4
+    settle: int = 1
+    settle_noise: float = 0.3
     exhaustive: int = 4_000_000
     band: int = 2**17
 
     def __post_init__(self) -> None:
         if self.patch < MIDDLE or self.patch % 2 == 0:
             raise ValueError(f"patch is an odd number of pixels, {MIDDLE} or more, not {self.patch}")
-        if not 0 < self.noise < 1:
-            raise ValueError(f"noise is between 0 and 1, not {self.noise}")
+        for name in ("noise", "settle_noise"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} is between 0 and 1, not {getattr(self, name)}")
         if not 0 <= self.coherence < 1:
             raise ValueError(f"coherence is at least 0 and less than 1, not {self.coherence}")
         if self.completeness <= 0:
@@ -58,7 +64,7 @@ class DetailSettings:
         for name in ("steps", "components", "top", "band"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is 1 or more, not {getattr(self, name)}")
-        for name in ("passes", "random", "reach", "exhaustive", "tie"):
+        for name in ("settle", "passes", "random", "reach", "exhaustive", "tie"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is 0 or more, not {getattr(self, name)}")
 

@@ -1,4 +1,4 @@
-"""Colours of one picture brought to those of another."""
+"""Transfer of colours from one image to another: palettes, means and covariances."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def palette(image: Tensor, count: int, seed: int = 0, rounds: int = 20) -> Tensor:
-    """`count` colours that stand for an image's, `(count, 3)`: k-means, begun with k-means++ (Arthur, 2007)."""
+    """`count` representative colours of an image, `(count, 3)`: k-means, started with k-means++ (Arthur, 2007)."""
     pixels = image[0].flatten(1).T
     generator = torch.Generator().manual_seed(seed)
     centres = pixels[torch.randint(len(pixels), (1,), generator=generator)]
@@ -22,28 +22,28 @@ def palette(image: Tensor, count: int, seed: int = 0, rounds: int = 20) -> Tenso
     return centres
 
 
-def in_palette(picture: Tensor, colours: Tensor) -> Tensor:
-    """Each pixel of `picture` `(1, 3, H, W)` as the nearest of `colours` `(k, 3)`."""
-    pixels = picture[0].flatten(1).T
+def in_palette(image: Tensor, colours: Tensor) -> Tensor:
+    """`image` `(1, 3, H, W)` with each pixel replaced by the nearest of `colours` `(k, 3)`."""
+    pixels = image[0].flatten(1).T
     nearest = colours[torch.cdist(pixels, colours).argmin(1)]
-    return nearest.T.view(picture.shape)
+    return nearest.T.view(image.shape)
 
 
-def with_moments(picture: Tensor, image: Tensor, mask: Tensor | None = None) -> Tensor:
-    """`picture` with the mean and covariance of `image`'s colours: the Monge map between Gaussians (Pitié, 2007).
+def with_moments(image: Tensor, reference: Tensor, mask: Tensor | None = None) -> Tensor:
+    """`image` with the mean and covariance of `reference`'s colours: the Monge map between Gaussians (Pitié, 2007).
 
-    The map is that of the picture's colours on `mask` `(1, 1, H, W)`, where there is one.
+    The map is computed from the image's colours on `mask` `(1, 1, H, W)`, if one is given.
     """
-    every = picture[0].flatten(1).double()
+    every = image[0].flatten(1).double()
     x = every if mask is None else every[:, mask.flatten() > 0]
-    y = image[0].flatten(1).double()
+    y = reference[0].flatten(1).double()
     mean_x, mean_y = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
     eye = 1e-6 * torch.eye(3, dtype=x.dtype, device=x.device)
     root = _power((x - mean_x) @ (x - mean_x).T / x.shape[1] + eye, 0.5)
     back = _power((x - mean_x) @ (x - mean_x).T / x.shape[1] + eye, -0.5)
     cov_y = (y - mean_y) @ (y - mean_y).T / y.shape[1] + eye
     transport = back @ _power(root @ cov_y @ root, 0.5) @ back
-    return (transport @ (every - mean_x) + mean_y).clamp(-1, 1).view(picture.shape).to(picture)
+    return (transport @ (every - mean_x) + mean_y).clamp(-1, 1).view(image.shape).to(image)
 
 
 def _power(matrix: Tensor, exponent: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Holes in an image: what is known of it at each size, and smooth colours where nothing is."""
+"""Holes in an image: the known pixels at each size, and smooth fills of the unknown ones."""
 
 from __future__ import annotations
 
@@ -10,34 +10,33 @@ from pgcn.imaging.masks import blend, fit, shrink
 from pgcn.imaging.scales import Size
 
 KNOWN_SHARE = 0.25
-"""Share of a coarse pixel's area that has to be known for the pixel to be: its value is the mean over that share."""
+"""Share of a coarse pixel's area from which on the pixel counts as known; its value is the mean over that share."""
 
 
 ROUNDS = 100
-"""Of conjugate gradients: on 64 px they end, on larger holes they go as far as one sees."""
+"""Most rounds of conjugate gradients: on 64 px they converge, on larger holes the remaining error is not visible."""
 
 
 def filled(image: Tensor, mask: Tensor) -> Tensor:
     """`image` `(1, 3, H, W)` with smooth colours where `mask` `(1, 1, H, W)` is 1.
 
-    Those of least bending (biharmonic diffusion, min Σ(Δu)² over the hole) where all holes are thin; in wide ones that
-    shoots over, and `push_pull`, which stays between the colours around, is taken. What lies in the hole is never
-    looked at.
+    Thin holes are filled by `biharmonic_fill`; in wide ones that overshoots, and they are filled by `push_pull`, which
+    stays between the surrounding colours. Pixels inside the hole have no influence.
     """
     rough = push_pull(image, mask)
     return biharmonic_fill(rough, mask) if is_thin(mask) else rough
 
 
 def is_thin(mask: Tensor) -> bool:
-    """Whether no pixel of the hole is far from what is known: 1/32 of the longest side, 2 px at 64."""
+    """True where every pixel of the hole is near to known ones: within 1/32 of the longest side, 2 px at 64."""
     return not bool(shrink(mask, max(2, round(max(mask.shape[-2:]) / 32))).any())
 
 
 def biharmonic_fill(image: Tensor, mask: Tensor) -> Tensor:
-    """The same picture, moved in the hole to the least Σ(Δu)²: conjugate gradients on the hole's pixels."""
+    """The image with the hole filled by biharmonic diffusion, min Σ(Δu)² over it, with conjugate gradients."""
 
     def bending(x: Tensor) -> Tensor:
-        """The hole's part of ΔᵀΔx; Δ is its own transpose with continued borders, but for the border itself."""
+        """The hole's part of ΔᵀΔx. With continued borders Δ is its own transpose, except at the border."""
         return mask * laplacian(laplacian(x))
 
     x = image
@@ -63,7 +62,7 @@ def laplacian(x: Tensor) -> Tensor:
 def push_pull(image: Tensor, mask: Tensor) -> Tensor:
     """`image` with rough colours in the hole (Gortler et al., 1996).
 
-    Known pixels are averaged two by two until all is known, and holes are filled from there, coarse to fine.
+    Known pixels are averaged two by two until no hole is left, and holes are filled from there, coarse to fine.
     """
     known = 1 - mask
     if bool((known > 0).all()) or min(image.shape[-2:]) < 2:
@@ -77,7 +76,7 @@ def push_pull(image: Tensor, mask: Tensor) -> Tensor:
 
 
 def hole_at(mask: Tensor, size: Size) -> Tensor:
-    """The hole at a coarser size: pixels of which less than a quarter is known."""
+    """The hole at another size; at a coarser one, the pixels of which less than a quarter is known."""
     if tuple(mask.shape[-2:]) == tuple(size):
         return mask
     if mask.shape[-2] < size[0] or mask.shape[-1] < size[1]:

@@ -1,4 +1,4 @@
-"""Masks, `(1, 1, H, W)` in [0, 1]: 1 where something is to be done. Fitting, finding, growing and blending."""
+"""Masks, `(1, 1, H, W)` in [0, 1], which are 1 on the chosen pixels: resizing, detection, dilation and blending."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 from pgcn.imaging.scales import Size, resize
 
 CHANGED = 0.06
-"""Largest difference of a channel, in [-1, 1], that is no change: 7 levels of 255, what JPEG does to a picture."""
+"""Largest difference of a channel, in [-1, 1], that counts as no change: 7 levels of 255, as JPEG makes."""
 
 
 def check_mask(mask: Tensor) -> Tensor:
-    """`mask` as `(1, 1, H, W)` of zeros and ones; `(H, W)`, `(1, H, W)` and `(1, C, H, W)` are taken too.
+    """`mask` as `(1, 1, H, W)` of zeros and ones; `(H, W)`, `(1, H, W)` and `(1, C, H, W)` are accepted.
 
     Raises `ValueError` for another shape, values out of [0, 1], and a mask that chooses nothing or everything.
     """
@@ -32,7 +32,7 @@ def check_mask(mask: Tensor) -> Tensor:
 
 
 def fit(mask: Tensor, size: Size) -> Tensor:
-    """The mask at another size, still of zeros and ones; nothing chosen is lost on the way down."""
+    """The mask at another size, still of zeros and ones; at a smaller one, no chosen pixel is lost."""
     if tuple(mask.shape[-2:]) == tuple(size):
         return mask
     if mask.shape[-2] >= size[0] and mask.shape[-1] >= size[1]:
@@ -41,10 +41,10 @@ def fit(mask: Tensor, size: Size) -> Tensor:
 
 
 def difference(a: Tensor, b: Tensor) -> Tensor:
-    """Where two pictures differ by more than what JPEG does: the mask of what was pasted, or moved.
+    """The mask of pixels where two images differ by more than JPEG's errors, such as pasted or moved objects.
 
-    Single pixels are noise: what has no neighbour is left out, and gaps are closed. Both `(1, 3, H, W)`; `b` is
-    brought to `a`'s size. Raises `ValueError` where that is nothing, or everything.
+    Single pixels are left out as noise, and gaps are closed. Both `(1, 3, H, W)`; `b` is resized to `a`'s size. Raises
+    `ValueError` where the mask would be empty, or nearly full.
     """
     changed = ((a - resize(b, (a.shape[-2], a.shape[-1]))).abs().amax(1, keepdim=True) > CHANGED).float()
     kept = shrink(grow(changed, 2), 2)
@@ -52,7 +52,7 @@ def difference(a: Tensor, b: Tensor) -> Tensor:
     share = float(kept.mean())
     if not 0 < share < 0.9:
         found = "no region" if share == 0 else "nearly everything"
-        raise ValueError(f"{found} differs between the two pictures: give the mask of what is to be worked on")
+        raise ValueError(f"{found} differs between the two images: give a mask of the region to change")
     return kept
 
 
@@ -60,13 +60,13 @@ def grow(mask: Tensor, pixels: int) -> Tensor:
     """Dilated by a square of `pixels` each way."""
     if pixels == 0:
         return mask
-    # Columns, then rows: a large picture's rim is hundreds of pixels, and a square of that is not to be waited for.
+    # Columns, then rows: the rim of a large image is hundreds of pixels wide, and a square window would take too long.
     mask = F.max_pool2d(mask, (2 * pixels + 1, 1), stride=1, padding=(pixels, 0))
     return F.max_pool2d(mask, (1, 2 * pixels + 1), stride=1, padding=(0, pixels))
 
 
 def shrink(mask: Tensor, pixels: int) -> Tensor:
-    """Eroded by a square of `pixels` each way; what lies beyond the picture counts as chosen."""
+    """Eroded by a square of `pixels` each way; pixels beyond the border count as chosen."""
     return 1 - grow(1 - mask, pixels)
 
 
@@ -79,7 +79,7 @@ def blur(x: Tensor, pixels: int) -> Tensor:
 
 
 def soft(mask: Tensor, rim: int) -> Tensor:
-    """Weights of what was made: 1 on the mask, down to 0 within `rim` pixels outside it, and exactly 0 beyond.
+    """Weights of a result: 1 on the mask, falling to 0 within `rim` pixels outside it, and exactly 0 beyond.
 
     Dilated, then blurred, as SinGAN does for harmonization and editing (Shaham et al., ICCV 2019).
     """
@@ -88,6 +88,6 @@ def soft(mask: Tensor, rim: int) -> Tensor:
 
 
 def blend(made: Tensor, given: Tensor, weights: Tensor) -> Tensor:
-    """`made` where the weights are 1 and `given` where they are 0, both to the bit, and between them a mixture."""
+    """`made` where the weights are 1 and `given` where they are 0, both to the bit, and a mixture between them."""
     mixed = torch.where(weights < 1, given + weights * (made - given), made)
     return torch.where(weights > 0, mixed, given)

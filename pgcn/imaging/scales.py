@@ -25,7 +25,7 @@ def resize(x: Tensor, size: Size) -> Tensor:
 
 
 SHORTEST = 12
-"""Short side of the finest scale, px, below which a thin image is not brought: an energy sees 11 by 11 pixels."""
+"""Least short side of the finest scale of a thin image, px: the energy sees 11 by 11 pixels."""
 
 
 def finest_size(height: int, width: int, settings: Settings) -> Size:
@@ -42,10 +42,13 @@ def finest_size(height: int, width: int, settings: Settings) -> Size:
 
 
 def thin_problem(height: int, width: int, settings: Settings) -> str | None:
-    """What is wrong with an image that is too thin for `max_size`, as the end of a sentence; None where nothing is.
+    """The problem of an image that is too thin for `max_size`, as the end of a sentence; None for other images.
 
     The finest scale has at most the pixels of a square of `max_size`.
     """
+    if settings.detail == "exact" and min(_finest_learned(height, width, settings)) < settings.min_size // 2:
+        most = 2 * WIDEST * settings.learned_size // settings.min_size
+        return f"is {width}x{height} px: one side is more than {most} times the other. Cut it into shorter pieces."
     finest = finest_size(height, width, settings)
     if finest[0] * finest[1] <= settings.max_size**2:
         return None
@@ -57,13 +60,25 @@ def thin_problem(height: int, width: int, settings: Settings) -> str | None:
     )
 
 
-def scale_sizes(height: int, width: int, settings: Settings) -> list[Size]:
-    """Sizes from the coarsest, whose short side is `min_size`, to the finest, in geometric progression.
+WIDEST = 8
+"""Longest side of the finest learned scale of exact detail, in units of `learned_size`."""
 
-    Images no larger than `min_size` on their short side have one scale; neighbours that round to the same
-    size are one.
-    """
+
+def _finest_learned(height: int, width: int, settings: Settings) -> Size:
+    """The size of the finest learned scale: `finest_size`, or with exact detail at most `learned_size`."""
     finest = finest_size(height, width, settings)
+    if settings.detail == "learned" or min(finest) <= 1.1 * settings.learned_size:
+        return finest
+    factor = min(settings.learned_size / min(finest), WIDEST * settings.learned_size / max(finest))
+    return max(1, round(finest[0] * factor)), max(1, round(finest[1] * factor))
+
+
+def learned_sizes(height: int, width: int, settings: Settings) -> list[Size]:
+    """Sizes of the learned scales, from the coarsest, whose short side is `min_size`, in geometric progression.
+
+    Images no larger than `min_size` on their short side have one scale; neighbours that round to the same size are one.
+    """
+    finest = _finest_learned(height, width, settings)
     short = min(finest)
     steps = settings.scales - 1
     if short <= settings.min_size or steps == 0:
@@ -76,6 +91,27 @@ def scale_sizes(height: int, width: int, settings: Settings) -> list[Size]:
         if not sizes or size != sizes[-1]:
             sizes.append(size)
     return sizes
+
+
+def exact_sizes(height: int, width: int, settings: Settings) -> list[Size]:
+    """Sizes of the exact scales, coarsest first: each twice the one below, the finest `finest_size`.
+
+    The coarsest is no smaller than nine tenths of the finest learned scale. Empty without exact detail, and for images
+    that are small enough to be learned whole.
+    """
+    finest, learned = finest_size(height, width, settings), _finest_learned(height, width, settings)
+    sizes: list[Size] = []
+    size = finest
+    while finest != learned and (not sizes or min(size) >= 0.9 * min(learned)):
+        sizes.append(size)
+        factor = 0.5 ** len(sizes)
+        size = max(1, round(finest[0] * factor)), max(1, round(finest[1] * factor))
+    return sizes[::-1]
+
+
+def scale_sizes(height: int, width: int, settings: Settings) -> list[Size]:
+    """Sizes of all scales of an image's pyramid, coarsest first: the learned ones, then the exact ones."""
+    return learned_sizes(height, width, settings) + exact_sizes(height, width, settings)
 
 
 def sizes_for(output: Size, trained: Sequence[Size]) -> list[Size]:

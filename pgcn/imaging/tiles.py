@@ -1,4 +1,4 @@
-"""Pictures larger than the memory for their chains: in tiles that overlap, blended where they do."""
+"""Processing of large images in overlapping tiles, to bound the memory of their chains."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TILE = 256
 """Longest side of a tile, px: with the narrow net and float32, a chain on one holds about 60 MB."""
 
 OVERLAP = 32
-"""Pixels that neighbouring tiles share. A step of a chain carries 10 px, and little of it beyond a few."""
+"""Pixels that neighbouring tiles share. A step of a chain reaches 10 px, with little influence beyond a few."""
 
 
 Where = tuple[slice, slice]
@@ -19,7 +19,7 @@ Where = tuple[slice, slice]
 
 
 def spans(length: int, tile: int = TILE, overlap: int = OVERLAP) -> list[tuple[int, int]]:
-    """Even pieces of a side that cover it, each at most `tile` long and sharing at least `overlap` with the next."""
+    """Equal intervals that cover a side, each at most `tile` long, neighbours sharing at least `overlap`."""
     if length <= tile:
         return [(0, length)]
     count = -(-(length - overlap) // (tile - overlap))
@@ -37,9 +37,9 @@ def _ramp(span: tuple[int, int], length: int, overlap: int) -> Tensor:
 
 
 def tiled(x: Tensor, work: Callable[[Tensor, Where], Tensor], tile: int = TILE, overlap: int = OVERLAP) -> Tensor:
-    """`work` on tiles of `x` `(N, 3, H, W)`, put together again: the same size.
+    """The results of `work` on tiles of `x` `(N, 3, H, W)`, blended to the same size.
 
-    `work` gets a tile and where it lies (rows, columns), and returns it changed. One tile is `x` itself.
+    `work` maps a tile and its place (rows, columns) to a result of the tile's size. A small `x` is one tile.
     """
     height, width = x.shape[-2:]
     pieces = list(_pieces(height, width, tile, overlap))

@@ -46,6 +46,7 @@ class MaskedTrainer(Trainer):
         self.mask = mask.to(device)
         self._filled = 0
         super().__init__([filled(image, mask)], settings, [seed], device)
+        self.known = 1 - self.mask
 
     def begin_scale(self) -> None:
         """As `Trainer`, after the hole is filled by the scale below."""

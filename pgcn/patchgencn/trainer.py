@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from pgcn.imaging.scales import check_image, image_pyramid, resize, scale_sizes, thin_problem
+from pgcn.imaging.scales import check_image, image_pyramid, learned_sizes, resize, thin_problem
 from pgcn.method import DivergenceError, Progress
 from pgcn.patchgencn.cuda_graph import CudaGraphed
 from pgcn.patchgencn.energy import EnergyNet, FusedLangevin, crop, energies, energy_gradient, is_fused, pad
@@ -56,9 +56,13 @@ class Trainer:
         self.seeds = list(seeds)
         if problem := thin_problem(images[0].shape[2], images[0].shape[3], settings):
             raise ValueError(f"the image {problem}")
-        self.sizes = scale_sizes(images[0].shape[2], images[0].shape[3], settings)
-        if any(scale_sizes(x.shape[2], x.shape[3], settings) != self.sizes for x in images):
-            raise ValueError("images that are trained as a batch have pyramids of the same sizes")
+        self.sizes = learned_sizes(images[0].shape[2], images[0].shape[3], settings)
+        if any(learned_sizes(x.shape[2], x.shape[3], settings) != self.sizes for x in images):
+            raise ValueError("images that are trained as a batch have learned scales of the same sizes")
+        self.images = images
+        """The images as they were given, each at its own size: exact scales are made from them."""
+        self.known: Tensor | None = None
+        """`(1, 1, H, W)`, 1 where the images' pixels are known; None: everywhere."""
         pyramids = [image_pyramid(image, self.sizes) for image in images]
         self.observed = [torch.cat(scale, dim=1) for scale in zip(*pyramids, strict=True)]
         self.generators = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -57,28 +58,33 @@ def resize_free(difference: Tensor, size: Size) -> Tensor:
     return 2 * resize(difference / 2, size)
 
 
-def enlarged(
-    model: Model,
-    image: Tensor,
-    size: Size,
-    *,
-    steps: int = STEPS,
-    seed: int = 0,
-    after: Callable[[Tensor], Tensor] = lambda x: x,
-    noise_std: float = 0.0,
-    only: Tensor | None = None,
-) -> Tensor:
+@dataclass(frozen=True)
+class Refinement:
+    """Options of the chains after each enlargement: the last `steps` of a chain at the finest scale.
+
+    `after` clamps known pixels before and after each chain. Tiles in which the mask `only` `(1, 1, H, W)`, of any size,
+    is empty are not refined.
+    """
+
+    steps: int = STEPS
+    seed: int = 0
+    noise_std: float = 0.0
+    after: Callable[[Tensor], Tensor] = lambda x: x
+    only: Tensor | None = None
+
+
+def enlarged(model: Model, image: Tensor, size: Size, how: Refinement) -> Tensor:
     """`image` `(1, 3, h, w)` at a larger `size`, in steps of 1/r, each refined at the finest scale.
 
-    Each chain is the last `steps` of a chain of that scale; `after` clamps known pixels before and after it. It runs in
-    tiles, so that memory is bounded by the result; tiles where the mask `only` `(1, 1, H, W)`, of any size, is empty
-    stay as they are. A size that is not larger than the image's is a plain resize.
+    It runs in tiles, so that memory is bounded by the result. A size that is not larger than the image's is a plain
+    resize.
     """
     x, finest = image, len(model.sizes) - 1
     for stage, next_size in enumerate(sizes_up((x.shape[-2], x.shape[-1]), size, step_factor(model))):
-        x = after(resize(x, next_size))
-        options = ChainOptions(last=steps, noise_std=noise_std, draw=normal_each(seeded(seed + stage, len(x))))
-        wanted = None if only is None else fit(only, next_size)
+        x = how.after(resize(x, next_size))
+        draw = normal_each(seeded(how.seed + stage, len(x)))
+        options = ChainOptions(last=how.steps, noise_std=how.noise_std, draw=draw)
+        wanted = None if how.only is None else fit(how.only, next_size)
 
         def refined(
             tile: Tensor, where: Where, options: ChainOptions = options, wanted: Tensor | None = wanted
@@ -87,5 +93,5 @@ def enlarged(
                 return tile
             return model.refine(tile, finest, options)
 
-        x = after(tiled(x, refined))
+        x = how.after(tiled(x, refined))
     return resize(x, size)

@@ -17,7 +17,7 @@ from pgcn.method import Model
 from pgcn.metrics.patch_distribution import patch_swd
 from pgcn.tasks.chains import injected, seeded_noise, sizes_of, working_size
 from pgcn.tasks.choose import Choice, choose
-from pgcn.tasks.enlarge import enlarged
+from pgcn.tasks.enlarge import Refinement, enlarged
 from pgcn.tasks.task import Injected, TaskResult
 
 
@@ -68,7 +68,7 @@ def guided(
     )
     made = choice.best.image
     size = target.shape[-2], target.shape[-1]
-    result = enlarged(model, made, size, seed=options.seed) if options.full_size else made
+    result = enlarged(model, made, size, Refinement(seed=options.seed)) if options.full_size else made
     return Guided(
         guide, start, choice, result, {"start_scale": float(choice.best.scale), "patch_swd": choice.best.style_distance}
     )

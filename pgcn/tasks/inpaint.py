@@ -22,7 +22,7 @@ from pgcn.imaging.scales import Size, resize
 from pgcn.method import Model
 from pgcn.metrics.pictures import psnr, rmse
 from pgcn.tasks.chains import check_scale, run, seeded_noise, sizes_of, working_size
-from pgcn.tasks.enlarge import enlarged
+from pgcn.tasks.enlarge import Refinement, enlarged
 from pgcn.tasks.region import mask_image
 from pgcn.tasks.task import Criterion, Injected, Inputs, Task, TaskResult
 
@@ -95,7 +95,8 @@ def apply(model: Model, inputs: Inputs, options: InpaintOptions) -> TaskResult:
         small = hole.filled_from(model, chosen, options, seed)
         smooth = resize(hole.smooth, (small.shape[-2], small.shape[-1]))
         small = smooth + share * (small - smooth)
-        return clamp_known(enlarged(model, small, full, seed=seed, after=hole.known, only=mask), image, mask)
+        how = Refinement(seed=seed, after=hole.known, only=mask)
+        return clamp_known(enlarged(model, small, full, how), image, mask)
 
     results = [made(options.seed + index) for index in range(options.number)]
     images = {"result": torch.cat(results), "before": hole.smooth, "mask": mask_image(mask)}

@@ -57,18 +57,14 @@ def apply(model: Model, inputs: Inputs, options: RecoverOptions) -> TaskResult:
             return injected(model, corrupted, scale, chain, sizes=sizes)
         return injected(model, corrupted, scale, chain, pulled, sizes)
 
-    # The second finest scale was best for blur in trials; for noise, the scale with the least error is known.
-    everything = options.sweep or (noise > 0 and options.start_scale is None)
-    scales = list(range(len(model.sizes))) if everything else [max(0, len(model.sizes) - 2)]
-    if options.start_scale is not None and not options.sweep:
-        scales = [check_scale(model, options.start_scale)]
+    scales = _scales(model, options, noisy=noise > 0)
     ends = {scale: make(scale) for scale in scales}
     if options.start_scale is not None:
         chosen = check_scale(model, options.start_scale)
     elif noise > 0:
         chosen = min(scales, key=lambda scale: float((ends[scale] - corrupted).square().mean()))
     else:
-        chosen = max(0, len(model.sizes) - 2)
+        chosen = _usual_scale(model)
 
     made = weighed(ends[chosen], corrupted, noise) if noise > 0 else ends[chosen]
     full = given.shape[-2], given.shape[-1]
@@ -83,6 +79,18 @@ def apply(model: Model, inputs: Inputs, options: RecoverOptions) -> TaskResult:
     if options.sweep:
         images["sweep"] = torch.cat([ends[scale] for scale in scales])
     return TaskResult(images, metrics)
+
+
+def _usual_scale(model: Model) -> int:
+    """The second finest scale, which was best for blur in trials."""
+    return max(0, len(model.sizes) - 2)
+
+
+def _scales(model: Model, options: RecoverOptions, *, noisy: bool) -> list[int]:
+    """The start scales to try; all for noise, where the scale with the least error is known."""
+    if options.sweep or (noisy and options.start_scale is None):
+        return list(range(len(model.sizes)))
+    return [_usual_scale(model) if options.start_scale is None else check_scale(model, options.start_scale)]
 
 
 def weighed(made: Tensor, noisy: Tensor, noise: float) -> Tensor:

@@ -12,7 +12,7 @@ from pgcn.imaging.scales import Size, resize
 from pgcn.method import Model
 from pgcn.tasks.chains import injected, seeded_noise, sizes_of, working_size
 from pgcn.tasks.choose import Choice
-from pgcn.tasks.enlarge import enlarged, resize_free
+from pgcn.tasks.enlarge import Refinement, enlarged, resize_free
 from pgcn.tasks.task import Injected, Inputs, TaskError, TaskResult
 
 
@@ -66,7 +66,7 @@ class Region:
     def replaced(self, model: Model, made: Tensor, seed: int) -> Tensor:
         """The result at the given size, with a region of the pyramid's patches alone, enlarged."""
         reached = grow(self.full_mask, self._full_rim)
-        return self._into_full(enlarged(model, made, self.full_size, seed=seed, only=reached))
+        return self._into_full(enlarged(model, made, self.full_size, Refinement(seed=seed, only=reached)))
 
     def _into_full(self, made: Tensor) -> Tensor:
         return blend(made, self.full, soft(self.full_mask, self._full_rim))

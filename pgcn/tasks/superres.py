@@ -12,7 +12,7 @@ from torch import Tensor
 from pgcn.imaging.scales import Size, resize
 from pgcn.method import Model
 from pgcn.metrics.pictures import psnr, rmse, ssim
-from pgcn.tasks.enlarge import STEPS, back_projected, enlarged
+from pgcn.tasks.enlarge import STEPS, Refinement, back_projected, enlarged
 from pgcn.tasks.task import Criterion, Inputs, Options, Task, TaskError, TaskResult
 
 LONGEST = 16_384
@@ -63,9 +63,8 @@ def apply(model: Model, inputs: Inputs, options: SuperresOptions) -> TaskResult:
     def consistent(x: Tensor) -> Tensor:
         return back_projected(x, given) if options.consistent else x
 
-    result = enlarged(
-        model, given, size, steps=options.steps, seed=options.seed, after=consistent, noise_std=options.noise
-    )
+    how = Refinement(options.steps, options.seed, options.noise, consistent)
+    result = enlarged(model, given, size, how)
     bicubic = resize(given, size)
     metrics = {
         "input_error": rmse(resize(result, (given.shape[-2], given.shape[-1])), given),

@@ -44,6 +44,8 @@ def test_every_setting_is_part_of_the_name():
         "chains": 2, "pool_size": 65, "recovery_steps": 31, "recovery_every": 5, "recovery_weight": 0.2,
         "iterations": 201, "iteration_growth": 2.6, "learning_rate": 3e-4, "final_learning_rate": 4e-5,
         "precision": "bfloat16", "warm_up": 21, "step_decay": 0.5,
+        "detail": "learned", "learned_size": 40, "patch": 9, "detail_steps": 4, "detail_noise": 0.5,
+        "completeness": 0.005,
     }  # fmt: skip
     assert changed.keys() == Settings.model_fields.keys()
     names = {name(settings=make_settings("draft", {key: value})) for key, value in changed.items()}
@@ -80,11 +82,11 @@ def test_pyramids_of_the_first_release_keep_their_names():
 
 def test_a_new_setting_renames_no_job_that_has_its_old_value(monkeypatch):
     class Later(Settings):
-        detail: str = "learned"
+        later: str = "as before"
 
-    monkeypatch.setattr(pgcn.settings, "ADDED", {"detail": "learned"})
+    monkeypatch.setattr(pgcn.settings, "ADDED", {**pgcn.settings.ADDED, "later": "as before"})
     assert name(settings=Later(**PRESETS["draft"].model_dump())) == name()
-    assert name(settings=Later(**PRESETS["draft"].model_dump(), detail="exact")) != name()
+    assert name(settings=Later(**PRESETS["draft"].model_dump(), later="new")) != name()
 
 
 def test_the_value_of_earlier_results_is_the_default_of_every_added_setting():

@@ -115,5 +115,5 @@ def test_images_that_do_not_go_together_are_refused():
         Trainer([picture(1), picture(2, (20, 15))], settings, [1, 2])
     first, second = (Trainer([IMAGES[0]], settings, [seed]) for seed in (1, 2))
     first.iterate()
-    with pytest.raises(ValueError, match="same update"):
+    with pytest.raises(ValueError, match="same iteration"):
         Trainer(IMAGES[:2], settings, [1, 2]).load_state_dicts([first.state_dict(), second.state_dict()])

@@ -53,7 +53,7 @@ def test_a_real_training_halves_the_patch_swd(photograph):
     print(f"\npatch-SWD of samples to the photograph: {before:.3f} untrained, {after:.3f} trained")
     assert after < before / 2
     for here, noisy in zip(trained.energy(photograph), trained.energy(torch.rand(1, 3, 28, 36) * 2 - 1), strict=True):
-        assert here.mean() > noisy.mean(), "the observed image has the higher energy f than noise"
+        assert here.mean() < noisy.mean(), "the observed image has a lower energy than noise"
 
 
 @pytest.mark.parametrize("settings", [tiny(), tiny("paper", recovery_every=2), tiny(pool_size=0, chains=2)])

@@ -84,7 +84,7 @@ def test_every_example_in_a_docstring_runs(module):
     [
         ("superes", {}, {}, "Did you mean 'superres'"),
         ("paint", {}, {}, "needs a target: the painting"),
-        ("inpaint", {}, {}, "needs a mask: white on what is missing"),
+        ("inpaint", {}, {}, "needs a mask: white on the missing pixels"),
         ("generate", {"target": True}, {}, "takes no target"),
         ("superres", {"mask": True}, {}, "takes no mask"),
         ("superres", {}, {"fator": 2}, "Did you mean 'factor'"),
@@ -98,7 +98,7 @@ def test_every_example_in_a_docstring_runs(module):
         ("generate", {}, {"width": 40}, "a width and a height"),
         ("generate", {}, {"tile": True, "width": 8, "height": 8}, "too small"),
         ("animate", {}, {"width": 40}, "a width and a height"),
-        ("inpaint", {"mask": True}, {"number": 2}, "several results without noise are one"),
+        ("inpaint", {"mask": True}, {"number": 2}, "several results without noise are equal"),
     ],
 )
 def test_what_cannot_be_asked_is_said_in_a_sentence(name, inputs, options, words):

@@ -1,0 +1,144 @@
+"""The exact scales of a pyramid, above its learned ones: sampling, single scales, energies and their file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from pgcn.exact import definition
+from pgcn.exact.cascade import ExactDetail
+from pgcn.exact.draw import Held, Hold, resized
+from pgcn.exact.settings import DetailSettings
+from pgcn.imaging.noise import Draw, normal_each, seeded
+from pgcn.imaging.scales import Size, finest_size, resize
+from pgcn.method import AS_SAMPLED, ChainOptions
+from pgcn.settings import Settings
+from pgcn.tensor_files import read_header, read_tensors, to_bytes
+
+FILE = "image.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class ExactScales:
+    """The exact energies of one image at `sizes` (height, width), px, coarsest first.
+
+    `image` `(1, 3, H, W)` is the image at the finest size in 8 bits, uint8. `known` `(1, 1, H, W)`, uint8, is 1 where
+    patches may come from; None: everywhere.
+    """
+
+    image: Tensor
+    known: Tensor | None
+    sizes: list[Size]
+    settings: DetailSettings
+
+    @staticmethod
+    def of(image: Tensor, sizes: list[Size], settings: Settings, known: Tensor | None = None) -> ExactScales:
+        """The exact scales of `image` `(1, 3, h, w)` in [-1, 1], at any size, and of `known` `(1, 1, h, w)`."""
+        finest = resize(image, finest_size(image.shape[2], image.shape[3], settings))
+        eight_bits = finest.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+        if known is not None:
+            known = (resized(known, sizes[-1]) > 0.99).to(torch.uint8)
+        return ExactScales(eight_bits, known, sizes, _settings(settings))
+
+    @cached_property
+    def detail(self) -> ExactDetail:
+        """The patches of the image, made at first use."""
+        return ExactDetail(self._image(), self.sizes, self.settings, None if self.known is None else self.known.float())
+
+    def _image(self) -> Tensor:
+        return self.image.to(torch.get_default_dtype()) / 127.5 - 1
+
+    def observed(self) -> list[Tensor]:
+        """The image at every exact scale: `(1, 3, *sizes[s])` in [-1, 1]."""
+        return [resize(self._image(), size) for size in self.sizes]
+
+    def ascend(self, x: Tensor, sizes: Sequence[Size], draw: Draw, *, wrap: bool = False) -> Iterator[Tensor]:
+        """Draw the exact scales above `x` `(N, 3, h, w)`: yields `(N, 3, *size)` for each of `sizes`.
+
+        Low frequencies of a scale are held to the result below it. Matches are carried from scale to scale. `draw`
+        gives the randomness; sample i depends on `x[i]` and its own random numbers alone.
+        """
+        every = [*sizes, *self.sizes[len(sizes) :]]
+        for _, drawn in zip(sizes, self.detail.draw(x, every, _seeds(x, draw), wrap=wrap), strict=False):
+            yield drawn.picture
+
+    def refine(self, x: Tensor, scale: int, below: Size, options: ChainOptions = AS_SAMPLED) -> Tensor:
+        """Draw `x` `(N, 3, H, W)` in [-1, 1], of any size, again with the patches of one scale.
+
+        Its low frequencies, as an image of the size `below`, are kept. `options.steps` is the number of steps of
+        falling noise; with `options.last` only the last ones, at little noise, change the image. `options.noise_std` is
+        of learned scales alone.
+        """
+        levels = _levels(self.settings, options)
+        if len(levels) < 2:
+            return x
+        draw, noise, steps = options.draw or normal_each(seeded(0, len(x))), levels[0], len(levels) - 1
+        drawn = []
+        for start, seed in zip(x.split(1), _seeds(x, draw), strict=True):
+            hold = _held(Hold(resized(start, below, options.wrap)), options.after)
+            again = self.detail.refine(start, scale, noise=noise, steps=steps, hold=hold, seed=seed, wrap=options.wrap)
+            drawn.append(again.picture)
+        return torch.cat(drawn)
+
+    def energy(self, image: Tensor, scale: int) -> Tensor:
+        """-f_t of `image` `(1, 3, H, W)` at every position, `(H, W)`; lower is more like the image's patches."""
+        return self.detail.energy(image, scale)
+
+    def gradient(self, x: Tensor, scale: int, t: float = 0.1) -> Tensor:
+        """∇f_t at `x` `(N, 3, H, W)`, by the definition: its cost is the product of the pixels of both images."""
+        own = resize(self._image(), self.sizes[scale])
+        return torch.cat([definition.gradient(each, own, t, self.settings.patch) for each in x.split(1)])
+
+    def to(self, device: str | torch.device) -> ExactScales:
+        """The same scales on another device."""
+        known = None if self.known is None else self.known.to(device)
+        return ExactScales(self.image.to(device), known, self.sizes, self.settings)
+
+    def to_file(self, header: dict[str, str]) -> bytes:
+        """The image as a safetensors object; `header` says which pyramid it belongs to."""
+        tensors = {"image": self.image[0]} | ({} if self.known is None else {"known": self.known[0, 0]})
+        return to_bytes(tensors, header | {"exact_sizes": json.dumps(self.sizes)})
+
+    @staticmethod
+    def from_file(data: bytes, settings: Settings) -> ExactScales:
+        """The inverse of `to_file`. Raises `ValueError` for a damaged file, `KeyError` where something is missing."""
+        tensors = read_tensors(data)
+        sizes = [(int(h), int(w)) for h, w in json.loads(read_header(data)["exact_sizes"])]
+        image, known = tensors["image"], tensors.get("known")
+        if image.dtype != torch.uint8 or tuple(image.shape) != (3, *sizes[-1]):
+            raise ValueError(f"{FILE} does not hold an image of {sizes[-1][1]}x{sizes[-1][0]} px in 8 bits")
+        return ExactScales(image[None], None if known is None else known[None, None], sizes, _settings(settings))
+
+
+def _settings(settings: Settings) -> DetailSettings:
+    return DetailSettings(
+        patch=settings.patch,
+        steps=settings.detail_steps,
+        noise=settings.detail_noise,
+        completeness=settings.completeness,
+    )
+
+
+def _seeds(x: Tensor, draw: Draw) -> list[int]:
+    """A seed for each of N states, from one random number of each."""
+    return [int(number.abs() * 2**24) for number in draw(x.new_empty(len(x), 1, 1, 1)).flatten()]
+
+
+def _levels(settings: DetailSettings, options: ChainOptions) -> list[float]:
+    """The noise levels of a scale with some options; a single one or none: nothing is drawn."""
+    if options.steps == 0:
+        return []
+    levels = settings.levels(steps=options.steps)
+    return levels if options.last is None else levels[-1 - min(options.last, len(levels) - 1) :]
+
+
+def _held(hold: Hold, after: Callable[[Tensor], Tensor] | None) -> Held:
+    """What estimates are held to: low frequencies, and then what `after` clamps."""
+    if after is None:
+        return hold
+    return lambda estimate, wrap, last: after(hold(estimate, wrap, last))
