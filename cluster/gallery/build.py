@@ -20,7 +20,7 @@ from cluster.gallery.edits import Used, edit_cards, edit_page, edits_by_model, r
 from cluster.gallery.facts import circumstances, quality, settings
 from cluster.gallery.formatting import rounded
 from cluster.gallery.pages import Card, Pages, list_names, rows_script
-from cluster.ray_cluster.parallel_map import Spread, here
+from cluster.ray_cluster.parallel_map import Spread, map_local
 from jobs import layout
 from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
@@ -33,7 +33,7 @@ SLICE = 100
 AT_ONCE = 4
 
 
-def build_gallery(store: Store, title: str | None = None, spread: Spread = here) -> str:
+def build_gallery(store: Store, title: str | None = None, spread: Spread = map_local) -> str:
     """Write the static gallery of the run in `store` and return the URL of its first page.
 
     The pages need no server and no network, and work from a disk and from a bucket. Built again, the same run

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from cluster.scheduler.queue import Resources
+from cluster.scheduler.resources import Resources
 from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 

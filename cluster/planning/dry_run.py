@@ -8,11 +8,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from cluster.monitor.snapshot import duration
+from cluster.planning.backend import backend_for
 from cluster.planning.plan import Plan
 from cluster.planning.request import Prepared, make_plan, prepare
 from cluster.planning.run_options import Request
 from cluster.planning.sort_jobs import trained_sizes
-from cluster.ray_cluster.session import Cluster
 from jobs.common.terminal_text import terminal_safe
 from jobs.run_folder.manifest import settings_of
 from jobs.spec import JobSpec
@@ -24,7 +24,7 @@ SHOWN = 20
 
 def dry_run(request: Request, console: Console) -> None:
     """Print the plan of a request. Writes nothing and starts no Ray. Raises `JobError` as the run does."""
-    cluster = Cluster(request.ray_address)
+    cluster = backend_for(request)
     try:
         prepared = prepare(request, cluster)
         prepared.check_belongs()

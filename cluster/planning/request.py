@@ -15,8 +15,8 @@ from cluster.planning.run_options import Request
 from cluster.planning.settings_choice import Origin, choose_settings
 from cluster.planning.sort_jobs import EditRow, JobDefaults, Rows, build_plan
 from cluster.planning.task_request import find, split_task_options, task_request
-from cluster.ray_cluster.session import Cluster
-from cluster.scheduler.queue import Resources
+from cluster.scheduler.resources import Resources
+from cluster.scheduler.worker_pool import Backend
 from jobs.common.codes import Code
 from jobs.common.concurrent_map import concurrent_map
 from jobs.common.failures import ConfigError
@@ -57,7 +57,7 @@ class Prepared:
             check_same(self.store, standing, self.identity)
 
 
-def prepare(request: Request, cluster: Cluster) -> Prepared:
+def prepare(request: Request, cluster: Backend) -> Prepared:
     """Make every choice that needs no image. Writes nothing. Raises `JobError` or `pgcn.SettingsError`."""
     store = Store(request.out)
     check_apart(request.images, request.out)
@@ -155,12 +155,12 @@ def check_requested(sources: Iterable[Source], ask: RunDefaults) -> None:
             check_edit(source, edit)
 
 
-def _faster_in_bfloat16(preset: str, device: str, cluster: Cluster) -> bool:
+def _faster_in_bfloat16(preset: str, device: str, cluster: Backend) -> bool:
     """True for jobs on this machine's CPU, where it has bfloat16 units; `paper` stays as published."""
     return preset != "paper" and device == "cpu" and cluster.address is None and has_bfloat16_units()
 
 
-def make_plan(prepared: Prepared, cluster: Cluster | None, *, retry: bool) -> Plan:
+def make_plan(prepared: Prepared, cluster: Backend | None, *, retry: bool) -> Plan:
     """Look at the images and edits, on the cluster or (None) in this process, and sort them into jobs.
 
     With `retry`, images and edits that storage calls unchanged are read again.
@@ -173,7 +173,7 @@ def make_plan(prepared: Prepared, cluster: Cluster | None, *, retry: bool) -> Pl
     return plan
 
 
-def _image_entries(prepared: Prepared, cluster: Cluster | None, *, retry: bool) -> dict[str, Entry]:
+def _image_entries(prepared: Prepared, cluster: Backend | None, *, retry: bool) -> dict[str, Entry]:
     """The manifest rows of all images, by `image_id`; only new and changed images are read."""
     ask = prepared.ask
     old: list[ImageItem] = []
@@ -203,7 +203,7 @@ def _with_settled_names(prepared: Prepared, entries: Mapping[str, Entry]) -> dic
 
 
 def _edit_entries(
-    prepared: Prepared, images: Mapping[str, tuple[Source, Entry]], cluster: Cluster | None, *, retry: bool
+    prepared: Prepared, images: Mapping[str, tuple[Source, Entry]], cluster: Backend | None, *, retry: bool
 ) -> list[EditRow]:
     """The manifest rows of all edits; Ray reads their images, where there is a cluster and an edit is new."""
     known = {} if retry else prepared.known_edits

@@ -63,6 +63,10 @@ class RunOptions(BaseModel):
     ray_address: Annotated[str | None, SCHEDULING] = Field(
         None, description="Address of a Ray cluster; else RAY_ADDRESS, else a local Ray."
     )
+    local: Annotated[bool, SCHEDULING] = Field(False, description="Run on this machine without Ray: starts at once.")
+    workers: Annotated[int | None, SCHEDULING] = Field(
+        None, ge=1, description="Of --local: the most worker processes; 1 works in this process. Else one a core."
+    )
     retry: Annotated[bool, SCHEDULING] = Field(False, description="Try failed and refused images again.")
     max_pixels: Annotated[int, SCHEDULING] = Field(64_000_000, ge=1, description="Refuse images with more pixels.")
     checkpoint_seconds: Annotated[float, SCHEDULING] = Field(

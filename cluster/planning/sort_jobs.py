@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from cluster.planning.plan import Plan, Refusal, refusal_of
-from cluster.scheduler.queue import Job, Resources
+from cluster.scheduler.queue import Job
+from cluster.scheduler.resources import Resources
 from jobs import layout
 from jobs.common.codes import Code
 from jobs.common.failures import FailureClass, policy_of

@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cluster.planning.device import choose_device, need_of
 from cluster.planning.run_options import Request
 from cluster.ray_cluster.session import Cluster
-from cluster.scheduler.queue import Resources
+from cluster.scheduler.resources import Resources
 from cluster.scheduler.stopping import Limits
 from jobs.common.failures import InputError, JobError
 from jobs.common.redact import redact

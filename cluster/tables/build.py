@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cluster.ray_cluster.parallel_map import Spread, here
+from cluster.ray_cluster.parallel_map import Spread, map_local
 from cluster.tables.parquet_writer import PartWriter, complete
 from jobs import layout
 from jobs.common.concurrent_map import concurrent_map
@@ -66,7 +66,7 @@ class BuiltTables:
     problems: list[str] = field(default_factory=list)
 
 
-def build_tables(store: Store, spread: Spread = here) -> BuiltTables:
+def build_tables(store: Store, spread: Spread = map_local) -> BuiltTables:
     """Build all tables. The manifest, the failures and the next parts of the small tables are in memory.
 
     A damaged record is left out and named in `problems`; its job counts as not done.

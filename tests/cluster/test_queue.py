@@ -3,7 +3,8 @@
 import pytest
 
 import cluster.scheduler.queue
-from cluster.scheduler.queue import BREAKER, DOUBLED_FROM, Job, Queue, Resources
+from cluster.scheduler.queue import BREAKER, DOUBLED_FROM, Job, Queue
+from cluster.scheduler.resources import Resources
 from jobs.common.failures import POLICY, FailureClass
 from jobs.spec import JobSpec, SamplePlan
 from pgcn.settings import PRESETS

@@ -422,7 +422,7 @@ def test_a_run_interrupted_by_ctrl_c_hands_its_jobs_back_and_is_finished_by_the_
 
 def test_the_same_bug_on_every_image_stops_the_run(tmp_path):
     """The bug is planted in worker processes alone, as a fault of this code would be."""
-    bug = "import jobs.training_job\ndef broken(*a, **k):\n    raise RuntimeError('planted')\njobs.run.draw = broken\n"
+    bug = "import jobs.training_job as run\ndef broken(*a):\n    raise RuntimeError('planted')\nrun.draw = broken\n"
     buggy = at_start(tmp_path / "plant", bug, "default_worker")
     images = write_photographs(tmp_path / "images", 5)
     code, output = pgcn("run", images, "--out", tmp_path / "run", *options(), env=buggy)
