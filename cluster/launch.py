@@ -77,7 +77,7 @@ def _begin(request: Request, backend: Backend, console: Console) -> _Work:
         console.print(f"Looking at {len(prepared.sources)} images …", highlight=False)
     plan = _plan(request, prepared, backend)
     add_to_manifest(prepared.store, plan.entries, prepared.known)
-    add_edits(prepared.store, [*plan.overtaken, *plan.edits], prepared.known_edits)
+    add_edits(prepared.store, [*plan.superseded, *plan.edits], prepared.known_edits)
     pa.default_memory_pool().release_unused()  # memory of the tables, which would be kept for as long as jobs take
     record_refusals(prepared.store, plan)
     console.print(plan.summary(), highlight=False, markup=False)

@@ -17,7 +17,7 @@ from jobs.images.clips import encode_clip
 from jobs.images.contact_sheets import sheets_of
 from jobs.images.png import encode_png, to_rgb
 from jobs.job_context import ExecutionOptions, JobContext, Log, Stopped
-from jobs.provenance import circumstances
+from jobs.provenance import provenance
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import Commit, publish
 from jobs.run_folder.pyramids import load
@@ -81,7 +81,7 @@ def run_edit(spec: EditSpec, attempt: str, context: JobContext) -> Commit:
         **judged(task, made),
         "note": "; ".join(notes) or None,
         "wall_s": round(time.monotonic() - began, 3),
-        **circumstances(options.device),
+        **provenance(options.device),
     }
     files = {
         "pictures.parquet": schemas.parquet_bytes(schemas.table(rows, schemas.PICTURES)),

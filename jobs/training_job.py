@@ -21,7 +21,7 @@ from jobs.common.failures import InputError
 from jobs.inputs.loading import Grid, changed, holes_of, load_image, load_mask
 from jobs.job_context import ExecutionOptions, JobContext, Log, Stopped
 from jobs.layout import preview_path
-from jobs.provenance import circumstances
+from jobs.provenance import provenance
 from jobs.run_folder import schemas
 from jobs.run_folder.checkpoints import Checkpoints, remove_checkpoints
 from jobs.run_folder.commit import Commit, publish
@@ -219,7 +219,7 @@ def _publish(trainer: Trainer, index: int, job: _Job, context: JobContext) -> Co
         "batch": len(trainer.seeds),
         "resumes": job.history.resumes,
         "settings": spec.settings.model_dump_json(),
-        **circumstances(context.options.device),
+        **provenance(context.options.device),
     }
     files = {
         "samples.parquet": schemas.parquet_bytes(schemas.table(rows, schemas.SAMPLES)),

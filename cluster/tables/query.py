@@ -1,4 +1,4 @@
-"""SQL over a run's tables, wherever they are: DuckDB reads them through Arrow, so a bucket is as good as a folder."""
+"""SQL queries of a run's tables in a folder or bucket: DuckDB reads them through Arrow."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from jobs.run_folder.old_names import RENAMED
 from jobs.run_folder.schemas import TABLES, parquet_bytes
 from jobs.storage.store import Store
 
-SHOWN = 100
-"""Rows that a printed table has at most."""
+MAX_PRINTED_ROWS = 100
+"""Largest number of rows of a printed table."""
 
-WIDEST = 100_000
-"""Characters, as many as no table needs: to measure what it would have without a bound."""
+UNBOUNDED_WIDTH = 100_000
+"""Width in characters that no table reaches, for measuring the natural width of a table."""
 
 FILE_FORMATS = ("csv", "json", "parquet")
 
 
 def query(store: Store, sql: str, say: Callable[[str], None] = lambda sentence: None) -> pa.Table:
-    """The answer to one SELECT over `manifest`, `attempts`, `results`, `samples`, `metrics` and `failures`.
+    """The answer to one SELECT over the tables of `schemas.TABLES`.
 
-    Columns of an older version have their present names; where a query uses an older one, both names work, and `say`
-    is told. `say` is also told of columns that are given other names. Only the columns that the query needs are read.
-    Raises `ConfigError` where it cannot be answered.
+    Columns of an older version have their present names; where a query uses an older one, both names work. `say`
+    receives a sentence for each renamed column. Only the columns and rows that the query needs are read. Raises
+    `ConfigError` for an invalid query, and for missing or damaged tables.
     """
     require_run(store)
     with duckdb.connect(":memory:") as connection:
@@ -52,7 +52,7 @@ def query(store: Store, sql: str, say: Callable[[str], None] = lambda sentence: 
                     code=Code.TABLES_MISSING,
                 )
             _register(connection, name, data)
-        # The tables are all there is to ask about: no files of this machine, no network.
+        # A query may read the tables only: no files of this machine, no network.
         connection.execute("SET enable_external_access = false; SET lock_configuration = true")
         try:
             answer = _ask(connection, sql, say)
@@ -109,7 +109,7 @@ def _aliases(names: Mapping[str, str]) -> str:
 
 
 def _with_own_names(answer: pa.Table, say: Callable[[str], None]) -> pa.Table:
-    """The answer with each column under a name of its own: a second `x` is `x_1`, or the next that is free."""
+    """The answer with unique column names: a second `x` becomes `x_1`, or the next free name."""
     names: list[str] = []
     for name in answer.column_names:
         own, number = name, 0
@@ -123,7 +123,7 @@ def _with_own_names(answer: pa.Table, say: Callable[[str], None]) -> pa.Table:
 
 
 def format_of(format_name: str | None, out: str | None) -> str:
-    """The format of an answer: the one that was asked for, or that of the file's name. Raises `ConfigError`."""
+    """The format of an answer: the requested one, or that of the file's ending. Raises `ConfigError`."""
     if format_name is None:
         if out is None:
             return "table"
@@ -147,9 +147,9 @@ def format_of(format_name: str | None, out: str | None) -> str:
 
 
 def render(answer: pa.Table, format_name: str, console: Console) -> bytes | None:
-    """An answer as `csv`, `json` or `parquet` bytes; as `table` it is printed, and None is returned.
+    """An answer as `csv`, `json` or `parquet` bytes; the format `table` is printed, and the result is None.
 
-    JSON is one list of objects; bytes in it are base64. Raises `ConfigError` for another format.
+    JSON is one list of objects, with bytes in base64. Raises `ConfigError` for another format.
     """
     match format_name:
         case "table":
@@ -171,7 +171,7 @@ def _as_text(value: Any) -> str:
 
 
 def _plain(answer: pa.Table) -> pa.Table:
-    """Columns that CSV cannot hold (pictures, lists) as JSON text."""
+    """The answer with columns that CSV cannot hold (images, lists) as JSON text."""
     columns = []
     for column in answer.columns:
         if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
@@ -185,19 +185,19 @@ def _print(answer: pa.Table, console: Console) -> None:
     for name, column in zip(answer.column_names, answer.columns, strict=True):
         numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
         table.add_column(escape(terminal_safe(name)), justify="right" if numeric else "left", overflow="fold")
-    rows = [[_cell(value) for value in row.values()] for row in answer.slice(0, SHOWN).to_pylist()]
+    rows = [[_cell(value) for value in row.values()] for row in answer.slice(0, MAX_PRINTED_ROWS).to_pylist()]
     for row in rows:
         table.add_row(*row)
-    if console.measure(table, options=console.options.update(width=WIDEST)).maximum <= console.width:
+    if console.measure(table, options=console.options.update(width=UNBOUNDED_WIDTH)).maximum <= console.width:
         console.print(table)
     else:
         _print_records(answer.column_names, rows, console)
-    if answer.num_rows > SHOWN:
+    if answer.num_rows > MAX_PRINTED_ROWS:
         console.print(f"… {answer.num_rows} rows; --format csv gives all of them", highlight=False)
 
 
 def _print_records(names: list[str], rows: list[list[str]], console: Console) -> None:
-    """One `column: value` a line, and an empty line between rows: for what is too wide for a table."""
+    """Print one `column: value` a line, with an empty line between rows, for rows too wide for a table."""
     for number, row in enumerate(rows):
         if number:
             console.print()

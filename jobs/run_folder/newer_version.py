@@ -1,6 +1,6 @@
-"""Records that a newer version of the program wrote: they are read as far as they are known here, and never removed.
+"""Detection of records that a newer version of the program wrote: known fields are read, no such record is removed.
 
-A record is newer where it names a later version, or has a field or column that is not known here.
+A record is newer if it names a later version, or has a field or column that this version does not know.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from jobs import layout
 from jobs.common.codes import Code
-from jobs.common.concurrent_map import ahead
+from jobs.common.concurrent_map import concurrent_map
 from jobs.common.failures import ConfigError, FailureClass, StoreError
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import Artifact, Commit, Failure
@@ -26,7 +26,7 @@ from pgcn.settings import setting_names
 
 
 def check_not_newer(store: Store) -> None:
-    """Raises `ConfigError` where a newer version has written any record of the run: nothing of it may be removed."""
+    """Raises `ConfigError` if a newer version wrote any record of the run: none of its objects may be removed then."""
     found = list(newer_records(store))
     if found:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
@@ -38,7 +38,7 @@ def check_not_newer(store: Store) -> None:
 
 
 def newer_records(store: Store) -> Iterator[str]:
-    """Paths of the run's records that a newer version wrote."""
+    """The paths of the run's records that a newer version wrote."""
     parts = layout.matching(layout.MANIFEST_PART, store.list("manifest"))
     edits = layout.matching(layout.EDITS_PART, store.list("manifest_edits"))
     kinds: list[tuple[str, Callable[[bytes], bool]]] = [
@@ -55,12 +55,12 @@ def newer_records(store: Store) -> Iterator[str]:
         except FileNotFoundError:
             return False
 
-    yield from (path for (path, _), found in zip(kinds, ahead(newer, kinds), strict=True) if found)
+    yield from (path for (path, _), found in zip(kinds, concurrent_map(newer, kinds), strict=True) if found)
     yield from (f"tables/{name}" for name, schema in schemas.TABLES.items() if _has_newer_part(store, name, schema))
 
 
 def is_newer_commit(store: Store, job: str) -> bool:
-    """Whether a newer version wrote the job's commit."""
+    """True if a newer version wrote the job's commit."""
     try:
         return _is_newer_commit(store.get(layout.commit_path(job)))
     except FileNotFoundError:
@@ -113,7 +113,7 @@ def _has_newer_part(store: Store, name: str, schema: pa.Schema) -> bool:
         data = store.parquet(f"tables/{name}")
         parts = [] if data is None else [fragment.physical_schema.names for fragment in data.get_fragments()]
     except (StoreError, OSError, ValueError, pa.ArrowException):
-        return False  # damaged: no version's
+        return False  # damaged: of no known version
     return any(_has_newer(names, schema) for names in parts)
 
 
@@ -130,7 +130,7 @@ def _object(data: bytes) -> dict[str, Any]:
 
 
 def _is_later(text: object) -> bool:
-    """Whether this is a version after this one: "0.10.0" is after "0.9.1"."""
+    """True for a version later than this one: "0.10.0" is later than "0.9.1"."""
     return isinstance(text, str) and _numbers(text) > _numbers(version("pgcn"))
 
 
