@@ -128,11 +128,18 @@ def make_request(
             "The folder of the results is missing: give --out, a folder or a URL as s3://bucket/run.",
             code=Code.OPTION_MISSING,
         )
+    return checked_request(images, {**settings, **parse_pairs(pairs)}, options)
+
+
+def checked_request(images: Sequence[str], overrides: Mapping[str, Any], options: Mapping[str, Any]) -> Request:
+    """A request with these options by name. Raises `ConfigError` for an unknown option, or a value out of range."""
     try:
-        return Request(images=list(images), overrides={**settings, **parse_pairs(pairs)}, **options)
+        return Request(images=list(images), overrides=overrides, **options)
     except ValidationError as error:
         first = error.errors()[0]
         name, why = first["loc"][0], first["msg"].removeprefix("Input ")
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(f"There is no option {name}.", code=Code.OPTION_UNKNOWN) from None
         raise ConfigError(
             f"The option {name} cannot be {first['input']!r}: it {why}.", code=Code.OPTION_VALUE
         ) from None

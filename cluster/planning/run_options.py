@@ -100,11 +100,14 @@ class RunOptions(BaseModel):
     silence_timeout: Annotated[float, SCHEDULING] = Field(
         Limits.silence_s, ge=1, description="Seconds without a heartbeat until a worker is given up."
     )
+    retry_wait: Annotated[float, SCHEDULING] = Field(
+        Limits.backoff_s, ge=0, description="Seconds until the first retry after a storage failure; doubled each time."
+    )
 
     @property
     def limits(self) -> Limits:
         """The limits of time, s, after which the driver gives up a worker."""
-        return Limits(silence_s=self.silence_timeout, job_s=self.job_timeout)
+        return Limits(silence_s=self.silence_timeout, job_s=self.job_timeout, backoff_s=self.retry_wait)
 
 
 class Request(RunOptions):

@@ -29,7 +29,7 @@ LONG = {"iterations": 120, "langevin_steps": 10, "langevin_steps_init": 10, "ste
 QUIET = Console(quiet=True)
 
 TINY_CALL = {
-    "preset": "draft", "settings": TINY, "device": "cpu", "samples": 1, "sizes": ("1x1",), "console": QUIET,
+    "preset": "draft", "settings": TINY, "device": "cpu", "samples": 1, "size": ("1x1",), "console": QUIET,
 }  # fmt: skip
 
 
