@@ -113,7 +113,7 @@ def _train(work: _Work, request: Request, backend: Backend, stop: StopSignal) ->
     pool = backend.pool(work.store, work.options, request.jobs_per_worker)
     try:
         with stop.listening():
-            Driver(work.queue, pool, work.store, work.tracker, request.limits, request.stack).drive(stop)
+            Driver(work.queue, pool, work.store, work.tracker, request.limits, request.batch).drive(stop)
     except StoreError as error:
         return str(error)
     except backend.errors as error:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from cluster.planning.run_options import Request, RunOptions
+from cluster.planning.run_options import Request, RunOptions, declarations
 from cluster.planning.task_request import find
 from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
@@ -60,8 +60,8 @@ def read_config(path: Path, task_name: str | None = None) -> tuple[dict[str, Any
     task = find(asked) if isinstance(asked, str) else None
     task_options = task.options.model_fields if task is not None else {}
     for name, value in content.items():
-        if name in RunOptions.model_fields:
-            options[name] = value
+        if name in RunOptions.model_fields or name in FORMER_OPTIONS:
+            options[FORMER_OPTIONS.get(name, name)] = value
         elif name in setting_names() or name in task_options:
             settings[name] = value
         else:
@@ -100,6 +100,10 @@ def _twice(path: Path) -> str | None:
     root = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
     names = [key.value for key, _ in root.value] if isinstance(root, yaml.MappingNode) else []
     return next((str(name) for name in names if names.count(name) > 1), None)
+
+
+FORMER_OPTIONS = {each.facts.former: each.name for each in declarations() if each.facts.former}
+"""Present names of options by the names that older versions had."""
 
 
 def request_of(parameters: Mapping[str, Any]) -> Request:
