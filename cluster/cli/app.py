@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import io
+import os
 import sys
 
 import typer
@@ -36,25 +40,53 @@ for command in (cancel, status, failures, sample, apply, tasks, gather, gallery,
 
 def main() -> None:
     """The entry point of `pgcn`."""
+    _print_any_character()
+    code = run_command()
+    atexit.register(_leave, code)
+    sys.exit(code)
+
+
+def run_command() -> int:
+    """Run the command of `sys.argv`, and return its exit code."""
     try:
-        sys.exit(app(standalone_mode=False) or Exit.DONE)
+        return int(app(standalone_mode=False) or Exit.DONE)
     except JobError as error:
-        _fail(error.code, str(error))
+        return _failed(error.code, str(error))
     except SettingsError as error:
-        _fail(Code.SETTING, str(error))
+        return _failed(Code.SETTING, str(error))
     except typer.TyperException as error:
-        _fail(Code.USAGE, f"{error.format_message()} `pgcn --help` lists commands and options.")
+        return _failed(Code.USAGE, f"{error.format_message()} `pgcn --help` lists commands and options.")
     except (KeyboardInterrupt, typer.Abort):
         _say("Interrupted.")
-        sys.exit(Exit.INTERRUPTED)
+        return Exit.INTERRUPTED
     except BrokenPipeError:
-        sys.exit(Exit.DONE)
+        return Exit.DONE
 
 
-def _fail(code: Code, sentence: str) -> None:
-    """Print `error[CODE]: SENTENCE`, and exit."""
+def _leave(code: int) -> None:
+    """End the process after all other exit functions, and before destructors of C++ libraries run.
+
+    Threads of Arrow may still be alive then: now and then the process was aborted (SIGABRT), its work done.
+    """
+    atexit.unregister(_leave)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # the reader of a pipe is gone
+            stream.flush()
+    os._exit(code)
+
+
+def _print_any_character() -> None:
+    """Print characters that the terminal's encoding lacks as escapes (`\\xfc`), not as an error that ends the run."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _failed(code: Code, sentence: str) -> int:
+    """Print `error[CODE]: SENTENCE`, and return the exit code."""
     _say(f"error[{code}]: {sentence}")
-    sys.exit(Exit.BAD_COMMAND)
+    return Exit.BAD_COMMAND
 
 
 def _say(text: str) -> None:

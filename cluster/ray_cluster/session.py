@@ -9,6 +9,7 @@ from typing import Any
 import ray
 import torch
 from ray.exceptions import RayError
+from ray.job_config import JobConfig
 
 from cluster.ray_cluster.compat import filter_command_line
 from cluster.ray_cluster.ray_pool import RayWorkerPool
@@ -42,7 +43,13 @@ class Cluster:
         filter_command_line(redact)  # URLs in it may have passwords and signatures
         try:
             local = {} if self.address else {"include_dashboard": False}
-            ray.init(address=self.address or "local", log_to_driver=False, logging_level="ERROR", **local)
+            ray.init(
+                address=self.address or "local",
+                log_to_driver=False,
+                logging_level="ERROR",
+                job_config=_InstalledCodeOnly(),
+                **local,
+            )
         except Exception as error:  # Ray raises `Exception` itself where its processes do not come up
             where = f"Ray at {self.address} does not answer" if self.address else "A local Ray could not be started"
             raise ConfigError(f"{where}: {first_line(error)}", code=Code.RAY_UNREACHABLE) from None
@@ -78,6 +85,17 @@ class Cluster:
         """Disconnect, and end a Ray that was started here."""
         if ray.is_initialized():
             ray.shutdown()
+
+
+class _InstalledCodeOnly(JobConfig):  # type: ignore[misc]  # Ray has no types
+    """Keeps the driver's current folder off the import path of the workers.
+
+    It is often the folder of the images, and a `torch.py` or `jobs.py` there would be executed. Ray adds it for jobs
+    without a working directory of their own, so this one says that it has one.
+    """
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True
 
 
 def _check_address(address: str) -> None:

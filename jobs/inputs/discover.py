@@ -24,7 +24,7 @@ from jobs.inputs.image_list import SUFFIXES, EditRow, read_image_list
 from jobs.inputs.list_rules import forbidden
 from jobs.inputs.passed_over import Passed
 from jobs.inputs.source import EditSource, Source, fingerprint, merged, name_of, names_apart, with_edit
-from jobs.inputs.source_bytes import read_source
+from jobs.inputs.source_bytes import SPECIAL, is_special, read_source
 from jobs.storage.errors import error_code, with_retries
 from jobs.storage.urls import driver_problem, filesystem, is_local, is_web, local_path, names_local_file, public_url
 
@@ -151,7 +151,9 @@ def _walk(root: Path, passed: Passed) -> Iterator[_Found]:
         below[:] = [each for each in below if not each.startswith(".")]
         for name in names:
             path = Path(folder, name)
-            if _looks_like_image(name) and not runs.have(path):
+            if _looks_like_image(name) and is_special(path):
+                passed.special(_below(root, path).uri)
+            elif _looks_like_image(name) and not runs.have(path):
                 yield _Found(_below(root, path))
             elif not _looks_like_image(name) and not name.startswith(".") and not runs.have(path, count=False):
                 passed.file(name)
@@ -202,7 +204,10 @@ def _matches(pattern: Path, passed: Passed) -> Iterator[_Found]:
     hidden = any(part.startswith(".") for part in parts)
     for path in root.glob("/".join(wanted)):
         folders = path.relative_to(root).parts[:-1]
-        if (not hidden and any(folder.startswith(".") for folder in folders)) or not path.is_file():
+        if (not hidden and any(folder.startswith(".") for folder in folders)) or path.is_dir():
+            continue
+        if is_special(path):
+            passed.special(_below(root, path).uri)
             continue
         if _looks_like_image(path.name) and not runs.have(path):
             yield _Found(_below(root, path))
@@ -227,7 +232,10 @@ def _local_source(path: Path, image_id: str, uri: str) -> Source:
     except (OSError, ValueError):
         problem = f"{uri} cannot be read: it does not exist, or a folder above it is closed to this user."
         return Source(image_id, uri, str(path), problem=problem, problem_code=Code.IMAGE_MISSING)
-    return Source(image_id, uri, str(path), size_bytes=status.st_size, version=str(status.st_mtime_ns))
+    found = Source(image_id, uri, str(path), size_bytes=status.st_size, version=str(status.st_mtime_ns))
+    if is_special(path):
+        return replace(found, problem=f"{uri} cannot be read: {SPECIAL}.", problem_code=Code.IMAGE_UNREADABLE)
+    return found
 
 
 # Remote objects and prefixes

@@ -20,11 +20,16 @@ class Passed:
         self._files: Counter[str] = Counter()  # by extension
         self._runs: Counter[tuple[str, str]] = Counter()  # images by location and public name of their run's folder
         self._others: Counter[str] = Counter()  # of these, images that the run did not write, by its location
+        self._special: list[str] = []  # public names
         self._notes: list[str] = []
 
     def file(self, name: str) -> None:
         """A file whose name does not say that it is an image."""
         self._files[PurePosixPath(name).suffix.lower()] += 1
+
+    def special(self, uri: str) -> None:
+        """A named pipe, socket or device with the name of an image."""
+        self._special.append(uri)
 
     def of_run(self, location: str, uri: str, path: str) -> None:
         """An image at `path` below a run folder (it has a `run.json`), whose location and public name are given."""
@@ -42,6 +47,9 @@ class Passed:
             ordered = sorted(self._files.items(), key=lambda item: (-item[1], item[0] or "~"))
             kinds = [f"{count} {kind or 'without an extension'}" for kind, count in ordered]
             said.append(f"Passed over, as their names are not those of images that can be read: {_some_of(kinds)}.")
+        if self._special:
+            names = _some_of(sorted(self._special), "files")
+            said.append(f"Passed over, as they are named pipes, sockets or devices: {names}.")
         counts = {
             uri: self._others[location] if is_own(location) else count for (location, uri), count in self._runs.items()
         }
@@ -51,6 +59,6 @@ class Passed:
         return [terminal_safe(sentence) for sentence in said]
 
 
-def _some_of(words: list[str]) -> str:
-    more = [f"and {len(words) - SHOWN} more kinds"] if len(words) > SHOWN else []
+def _some_of(words: list[str], what: str = "kinds") -> str:
+    more = [f"and {len(words) - SHOWN} more {what}"] if len(words) > SHOWN else []
     return ", ".join(words[:SHOWN] + more)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -19,6 +22,8 @@ from jobs.storage.http import ForbiddenAddress, read_web
 from jobs.storage.urls import driver_problem, filesystem, is_local, is_web, local_path
 
 MAX_BYTES = 512 * 2**20
+
+SPECIAL = "it is a named pipe, socket or device, not a file"
 
 
 def read_source(location: str, uri: str, options: Mapping[str, Any] | None = None, max_bytes: int = MAX_BYTES) -> bytes:
@@ -39,6 +44,15 @@ def read_source(location: str, uri: str, options: Mapping[str, Any] | None = Non
     return data
 
 
+def is_special(path: Path) -> bool:
+    """True for a named pipe, socket or device: to open or read one may wait for ever."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False  # the error of opening it says more
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 class _Unreadable(Exception):
     """The reason why this one file cannot be read, now or later, and its code."""
 
@@ -51,6 +65,8 @@ def _read(location: str, options: Mapping[str, Any] | None, max_bytes: int) -> b
     """The bytes, at most one more than `max_bytes`; permanent errors become `_Unreadable`."""
     try:
         if is_local(location):
+            if is_special(local_path(location)):
+                raise _Unreadable(SPECIAL)
             with local_path(location).open("rb") as file:
                 return file.read(max_bytes + 1)
         if problem := driver_problem(location):
@@ -99,6 +115,8 @@ def _unreadable(error: BaseException) -> _Unreadable | None:
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         reason = "the bucket does not exist" if error_code(error) == "NoSuchBucket" else "it does not exist"
         return _Unreadable(reason, Code.IMAGE_MISSING)
+    if isinstance(error, OSError) and error.errno == errno.EIO:  # a bad sector: other files may be sound
+        return _Unreadable("its disk cannot read it (EIO)")
     if isinstance(error, PermissionError) and error_code(error) in {None, "AccessDenied", "403"}:
         return _Unreadable("access is forbidden", Code.IMAGE_FORBIDDEN)
     if isinstance(error, aiohttp.ClientResponseError) and not is_transient(error):

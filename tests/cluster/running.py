@@ -16,7 +16,7 @@ import psutil
 import torch
 from PIL import Image
 
-from cluster.cli.app import main
+from cluster.cli.app import run_command
 from cluster.gallery.publish import finish
 from cluster.planning.plan import record_refusals
 from cluster.planning.request import make_plan, prepare
@@ -92,7 +92,7 @@ def ask(*arguments):
     sys.argv = ["pgcn", *map(str, arguments)]
     try:
         with redirect_stdout(output), redirect_stderr(output):
-            main()
+            code = run_command()
     except SystemExit as ended:
         code = ended.code or 0
     finally:

@@ -32,6 +32,9 @@ from tests.servers import KEY, SECRET, serving
 PASSWORD, SIGNATURE = "planted-password-1", "planted-signature-2"
 NAME = "a/<b>[red]bold[/red] \u202egnp \x1b[31m.png"  # HTML, rich's markup, a direction mark, a terminal's escape
 
+PLANTED = ("cluster", "jobs", "pgcn", "torch", "safetensors")
+"""Modules in the current folder of the run, which no process may import."""
+
 
 class Pages(http.server.BaseHTTPRequestHandler):
     """One picture, for those who have the password; else forbidden."""
@@ -83,13 +86,17 @@ def hostile(juicefs, web, tmp_path_factory):
     short = Path("/tmp") / f"pgcn-{os.getpid()}"  # Ray's sockets need a short path
     short.symlink_to(ray)
     env = {**juicefs.env, "RAY_TMPDIR": str(short)}
-    code, output = pgcn("run", f"{images}/a/list.csv", *pages, "--out", run, *options(), env=env)
+    for name in PLANTED:
+        (here.parent / f"{name}.py").write_text("raise RuntimeError('this file was executed')\n")
+    command = ["run", f"{images}/a/list.csv", *pages, "--out", run, *options()]
+    code, output = pgcn(*command, env=env, cwd=here.parent)
     yield run, code, output, ray
     short.unlink()
     patch.undo()
 
 
 def test_each_hostile_image_costs_only_itself(hostile):
+    """And modules beside the images, in the current folder, are not imported by any process."""
     run, code, output, _ = hostile
     assert code == 3, output
     store = Store(run)

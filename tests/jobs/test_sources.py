@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import http.server
 import os
+import socket
 import threading
 import time
 import traceback
@@ -17,6 +19,7 @@ import pytest
 
 from jobs.common.failures import ConfigError, InputError, StoreError
 from jobs.inputs.discover import Source, find_sources, read_source
+from jobs.inputs.passed_over import Passed
 from jobs.run_folder.schemas import parquet_bytes
 from jobs.storage.store import Store
 from tests.sentences import fails_with
@@ -441,3 +444,36 @@ def test_users_own_columns_are_left_alone(tmp_path: Path) -> None:
     fill(tmp_path, "a.png")
     images = write_list(tmp_path / "list.csv", "uri,label,license,width,caption\na.png,cat,CC0,5,x\n")
     assert dict(find(images)[0].overrides) == {}
+
+
+def test_named_pipes_and_sockets_are_passed_over(tmp_path):
+    """To open a named pipe waits for a writer, for ever."""
+    folder = tmp_path / "f"
+    fill(folder, "a.png", "b.png")
+    os.mkfifo(folder / "pipe.png")
+    os.mkfifo(folder / "notes")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(folder / "sock.png"))
+    for named in (folder, folder / "*.png"):
+        passed = Passed()
+        found = find_sources([str(named)], setting_names=SETTINGS, passed=passed)
+        assert [source.image_id for source in found] == ["a.png", "b.png"]
+        assert any("named pipes, sockets or devices: f/pipe.png, f/sock.png" in said for said in passed.sentences())
+    assert "pipe.png cannot be read: it is a named pipe, socket or device" in refused(folder / "pipe.png")
+    listed = tmp_path / "list.csv"
+    listed.write_text("uri\nf/pipe.png\nf/a.png\n")
+    assert [bool(source.problem) for source in find(listed)] == [False, True]
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert "named pipe" in refused(tmp_path / "pipe.csv")
+    with pytest.raises(InputError, match="named pipe"):
+        read_source(str(folder / "pipe.png"), "f/pipe.png")
+
+
+def test_a_bad_sector_is_the_fault_of_its_file(tmp_path, monkeypatch):
+    def broken(*_arguments):
+        raise OSError(errno.EIO, "Input/output error")
+
+    (tmp_path / "a.png").write_bytes(b"a")
+    monkeypatch.setattr("jobs.inputs.source_bytes.local_path", broken)
+    with pytest.raises(InputError, match=r"f/a\.png cannot be read: its disk cannot read it \(EIO\)"):
+        read_source(str(tmp_path / "a.png"), "f/a.png")
