@@ -275,8 +275,18 @@ def _net(data: bytes, header: Mapping[str, str], scale: int) -> Weights:
     """The weights in the file of one scale. Raises `ValueError` where it belongs to another pyramid than `header`."""
     _check_same(f"scale-{scale}.safetensors", data, header)
     tensors = read_tensors(data)
-    layers = sum(name.startswith("kernel.") for name in tensors)
-    return Weights(
-        tuple(tensors[f"kernel.{i}"][None] for i in range(layers)),
-        tuple(tensors[f"bias.{i}"][None] for i in range(layers)),
-    )
+    layers = range(sum(name.startswith("kernel.") for name in tensors))
+    kernels, biases = [tensors[f"kernel.{i}"] for i in layers], [tensors[f"bias.{i}"] for i in layers]
+    _check_weights(f"scale-{scale}.safetensors", kernels, biases)
+    return Weights(tuple(kernel[None] for kernel in kernels), tuple(bias[None] for bias in biases))
+
+
+def _check_weights(name: str, kernels: Sequence[torch.Tensor], biases: Sequence[torch.Tensor]) -> None:
+    """Raises `ValueError` for weights that are no network from 3 channels, or are not finite: its images are black."""
+    channels = 3
+    for kernel, bias in zip(kernels, biases, strict=True):
+        if kernel.ndim != 4 or kernel.shape[1] != channels or bias.shape != kernel.shape[:1]:
+            raise ValueError(f"{name} has weights of the wrong shape")
+        if not (kernel.isfinite().all() and bias.isfinite().all()):
+            raise ValueError(f"{name} has weights that are not finite numbers")
+        channels = kernel.shape[0]
