@@ -14,6 +14,7 @@ from pgcn.exact.candidates import Queries, compiled, exhaustive, improved
 from pgcn.exact.field import Field
 from pgcn.exact.patches import Patches, around
 from pgcn.exact.settings import DETAIL, MIDDLE, DetailSettings
+from pgcn.heartbeat import beat
 
 SPREAD = 0.2
 """Standard deviation of the window that middles are drawn with, in halves of a patch's side."""
@@ -85,6 +86,7 @@ def draw_scale(
     least = torch.zeros(len(patches.keys), dtype=y.dtype, device=y.device)
     few = y.shape[2] * y.shape[3] * len(patches.keys) <= settings.exhaustive
     for step, (t, after) in enumerate(zip(way.levels, way.levels[1:], strict=False)):
+        beat()
         queries = Queries(patches, y, 1 - t, way.wrap, settings.band)
         if few or field is None:
             field = exhaustive(queries, settings)

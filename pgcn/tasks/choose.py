@@ -1,4 +1,4 @@
-"""Choice of the start scale by metrics: every scale is tried, and style is weighed against content."""
+"""Choice of the start scale by metrics: coarse scales are tried, and style is weighed against content."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pgcn.imaging.scales import resize
 from pgcn.method import Model
-from pgcn.tasks.chains import check_scale
+from pgcn.tasks.chains import check_scale, trial_count
 from pgcn.tasks.task import Injected
 
 
@@ -42,27 +42,33 @@ class Choice:
 def choose(
     model: Model,
     options: Injected,
-    make: Callable[[int], Tensor],
+    make: Callable[[int, int], Tensor],
     style_distance: Callable[[Tensor], float],
     content_distance: Callable[[Tensor], float],
-    baseline: float,
+    baseline: Callable[[int], float],
 ) -> Choice:
-    """Make the result from the start scale in `options`, or from every one, and choose the best.
+    """Make the result from the start scale in `options`, or from the best one.
+
+    `make` maps a start scale and a number of scales to the end of the last of these; `baseline` maps a number of scales
+    to the style distance of the injected image there. Scales are compared on the first `trial_count` ones.
 
     The best has the least style_distance / baseline + content_distance. `style_distance` is the distance to the trained
-    image's style, and `baseline` that of the injected image; `content_distance` is the distance to the injected image,
-    0 for the same image and about 1 for an unrelated one. Both terms are relative, so that neither decides alone.
+    image's style; `content_distance` is the distance to the injected image, 0 for the same image and about 1 for an
+    unrelated one. Both take images of any size. Both terms are relative, so that neither decides alone.
     Raises `ValueError` for a start scale that the model does not have.
     """
-    scales = list(range(len(model.sizes)))
-    if options.start_scale is not None:
-        check_scale(model, options.start_scale)
-        if not options.sweep:
-            scales = [options.start_scale]
-    tried = []
-    for scale in scales:
-        made = make(scale)
-        tried.append(Tried(scale, made, style_distance(made), content_distance(made)))
-    if options.start_scale is not None:
-        return Choice(next(one for one in tried if one.scale == options.start_scale), tried)
-    return Choice(min(tried, key=lambda one: one.style_distance / max(baseline, 1e-6) + one.content_distance), tried)
+
+    def attempt(scale: int, count: int) -> Tried:
+        made = make(scale, count)
+        return Tried(scale, made, style_distance(made), content_distance(made))
+
+    chosen = options.start_scale if options.start_scale is None else check_scale(model, options.start_scale)
+    count, every = trial_count(model), len(model.sizes)
+    tried = [attempt(scale, count) for scale in range(count)] if chosen is None or options.sweep else []
+    if chosen is None:
+        usual = max(baseline(count), 1e-6)
+        chosen = min(tried, key=lambda one: one.style_distance / usual + one.content_distance).scale
+    if count == every and tried:
+        return Choice(tried[chosen], tried)
+    best = attempt(chosen, every)
+    return Choice(best, tried or [best])

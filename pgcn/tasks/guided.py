@@ -58,13 +58,17 @@ def guided(
     """
     guide = resize(target, working_size(target, model))
     sizes, start = sizes_of(target, model), start_of(guide)
+
+    def scale_of(x: Tensor) -> int:
+        return len(sizes) - 1 - sizes[::-1].index((x.shape[-2], x.shape[-1]))
+
     choice = choose(
         model,
         options,
-        lambda scale: injected(model, start, scale, seeded_noise(options.seed), sizes=sizes),
-        style_distance=lambda x: patch_swd(x, image),
-        content_distance=lambda x: content_distance(x, guide),
-        baseline=patch_swd(start, image),
+        lambda scale, count: injected(model, start, scale, seeded_noise(options.seed), sizes=sizes[:count]),
+        style_distance=lambda x: patch_swd(x, resize(image, model.sizes[scale_of(x)])),
+        content_distance=lambda x: content_distance(x, resize(guide, (x.shape[-2], x.shape[-1]))),
+        baseline=lambda count: patch_swd(resize(start, sizes[count - 1]), resize(image, model.sizes[count - 1])),
     )
     made = choice.best.image
     size = target.shape[-2], target.shape[-1]

@@ -38,10 +38,10 @@ def apply(model: Model, inputs: Inputs, options: HarmonizeOptions) -> TaskResult
     choice = choose(
         model,
         options,
-        lambda scale: region.from_scale(model, scale, options.seed, start),
-        style_distance=lambda x: colour_distance(x, region.mask, scene),
-        content_distance=lambda x: shape_error(x, region.given, region.mask),
-        baseline=before,
+        lambda scale, count: region.from_scale(model, scale, count, options.seed, start),
+        style_distance=lambda x: colour_distance(x, region.at(x).mask, scene),
+        content_distance=lambda x: shape_error(x, region.at(x).given, region.at(x).mask),
+        baseline=lambda _: before,
     )
     made = choice.best.image
     result = region.recoloured(made) if options.full_size else made

@@ -21,10 +21,13 @@ from pgcn.imaging.masks import check_mask, fit
 from pgcn.imaging.scales import Size, resize
 from pgcn.method import Model
 from pgcn.metrics.pictures import psnr, rmse
-from pgcn.tasks.chains import check_scale, run, seeded_noise, sizes_of, working_size
+from pgcn.tasks.chains import check_scale, run, seeded_noise, sizes_of, trial_count, working_size
 from pgcn.tasks.enlarge import Refinement, enlarged
 from pgcn.tasks.region import mask_image
 from pgcn.tasks.task import Criterion, Injected, Inputs, Task, TaskResult
+
+FINEST = 3
+"""Number of start scales, the finest ones, that are compared for a thin hole where there are exact scales."""
 
 HIDDEN = 0.25
 """Largest share of an image that is hidden to compare start scales."""
@@ -65,12 +68,15 @@ class Hole:
         size = x.shape[-2], x.shape[-1]
         return clamp_known(x, resize(self.smooth, size), hole_at(self.mask, size))
 
-    def filled_from(self, model: Model, scale: int, options: InpaintOptions, seed: int) -> Tensor:
-        """The image at its working size, with the hole filled from `scale` on."""
-        start = resize(self.smooth, self.sizes[scale])
+    def filled_from(
+        self, model: Model, scale: int, options: InpaintOptions, seed: int, count: int | None = None
+    ) -> Tensor:
+        """The image with the hole filled from `scale` on: at its working size, or at the last of `count` scales."""
+        sizes = self.sizes[:count]
+        start = resize(self.smooth, sizes[scale])
         generator = torch.Generator().manual_seed(seed)
         start = start + options.noise * torch.randn(start.shape, generator=generator).to(start)
-        return run(model, start.clamp(-1, 1), self.sizes, scale, seeded_noise(seed), lambda x, _: self.known(x))
+        return run(model, start.clamp(-1, 1), sizes, scale, seeded_noise(seed), lambda x, _: self.known(x))
 
 
 def apply(model: Model, inputs: Inputs, options: InpaintOptions) -> TaskResult:
@@ -82,9 +88,10 @@ def apply(model: Model, inputs: Inputs, options: InpaintOptions) -> TaskResult:
         notes.append("the mask was fitted to the image's size")
         mask = check_mask(fit(mask, full))
     hole = Hole.of(image, mask, model)
-    every = list(range(len(model.sizes)))
+    every = start_scales(model, image, mask)
     if options.start_scale is not None:
-        every = every if options.sweep else [check_scale(model, options.start_scale)]
+        own = check_scale(model, options.start_scale)
+        every = sorted({*every, own}) if options.sweep else [own]
     trials = {scale: trial for scale, trial in zip(every, held_out(model, image, mask, every, options), strict=True)}
     chosen = options.start_scale
     if chosen is None:
@@ -111,6 +118,17 @@ def apply(model: Model, inputs: Inputs, options: InpaintOptions) -> TaskResult:
     return TaskResult(images, metrics, notes)
 
 
+def start_scales(model: Model, image: Tensor, mask: Tensor) -> list[int]:
+    """The start scales that are compared: coarse ones for a wide hole, the finest for a thin one.
+
+    A thin hole is not there at coarse scales.
+    """
+    if is_thin(hole_at(mask, working_size(image, model))):
+        every = list(range(len(model.sizes)))
+        return every if model.learned == len(every) else every[-FINEST:]
+    return list(range(trial_count(model)))
+
+
 @dataclass(frozen=True)
 class Trial:
     """The error of filling holes of this kind, in levels of 255, and the share of the chain's end in the fill."""
@@ -120,8 +138,13 @@ class Trial:
 
 
 def held_out(model: Model, image: Tensor, mask: Tensor, scales: list[int], options: InpaintOptions) -> list[Trial]:
-    """Each start scale tried at the working size on a second hole: the mask, shifted to where the image is known."""
-    size = working_size(image, model)
+    """Each start scale tried on a second hole: the mask, shifted to where the image is known.
+
+    The trial runs at the working size for a thin hole, and on `trial_count` scales for another.
+    """
+    thin, sizes = is_thin(hole_at(mask, working_size(image, model))), sizes_of(image, model)
+    count = len(sizes) if thin else max(trial_count(model), scales[-1] + 1)
+    size = sizes[count - 1]
     small, gone = resize(filled(image, mask), size), hole_at(mask, size)
     hidden = gone.roll((size[0] // 2, size[1] // 2), (2, 3)) * (1 - gone)
     # At most a quarter is hidden, so that enough is known to fill it from.
@@ -132,15 +155,15 @@ def held_out(model: Model, image: Tensor, mask: Tensor, scales: list[int], optio
     if not bool(hidden.any()):
         return [Trial(float(-scale), 1.0) for scale in scales]
     both = (gone + hidden).clamp_max(1)
-    hole = Hole.of(small, both, model)
+    hole = Hole(filled(small, both), both, sizes)
     smooth = hole.smooth
     trials = []
     for scale in scales:
-        made = hole.filled_from(model, scale, options, options.seed)
+        made = hole.filled_from(model, scale, options, options.seed, count)
         # Least squares: truth ≈ smooth + share·(made - smooth).
         moved, wanted = (made - smooth) * hidden, (small - smooth) * hidden
         best = float((moved * wanted).sum() / moved.square().sum().clamp_min(1e-9))
-        share = min(1.0, max(0.0, best)) if is_thin(gone) else 1.0
+        share = min(1.0, max(0.0, best)) if thin else 1.0
         trials.append(Trial(rmse(smooth + share * (made - smooth), small, hidden), share))
     return trials
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import Field
 from torch import Tensor
@@ -38,20 +38,30 @@ class Region:
     sizes: list[Size]
     rim: int
 
-    def from_scale(self, model: Model, scale: int, seed: int, start: Tensor | None = None) -> Tensor:
-        """The image with its region remade from `scale` on; pixels beyond the rim are clamped at every step.
+    def at(self, x: Tensor) -> Region:
+        """The region at the size of `x`, a smaller image of it; the image at the given size stays."""
+        size = x.shape[-2], x.shape[-1]
+        if size == tuple(self.given.shape[-2:]):
+            return self
+        mask, rim = fit(self.mask, size), max(1, round(self.rim * size[0] / self.given.shape[-2]))
+        return replace(self, given=resize(self.given, size), mask=mask, weights=soft(mask, rim), rim=rim)
 
-        Chains begin from the image, or from `start`, which has its size.
+    def from_scale(self, model: Model, scale: int, count: int, seed: int, start: Tensor | None = None) -> Tensor:
+        """The image at the last of `count` scales, with its region remade from `scale` on.
+
+        Pixels beyond the rim are clamped at every step. Chains begin from the image, or from `start`, which has its
+        size.
         """
-        begin = self.given if start is None else start
-        known = [resize(self.given, size) for size in self.sizes]
-        free = [fit(grow(self.mask, self.rim), size) for size in self.sizes]
+        begin, sizes = self.given if start is None else start, self.sizes[:count]
+        known = [resize(self.given, size) for size in sizes]
+        free = [fit(grow(self.mask, self.rim), size) for size in sizes]
 
         def clamp(x: Tensor, at: int) -> Tensor:
             return blend(x, known[at], free[at])
 
-        made = injected(model, begin, scale, seeded_noise(seed), clamp, self.sizes)
-        return blend(made, self.given, self.weights)
+        made = injected(model, begin, scale, seeded_noise(seed), clamp, sizes)
+        there = self.at(made)
+        return blend(made, there.given, there.weights)
 
     @property
     def full_size(self) -> Size:
