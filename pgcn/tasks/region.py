@@ -68,10 +68,16 @@ class Region:
         """The size of the given image."""
         return self.full.shape[-2], self.full.shape[-1]
 
-    def recoloured(self, made: Tensor) -> Tensor:
-        """The result at the given size, with the fine detail of the given image: the change is enlarged and added."""
-        changed = self.full + resize_free(made - self.given, self.full_size)
-        return self._into_full(changed.clamp(-1, 1))
+    def recoloured(self, made: Tensor, full_size: bool) -> Tensor:
+        """The result at the given or the working size, with the fine detail of the given image.
+
+        The change by `made`, an image of any size, is enlarged and added.
+        """
+        change = made - self.at(made).given
+        if full_size:
+            return self._into_full((self.full + resize_free(change, self.full_size)).clamp(-1, 1))
+        size = self.given.shape[-2], self.given.shape[-1]
+        return blend((self.given + resize_free(change, size)).clamp(-1, 1), self.given, self.weights)
 
     def replaced(self, model: Model, made: Tensor, seed: int) -> Tensor:
         """The result at the given size, with a region of the pyramid's patches alone, enlarged."""
