@@ -224,7 +224,7 @@ class Pyramid(TaskMethods):
         with torch.no_grad():
             maps = [-energy(pad(resize(image, size)), net)[0, 0] for size, net in zip(sizes, self.nets, strict=False)]
             if self.exact is not None:
-                above = sizes[len(self.nets) :]
+                above = sizes[self.learned :]
                 maps += [self.exact.energy(resize(image, size), scale) for scale, size in enumerate(above)]
         return maps
 

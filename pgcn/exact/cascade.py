@@ -18,7 +18,7 @@ from pgcn.exact.patches import Patches, patches_of
 from pgcn.exact.settings import DetailSettings
 from pgcn.imaging.scales import Size, resize
 
-COMPARISONS = 500_000_000
+COMPARISONS = 50_000_000
 """Pairs of patches up to which an energy is that of the definition."""
 
 SCALES = 64

@@ -34,11 +34,11 @@ def sizes_of(image: Tensor, model: Model) -> list[Size]:
     return sizes_for(working_size(image, model), model.sizes)
 
 
-def trial_count(model: Model) -> int:
-    """Number of scales, the coarsest ones, on which start scales are compared: one exact scale above the layout's size.
+def coarse_count(model: Model) -> int:
+    """Number of coarse scales: those up to the first exact scale above the size of the learned ones.
 
-    Of a model without exact scales, all. An exact scale adds detail to the result of the scale below it and hardly
-    changes anything else, so that a comparison at full size would cost much and say the same.
+    Of a model without exact scales, all. Start scales are compared on them, and energies: a finer exact scale adds
+    detail and changes nothing else, and costs much more.
     """
     finest = model.sizes[model.learned - 1]
     larger = [scale for scale, size in enumerate(model.sizes) if min(size) > 1.5 * min(finest)]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pgcn.imaging.scales import resize
 from pgcn.method import Model
-from pgcn.tasks.chains import check_scale, trial_count
+from pgcn.tasks.chains import check_scale, coarse_count
 from pgcn.tasks.task import Injected
 
 
@@ -51,7 +51,7 @@ def choose(
     """Make the result from the start scale in `options`, or from the best one.
 
     `make` maps a start scale and a number of scales to the end of the last of these; `baseline` maps a number of scales
-    to the style distance of the injected image there. Scales are compared where they end or on the first `trial_count`
+    to the style distance of the injected image there. Scales are compared where they end or on the first `coarse_count`
     ones, whichever is finer: together they cost about as much as one result. The result is the end of the last of
     `scales`, by default of all.
 
@@ -67,7 +67,7 @@ def choose(
 
     chosen = options.start_scale if options.start_scale is None else check_scale(model, options.start_scale)
     every = max(scales or len(model.sizes), 0 if chosen is None else chosen + 1)
-    counts = [min(every, max(trial_count(model), scale + 1)) for scale in range(every)]
+    counts = [min(every, max(coarse_count(model), scale + 1)) for scale in range(every)]
     tried = [attempt(scale, counts[scale]) for scale in range(every)] if chosen is None or options.sweep else []
     if chosen is None:
         usual = [max(baseline(count), 1e-6) for count in counts]

@@ -20,7 +20,6 @@ from pgcn.tasks.choose import Choice, choose
 from pgcn.tasks.enlarge import Refinement, enlarged
 from pgcn.tasks.task import Injected, TaskResult
 
-
 COARSE = 64
 """Longest side at which a result is compared with its guide, px."""
 

@@ -21,7 +21,7 @@ from pgcn.imaging.masks import check_mask, fit
 from pgcn.imaging.scales import Size, resize
 from pgcn.method import Model
 from pgcn.metrics.pictures import psnr, rmse
-from pgcn.tasks.chains import check_scale, run, seeded_noise, sizes_of, trial_count, working_size
+from pgcn.tasks.chains import check_scale, coarse_count, run, seeded_noise, sizes_of, working_size
 from pgcn.tasks.enlarge import Refinement, enlarged
 from pgcn.tasks.region import mask_image
 from pgcn.tasks.task import Criterion, Injected, Inputs, Task, TaskResult
@@ -126,7 +126,7 @@ def start_scales(model: Model, image: Tensor, mask: Tensor) -> list[int]:
     if is_thin(hole_at(mask, working_size(image, model))):
         every = list(range(len(model.sizes)))
         return every if model.learned == len(every) else every[-FINEST:]
-    return list(range(trial_count(model)))
+    return list(range(coarse_count(model)))
 
 
 @dataclass(frozen=True)
@@ -140,10 +140,10 @@ class Trial:
 def held_out(model: Model, image: Tensor, mask: Tensor, scales: list[int], options: InpaintOptions) -> list[Trial]:
     """Each start scale tried on a second hole: the mask, shifted to where the image is known.
 
-    The trial runs at the working size for a thin hole, and on `trial_count` scales for another.
+    The trial runs at the working size for a thin hole, and on `coarse_count` scales for another.
     """
     thin, sizes = is_thin(hole_at(mask, working_size(image, model))), sizes_of(image, model)
-    count = len(sizes) if thin else max(trial_count(model), scales[-1] + 1)
+    count = len(sizes) if thin else max(coarse_count(model), scales[-1] + 1)
     size = sizes[count - 1]
     small, gone = resize(filled(image, mask), size), hole_at(mask, size)
     hidden = gone.roll((size[0] // 2, size[1] // 2), (2, 3)) * (1 - gone)
