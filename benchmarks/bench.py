@@ -26,9 +26,9 @@ from benchmarks import reference
 from benchmarks.machine import clock, describe
 from benchmarks.matching import match
 from benchmarks.pictures import photograph
+from benchmarks.sample_metrics import with_patch_swd
 from benchmarks.trained import markdown
 from cluster.planning.device import has_bfloat16_units
-from jobs.artifacts import measure
 from pgcn import DivergenceError, Pyramid, Trainer, make_settings
 from pgcn.imaging.scales import resize, scale_sizes
 from pgcn.patchgencn.energy import EnergyNet
@@ -83,7 +83,7 @@ def quality(device: str, presets: list[str]) -> str:
         trainer, seconds = train(photograph(PICTURE, settings.max_size), settings, device)
         pyramid = Pyramid.trained(trainer)
         image = trainer.observed_of(0)[-1]
-        figures = measure(pyramid.sample(MEASURED, seed=100), pyramid.reconstruct()[-1], image)
+        figures = with_patch_swd(pyramid.sample(MEASURED, seed=100), pyramid.reconstruct()[-1], image)
         shown = [figures.get(name, float("nan")) for name in FIGURES]
         rows.append([f"`{preset}`", precision, f"{image.shape[3]}x{image.shape[2]}", seconds, *shown])
         print(*rows[-1], flush=True)
@@ -161,7 +161,7 @@ def matching(device: str) -> str:
     began = clock(device)
     made = match(image, sizes)
     seconds = clock(device) - began
-    figures = measure(made, made, resize(image, sizes[-1]))
+    figures = with_patch_swd(made, made, resize(image, sizes[-1]))
     names = FIGURES[:4]
     return table(["seconds", *names], [[seconds, *(figures[name] for name in names)]])
 

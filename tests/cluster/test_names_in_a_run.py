@@ -37,7 +37,7 @@ def planned(out, *images, retry=False, **asked):
     open_run(prepared.store, prepared.identity)
     plan = make_plan(prepared, None, retry=retry)
     add_to_manifest(prepared.store, plan.entries, prepared.known)
-    add_edits(prepared.store, [*plan.overtaken, *plan.edits], prepared.known_edits)
+    add_edits(prepared.store, [*plan.superseded, *plan.edits], prepared.known_edits)
     return plan
 
 
