@@ -21,7 +21,6 @@ from pgcn.metrics.pictures import auroc
 from pgcn.tasks.chains import coarse_count, sizes_of
 from pgcn.tasks.task import Criterion, Inputs, Options, Task, TaskResult
 
-
 LEVEL = 2 / 255
 """One level of eight bits, in [-1, 1] units."""
 
