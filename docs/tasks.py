@@ -114,14 +114,7 @@ def make_inputs() -> None:
     ImageDraw.Draw(where).rectangle((220, 330, 309, 419), fill=255)
     where.save(INPUTS / "foreign-mask.png")
 
-    small = coffee.resize((64, 43), Image.Resampling.BICUBIC)
-    small.save(INPUTS / "sharp.png")
-    small.filter(ImageFilter.BoxBlur(1)).save(INPUTS / "blurred.png")
-
-
-def enlarged(picture: Picture) -> Picture:
-    """The image enlarged, with visible pixels."""
-    return picture.resize((picture.width * HEIGHT // picture.height, HEIGHT), Image.Resampling.NEAREST)
+    coffee.filter(ImageFilter.BoxBlur(3)).save(INPUTS / "blurred.png")
 
 
 def frames(path: Path, count: int) -> list[Picture]:
@@ -145,14 +138,14 @@ DEMOS = (
     ),
     Demo(
         "superres",
-        PHOTOS / "04-gravel.jpg",
-        ["--set", "factor=4"],
-        "pyramid.superresolve(image, 4)",
+        PHOTOS / "02-launch.jpg",
+        ["--set", "factor=2"],
+        "pyramid.superresolve(image, 2)",
         lambda: [
-            photo("04-gravel.jpg").crop((0, 0, 60, 60)).resize((240, 240), Image.Resampling.BICUBIC),
-            result("superres", "04-gravel.jpg").crop((0, 0, 240, 240)),
+            photo("02-launch.jpg").crop((50, 250, 300, 400)).resize((500, 300), Image.Resampling.BICUBIC),
+            result("superres", "02-launch.jpg").crop((100, 500, 600, 800)),
         ],
-        "a quarter of the photograph, four times as large: bicubic, and `superres`.",
+        "a part of the photograph, twice as large: bicubic, and `superres`.",
     ),
     Demo(
         "harmonize",
@@ -165,35 +158,35 @@ DEMOS = (
     Demo(
         "paint",
         PHOTOS / "02-launch.jpg",
-        ["--target", str(INPUTS / "painting.png"), "--start-scale", "1", "--sweep"],
+        ["--target", str(INPUTS / "painting.png"), "--start-scale", "3", "--sweep"],
         "pyramid.paint(image, painting)",
         lambda: [
             given("painting.png"),
             result("paint", "02-launch.jpg"),
             result("paint", "02-launch.jpg", "-sweep.png"),
         ],
-        "a painting of rectangles, the result from scale 1, and the results of all start scales, coarsest first. Finer "
-        "starts stay closer to the painting; the automatic choice would be the fourth, which has visible edges.",
+        "a painting of rectangles, the result from scale 3, and the results of all start scales, coarsest first. Finer "
+        "starts stay closer to the painting, but have no night sky for its day: exact scales keep its colours.",
     ),
     Demo(
         "edit",
         PHOTOS / "02-launch.jpg",
-        ["--target", str(INPUTS / "two-rockets.png"), "--start-scale", "2"],
+        ["--target", str(INPUTS / "two-rockets.png")],
         "pyramid.edit(image, edited)",
         lambda: [photo("02-launch.jpg"), given("two-rockets.png"), result("edit", "02-launch.jpg")],
-        "the photograph, a rectangle of it copied to the right with its seams in the sky, and the seams removed. No "
-        "mask is given: it is the difference of the two. The region has the pyramid's size, so it is less sharp.",
+        "the photograph, a rectangle of it copied to the right with its seams in the sky, and the seams drawn "
+        "again. No mask is given: it is the difference of the two.",
     ),
     Demo(
         "style",
-        PHOTOS / "04-gravel.jpg",
+        PHOTOS / "02-launch.jpg",
         ["--target", str(PHOTOS / "06-cat.jpg"), "--sweep"],
         "pyramid.style(image, content)",
         lambda: [
-            *(photo("04-gravel.jpg"), photo("06-cat.jpg"), result("style", "04-gravel.jpg")),
-            result("style", "04-gravel.jpg", "-sweep.png"),
+            *(photo("02-launch.jpg"), photo("06-cat.jpg"), result("style", "02-launch.jpg")),
+            result("style", "02-launch.jpg", "-sweep.png"),
         ],
-        "the style, the content, the result, and the results of all start scales: from stones to a cat of stones.",
+        "the style, the content, the result, and the results of all start scales: from the launch to a cat of it.",
     ),
     Demo(
         "inpaint",
@@ -223,10 +216,10 @@ DEMOS = (
     Demo(
         "recover",
         PHOTOS / "07-coffee.jpg",
-        ["--target", str(INPUTS / "blurred.png"), "--truth", str(INPUTS / "sharp.png")],
+        ["--target", str(INPUTS / "blurred.png"), "--truth", str(PHOTOS / "07-coffee.jpg")],
         "pyramid.restore(image, corrupted)",
-        lambda: [enlarged(x) for x in (given("blurred.png"), result("recover", "07-coffee.jpg"), given("sharp.png"))],
-        "blurred, restored, and the truth, at 64 px.",
+        lambda: [given("blurred.png"), result("recover", "07-coffee.jpg"), photo("07-coffee.jpg")],
+        "blurred, restored, and the truth.",
     ),
 )
 
