@@ -56,7 +56,7 @@ def apply(
         str | None, typer.Option(metavar="RUN", help="A run, or an earlier --out, whose pyramids are used.")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Preset of a training: draft (64 px), small (128), best or paper (250).")
+        str | None, typer.Option(help="Preset of a training: draft (to 512 px), small (128), best (2048), paper (250).")
     ] = None,
     set_: Pairs = [],  # noqa: B006 - typer copies it
     seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Seed of training and task; else 0.")] = None,

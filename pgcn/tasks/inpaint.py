@@ -68,15 +68,12 @@ class Hole:
         size = x.shape[-2], x.shape[-1]
         return clamp_known(x, resize(self.smooth, size), hole_at(self.mask, size))
 
-    def filled_from(
-        self, model: Model, scale: int, options: InpaintOptions, seed: int, count: int | None = None
-    ) -> Tensor:
-        """The image with the hole filled from `scale` on: at its working size, or at the last of `count` scales."""
-        sizes = self.sizes[:count]
-        start = resize(self.smooth, sizes[scale])
+    def filled_from(self, model: Model, scale: int, options: InpaintOptions, seed: int) -> Tensor:
+        """The image at the last of `sizes`, with the hole filled from `scale` on."""
+        start = resize(self.smooth, self.sizes[scale])
         generator = torch.Generator().manual_seed(seed)
         start = start + options.noise * torch.randn(start.shape, generator=generator).to(start)
-        return run(model, start.clamp(-1, 1), sizes, scale, seeded_noise(seed), lambda x, _: self.known(x))
+        return run(model, start.clamp(-1, 1), self.sizes, scale, seeded_noise(seed), lambda x, _: self.known(x))
 
 
 def apply(model: Model, inputs: Inputs, options: InpaintOptions) -> TaskResult:
@@ -138,34 +135,62 @@ class Trial:
 
 
 def held_out(model: Model, image: Tensor, mask: Tensor, scales: list[int], options: InpaintOptions) -> list[Trial]:
-    """Each start scale tried on a second hole: the mask, shifted to where the image is known.
+    """Each start scale tried on other holes: the mask, shifted to where the image is known.
 
-    The trial runs at the working size for a thin hole, and on `coarse_count` scales for another.
+    A trial runs at the working size for a thin hole, and on `coarse_count` scales for another. Where there are exact
+    scales these are small, and three shifts are tried: the content of one may be unlike that of the hole.
     """
     thin, sizes = is_thin(hole_at(mask, working_size(image, model))), sizes_of(image, model)
+    if len(scales) == 1 and not thin:
+        return [Trial(0.0, 1.0)]
     count = len(sizes) if thin else max(coarse_count(model), scales[-1] + 1)
-    size = sizes[count - 1]
-    small, gone = resize(filled(image, mask), size), hole_at(mask, size)
-    hidden = gone.roll((size[0] // 2, size[1] // 2), (2, 3)) * (1 - gone)
-    # At most a quarter is hidden, so that enough is known to fill it from.
+    height, width = sizes[count - 1]
+    small, gone = resize(filled(image, mask), (height, width)), hole_at(mask, (height, width))
+    shifts = [(height // 2, width // 2)]
+    if not thin and model.learned < len(sizes):
+        shifts += [(0, width // 2), (height // 2, 0)]
+    holes = [hidden for shift in shifts if bool((hidden := _hidden(gone, shift)).any())]
+    if not holes:
+        return [Trial(float(-scale), 1.0) for scale in scales]
+    filling = _Filling(model, options, small, gone, sizes[:count])
+    return [filling.trial(scale, holes, thin) for scale in scales]
+
+
+def _hidden(gone: Tensor, shift: Size) -> Tensor:
+    """The hole `gone`, shifted, less itself; of a large one a part, so that enough is known to fill it from."""
+    hidden = gone.roll(shift, (2, 3)) * (1 - gone)
     amount = float(hidden.mean())
     if amount > HIDDEN:
         generator = torch.Generator().manual_seed(0)
         hidden = hidden * (torch.rand(hidden.shape, generator=generator).to(hidden) < HIDDEN / amount)
-    if not bool(hidden.any()):
-        return [Trial(float(-scale), 1.0) for scale in scales]
-    both = (gone + hidden).clamp_max(1)
-    hole = Hole(filled(small, both), both, sizes)
-    smooth = hole.smooth
-    trials = []
-    for scale in scales:
-        made = hole.filled_from(model, scale, options, options.seed, count)
+    return hidden
+
+
+@dataclass(frozen=True)
+class _Filling:
+    """An image at the last of `sizes`, with its hole `gone`, in which other holes are filled."""
+
+    model: Model
+    options: InpaintOptions
+    image: Tensor
+    gone: Tensor
+    sizes: list[Size]
+
+    def trial(self, scale: int, holes: list[Tensor], thin: bool) -> Trial:
+        """The mean over some holes; the chain's share is fitted for thin ones alone."""
+        found = [self._one(scale, hidden, thin) for hidden in holes]
+        return Trial(sum(one.error for one in found) / len(found), sum(one.share for one in found) / len(found))
+
+    def _one(self, scale: int, hidden: Tensor, thin: bool) -> Trial:
+        both = (self.gone + hidden).clamp_max(1)
+        hole = Hole(filled(self.image, both), both, self.sizes)
+        smooth = hole.smooth
+        made = hole.filled_from(self.model, scale, self.options, self.options.seed)
         # Least squares: truth ≈ smooth + share·(made - smooth).
-        moved, wanted = (made - smooth) * hidden, (small - smooth) * hidden
+        moved, wanted = (made - smooth) * hidden, (self.image - smooth) * hidden
         best = float((moved * wanted).sum() / moved.square().sum().clamp_min(1e-9))
         share = min(1.0, max(0.0, best)) if thin else 1.0
-        trials.append(Trial(rmse(smooth + share * (made - smooth), small, hidden), share))
-    return trials
+        return Trial(rmse(smooth + share * (made - smooth), self.image, hidden), share)
 
 
 def mean_fill(image: Tensor, mask: Tensor) -> Tensor:
