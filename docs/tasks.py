@@ -92,12 +92,12 @@ def make_inputs() -> None:
     copied.paste(launch.crop((260, 130, 390, 400)), (430, 130))
     copied.save(INPUTS / "two-rockets.png")
 
-    painting = Image.new("RGB", launch.size, (150, 185, 225))
+    painting = Image.new("RGB", launch.size, (22, 48, 98))
     brush = ImageDraw.Draw(painting)
-    brush.rectangle((0, 330, 640, 427), fill=(90, 80, 60))
+    brush.rectangle((0, 330, 640, 427), fill=(35, 34, 42))
     for left, top in ((120, 220), (330, 120), (520, 260)):
-        brush.rectangle((left - 18, top, left + 18, 360), fill=(235, 235, 235))
-        brush.rectangle((left - 70, top + 40, left - 30, 360), fill=(120, 110, 105))
+        brush.rectangle((left - 18, top, left + 18, 360), fill=(225, 215, 195))
+        brush.ellipse((left - 70, 330, left - 50, 350), fill=(255, 190, 90))
     painting.save(INPUTS / "painting.png")
 
     hole = Image.new("L", bricks.size)
@@ -158,15 +158,15 @@ DEMOS = (
     Demo(
         "paint",
         PHOTOS / "02-launch.jpg",
-        ["--target", str(INPUTS / "painting.png"), "--start-scale", "3", "--sweep"],
+        ["--target", str(INPUTS / "painting.png"), "--sweep"],
         "pyramid.paint(image, painting)",
         lambda: [
             given("painting.png"),
             result("paint", "02-launch.jpg"),
             result("paint", "02-launch.jpg", "-sweep.png"),
         ],
-        "a painting of rectangles, the result from scale 3, and the results of all start scales, coarsest first. Finer "
-        "starts stay closer to the painting, but have no night sky for its day: exact scales keep its colours.",
+        "a painting of rectangles, the result, and the results of all start scales, coarsest first. Finer starts stay "
+        "closer to the painting.",
     ),
     Demo(
         "edit",
