@@ -11,6 +11,7 @@ from torch import Tensor
 
 from jobs.images.png import encode_png, to_rgb
 from jobs.spec import JobSpec, resolve_size
+from pgcn.heartbeat import beat
 from pgcn.metrics.frechet import FrechetTo
 from pgcn.metrics.nearest_patches import bidirectional
 from pgcn.metrics.patch_distribution import diversity, patch_swd_levels
@@ -104,10 +105,10 @@ def measure(samples: Tensor, recovered: Tensor, image: Tensor) -> dict[str, floa
     `MEASURES`, `patch_swd_<l>` of each level (0 the finest), and `contrast`, the std of samples / of the image.
     """
     distance = FrechetTo(image)
-    each = [
-        distance(x[None]) | bidirectional(x[None], image) | _named_levels(patch_swd_levels(x[None], image))
-        for x in samples
-    ]
+    each = []
+    for x in samples.split(1):
+        beat()
+        each.append(distance(x) | bidirectional(x, image) | _named_levels(patch_swd_levels(x, image)))
     figures = {name: sum(figures[name] for figures in each) / len(each) for name in each[0]} | {
         "diversity": diversity(samples, image),
         "recovery_error": float(recovery_errors(recovered, image)),
