@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from jobs.common.failures import ConfigError
 from pgcn.imaging.scales import Size
 from pgcn.pyramid import ALGORITHM
-from pgcn.settings import Settings, identifying, setting_names
+from pgcn.settings import Settings, identifying, recorded_names
 
 FACTOR_BELOW = 12
 """A size with both numbers below this is in factors of the image's; from here on it is in pixels."""
@@ -67,7 +67,7 @@ class SamplePlan(Frozen):
 
 def known_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Those of some settings that this version has, and the names of the others, which a later one wrote."""
-    known = {name: value for name, value in settings.items() if name in setting_names()}
+    known = {name: value for name, value in settings.items() if name in recorded_names()}
     return known, sorted(settings.keys() - known.keys())
 
 

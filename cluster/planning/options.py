@@ -15,7 +15,7 @@ from cluster.planning.task_request import find
 from cluster.scheduler.stopping import Limits
 from jobs.common.failures import ConfigError
 from jobs.spec import MAX_SEED
-from pgcn.settings import Settings, setting_names
+from pgcn.settings import setting_names
 
 # By the command line's name: the field's, but for --size, which is given again for each.
 RUN_OPTIONS = {
@@ -74,7 +74,7 @@ def read_config(path: Path, task_name: str | None = None) -> tuple[dict[str, Any
         elif name in setting_names() or name in task_options:
             settings[name] = value
         else:
-            close = difflib.get_close_matches(str(name), [*RUN_OPTIONS, *Settings.model_fields], n=1)
+            close = difflib.get_close_matches(str(name), [*RUN_OPTIONS, *setting_names()], n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ConfigError(f"The config file {path} sets {name!r}, which is no option or setting.{hint}")
     if "sizes" in options:

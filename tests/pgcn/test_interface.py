@@ -48,7 +48,9 @@ def test_every_band_of_an_exact_scale_sends_heartbeats(threads):
     finally:
         torch.set_num_threads(before)
     steps, passes = exact.settings.steps, exact.settings.passes
-    assert len(beats) == steps * (6 + passes * 6 // threads), "one a band for each drawing, and for each round of search"
+    assert len(beats) == steps * (6 + passes * 6 // threads), (
+        "one a band for each drawing, and for each round of search"
+    )
 
 
 def test_a_training_sends_heartbeats_and_an_exception_in_one_ends_it():
