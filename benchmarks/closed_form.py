@@ -7,6 +7,8 @@ the pixels: 10 steps of 250x167 px take minutes of a core.
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -39,7 +41,7 @@ def closed_form(image: Tensor, sizes: list[Size], seed: int = 0, patch: int = PA
         noise = torch.randn(own.shape, generator=generator)
         schedule = levels(1.0 if x is None else RESTART, steps)
         y = noise if x is None else (1 - schedule[0]) * resize(x, size) + schedule[0] * noise
-        for t, after in zip(schedule, schedule[1:], strict=False):
+        for t, after in itertools.pairwise(schedule):
             estimate = denoised(y, own, t, patch)
             y = (1 - after) * estimate + after * (y - (1 - t) * estimate) / t
         x = y.clamp(-1, 1)

@@ -4,7 +4,7 @@
 - closed form: the training-free diffusion on patches, as published (`benchmarks.closed_form`);
 - matching: direct patch matching (`benchmarks.matching`).
 
-`python -m benchmarks.field [PICTURE] [--side 250 …] [--large] [--skip NAME …]` prints a table for each longest side, px;
+`python -m benchmarks.field [PICTURE] [--side 250 …] [--large] [--skip NAME …]` prints a table for each longest side;
 `--large` adds 600. Seconds are processor seconds of one thread. The time to the hundredth sample is extrapolated from
 one: training, and a hundred times the sample. The closed form is not drawn above `--most` px, where its time alone is
 extrapolated by the square of the pixels.
