@@ -1,10 +1,10 @@
-# Two commands do all the set-up: `make demo` trains on four bundled photographs, `make test` runs every check.
+# `make demo` trains on four bundled photographs, `make test` runs every check. Both install what they need into $(VENV).
 
 PYTHON ?= python3
 VENV   ?= .venv
 RUN    ?= runs/demo
 BIN     = $(VENV)/bin
-# Where PyTorch's CPU wheels are, if pip should look there too (see the README): saves gigabytes without a GPU.
+# Address of PyTorch's CPU wheels, as an additional index for pip (see the README): saves gigabytes without a GPU.
 TORCH_INDEX ?=
 PIP     = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
@@ -18,7 +18,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.bench
 
 tasks: $(VENV)/.installed-tasks
-	@echo "Every task on bundled photographs, and tables of measures: 40 pyramids at 64 px, an hour of one core; once."
+	@echo "Every task on bundled photographs, and tables of metrics: 40 pyramids at 64 px, an hour of one core for the first time."
 	@$(BIN)/python docs/tasks.py
 
 test: install-test lint types check
@@ -31,21 +31,21 @@ lint: $(VENV)/.installed-test
 types: $(VENV)/.installed-test
 	$(BIN)/mypy
 
-# In two processes: tests that use Ray wait for it most of the time, and share one process (tests/conftest.py).
+# In two processes. Tests that use Ray share one of them, since they mostly wait for Ray (tests/conftest.py).
 check: $(VENV)/.installed-test
 	$(BIN)/pytest -q -n 2 --dist loadgroup --cov --cov-report=term:skip-covered
 
-# Faults at named points, in a hundred cells: prints the table fault × point. Part of `make test`.
+# About a hundred faults at named points: prints the table of docs/faults.md. Part of `make test`.
 faults: $(VENV)/.installed-test
 	$(BIN)/pytest -q tests/faults
 
-# More of them, strikes at real Ray clusters, and ten minutes at random: twenty in all. Not part of `make test`, which has to end
-# within a quarter of an hour on two cores: every strike at Ray waits for Ray to notice, some ten seconds each.
-# SOAK_S: seconds at random. SOAK_SEED: the same strikes in the same order.
+# More faults, faults of real Ray clusters, and ten minutes of random faults: twenty minutes in total. Not part of `make test`,
+# which has to end within a quarter of an hour on two cores: Ray detects a fault only after some ten seconds.
+# SOAK_S: seconds of random faults. SOAK_SEED: repeats a sequence.
 soak: $(VENV)/.installed-test
 	$(BIN)/pytest -q -m soak tests/faults tests/cluster/test_machines.py -s
 
-# What a run of 1,000 and 10,000 images costs besides training: some minutes. docs/scale.md says what follows.
+# Cost of a run of 1,000 and 10,000 images besides training: takes some minutes. docs/scale.md has the results.
 scale: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks.scale
 
@@ -57,17 +57,17 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing pgcn and what it needs into $(VENV): a few minutes, once."
+	@echo "Installing pgcn and its dependencies into $(VENV): a few minutes, once."
 	$(PIP) -e .
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing pgcn and what its tests need into $(VENV): a few minutes, once."
+	@echo "Installing pgcn and the dependencies of its tests into $(VENV): a few minutes, once."
 	$(PIP) -e '.[test]'
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-tasks: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing pgcn and what its tables compare with into $(VENV): a few minutes, once."
+	@echo "Installing pgcn and the packages that its tables compare with into $(VENV): a few minutes, once."
 	$(PIP) -e '.[tasks]'
 	@touch $@ $(VENV)/.installed
 

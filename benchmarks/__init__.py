@@ -1,1 +1,1 @@
-"""What prints a figure: each module is run by hand or by make, and none by the product."""
+"""Benchmarks: each module is run by hand or by make, none by the product."""

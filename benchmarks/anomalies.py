@@ -1,4 +1,4 @@
-"""Energy as a detector: what is foreign in a picture, and which pictures are of one image's patches.
+"""Energy as a detector: foreign parts of an image, and images of one pyramid's patches.
 
 `python -m benchmarks.anomalies --keep FOLDER` prints a table. Anomalies: a square of 13 px of another photograph in
 each photograph, from five others, AUROC over pixels. Pairs: each pyramid scores its own image mirrored, and two thirds
@@ -20,7 +20,7 @@ SIDE, OTHERS = 13, 5
 
 
 def with_foreign_square(image: Tensor, other: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """`image` with a square of `other`, somewhere, and its mask."""
+    """`image` with a square of `other` at a random place, and its mask."""
     height, width = image.shape[-2:]
     top = int(torch.randint(height - SIDE, (1,), generator=generator))
     left = int(torch.randint(width - SIDE, (1,), generator=generator))
@@ -32,7 +32,7 @@ def with_foreign_square(image: Tensor, other: Tensor, generator: torch.Generator
 
 
 def table(folder: Path) -> tuple[str, dict[str, float]]:
-    """Markdown with both figures for each photograph, and the two means."""
+    """Markdown with both metrics for each photograph, and the two means."""
     generator = torch.Generator().manual_seed(1)
     trained = {name: pyramid_of(name, folder) for name in NAMES}
     rows, found, same, different = [], list[float](), list[float](), list[float]()
@@ -52,7 +52,7 @@ def table(folder: Path) -> tuple[str, dict[str, float]]:
         rows.append([name, f"{sum(values) / len(values):.2f}", f"{pairs:.2f}"])
     mean = {"anomalies": sum(found) / len(found), "pairs": auroc(torch.tensor(different), torch.tensor(same))}
     rows.append(["all", f"{mean['anomalies']:.2f}", f"{mean['pairs']:.2f}"])
-    return markdown(["picture", "AUROC, foreign squares", "AUROC, pairs"], rows), mean
+    return markdown(["image", "AUROC, foreign squares", "AUROC, pairs"], rows), mean
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""What `make bench` prints and writes to docs/benchmarks.md: quality, time and memory, all in one run on one machine.
+"""The benchmark of `make bench`: quality, time and memory on one machine, printed and written to docs/benchmarks.md.
 
 `python -m benchmarks.bench [--device cuda] [--part quality …] [--threads 1]`. Parts:
 
-- quality: presets trained to their end on a bundled photograph, with their measures;
-- reference: the published algorithm written plainly, its whole time from a few updates of each scale;
-- paths: one recipe, `draft`, in that plain loop and in the product;
-- stack: images an hour, side by side and one at a time (GPU);
+- quality: presets trained to their end on a bundled photograph, with their metrics;
+- reference: a plain implementation of the published algorithm, its time extrapolated from a few iterations per scale;
+- paths: one recipe, `draft`, in that plain implementation and in the product;
+- stack: images per hour, in batches and one at a time (GPU);
 - sampling: 64 samples of 250 px (GPU) or 64 px;
-- matching: direct patch matching, without a model.
+- matching: direct patch matching, without a generative model.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MEASURED = 4
 
 
 def table(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    """Markdown; numbers are brought to three decimals."""
+    """A Markdown table; small numbers have three decimals."""
     return markdown(header, [[_shown(cell) for cell in row] for row in rows])
 
 
@@ -52,7 +52,7 @@ def _shown(cell: object) -> str:
 
 
 def train(image: Tensor, settings: Settings, device: str, seed: int = 0) -> tuple[Trainer, float]:
-    """Train to the end, in `clock`'s seconds. A seed that diverges is followed by the next, its time counted."""
+    """A finished training, and its seconds by `clock`. After a divergence the next seed follows; its time counts."""
     began = clock(device)
     for attempt in range(3):
         trainer = Trainer([image], settings, [seed + attempt], device)
@@ -69,13 +69,13 @@ def train(image: Tensor, settings: Settings, device: str, seed: int = 0) -> tupl
 
 
 def precisions(preset: str, device: str) -> list[str]:
-    """Those a run would choose among here, the one that it takes by itself last."""
+    """The precisions that suit this machine; the last one is the default of a run."""
     own = make_settings(preset).precision
     return [own] if device.startswith("cuda") or not has_bfloat16_units() else [own, "bfloat16"]
 
 
 def quality(device: str, presets: list[str]) -> str:
-    """Each preset on the photograph, once for each precision."""
+    """The table of quality: each preset on the photograph, once for each precision."""
     rows = []
     pairs = [(preset, precision) for preset in presets for precision in precisions(preset, device)]
     for preset, precision in pairs:
@@ -91,13 +91,13 @@ def quality(device: str, presets: list[str]) -> str:
 
 
 def plain_seconds(settings: Settings, device: str, updates: int = 2) -> float:
-    """The whole time of the plain reference with these settings, from `updates` updates of each scale."""
+    """Seconds of a whole training by the plain reference, extrapolated from `updates` iterations of each scale."""
     image = photograph(PICTURE, settings.max_size).to(device)
     return reference.whole_seconds(reference.train(image, settings, updates=updates))
 
 
 def reference_times(device: str, presets: list[str]) -> str:
-    """The published constants at each preset's size, plain, and the preset in the product."""
+    """The table of times: the published constants at each preset's size, plain, and the preset in the product."""
     rows = []
     for preset in presets:
         settings = make_settings(preset, {"precision": precisions(preset, device)[-1]})
@@ -109,7 +109,7 @@ def reference_times(device: str, presets: list[str]) -> str:
 
 
 def paths(device: str) -> str:
-    """The recipe of `draft`, in the plain loop and in the product."""
+    """The table of times of `draft`: in the plain implementation, and in the product."""
     plain = plain_seconds(make_settings("draft"), device)
     rows = []
     for precision in precisions("draft", device):
@@ -120,7 +120,7 @@ def paths(device: str) -> str:
 
 
 def stack(device: str, sizes: tuple[int, ...] = (1, 16, 128)) -> str:
-    """Images an hour of `draft`, trained side by side; those that diverge are counted, as a run would retry them."""
+    """Images per hour of `draft`, trained as batches. Diverged trainings are counted, since a run would repeat them."""
     settings = make_settings("draft", {"precision": "bfloat16"})
     image = photograph("08-vessels.jpg", settings.max_size)
     rows = []
@@ -132,11 +132,11 @@ def stack(device: str, sizes: tuple[int, ...] = (1, 16, 128)) -> str:
         seconds = clock(device) - began
         rows.append([images, seconds, f"{3600 * images / seconds:.0f}", len(trainer.failed), peak_memory(device)])
         print(*rows[-1], flush=True)
-    return table(["side by side", "seconds", "images an hour", "diverged", "peak memory, MiB"], rows)
+    return table(["images in a batch", "seconds", "images per hour", "diverged", "peak memory, MiB"], rows)
 
 
 def sampling(device: str) -> str:
-    """64 samples with nets of a preset's shapes; what they have learned changes no time."""
+    """Seconds of 64 samples, with untrained networks of a preset's shapes: training does not change the time."""
     settings = make_settings("best" if device.startswith("cuda") else "draft")
     image = photograph(PICTURE, settings.max_size)
     sizes = scale_sizes(image.shape[2], image.shape[3], settings)
@@ -154,7 +154,7 @@ def sampling(device: str) -> str:
 
 
 def matching(device: str) -> str:
-    """Direct patch matching beside `draft`, at its size, on the CPU."""
+    """Seconds and metrics of direct patch matching at the size of `draft`, on the CPU."""
     settings = make_settings("draft")
     image = photograph(PICTURE)
     sizes = scale_sizes(image.shape[2], image.shape[3], settings)
@@ -167,14 +167,14 @@ def matching(device: str) -> str:
 
 
 def peak_memory(device: str) -> str:
-    """MiB: of the GPU's allocator, or of this process."""
+    """Peak memory, MiB, of the GPU's allocator, or of this process."""
     if device.startswith("cuda"):
         return str(torch.cuda.max_memory_allocated() >> 20)
     return str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
 
 
 def warm_up(device: str) -> None:
-    """Compile what a GPU compiles, once for each machine, before anything is timed."""
+    """Compile the GPU's kernels before the first measurement."""
     if device.startswith("cuda"):
         for preset in ("draft", "best"):
             settings = make_settings(preset, {"precision": "bfloat16", "iterations": 3, "iteration_growth": 1})
@@ -182,7 +182,7 @@ def warm_up(device: str) -> None:
 
 
 def write(section: str, text: str, page: Path = PAGE) -> None:
-    """Put `text` in place of the page's section of that name, or at its end."""
+    """Replace the page's section of this name with `text`, or append it."""
     old = page.read_text() if page.exists() else "# Benchmarks\n"
     whole = f"## {section}\n\n{text}\n"
     found = re.compile(rf"^## {re.escape(section)}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
@@ -190,7 +190,7 @@ def write(section: str, text: str, page: Path = PAGE) -> None:
 
 
 def main() -> None:
-    """Print and write the parts asked for, all by default."""
+    """Print and write the requested parts, all by default."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1)
@@ -210,14 +210,14 @@ def main() -> None:
     }
     warm_up(asked.device)
     titles = {
-        "quality": "Presets, trained to their end",
-        "reference": "Against the published algorithm",
-        "paths": "One recipe, two loops",
-        "stack": "Side by side on one GPU",
+        "quality": "Quality and time of the presets",
+        "reference": "Comparison with the published algorithm",
+        "paths": "One recipe, two implementations",
+        "stack": "Batches on one GPU",
         "sampling": "Sampling",
-        "matching": "Direct patch matching, for the scale of things",
+        "matching": "Direct patch matching, as a reference",
     }
-    written = [f"{describe(asked.device)}. Picture: `{PICTURE}`; one seed."]
+    written = [f"{describe(asked.device)}. Image: `{PICTURE}`; one seed."]
     for name, part in parts.items():
         if asked.part is None or name in asked.part:
             written.append(f"### {titles[name]}\n\n{part()}")

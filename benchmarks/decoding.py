@@ -1,8 +1,8 @@
-"""Milliseconds an image: decoding in a child process (`jobs.images.decoder`) and in the calling process.
+"""Milliseconds per image: decoding in a child process (`jobs.images.decoder`) and in the calling process.
 
     python -m benchmarks.decoding
 
-The two take turns on the same picture, and the median of each is given.
+The two alternate on the same image; the result is the median of each.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SIZES = ((64, 64, 300), (640, 480, 100), (4000, 3000, 9))
 
 
 def photograph(width: int, height: int) -> bytes:
-    """A JPEG of this size with something in it."""
+    """A JPEG of this size with some content."""
     small = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
     sink = io.BytesIO()
     Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(sink, "JPEG", quality=88)
@@ -31,11 +31,11 @@ def photograph(width: int, height: int) -> bytes:
 
 
 def main() -> None:
-    """Print one line for each size."""
+    """Print one line per size."""
     decoder = Decoder()
     began = time.perf_counter()
     decoder.decode(photograph(64, 64), "first")
-    print(f"start of the child, and a first image: {time.perf_counter() - began:.2f} s")
+    print(f"start of the child, with the first image: {time.perf_counter() - began:.2f} s")
     ways: dict[str, Callable[[bytes, str], object]] = {"here": decode, "look": decoder.look, "decode": decoder.decode}
     for width, height, times in SIZES:
         data = photograph(width, height)

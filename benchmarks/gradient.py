@@ -1,6 +1,6 @@
-"""Time of ∇Σf written out against autograd, on one CPU core: `python benchmarks/gradient.py`.
+"""Time of the hand-written ∇Σf against autograd, on one CPU core: `python benchmarks/gradient.py`.
 
-Prints milliseconds a gradient, minimum of several rounds of the two in turn, and their ratio.
+Prints milliseconds per gradient, the minimum of several alternating rounds, and their ratio.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ROUNDS, CALLS = 7, 20
 
 
 def milliseconds(call: Callable[[], Tensor]) -> float:
-    """Of one call, over `CALLS`."""
+    """Mean time of one call, over `CALLS`."""
     began = time.perf_counter()
     for _ in range(CALLS):
         call()
@@ -27,7 +27,7 @@ def milliseconds(call: Callable[[], Tensor]) -> float:
 def main() -> None:
     """Print the table."""
     torch.set_num_threads(1)
-    print("net     size     autograd  written out  ratio")
+    print("net     size     autograd  hand-written ratio")
     for wide, size in [(False, (25, 33)), (False, (48, 64)), (True, (48, 64)), (True, (96, 128))]:
         weights = EnergyNet(wide=wide, generators=[torch.Generator().manual_seed(0)]).weights()
         x = pad(torch.rand(1, 3, *size) * 2 - 1)

@@ -1,6 +1,6 @@
 """Inpainting three kinds of holes in three photographs, against a mean fill and scikit-image's biharmonic diffusion.
 
-`python -m benchmarks.inpainting --keep FOLDER` prints a table: PSNR over the picture, and the root mean squared error
+`python -m benchmarks.inpainting --keep FOLDER` prints a table: PSNR over the image, and the root mean squared error
 in the hole, levels of 255. Each pyramid is trained with its hole left out of the loss, at 64 px.
 """
 
@@ -43,7 +43,7 @@ def diffused(image: Tensor, mask: Tensor) -> Tensor:
 
 
 def table(folder: Path) -> tuple[str, dict[str, float]]:
-    """Markdown with a row for each picture and hole, and the mean PSNR of each fill."""
+    """Markdown with a row for each image and hole, and the mean PSNR of each fill."""
     rows, sums = [], {"mean fill": 0.0, "diffusion": 0.0, "pgcn": 0.0}
     for name in PICTURES:
         image = photograph(name)
@@ -62,7 +62,7 @@ def table(folder: Path) -> tuple[str, dict[str, float]]:
             rows.append([name, kind, *(f"{value:.1f} / {error:.0f}" for value, error in fills.values())])
     mean = {fill: value / len(rows) for fill, value in sums.items()}
     rows.append(["mean", "", *(f"{value:.1f}" for value in mean.values())])
-    return markdown(["picture", "hole", *mean], rows), mean
+    return markdown(["image", "hole", *mean], rows), mean
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What this machine is and what it reaches: a large matrix product, and a large copy."""
+"""Description and peak speed of this machine: a large matrix product, and a large copy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GIGA = 1e9
 
 
 def describe(device: str) -> str:
-    """The device, threads and versions, in words."""
+    """Device, threads and versions as one sentence."""
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
     threads = "" if device.startswith("cuda") else f", {torch.get_num_threads()} threads"
     return f"{name}{threads}; Python {platform.python_version()}, torch {torch.__version__}"
@@ -28,7 +28,7 @@ def _processor() -> str:
 
 
 def seconds(call: Callable[[], object], device: str, rounds: int = 5) -> float:
-    """The least time of one call, over `rounds`, after one that is not counted."""
+    """Minimum time of one call, over `rounds`, after one that is not counted."""
     call()
     best = float("inf")
     for _ in range(rounds):
@@ -41,7 +41,7 @@ def seconds(call: Callable[[], object], device: str, rounds: int = 5) -> float:
 
 
 def clock(device: str) -> float:
-    """Seconds: of the wall for a GPU, with its work done; of this process's processors otherwise.
+    """Seconds: wall time for a GPU, after its work is done; CPU time of this process otherwise.
 
     Others on the machine do not count in the second.
     """
@@ -55,14 +55,14 @@ def _wait(device: str) -> None:
 
 
 def reached_operations(device: str, dtype: torch.dtype = torch.float32) -> float:
-    """Operations a second of a product of two large matrices."""
+    """Operations per second of a product of two large matrices."""
     side = 8192 if device.startswith("cuda") else 1536
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     return 2 * side**3 / seconds(lambda: a @ b, device)
 
 
 def reached_bytes(device: str) -> float:
-    """Bytes a second, read and written, of a copy of 256 MiB."""
+    """Bytes per second, read and written, of a copy of 256 MiB."""
     a = torch.zeros(2**26, device=device)
     b = torch.empty_like(a)
     return 2 * a.nbytes / seconds(lambda: b.copy_(a), device)

@@ -1,9 +1,9 @@
-"""Direct patch matching without a model, for the scale of things: what fidelity costs where nothing is learned.
+"""Direct patch matching without a generative model, as a reference for fidelity and time.
 
-In the manner of GPDM (Elnekave and Weiss, CVPR 2022): an image is moved, coarse to fine, so that random projections
-of its patches are distributed like the target's. Nothing is left but the picture.
+After GPDM (Elnekave and Weiss, CVPR 2022): an image is optimized, coarse to fine, until random projections
+of its patches are distributed like those of the target.
 
-`python -m benchmarks.matching [PICTURE …]` prints its figures at the sizes of `draft`, one thread.
+`python -m benchmarks.matching [IMAGE …]` prints its metrics at the sizes of `draft`, one thread.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def patch_distance(x: Tensor, target: Tensor, generator: torch.Generator) -> Ten
 
 
 def match(image: Tensor, sizes: list[Size], seed: int = 0) -> Tensor:
-    """One picture of `image`'s patches, `(1, 3, *sizes[-1])`, from noise around the mean at the coarsest of `sizes`."""
+    """An image of `image`'s patches, `(1, 3, *sizes[-1])`, from noise around the mean at the coarsest of `sizes`."""
     generator = torch.Generator().manual_seed(seed)
     pyramid = image_pyramid(image, sizes)
     x = pyramid[0].mean((2, 3), keepdim=True) + 0.75 * torch.randn(pyramid[0].shape, generator=generator)
@@ -54,7 +54,7 @@ def match(image: Tensor, sizes: list[Size], seed: int = 0) -> Tensor:
 
 
 def main() -> None:
-    """Print a line for each picture; nothing is recovered, so that figure is of the picture made."""
+    """Print a line per image. Nothing is recovered, so `recovery_error` is that of the result."""
     torch.set_num_threads(1)
     for name in sys.argv[1:] or ["02-launch.jpg"]:
         image = photograph(name)

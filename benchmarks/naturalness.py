@@ -1,10 +1,10 @@
-"""NIQE: how far the statistics of a picture's patches are from those of photographs, without the true picture.
+"""NIQE: the distance of an image's patch statistics from those of photographs, without the true image.
 
 Mittal, Soundararajan and Bovik, "Making a 'Completely Blind' Image Quality Analyzer", 2013: of every patch, at two
 scales, 18 shape parameters of its locally normalized gray values and of the products of neighbours; then the
-Mahalanobis distance between the Gaussian of the picture's patches and that of good photographs. The published
+Mahalanobis distance between the Gaussian of the image's patches and that of good photographs. The published
 reference is not part of any package that this project uses, so it is fitted here to the bundled photographs, less the
-one that the picture is a crop of, and to patches of 48 px, since pictures are small: its values are its own.
+one that the image is a crop of, and to patches of 48 px, since images are small: compare values with each other only.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SHAPES: Numbers = np.arange(0.2, 10, 0.001)
 
 
 class Statistics(NamedTuple):
-    """Of the features of patches: mean `(36,)` and covariance `(36, 36)`."""
+    """Gaussian of the features of patches: mean `(36,)` and covariance `(36, 36)`."""
 
     mean: Numbers
     covariance: Numbers
@@ -102,7 +102,7 @@ def _normalized(luma: Tensor) -> tuple[Numbers, Numbers]:
 
 
 def _parameters(patch: Numbers) -> list[float]:
-    """18 of a patch: shape and width of its values; of four products of neighbours shape, mean and both widths."""
+    """18 features of a patch: shape, width of its values; shape, mean, both widths of four products of neighbours."""
     shape, left, right = asymmetric_gaussian(patch)
     found = [shape, (left + right) / 2]
     for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):

@@ -1,27 +1,27 @@
-"""Jobs that train nothing: read their image, and commit made-up pictures, curves and figures of a small size.
+"""Jobs that train nothing: they read their image, and commit small artificial images, curves and metrics.
 
-All but the training is the product's own: the worker, its look for a commit, the decoder, the publishing.
+Everything except the training is the product's own: the worker, its check for a commit, the decoder, the commit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 import cluster.scheduler.worker
-from cluster.scheduler.worker import Worker
+from cluster.ray_cluster.ray_worker import RayWorker
 from jobs.images.png import encode_png
 from jobs.inputs.discover import read_source
+from jobs.job_context import ExecutionOptions, JobContext
 from jobs.provenance import circumstances
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import Commit, publish
 from jobs.spec import JobSpec
 from jobs.storage.store import Store
-from jobs.training_job import ExecutionOptions, clean_up
-from pgcn.method import Progress
+from jobs.training_job import clean_up
 
 ROWS = 10
 """Rows that a job adds to the table of samples: one image, and samples."""
@@ -36,28 +36,21 @@ WEIGHTS = 20_000
 """Bytes of its one file of weights."""
 
 
-class NoOp(Worker):
+class NoOp(RayWorker):
     """The product's worker, with jobs that train nothing."""
 
-    def __init__(self, store: Store, conditions: ExecutionOptions, threads: int, gpu_share: float) -> None:
-        super().__init__(store, conditions, threads, gpu_share)
+    def __init__(self, store: Store, options: ExecutionOptions, threads: int, gpu_share: float) -> None:
+        super().__init__(store, options, threads, gpu_share)
         setattr(cluster.scheduler.worker, "run_jobs", run_nothing)  # noqa: B010 - a name that the module only imports
 
 
-def run_nothing(
-    specs: Sequence[JobSpec],
-    store: Store,
-    attempts: Sequence[str],
-    conditions: ExecutionOptions,
-    *,
-    on_progress: Callable[[Progress], None],
-    should_stop: Callable[[], bool],
-) -> list[Commit | Exception]:
+def run_nothing(specs: Sequence[JobSpec], attempts: Sequence[str], context: JobContext) -> list[Commit | Exception]:
     """In place of `jobs.training_job.run_jobs`."""
+    store = context.store
     ends: list[Commit | Exception] = []
     for spec, attempt in zip(specs, attempts, strict=True):
         read_source(spec.location, spec.uri)
-        # What a training of one scale leaves on its way and takes back.
+        # A training of one scale writes this and removes it again.
         store.list(f"checkpoints/{spec.job_id}")
         ends.append(publish(store, spec.job_id, attempt, _files(spec, attempt), _result(spec, attempt)))
         clean_up(store, spec.job_id)

@@ -1,4 +1,4 @@
-"""The bundled photographs that benchmarks train on, and strips of what came out."""
+"""The bundled photographs that benchmarks train on, and strips of their results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples" / "images"
 
 
 def photograph(name: str = "02-launch.jpg", side: int | None = None) -> Tensor:
-    """A bundled photograph, or any picture file, `(1, 3, H, W)` in [-1, 1], its longest side at most `side` px."""
+    """A bundled photograph, or any image file, `(1, 3, H, W)` in [-1, 1], its longest side at most `side` px."""
     path = Path(name) if Path(name).exists() else EXAMPLES / name
     image = Image.open(path).convert("RGB")
     if side is not None:
@@ -25,5 +25,5 @@ def photograph(name: str = "02-launch.jpg", side: int | None = None) -> Tensor:
 
 
 def strip(images: Iterable[Tensor], height: int = 96) -> Image.Image:
-    """Pictures `(3, H, W)` or `(1, 3, H, W)` in one row, each `height` px high."""
+    """Images `(3, H, W)` or `(1, 3, H, W)` in one row, each `height` px high."""
     return Image.fromarray(in_a_row([to_rgb(image.reshape(image.shape[-3:])) for image in images], height))

@@ -51,7 +51,7 @@ def halves(image: Tensor) -> Tensor:
 
 
 def tiles(image: Tensor, count: int, seed: int = 1) -> Tensor:
-    """The image with its `count` x `count` tiles in another order; what is left over is cut off."""
+    """The image with its `count` x `count` tiles in another order; the remainder is cut off."""
     height, width = (side // count * count for side in image.shape[2:])
     cut = [tile for row in image[..., :height, :width].chunk(count, 2) for tile in row.chunk(count, 3)]
     order = torch.randperm(count**2, generator=torch.Generator().manual_seed(seed)).tolist()
@@ -80,7 +80,7 @@ def blurred(image: Tensor, deviation: float = 1.5) -> Tensor:
 
 
 def gridded(image: Tensor, strength: float = 0.15, period: int = 8) -> Tensor:
-    """Bright and dark lines every 8 px in turn, on both axes."""
+    """Alternating bright and dark lines every 8 px, on both axes."""
     comb = [torch.zeros(side) for side in image.shape[2:]]
     for line in comb:
         line[period // 2 :: period * 2] = strength
@@ -113,12 +113,12 @@ Rule = Callable[[Values], bool]
 
 
 def rising(metric: str, *cases: str) -> Rule:
-    """Whether a metric rises from each case to the next."""
+    """True where a metric rises from each case to the next."""
     return lambda values: all(values[a][metric] < values[b][metric] for a, b in pairwise(cases))
 
 
 def within(metric: str, case: str, low: float, high: float) -> Rule:
-    """Whether a case's metric is in [low, high]."""
+    """True where a case's metric is in [low, high]."""
     return lambda values: low <= values[case][metric] <= high
 
 
@@ -127,7 +127,7 @@ def _sharp_first(metric: str) -> Rule:
     return rising(metric, "the image itself", "two halves exchanged", "with a grid", "noise")
 
 
-# What a person says, and the metrics as rules.
+# The judgement of a person, as rules for metrics.
 EXPECTED: tuple[tuple[str, str, Rule], ...] = (
     *(
         ("the image, sharp halves, a grid, noise", name, _sharp_first(name))
@@ -168,7 +168,7 @@ def measured(image: Tensor) -> dict[str, dict[str, float]]:
 
 
 def cases_table(pictures: Sequence[Values]) -> str:
-    """A row a case, the mean over pictures."""
+    """One row per case, the mean over images."""
     rows = [
         [case, *(f"{sum(each[case][name] for each in pictures) / len(pictures):.3f}" for name in COLUMNS)]
         for case in CASES
@@ -177,7 +177,7 @@ def cases_table(pictures: Sequence[Values]) -> str:
 
 
 def order_table(pictures: Sequence[Values]) -> str:
-    """A row a rule, and on how many pictures the metric agrees with it."""
+    """One row per rule, with the number of images where the metric agrees."""
     rows = [
         [said, f"`{name}`", f"{sum(rule(each) for each in pictures)} of {len(pictures)}"]
         for said, name, rule in EXPECTED
@@ -196,7 +196,7 @@ def put_tables(page: str, tables: Mapping[str, str]) -> str:
 
 
 def main() -> None:
-    """Measures every case of every picture, prints both tables, and writes them into the page."""
+    """Measures every case of every image, prints both tables, and writes them into the page."""
     torch.set_num_threads(1)
     pictures = [measured(photograph(name, SIDE)) for name in PICTURES]
     tables = {"cases": cases_table(pictures), "order": order_table(pictures)}

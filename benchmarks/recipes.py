@@ -1,10 +1,10 @@
-"""Recipes side by side: what each setting does to fidelity, copying, diversity and time.
+"""Comparison of recipes: the effect of each setting on fidelity, copying, diversity and time.
 
 `python -m benchmarks.recipes RECIPES.yaml [--images 02-launch.jpg …] [--seeds 2] [--out runs/recipes]` trains every
 recipe on every image with every seed, one thread, keeps each result as a line of `results.jsonl` and a strip of
-samples, and prints a row for each recipe. With `--device cuda` the seeds of an image are trained side by side, and
-seconds are of all of them. A recipe is a name and settings over a preset; results that are there already are not made
-again, so that several processes and evenings add to one table.
+samples, and prints a row for each recipe. With `--device cuda` the seeds of an image are trained as a batch, and
+seconds are of the whole batch. A recipe is a name, and settings over a preset. Existing results are kept, so several
+processes or sessions can fill one table.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Result = dict[str, Any]
 def train(
     recipe: str, changes: Mapping[str, Any], image: str, seeds: Sequence[int], device: str, out: Path
 ) -> list[Result]:
-    """Train an image once for each seed, side by side. The seconds on a CPU are of this process's one thread."""
+    """Train an image once for each seed, as a batch. Seconds on a CPU are CPU time of this process's one thread."""
     changes = dict(changes)
     settings = make_settings(changes.pop("preset", "draft"), changes)
     trainer = Trainer([photograph(image, settings.max_size)] * len(seeds), settings, seeds, device)
@@ -57,7 +57,7 @@ def train(
 
 
 def row(recipe: str, results: list[Result]) -> str:
-    """A line of the table: means over the trainings that did not diverge, and how many did."""
+    """A row of the table: means over the trainings that did not diverge, and the number of those that did."""
     good = [result for result in results if not result["diverged"]]
     means = [sum(result[name] for result in good) / len(good) for name in FIGURES] if good else []
     shown = [f"{means[0]:.0f}", *(f"{mean:.3f}" for mean in means[1:])] if means else ["–"] * len(FIGURES)

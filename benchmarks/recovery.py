@@ -1,7 +1,7 @@
-"""Denoising, deblurring and lost detail on the bundled photographs: what `recover` gains over the corrupted picture.
+"""Gain of `recover` over the corrupted image, on the bundled photographs: noise, blur, lost detail.
 
-`python -m benchmarks.recovery --keep FOLDER` prints a table. The pyramid is that of the clean image: this asks how much
-it knows of the image, as the paper's recovery does, not whether a stranger's picture can be cleaned.
+`python -m benchmarks.recovery --keep FOLDER` prints a table. The pyramid is that of the clean image. As in the paper,
+this measures how much the pyramid has learned of its image, not the restoration of unknown images.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def table(folder: Path) -> tuple[str, dict[str, float]]:
         rows.append(cells)
     mean = {kind: sum(values) / len(values) for kind, values in gains.items()}
     rows.append(["mean gain, dB", *(f"{gain:+.1f}" for gain in mean.values())])
-    return markdown(["picture", *mean], rows), mean
+    return markdown(["image", *mean], rows), mean
 
 
 if __name__ == "__main__":

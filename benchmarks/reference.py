@@ -1,7 +1,7 @@
-"""The published algorithm, written plainly: what the product's trainer is measured against.
+"""A plain implementation of the published algorithm: the reference for the product's trainer.
 
-One image, float32, autograd everywhere, the whole coarse pyramid run again for every update, and a power
-iteration in every call of the net. Zheng, Xie and Li, CVPR 2021, with the published constants as settings.
+One image, float32, autograd everywhere, the whole coarse pyramid run again in every iteration, and a power
+iteration in every call of the network. Zheng, Xie and Li, CVPR 2021, with the published constants as settings.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Net(nn.Module):
 
 @dataclass
 class Trained:
-    """What `train` returns: a net for each scale, and the mean seconds of an update at each."""
+    """Result of `train`: a network for each scale, and the mean seconds of an iteration at each."""
 
     nets: list[Net]
     sizes: list[Size]
@@ -86,17 +86,17 @@ def langevin(x: Tensor, net: Net, steps: list[Step], generator: torch.Generator)
 
 
 def pad(x: Tensor) -> Tensor:
-    """The border of zeros."""
+    """Add the border of zeros."""
     return F.pad(x, (5, 5, 5, 5))
 
 
 def crop(x: Tensor) -> Tensor:
-    """Without the border."""
+    """Remove the border."""
     return x[..., 5:-5, 5:-5]
 
 
 def synthesize(nets: list[Net], sizes: list[Size], settings: Settings, generator: torch.Generator) -> Tensor:
-    """The start at the scale above `nets`: noise, brought up through all of them."""
+    """The start at the scale above `nets`: noise that has passed through all of them."""
     x = torch.rand(1, 1, *sizes[0], generator=generator, device=generator.device) * 2 - 1
     x = x.expand(-1, 3, -1, -1)
     for scale, net in enumerate(nets):
@@ -108,7 +108,7 @@ def synthesize(nets: list[Net], sizes: list[Size], settings: Settings, generator
 def train(
     image: Tensor, settings: Settings, seed: int = 0, *, norms: Norms = "call", updates: int | None = None
 ) -> Trained:
-    """Train on `image` `(1, 3, H, W)` in [-1, 1]; with `updates`, only so many at each scale, for their time."""
+    """Train on `image` `(1, 3, H, W)` in [-1, 1]; `updates` bounds the iterations of a scale, for timing."""
     generator = torch.Generator(image.device).manual_seed(seed)
     sizes = scale_sizes(image.shape[2], image.shape[3], settings)
     trained = Trained([], sizes, settings, [], [])
@@ -152,7 +152,7 @@ def recover(start: Tensor, net: Net, settings: Settings, generator: torch.Genera
 
 
 def whole_seconds(trained: Trained) -> float:
-    """Seconds of the whole training, from the mean seconds of the updates that were made."""
+    """Seconds of the whole training, extrapolated from the mean seconds of the measured iterations."""
     return sum(s * trained.settings.iterations_at(scale) for scale, s in enumerate(trained.seconds))
 
 

@@ -1,8 +1,8 @@
-"""The least time a preset could take on this machine, and the share of it that is reached.
+"""Lower bound of a preset's time on this machine, and the share of the peak that is reached.
 
 `python -m benchmarks.roofline [--device cpu] [--threads N] [--preset draft …]`. The floor is the operations of a
-training over what a large matrix product reaches here. Bytes are those of activations that no cache holds: a bound
-only where they do not fit. Measured seconds are extrapolated from a few updates of each scale.
+training divided by the speed of a large matrix product here. Bytes are those of activations beyond the caches: a bound
+only for activations that do not fit. Measured seconds are extrapolated from a few iterations of each scale.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TOUCHES = 5
 
 @dataclass(frozen=True)
 class Floor:
-    """What one preset costs: operations, bytes, and seconds for an image, extrapolated from `updates` a scale."""
+    """Cost of one preset for one image: operations, bytes, and seconds, extrapolated from `updates` per scale."""
 
     preset: str
     size: Size
@@ -61,7 +61,7 @@ def activation_bytes(size: Size, *, wide: bool) -> float:
 
 
 def training_bytes(sizes: list[Size], settings: Settings) -> float:
-    """As `training_operations`, with bytes of a step in place of its operations."""
+    """Like `training_operations`, with bytes of a step instead of its operations."""
     per_operation = []
     for size in sizes:
         wide = settings.is_wide(max(size))
@@ -70,7 +70,7 @@ def training_bytes(sizes: list[Size], settings: Settings) -> float:
 
 
 def measure(preset: str, device: str, updates: int = 6) -> Floor:
-    """One preset on a bundled photograph, a few updates of each scale. Pools of starts are counted by operations."""
+    """Cost of a preset on a bundled photograph, from a few iterations of each scale. Pools count by operations."""
     settings = make_settings(preset)
     few = settings.model_copy(update={"pool_size": min(settings.pool_size, 2)})
     image = photograph(side=settings.max_size)

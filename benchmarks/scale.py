@@ -1,11 +1,11 @@
-"""What a run costs besides training: the real driver, Ray and storage, with jobs that train nothing.
+"""Cost of a run besides training: the real driver, Ray and storage, with jobs that train nothing.
 
     python -m benchmarks.scale                      # 1,000 and 10,000 images, in a folder
     python -m benchmarks.scale --images 1000 --s3   # on an S3 server here, its requests counted: needs pgcn[test]
 
-Each number of images is run twice: from nothing, and again when all is done. For each step of a run: seconds on
-the clock, seconds that the driver's process had a core, microseconds of that an image, the driver's peak of
-memory, and the peak of all processes of the run together, Ray's own among them. Shared pages count once in the latter.
+Each number of images is run twice: from nothing, and again with all images done. For each step of a run it prints wall
+seconds, CPU seconds of the driver's process, the same in microseconds per image, the driver's peak memory, and the peak
+of all processes of the run together, Ray's included. The latter counts shared pages once.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ REQUEST = re.compile(r'"(?:\x1b\[\d+m)*(GET|PUT|POST|DELETE|HEAD) (\S+) HTTP')
 
 
 def main() -> None:
-    """Print a table for each number of images, and how much an image more costs."""
+    """Print a table for each number of images, and the cost per image."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, nargs="+", default=[1000, 10_000], metavar="N")
     parser.add_argument("--s3", action="store_true", help="on an S3 server (moto) that is started for this")
@@ -60,7 +60,7 @@ def main() -> None:
 
 @contextmanager
 def place(folder: Path, *, s3: bool) -> Iterator[tuple[str, Path | None]]:
-    """Where runs go, and the log of the server's requests."""
+    """The place of the runs, and the log of the server's requests."""
     if not s3:
         yield str(folder), None
         return
@@ -79,7 +79,7 @@ def twice(url: str, count: int, log: Path | None) -> tuple[Run, Run]:
     """Run `count` images from nothing, and again."""
     write_images(Store(f"{url}/images"), count)
     runs = []
-    for title in ("from nothing", "again, all done"):
+    for title in ("from nothing", "again, all images done"):
         print(f"\n{count:,} images, {title} (load {os.getloadavg()[0]:.1f})", flush=True)
         runs.append(run(f"{url}/images", f"{url}/run", count, log))
     if log is None:
@@ -88,7 +88,7 @@ def twice(url: str, count: int, log: Path | None) -> tuple[Run, Run]:
 
 
 def write_images(store: Store, count: int) -> None:
-    """So many pictures of 28x24 px, no two the same."""
+    """Write `count` different images of 28x24 px."""
 
     def write(index: int) -> None:
         pixels = np.random.default_rng(index).integers(0, 256, (24, 28, 3), dtype=np.uint8)
@@ -99,18 +99,18 @@ def write_images(store: Store, count: int) -> None:
 
 
 def run(images: str, out: str, count: int, log: Path | None) -> Run:
-    """One run to its end, its steps printed as they come. Raises `RuntimeError` where it does not end with 0."""
+    """One run to its end; prints its steps as they end. Raises `RuntimeError` for an exit code other than 0."""
     command = [sys.executable, "-m", "benchmarks.scale_driver", images, out]
     found: Run = {}
     with tempfile.TemporaryFile() as said, log.open() if log else open(os.devnull) as requests:
         requests.seek(0, os.SEEK_END)
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True)
         assert process.stdout is not None
-        print(f"  {'':16}{'wall s':>9}{'driver s':>10}{'µs/image':>10}{'driver MB':>11}{'all MB':>9}")
+        print(f"  {'':18}{'wall s':>9}{'driver s':>10}{'µs/image':>10}{'driver MB':>11}{'all MB':>9}")
         for taken, all_mb in steps(process, process.stdout):
             found[taken.step] = taken
             print(
-                f"  {taken.step:16}{taken.wall_s:9.2f}{taken.cpu_s:10.2f}{1e6 * taken.cpu_s / count:10.0f}"
+                f"  {taken.step:18}{taken.wall_s:9.2f}{taken.cpu_s:10.2f}{1e6 * taken.cpu_s / count:10.0f}"
                 f"{taken.peak_mb:11.0f}{all_mb:9.0f}   {counted(requests, count)}",
                 flush=True,
             )
@@ -121,7 +121,7 @@ def run(images: str, out: str, count: int, log: Path | None) -> Run:
 
 
 def steps(process: subprocess.Popen[str], said: IO[str]) -> Iterator[tuple[Taken, float]]:
-    """Steps as they end, and the most memory of all processes, MB, that was seen in each."""
+    """Steps as they end, each with the peak memory of all processes, MB."""
     lines: queue.Queue[str | None] = queue.Queue()
 
     def read() -> None:
@@ -142,7 +142,7 @@ def steps(process: subprocess.Popen[str], said: IO[str]) -> Iterator[tuple[Taken
 
 
 def memory_mb(pid: int) -> float:
-    """Memory of a process and all below it, MB; pages that several of them share count once."""
+    """Memory of a process and its descendants, MB; shared pages count once."""
     total = 0
     with suppress(psutil.NoSuchProcess):
         for each in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
@@ -152,11 +152,11 @@ def memory_mb(pid: int) -> float:
 
 
 def counted(log: IO[str], count: int) -> str:
-    """Requests that the server's log has more than before: how many of each kind, and how many an image."""
+    """New requests in the server's log: the number of each kind, and the number per image."""
     time.sleep(0.2 if log.name != os.devnull else 0)
     kinds = Counter(kind(*match.groups()) for match in map(REQUEST.search, log) if match)
     listed = ", ".join(f"{number} {name}" for name, number in sorted(kinds.items()))
-    return f"{sum(kinds.values()) / count:.2f} requests an image: {listed}" if kinds else ""
+    return f"{sum(kinds.values()) / count:.2f} requests per image: {listed}" if kinds else ""
 
 
 def kind(method: str, target: str) -> str:
@@ -165,13 +165,13 @@ def kind(method: str, target: str) -> str:
 
 
 def print_growth(small: int, few: tuple[Run, Run], large: int, many: tuple[Run, Run]) -> None:
-    """What an image more costs, from the smallest to the largest number of them."""
-    print(f"\nAn image more, from {small:,} to {large:,}: driver µs, wall µs, driver kB")
+    """The cost per image, from the smallest to the largest number of images."""
+    print(f"\nCost per image, from {small:,} to {large:,}: driver µs, wall µs, driver kB")
     for title, before, after in zip(("from nothing", "again"), few, many, strict=True):
         for step in [name for name in after if name in before and name != "imports"]:
             a, b, more = before[step], after[step], large - small
             print(
-                f"  {title:13}{step:16}{1e6 * (b.cpu_s - a.cpu_s) / more:9.0f}{1e6 * (b.wall_s - a.wall_s) / more:9.0f}"
+                f"  {title:14}{step:18}{1e6 * (b.cpu_s - a.cpu_s) / more:9.0f}{1e6 * (b.wall_s - a.wall_s) / more:9.0f}"
                 f"{1024 * (b.peak_mb - a.peak_mb) / more:9.1f}"
             )
 

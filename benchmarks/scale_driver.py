@@ -1,4 +1,4 @@
-"""One `pgcn run` with jobs that train nothing, as a process of its own: says what each step took, a JSON line each.
+"""One `pgcn run` with jobs that train nothing, in its own process; prints the cost of each step as a JSON line.
 
 python -m benchmarks.scale_driver IMAGES RUN
 """
@@ -18,27 +18,27 @@ from rich.console import Console
 
 import cluster.gallery.publish
 import cluster.launch
-import cluster.ray_cluster.ray_pool
 from benchmarks.noop import NoOp
-from cluster.planning.request import Request
+from cluster.planning.run_options import Request
+from cluster.ray_cluster.session import Cluster
 from cluster.scheduler.stopping import StopSignal
 
 STEPS: dict[str, tuple[Any, str]] = {
     "find images": (cluster.launch, "prepare"),
     "plan": (cluster.launch, "make_plan"),
     "write manifest": (cluster.launch, "add_to_manifest"),
-    "jobs": (cluster.launch, "_train"),
+    "run jobs": (cluster.launch, "_train"),
     "list commits": (cluster.launch, "committed"),
-    "is it current": (cluster.gallery.publish, "records_now"),
-    "gather": (cluster.gallery.publish, "gather"),
-    "gallery": (cluster.gallery.publish, "build_gallery"),
+    "check for changes": (cluster.gallery.publish, "records_now"),
+    "build tables": (cluster.gallery.publish, "gather"),
+    "build gallery": (cluster.gallery.publish, "build_gallery"),
 }
-"""What a run does, one after another, and where it is called from."""
+"""The steps of a run in order, each with the module and function that does it."""
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What one step took: seconds on the clock, seconds of this process on cores, and its peak of memory, MB."""
+    """Cost of one step: wall seconds, CPU seconds of this process, and its peak memory, MB."""
 
     step: str
     wall_s: float
@@ -49,12 +49,11 @@ class Taken:
 def main() -> None:
     """Run, and end with the run's own exit code."""
     images, out = sys.argv[1:]
-    setattr(cluster.ray_cluster.ray_pool, "Worker", NoOp)  # noqa: B010 - a name that the module only imports
     for step, (module, name) in STEPS.items():
         setattr(module, name, measured(step, getattr(module, name)))
     say(Taken("imports", since_start(), time.process_time(), peak_mb()))
-    request = Request([images], out, preset="draft", device="cpu", jobs_per_worker=10_000)
-    code = cluster.launch.run(request, Console(stderr=True), StopSignal())
+    request = Request(images=[images], out=out, preset="draft", device="cpu", jobs_per_worker=10_000)
+    code = cluster.launch.run(request, Console(stderr=True), StopSignal(), Cluster(None, worker=NoOp))
     say(Taken("whole command", since_start(), time.process_time(), peak_mb()))
     sys.exit(int(code))
 
@@ -65,7 +64,7 @@ def since_start() -> float:
 
 
 def measured(step: str, call: Callable[..., Any]) -> Callable[..., Any]:
-    """The same call, which also says what it took."""
+    """The same call, which also prints its cost."""
 
     def timed(*arguments: Any, **named: Any) -> Any:
         forget_peak()
@@ -79,19 +78,19 @@ def measured(step: str, call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def say(taken: Taken) -> None:
-    """One line for whoever started this process."""
+    """Print one line for the parent process."""
     print(json.dumps(asdict(taken)), flush=True)
 
 
 def forget_peak() -> None:
-    """Let the peak of memory begin anew (Linux; elsewhere it stays that of the whole process)."""
+    """Reset the peak of memory (Linux; elsewhere it stays that of the whole process)."""
     clear = Path("/proc/self/clear_refs")
     if clear.exists():
         clear.write_text("5")
 
 
 def peak_mb() -> float:
-    """The most memory that was resident since `forget_peak`, MB."""
+    """Peak resident memory since `forget_peak`, MB."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024

@@ -1,8 +1,8 @@
-"""Super-resolution four times on twelve pictures, against bicubic, back-projection alone and direct patch matching.
+"""Super-resolution by a factor of four on twelve images, against bicubic, back-projection and patch matching.
 
-`python -m benchmarks.superres --keep FOLDER [--preset draft]` prints a table, a row a picture. Each picture is a
-crop of a bundled photograph, at most 256 px, made smaller by bicubic reduction; a pyramid is trained on the small one
-alone.
+`python -m benchmarks.superres --keep FOLDER [--preset draft]` prints a table, one row per image. Each image is a
+crop of a bundled photograph, at most 256 px, reduced by bicubic interpolation; the pyramid is trained on the small
+image alone.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ PICTURES = {
 
 
 def truth_of(name: str) -> Tensor:
-    """The large picture, each side a multiple of four."""
+    """The large image, each side a multiple of four."""
     file, left, top, width, height = PICTURES[name]
     crop = photograph(file)[..., top : top + height, left : left + width]
     scale = min(1.0, 256 / max(width, height))
@@ -54,7 +54,7 @@ def truth_of(name: str) -> Tensor:
 
 
 def matched(low: Tensor, factor: float, seed: int = 0) -> Tensor:
-    """Direct matching: enlarged step by step, patches moved to be distributed as the input's, and projected back."""
+    """Direct matching: enlarged in steps, with patches optimized to the input's distribution, and back-projected."""
     generator = torch.Generator().manual_seed(seed)
     height, width = low.shape[-2:]
     x = low
@@ -73,7 +73,7 @@ NAMES = ("bicubic", "back-projection", "matching", "pgcn")
 
 
 def table(folder: Path, preset: str = "draft", sheet: Path | None = None) -> tuple[str, dict[str, float]]:
-    """Markdown with PSNR, SSIM, RMSE (levels of 255) and NIQE of each way, and the mean PSNR of each."""
+    """Markdown with PSNR, SSIM, RMSE (levels of 255) and NIQE of each method, and the mean PSNR of each."""
     rows, shown = [], []
     sums = {name: torch.zeros(4) for name in NAMES}
     natural = 0.0
@@ -101,7 +101,7 @@ def table(folder: Path, preset: str = "draft", sheet: Path | None = None) -> tup
     rows.append(["mean", *(_cell(mean) for mean in means.values()), f"{natural:.1f}"])
     if sheet:
         sheet.write_bytes(encode_png(in_rows(shown)))
-    return markdown(["picture", *NAMES, "truth"], rows), {name: mean[0] for name, mean in means.items()}
+    return markdown(["image", *NAMES, "truth"], rows), {name: mean[0] for name, mean in means.items()}
 
 
 def _cell(figures: Sequence[float]) -> str:
@@ -109,7 +109,7 @@ def _cell(figures: Sequence[float]) -> str:
 
 
 def main() -> None:
-    """Print the table, and write a sheet of all pictures where asked."""
+    """Print the table, and write a sheet of all images on request."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="draft")
     parser.add_argument("--keep", type=Path, required=True, help="a folder of trained pyramids, used again")

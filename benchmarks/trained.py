@@ -29,7 +29,7 @@ def pyramid_of(name: str, folder: Path, preset: str = "draft") -> tuple[Pyramid,
 
 
 def pyramid_of_pixels(image: Tensor, mask: Tensor | None, folder: Path, preset: str = "draft") -> Pyramid:
-    """The pyramid of an image that is no file, its hole left out of the loss if it has one; named by the pixels."""
+    """The pyramid of an image in memory, its hole left out of the loss if it has one; named by its pixels."""
     sha256, holes = (None if x is None else hashlib.sha256(x.numpy().tobytes()).hexdigest() for x in (image, mask))
     assert sha256 is not None
     return _kept(folder, pyramid_id(sha256, make_settings(preset), 0, holes), image, mask, preset)
@@ -46,13 +46,13 @@ def _kept(folder: Path, name: str, image: Tensor, mask: Tensor | None, preset: s
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table, its first column to the left and the others to the right."""
+    """A Markdown table, the first column left-aligned and the others right-aligned."""
     lines = [f"| {' | '.join(columns)} |", "|---" + "|---:" * (len(columns) - 1) + "|"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def print_table(table: Callable[[Path], tuple[str, dict[str, float]]], description: str | None) -> None:
-    """What `python -m benchmarks.TABLE --keep FOLDER` does, on one thread."""
+    """The command `python -m benchmarks.TABLE --keep FOLDER`, on one thread."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--keep", type=Path, required=True, help="a folder of trained pyramids, used again")
     torch.set_num_threads(1)

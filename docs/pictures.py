@@ -1,6 +1,6 @@
-"""Makes the README's pictures from a run: `python docs/pictures.py runs/demo docs/demo.webp`.
+"""Makes the README's image from a run: `python docs/pictures.py runs/demo docs/demo.webp`.
 
-One row an image: the image, then samples of the trained size, then one twice as wide.
+One row per image: the image, samples of the trained size, and one sample twice as wide.
 """
 
 from __future__ import annotations

@@ -1,68 +1,61 @@
-"""One edit, from its specification to its commit: the pyramid, the pictures, the task, what came of it.
+"""One edit, from specification to commit: load the pyramid and the images, run the task, publish its results.
 
-It takes seconds where a training takes minutes, so it has no restart points: a worker that dies begins it again.
+An edit takes seconds, so it has no checkpoints: after a worker's death it begins again.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
 from jobs.artifacts import Row, whole_model
+from jobs.common.codes import Code
 from jobs.common.failures import InputError
 from jobs.images.clips import encode_clip
 from jobs.images.contact_sheets import sheets_of
 from jobs.images.png import encode_png, to_rgb
-from jobs.inputs.loading import Grid, LoadedImage, load_mask, take
+from jobs.job_context import ExecutionOptions, JobContext, Log, Stopped
 from jobs.provenance import circumstances
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import Commit, publish
 from jobs.run_folder.pyramids import load
-from jobs.spec import EditSpec, Picture
-from jobs.storage.store import Store
-from jobs.training_job import ExecutionOptions, Log, Stopped
+from jobs.spec import EditSpec, ImageRef
+from jobs.task_inputs import InputRef, load_inputs
 from pgcn.heartbeat import beat, heartbeat
 from pgcn.imaging.scales import resize
 from pgcn.tasks.region import mask_image
 from pgcn.tasks.task import Inputs, Task, TaskError, TaskResult, find_task
 
-SIDE = 1024
-"""The longest side of the pictures that are kept beside a result to look at, px."""
+VIEW_SIDE = 1024
+"""Longest side, px, of the images that are kept beside a result to look at."""
 
 
-def run_edit(
-    spec: EditSpec,
-    store: Store,
-    attempt: str,
-    conditions: ExecutionOptions,
-    *,
-    should_stop: Callable[[], bool],
-) -> Commit:
-    """Do it, and return the commit that stands for it.
+def run_edit(spec: EditSpec, attempt: str, context: JobContext) -> Commit:
+    """Run an edit, and return its commit.
 
-    Every chain sends a heartbeat. Raises `Stopped` after `should_stop` says so, `InputError` for pictures that
-    do not do, `PyramidError` where the pyramid is not there, `StoreError` for the storage.
+    Every chain sends a heartbeat. Raises `Stopped` after `context.should_stop` says so, `InputError` for images that do
+    not fit the task, `PyramidError` for a pyramid that is not there, `StoreError` for the storage.
     """
+    store, options = context.store, context.options
     began, log = time.monotonic(), Log()
     log(f"edit {spec.edit_id}, job {spec.job_id}, attempt {attempt}: {spec.task} {spec.options}")
 
     def check_stop() -> None:
-        if should_stop():
+        if context.should_stop():
             raise Stopped
 
-    pyramid = load(spec.pyramid, store).to(conditions.device)
+    pyramid = load(spec.pyramid, store).to(options.device)
     log(f"pyramid {spec.pyramid.name} of {spec.image_id}: {len(pyramid.sizes)} scales")
-    inputs, notes = read(spec, conditions)
+    inputs, notes = read(spec, options)
     task = find_task(spec.task)
     try:
         with heartbeat(check_stop):
             beat()
             made = task(pyramid, inputs, **spec.options)
     except TaskError as error:
-        raise InputError(str(error)) from None
+        raise InputError(str(error), code=Code.TASK_INVALID) from None
     notes += made.notes
     for line in [*(f"note: {note}" for note in notes), f"metrics {made.metrics}"]:
         log(line)
@@ -88,7 +81,7 @@ def run_edit(
         **judged(task, made),
         "note": "; ".join(notes) or None,
         "wall_s": round(time.monotonic() - began, 3),
-        **circumstances(conditions.device),
+        **circumstances(options.device),
     }
     files = {
         "pictures.parquet": schemas.parquet_bytes(schemas.table(rows, schemas.PICTURES)),
@@ -100,29 +93,19 @@ def run_edit(
     return publish(store, spec.job_id, attempt, files, result)
 
 
-def read(spec: EditSpec, conditions: ExecutionOptions) -> tuple[Inputs, list[str]]:
-    """An edit's pictures, each checked to be the one that was looked at, and notes of how they were read."""
-    notes: list[str] = []
+def read(spec: EditSpec, options: ExecutionOptions) -> tuple[Inputs, list[str]]:
+    """An edit's images, each checked to be the planned one, and notes on their conversion."""
 
-    def picture(one: Picture | None) -> LoadedImage | None:
-        if one is None:
-            return None
-        taken = take(one.location, one.uri, conditions.max_pixels, one.sha256)
-        notes.extend([f"{one.uri}: {taken.note}"] if taken.note else [])
-        return taken
+    def ref(one: ImageRef | None) -> InputRef | None:
+        return None if one is None else InputRef(one.location, one.uri, one.uri, one.sha256)
 
-    image, target, truth = (picture(one) for one in (spec.image, spec.target, spec.truth))
-    assert image is not None
-    mask = None
-    if spec.mask is not None:
-        grid = Grid.of(target or image)
-        mask = load_mask(spec.mask.location, spec.mask.uri, grid, conditions.max_pixels, spec.mask.sha256)
-        notes.extend([f"{spec.mask.uri}: {mask.note}"] if mask.note else [])
-    return Inputs(image.image, target and target.image, mask and mask.mask, truth and truth.image), notes
+    own = InputRef(spec.image.location, spec.image.uri, spec.image.uri, spec.image.sha256)
+    loaded = load_inputs(own, ref(spec.target), ref(spec.mask), ref(spec.truth), options.max_pixels)
+    return loaded.inputs, loaded.notes
 
 
 def judged(task: Task[Any], made: TaskResult) -> Row:
-    """The task's own figure beside that of doing nothing, where both are there to be had."""
+    """The task's own metric and its value without the task, where both are known."""
     rule = task.criterion
     if rule is None or not {rule.metric, rule.baseline} <= made.metrics.keys():
         return {"figure": None, "value": None, "nothing": None, "better": None}
@@ -135,7 +118,7 @@ def judged(task: Task[Any], made: TaskResult) -> Row:
 
 
 def pictures(spec: EditSpec, attempt: str, task: Task[Any], inputs: Inputs, made: TaskResult) -> list[Row]:
-    """Rows of `schemas.PICTURES`: the result whole, and what it is looked at beside."""
+    """Rows of `schemas.PICTURES`: the result, and the images to compare it with."""
     rows: list[Row] = []
 
     def add(name: str, data: bytes, width: int, height: int, kind: str = "png") -> None:
@@ -151,9 +134,9 @@ def pictures(spec: EditSpec, attempt: str, task: Task[Any], inputs: Inputs, made
     results = made.result[:1] if task.clip else made.result
     for result in results:
         add_picture("result", result)
-    if max(results.shape[-2:]) > SIDE:
+    if max(results.shape[-2:]) > VIEW_SIDE:
         for result in results:
-            add_picture("view", at_most(result[None], SIDE))
+            add_picture("view", at_most(result[None], VIEW_SIDE))
     if task.clip:
         height, width = made.result.shape[-2:]
         add("clip", encode_clip([to_rgb(frame) for frame in made.result], "WEBP"), width, height, "webp")
@@ -163,14 +146,14 @@ def pictures(spec: EditSpec, attempt: str, task: Task[Any], inputs: Inputs, made
         beside["mask"] = mask_image(inputs.mask)
     for name, image in beside.items():
         if image is not None:
-            add_picture(name, at_most(image, SIDE))
+            add_picture(name, at_most(image, VIEW_SIDE))
     for name, sheet in sheets_of(made):
         add(name, encode_png(sheet), sheet.shape[1], sheet.shape[0])
     return rows
 
 
 def at_most(image: Tensor, side: int) -> Tensor:
-    """The picture `(1, 3, H, W)`, made smaller where its longest side is above `side` px."""
+    """The image `(1, 3, H, W)`, made smaller where its longest side is above `side` px."""
     height, width = image.shape[-2:]
     factor = side / max(height, width)
     return image if factor >= 1 else resize(image, (max(1, round(height * factor)), max(1, round(width * factor))))

@@ -11,6 +11,7 @@ from typing import Annotated, Any, overload
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from pgcn.imaging.scales import Size
 from pgcn.pyramid import ALGORITHM
@@ -32,18 +33,23 @@ def resolve_size(text: str, trained: Size) -> Size:
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*[x×]\s*(\d+(?:\.\d+)?)\s*", text, re.IGNORECASE)
     if not match:
-        raise ConfigError(f"The size {text!r} is not of the form WIDTHxHEIGHT: 320x200 (px) or 2x1 (times the image).")
+        raise ConfigError(
+            f"The size {text!r} is not of the form WIDTHxHEIGHT: 320x200 (px) or 2x1 (times the image).", code=Code.SIZE
+        )
     width, height = float(match[1]), float(match[2])
     if (width < FACTOR_BELOW) != (height < FACTOR_BELOW):
         raise ConfigError(
             f"The size {text!r} mixes a factor with pixels: numbers below {FACTOR_BELOW} are factors of the image's "
-            f"size, others are pixels. Write both in the same way."
+            f"size, others are pixels. Write both in the same way.",
+            code=Code.SIZE,
         )
     if width < FACTOR_BELOW:
         height, width = height * trained[0], width * trained[1]
     size = round(height), round(width)
     if min(size) < 1 or max(size) > MAX_SIDE:
-        raise ConfigError(f"The size {text!r} is {size[1]}x{size[0]} px here; each side must be 1 to {MAX_SIDE} px.")
+        raise ConfigError(
+            f"The size {text!r} is {size[1]}x{size[0]} px here; each side must be 1 to {MAX_SIDE} px.", code=Code.SIZE
+        )
     return size
 
 
@@ -100,7 +106,7 @@ class JobSpec:
     holes: MaskRef | None = None
 
 
-class Picture(Frozen):
+class ImageRef(Frozen):
     """One picture that a task is given, as `JobSpec` has its image."""
 
     location: str
@@ -129,10 +135,10 @@ class EditSpec(Frozen):
     task: str
     options: dict[str, Any]
     pyramid: PyramidRef
-    image: Picture
-    target: Picture | None = None
-    mask: Picture | None = None
-    truth: Picture | None = None
+    image: ImageRef
+    target: ImageRef | None = None
+    mask: ImageRef | None = None
+    truth: ImageRef | None = None
 
 
 def edit_job_id(pyramid: str, task: str, options: Mapping[str, Any], others: Sequence[str | None]) -> str:

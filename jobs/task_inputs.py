@@ -1,14 +1,15 @@
-"""A task's pictures, read from where they lie, and the pyramid that it needs, found or trained."""
+"""Inputs of a task: its images, loaded from files or storage, and its pyramid, found or trained."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError, InputError, PyramidError
 from jobs.inputs.discover import Source, find_sources
-from jobs.inputs.loading import MAX_PIXELS, Grid, LoadedImage, holes_of, load_mask, take
+from jobs.inputs.loading import MAX_PIXELS, Grid, LoadedImage, holes_of, load_image, load_mask
 from jobs.layout import RUN
 from jobs.run_folder.pyramids import any_of_image, keep, learn, load, pyramids_in
 from jobs.spec import PyramidRef, pyramid_id
@@ -20,9 +21,47 @@ from pgcn.settings import Settings
 from pgcn.tasks.task import Inputs, Task
 
 
+class InputRef(NamedTuple):
+    """One image file of a task: `name` is its name in notes, `expected` the hash that its bytes must have, if any."""
+
+    location: str
+    uri: str
+    name: str
+    expected: str | None = None
+
+
+class LoadedInputs(NamedTuple):
+    """A task's images as tensors, the hash of the image's own bytes, and notes on their conversion."""
+
+    inputs: Inputs
+    sha256: str
+    notes: list[str]
+
+
+def load_inputs(
+    image: InputRef, target: InputRef | None, mask: InputRef | None, truth: InputRef | None, max_pixels: int
+) -> LoadedInputs:
+    """Load the images of a task. Raises `InputError` with the file's name, also for a file that has changed."""
+    notes: list[str] = []
+
+    def load_one(ref: InputRef) -> LoadedImage:
+        loaded = load_image(ref.location, ref.uri, max_pixels, ref.expected)
+        notes.extend([f"{ref.name}: {loaded.note}"] if loaded.note else [])
+        return loaded
+
+    own = load_one(image)
+    other, true = (None if ref is None else load_one(ref) for ref in (target, truth))
+    inputs = Inputs(own.image, other and other.image, None, true and true.image)
+    if mask is not None:
+        found = load_mask(mask.location, mask.uri, Grid.of(other or own), max_pixels, mask.expected)
+        notes.extend([f"{mask.name}: {found.note}"] if found.note else [])
+        inputs = replace(inputs, mask=found.mask)
+    return LoadedInputs(inputs, own.sha256, notes)
+
+
 @dataclass(frozen=True)
 class Read:
-    """A task's pictures, the hash of the image's bytes, and the name of the image for people and files."""
+    """A task's images, the hash of the image's bytes, and the name of the image for people and files."""
 
     inputs: Inputs
     sha256: str
@@ -33,45 +72,33 @@ class Read:
 def read_inputs(
     image: str, target: str | None, mask: str | None, truth: str | None, *, max_pixels: int = MAX_PIXELS
 ) -> Read:
-    """The pictures of a task from files or URLs. Raises `ConfigError` or `InputError` with the file's name."""
-    own, name = _take(image, "image", max_pixels)
-    notes = [f"{name}: {own.note}"] if own.note else []
+    """The images of a task from files or URLs. Raises `ConfigError` or `InputError` with the file's name."""
 
-    def picture(where: str | None, what: str) -> LoadedImage | None:
-        if where is None:
-            return None
-        taken, called = _take(where, what, max_pixels)
-        notes.extend([f"{called}: {taken.note}"] if taken.note else [])
-        return taken
+    def ref(where: str | None, what: str) -> InputRef | None:
+        source = None if where is None else _named(where, what)
+        return None if source is None else InputRef(source.location, source.uri, source.image_id)
 
-    other, true = picture(target, "target"), picture(truth, "truth")
-    inputs = Inputs(own.image, other and other.image, None, true and true.image)
-    if mask is not None:
-        source = _named(mask, "mask")
-        found = load_mask(source.location, source.uri, Grid.of(other or own), max_pixels)
-        notes.extend([f"{source.image_id}: {found.note}"] if found.note else [])
-        inputs = replace(inputs, mask=found.mask)
-    return Read(inputs, own.sha256, name, notes)
-
-
-def _take(where: str, what: str, max_pixels: int) -> tuple[LoadedImage, str]:
-    source = _named(where, what)
-    return take(source.location, source.uri, max_pixels), source.image_id
+    own = ref(image, "image")
+    assert own is not None
+    loaded = load_inputs(own, ref(target, "target"), ref(mask, "mask"), ref(truth, "truth"), max_pixels)
+    return Read(loaded.inputs, loaded.sha256, own.name, loaded.notes)
 
 
 def _named(where: str, what: str) -> Source:
-    """The one picture that is called so on the command line."""
+    """The single image of this name on the command line."""
     sources = find_sources([where], setting_names=())
     if len(sources) != 1:
-        raise ConfigError(f"The {what} {where} is {len(sources)} pictures: name one. `pgcn run` does many.")
+        raise ConfigError(
+            f"The {what} {where} is {len(sources)} images: name one. `pgcn run` takes many.", code=Code.IMAGES_MANY
+        )
     (source,) = sources
     if source.problem:
-        raise InputError(source.problem)
+        raise InputError(source.problem, code=source.problem_code)
     return source
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PyramidRequest:
     """The pyramid that a task needs: how it is trained, where it may be already, and where it is kept.
 
     `settings` of None are any that a run has, and `fallback` those of a training where there is no pyramid.
@@ -88,7 +115,7 @@ class Wanted:
 def pyramid_for(
     task: Task[Any],
     read: Read,
-    wanted: Wanted,
+    wanted: PyramidRequest,
     on_progress: Callable[[Progress], None],
     on_found: Callable[[str], None],
 ) -> Pyramid:
@@ -112,20 +139,24 @@ def pyramid_for(
             found = None if at is None else load(at, store)
         except PyramidError as error:
             if at is not None and at.job_id is not None:
-                raise ConfigError(f"{read.name} has a model in {store.url} that cannot be read. {error}") from None
+                raise ConfigError(
+                    f"{read.name} has a pyramid in {store.url} that cannot be read. {error}", code=Code.PYRAMID_DAMAGED
+                ) from None
             found = None  # none is kept there yet, or not whole: it is trained
         if found is not None:
             on_found(f"The pyramid of {read.name} is in {store.url} already: nothing is trained.")
             return found.to(wanted.device)
         height, width = inputs.image.shape[-2:]
         if problem := thin_problem(height, width, settings):
-            raise InputError(f"{read.name} {problem}")
+            raise InputError(f"{read.name} {problem}", code=Code.IMAGE_SMALL)
         wanted.kept_in.check("pyramids")  # before minutes of training
     missing = f" None is in {wanted.found_in.url} yet." if wanted.found_in is not None else ""
     on_found(f"Training a pyramid of {read.name}, once; it is kept in {wanted.kept_in.url}.{missing}")
     try:
         pyramid = learn(inputs.image, mask, settings, wanted.seed, wanted.device, on_progress)
     except DivergenceError as error:
-        raise ConfigError(f"No pyramid of {read.name} could be learned. {error} Try another --seed.") from None
+        raise ConfigError(
+            f"The pyramid of {read.name} could not be trained. {error} Try another --seed.", code=Code.TRAINING_DIVERGED
+        ) from None
     keep(wanted.kept_in, name, pyramid)
     return pyramid

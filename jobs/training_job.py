@@ -1,9 +1,7 @@
-"""Jobs, from their specifications to their commits: read, train, draw, measure, publish.
+"""Training jobs, from specification to commit: read, train, draw samples, measure, publish.
 
-One at a time, or a stack of them side by side, where their pyramids have the same sizes.
-
-A worker that dies anywhere in here leaves restart points at most one interval old, and nothing that a reader
-would believe; the next attempt goes on from the last of them.
+Jobs are trained alone, or as one batch where their pyramids have the same sizes. A worker that dies leaves checkpoints
+at most one interval old and no commit; the next attempt goes on from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -11,17 +9,17 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from jobs.artifacts import MEASURES, Row, draw, preview, warning, whole_model
+from jobs.common.codes import Code
 from jobs.common.failures import InputError
-from jobs.common.redact import redact
-from jobs.common.terminal_text import terminal_safe
-from jobs.inputs.loading import Grid, changed, holes_of, load_mask, take
+from jobs.inputs.loading import Grid, changed, holes_of, load_image, load_mask
+from jobs.job_context import ExecutionOptions, JobContext, Log, Stopped
 from jobs.layout import preview_path
 from jobs.provenance import circumstances
 from jobs.run_folder import schemas
@@ -31,68 +29,36 @@ from jobs.spec import JobSpec, MaskRef
 from jobs.storage.store import Store
 from pgcn.heartbeat import beat
 from pgcn.imaging.scales import learned_sizes, thin_problem
-from pgcn.method import DivergenceError, Progress
+from pgcn.method import DivergenceError
 from pgcn.patchgencn.masked_trainer import MaskedTrainer
 from pgcn.patchgencn.resume import ResumePoint, State, resume_point
 from pgcn.patchgencn.trainer import Trainer
 from pgcn.pyramid import Pyramid
 
 
-class Stopped(Exception):
-    """The job was asked to stop; its restart point is written."""
-
-
-@dataclass(frozen=True)
-class ExecutionOptions:
-    """Where and how a job runs: nothing here changes its result.
-
-    `device` is torch's word; `checkpoint_seconds` the most time between restart points.
-    """
-
-    device: str = "cpu"
-    checkpoint_seconds: float = 60.0
-    max_pixels: int = 64_000_000
-
-
-class Log:
-    """Lines with their time since the attempt began; they become its `log.txt`."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-        self._lines: list[str] = []
-
-    def __call__(self, line: str) -> None:
-        """Add a line."""
-        self._lines.append(f"{time.monotonic() - self._began:9.1f}s  {terminal_safe(redact(line))}")
-
-    def bytes(self) -> bytes:
-        """The whole log, UTF-8."""
-        return ("\n".join(self._lines) + "\n").encode()
-
-
 @dataclass
 class History:
-    """What a training has behind it, over all the attempts that its restart points come from."""
+    """Time, resumes and curves of a training, over all attempts that its checkpoints come from."""
 
     train_s: float
     resumes: int
     curves: list[Row]
 
     def put_into(self, where: dict[str, str]) -> None:
-        """Add itself to a restart point's text."""
+        """Add itself to a checkpoint's text."""
         where |= {"train_s": str(self.train_s), "resumes": str(self.resumes), "curves": json.dumps(self.curves)}
 
     @staticmethod
     def taken_from(where: dict[str, str]) -> History:
-        """The history in a restart point, and one resume more."""
+        """The history in a checkpoint, and one resume more."""
         return History(float(where["train_s"]), int(where["resumes"]) + 1, json.loads(where["curves"]))
 
 
 @dataclass
 class _Job:
-    """One job of a stack, on its way: `image` is `(1, 3, H, W)`, `state` its last restart point, if it has one.
+    """One job of a batch, under way: `image` is `(1, 3, H, W)`, `state` its last checkpoint, if it has one.
 
-    `mask` `(1, 1, H, W)` is what is left out of the loss; a job that has one is alone.
+    `mask` `(1, 1, H, W)` marks pixels that are left out of the loss; a job that has one is trained alone.
     """
 
     spec: JobSpec
@@ -107,18 +73,18 @@ class _Job:
     state: State | None = None
     ended: Commit | Exception | None = None
 
-    def read(self, store: Store, conditions: ExecutionOptions) -> ResumePoint | None:
-        """Take the image and the last restart point; returns where that is, or None for a new training."""
+    def read(self, store: Store, options: ExecutionOptions) -> ResumePoint | None:
+        """Read the image and the last checkpoint; returns the checkpoint's position, or None for a new training."""
         spec, log = self.spec, self.log
         log(f"job {spec.job_id}, attempt {self.attempt}, image {spec.uri}")
         log(f"settings {spec.settings.model_dump_json()}, seed {spec.seed}")
-        taken = take(spec.location, spec.uri, conditions.max_pixels, spec.sha256)
+        taken = load_image(spec.location, spec.uri, options.max_pixels, spec.sha256)
         self.image, _, picture = taken
         self.note = picture.note
         if problem := thin_problem(self.image.shape[-2], self.image.shape[-1], spec.settings):
-            raise InputError(f"{spec.uri} {problem}")
+            raise InputError(f"{spec.uri} {problem}", code=Code.IMAGE_SMALL)
         if spec.holes is not None:
-            self.mask = _holes(spec.holes, Grid.of(taken), conditions.max_pixels)
+            self.mask = _holes(spec.holes, Grid.of(taken), options.max_pixels)
         sizes = learned_sizes(self.image.shape[-2], self.image.shape[-1], spec.settings)
         log(f"{picture.format}, {picture.rgb.shape[1]}x{picture.rgb.shape[0]} px; {picture.note or 'plain RGB'}")
         self.checkpoints = Checkpoints(store, spec.job_id)
@@ -129,91 +95,69 @@ class _Job:
             place = resume_point(state, spec.settings, spec.seed, sizes)
             self.history = History.taken_from(state[1])
         except (ValueError, KeyError):
-            log("a restart point of another training is there (an earlier try with another seed): starting anew")
+            log("the checkpoint is of another training (an earlier try with another seed): starting anew")
             return None
         self.state = state
-        log(f"going on from a restart point at scale {place.scale}, iteration {place.iteration}")
+        log(f"going on from a checkpoint at scale {place.scale}, iteration {place.iteration}")
         return place
 
 
-def run_jobs(
-    specs: Sequence[JobSpec],
-    store: Store,
-    attempts: Sequence[str],
-    conditions: ExecutionOptions,
-    *,
-    on_progress: Callable[[Progress], None],
-    should_stop: Callable[[], bool],
-) -> list[Commit | Exception]:
-    """Do some jobs side by side, and return for each the commit that stands for it, or what it failed of.
+def run_jobs(specs: Sequence[JobSpec], attempts: Sequence[str], context: JobContext) -> list[Commit | Exception]:
+    """Run some jobs as a batch, and return for each its commit, or the exception that ended it.
 
-    Jobs of more than one have the same settings and pyramids of the same sizes. Those that go on from restart
-    points are trained with those that stand at the same update. A job that fails leaves the others as they were.
+    Several jobs have the same settings and pyramids of the same sizes. Those that go on from checkpoints are trained
+    with those at the same iteration. A job that fails does not disturb the others.
 
-    `on_progress` is called after every iteration; long ones send heartbeats. What a job can fail of: `Stopped`
-    after `should_stop` says so, `InputError` for a bad image, `DivergenceError` where training fails,
-    `StoreError` for the storage; anything else is a bug or the machine.
+    Exceptions of a job: `Stopped` after `context.should_stop` says so, `InputError` for a bad image, `DivergenceError`
+    where training fails, `StoreError` for the storage; anything else is a bug or the machine.
     """
     jobs = [_Job(spec, attempt) for spec, attempt in zip(specs, attempts, strict=True)]
-    stacks: dict[ResumePoint | None, list[_Job]] = {}
+    batches: dict[ResumePoint | None, list[_Job]] = {}
     for job in jobs:
         try:
-            stacks.setdefault(job.read(store, conditions), []).append(job)
+            batches.setdefault(job.read(context.store, context.options), []).append(job)
         except Exception as error:
             job.ended = error
-    for stack in stacks.values():
+    for batch in batches.values():
         try:
-            _run_stack(stack, store, conditions, on_progress, should_stop)
+            _run_batch(batch, context)
         except Exception as error:
-            for job in stack:
+            for job in batch:
                 job.ended = job.ended or error
     ended = [job.ended for job in jobs]
-    return [end if end is not None else RuntimeError("a job of a stack was forgotten") for end in ended]
+    return [end if end is not None else RuntimeError("a job of a batch was forgotten") for end in ended]
 
 
-def _run_stack(
-    stack: list[_Job],
-    store: Store,
-    conditions: ExecutionOptions,
-    on_progress: Callable[[Progress], None],
-    should_stop: Callable[[], bool],
-) -> None:
-    """Train jobs that stand at the same update, then draw, measure and publish each on its own."""
-    trainer = _trainer(stack, conditions.device)
-    states = [job.state for job in stack if job.state is not None]
+def _run_batch(batch: list[_Job], context: JobContext) -> None:
+    """Train jobs that stand at the same iteration, then draw, measure and publish each on its own."""
+    trainer = _trainer(batch, context.options.device)
+    states = [job.state for job in batch if job.state is not None]
     if states:
         trainer.load_state_dicts(states)
     with contextlib.suppress(DivergenceError):  # raised when no image is left: each has its own below
-        _train(trainer, stack, store, conditions, on_progress, should_stop)
-    for index, job in enumerate(stack):
+        _train(trainer, batch, context)
+    for index, job in enumerate(batch):
         try:
-            job.ended = trainer.failed.get(index) or _publish(trainer, index, job, store, conditions)
+            job.ended = trainer.failed.get(index) or _publish(trainer, index, job, context)
         except Exception as error:
             job.ended = error
 
 
-def _trainer(stack: list[_Job], device: str) -> Trainer:
-    first = stack[0]
+def _trainer(batch: list[_Job], device: str) -> Trainer:
+    first = batch[0]
     if first.mask is None:
-        return Trainer([job.image for job in stack], first.spec.settings, [job.spec.seed for job in stack], device)
-    if len(stack) > 1:
+        return Trainer([job.image for job in batch], first.spec.settings, [job.spec.seed for job in batch], device)
+    if len(batch) > 1:
         raise ValueError("images with holes are trained alone")
     return MaskedTrainer(first.image, first.mask, first.spec.settings, first.spec.seed, device)
 
 
-def _train(
-    trainer: Trainer,
-    stack: list[_Job],
-    store: Store,
-    conditions: ExecutionOptions,
-    on_progress: Callable[[Progress], None],
-    should_stop: Callable[[], bool],
-) -> None:
-    began, before = time.monotonic(), [job.history.train_s for job in stack]
+def _train(trainer: Trainer, batch: list[_Job], context: JobContext) -> None:
+    began, before = time.monotonic(), [job.history.train_s for job in batch]
     saved = began
 
     def going() -> list[tuple[int, _Job]]:
-        return [(index, job) for index, job in enumerate(stack) if index not in trainer.failed]
+        return [(index, job) for index, job in enumerate(batch) if index not in trainer.failed]
 
     def save() -> None:
         nonlocal saved
@@ -224,15 +168,15 @@ def _train(
         saved = time.monotonic()
 
     for progress in trainer.iterations():
-        for job, train_s in zip(stack, before, strict=True):
-            job.history.train_s = train_s + (time.monotonic() - began) / len(stack)
-        for job, metrics in zip(stack, progress.metrics, strict=False):
+        for job, train_s in zip(batch, before, strict=True):
+            job.history.train_s = train_s + (time.monotonic() - began) / len(batch)
+        for job, metrics in zip(batch, progress.metrics, strict=False):
             job.history.curves += [
                 {"scale": progress.scale, "iteration": progress.iteration, "name": name, "value": value}
                 for name, value in metrics.items()
             ]
-        on_progress(progress)
-        if should_stop():
+        context.on_progress(progress)
+        if context.should_stop():
             save()
             raise Stopped
         if progress.scale_finished:
@@ -241,12 +185,12 @@ def _train(
                 job.log(f"scale {progress.scale} of {progress.scales}, {progress.iterations} iterations: {said}")
                 if not trainer.finished:
                     picture = preview(Pyramid.trained(trainer, index), job.spec.seed)
-                    store.put(preview_path(job.spec.job_id), picture)
-        if progress.scale_finished or time.monotonic() - saved > conditions.checkpoint_seconds:
+                    context.store.put(preview_path(job.spec.job_id), picture)
+        if progress.scale_finished or time.monotonic() - saved > context.options.checkpoint_seconds:
             save()
 
 
-def _publish(trainer: Trainer, index: int, job: _Job, store: Store, conditions: ExecutionOptions) -> Commit:
+def _publish(trainer: Trainer, index: int, job: _Job, context: JobContext) -> Commit:
     """Draw and measure one trained image's samples, and commit them."""
     spec, log = job.spec, job.log
     pyramid = Pyramid.trained(trainer, index)
@@ -275,7 +219,7 @@ def _publish(trainer: Trainer, index: int, job: _Job, store: Store, conditions: 
         "stack": len(trainer.seeds),
         "resumes": job.history.resumes,
         "settings": spec.settings.model_dump_json(),
-        **circumstances(conditions.device),
+        **circumstances(context.options.device),
     }
     files = {
         "samples.parquet": schemas.parquet_bytes(schemas.table(rows, schemas.SAMPLES)),
@@ -284,19 +228,19 @@ def _publish(trainer: Trainer, index: int, job: _Job, store: Store, conditions: 
         "log.txt": log.bytes(),
     }
     beat()
-    commit = publish(store, spec.job_id, job.attempt, files, result)
-    clean_up(store, spec.job_id)
+    commit = publish(context.store, spec.job_id, job.attempt, files, result)
+    clean_up(context.store, spec.job_id)
     return commit
 
 
 def clean_up(store: Store, job_id: str) -> None:
-    """Remove what a committed job needs no more: restart points and the first look."""
+    """Remove the checkpoints and the preview of a committed job."""
     remove_checkpoints(store, job_id)
     store.delete([preview_path(job_id)])
 
 
 def _holes(holes: MaskRef, grid: Grid, max_pixels: int) -> Tensor:
-    """The mask that is left out of the loss, at the image's own size."""
+    """The mask of pixels that are left out of the loss, at the image's own size."""
     mask, digest = holes_of(load_mask(holes.location, holes.uri, grid, max_pixels).mask, grid.size)
     if digest != holes.digest:
         raise changed(holes.uri)

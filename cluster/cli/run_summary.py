@@ -1,4 +1,4 @@
-"""What a run says at its end: where its gallery is, what it made, and what to do with that."""
+"""The summary at the end of a run: its gallery, its first results, and commands to go on with."""
 
 from __future__ import annotations
 

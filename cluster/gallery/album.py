@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from cluster.gallery.thumbnails import Picture, picture, thumbnail
+from cluster.gallery.thumbnails import EmbeddedImage, picture, thumbnail
 
 # A page carries its pictures inside; more samples than this stay in samples.parquet.
 MAX_SAMPLES = 48
@@ -26,7 +26,7 @@ Row = Mapping[str, Any]
 class Shown(NamedTuple):
     """One picture on the page, with its size there in CSS pixels."""
 
-    picture: Picture
+    picture: EmbeddedImage
     width: int
     height: int
     label: str
@@ -99,7 +99,7 @@ def _groups(samples: Sequence[Row], factor: float) -> Iterator[Group]:
         yield Group(_size(asked, shown[0].picture), shown)
 
 
-def _size(asked: str, made: Picture) -> str:
+def _size(asked: str, made: EmbeddedImage) -> str:
     """ "2 × 1 · 192 × 72 px" where a multiple of the image was asked for, "192 × 72 px" where pixels were."""
     pixels = f"{made.width} × {made.height} px"
     factors = asked.replace("x", " × ")

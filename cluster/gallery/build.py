@@ -20,8 +20,9 @@ from cluster.gallery.edits import Used, edit_cards, edit_page, edits_by_model, r
 from cluster.gallery.facts import circumstances, quality, settings
 from cluster.gallery.formatting import rounded
 from cluster.gallery.pages import Card, Pages, list_names, rows_script
-from cluster.ray_cluster.parallel_map import Spread, here
+from cluster.ray_cluster.parallel_map import Spread, map_local
 from jobs import layout
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import sentence, terminal_safe
 from jobs.storage.store import Store
@@ -32,7 +33,7 @@ SLICE = 100
 AT_ONCE = 4
 
 
-def build_gallery(store: Store, title: str | None = None, spread: Spread = here) -> str:
+def build_gallery(store: Store, title: str | None = None, spread: Spread = map_local) -> str:
     """Write the static gallery of the run in `store` and return the URL of its first page.
 
     The pages need no server and no network, and work from a disk and from a bucket. Built again, the same run
@@ -93,7 +94,8 @@ def _check_ours(store: Store, there: Iterable[str], earlier: Record) -> None:
         if not earlier.wrote(path):
             raise ConfigError(
                 f"{store.url}/{path} is not a page that pgcn wrote, and is not replaced: move it away, then "
-                f"build the gallery with `pgcn gallery {store.url}`."
+                f"build the gallery with `pgcn gallery {store.url}`.",
+                code=Code.OUTPUT_UNWRITABLE,
             )
 
 
@@ -143,7 +145,7 @@ class BuiltJob(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Slice:
+class PageSlice:
     """Some jobs that follow each other, as rows of the results, and what else their pages depend on."""
 
     folder: str  # "jobs" of images, or "edits"
@@ -157,7 +159,7 @@ class Slice:
 
 def _slices(
     catalogue: Catalogue, folder: str, edits: dict[str, list[Used]], earlier: dict[str, Built], there: set[str]
-) -> Iterator[Slice]:
+) -> Iterator[PageSlice]:
     names = catalogue.names()
     jobs: list[str | None] = [None, *catalogue.jobs["job_id"].to_pylist(), None]
     standing = {job_id: BuiltJob(job_id, folder, built, True) for job_id, built in earlier.items()}
@@ -165,7 +167,7 @@ def _slices(
     for start in range(0, len(names), SLICE):
         end = min(start + SLICE, len(names))
         here = [job for job in jobs[start + 1 : end + 1] if job is not None]
-        yield Slice(
+        yield PageSlice(
             folder,
             # Copied, since a slice of a table carries the whole of it wherever it is sent.
             catalogue.jobs.take(pa.array(range(start, end), pa.int64())),
@@ -177,7 +179,7 @@ def _slices(
         )
 
 
-def build_slice(store: Store, look: Look, slice_: Slice) -> list[BuiltJob]:
+def build_slice(store: Store, look: Look, slice_: PageSlice) -> list[BuiltJob]:
     """Write the pages and thumbnails of some jobs, a few at once, unless they are there and still right."""
     jobs = [slice_.before, *slice_.rows["job_id"].to_pylist(), slice_.after]
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -195,7 +197,7 @@ def build_slice(store: Store, look: Look, slice_: Slice) -> list[BuiltJob]:
 def _build(
     store: Store,
     look: Look,
-    slice_: Slice,
+    slice_: PageSlice,
     row: dict[str, Any],
     names: list[str],
     previous: str | None,

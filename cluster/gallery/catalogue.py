@@ -22,7 +22,7 @@ JOB_ID = re.compile(r"[0-9a-f]{8,64}")
 ATTEMPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
-class Entry(NamedTuple):
+class CatalogueEntry(NamedTuple):
     """One finished image, or edit: its name and the place of its job in `Catalogue.jobs`."""
 
     image_id: str
@@ -51,7 +51,7 @@ class Totals(NamedTuple):
         return sum(self)
 
 
-class Asked(NamedTuple):
+class CatalogueTables(NamedTuple):
     """Where a kind of jobs is asked for and where its results are: tables, and the column with their names."""
 
     manifest: str
@@ -59,8 +59,8 @@ class Asked(NamedTuple):
     name: str
 
 
-IMAGES = Asked("manifest", "results", "image_id")
-EDITS = Asked("manifest_edits", "edits", "edit_id")
+IMAGES = CatalogueTables("manifest", "results", "image_id")
+EDITS = CatalogueTables("manifest_edits", "edits", "edit_id")
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Catalogue:
 
     run: Mapping[str, Any]
     jobs: pa.Table
-    entries: list[Entry]
+    entries: list[CatalogueEntry]
     failed: list[Failed]
     waiting: int
 
@@ -95,7 +95,7 @@ class Catalogue:
         return named
 
 
-def read_catalogue(store: Store, kind: Asked = IMAGES) -> Catalogue:
+def read_catalogue(store: Store, kind: CatalogueTables = IMAGES) -> Catalogue:
     """Read `run.json` and the tables of one kind and `failures`; any of them may be missing."""
     results = _latest_results(_read(store, kind.results, TABLES[kind.results].names), kind.name)
     asked = _read(store, kind.manifest, [kind.name, "job_id", "problem"])
@@ -108,7 +108,7 @@ def read_catalogue(store: Store, kind: Asked = IMAGES) -> Catalogue:
     ordered = sorted(done, key=lambda pair: (natural_order(pair[0]), pair[1]))
     jobs = list(dict.fromkeys(place[job_id] for _, job_id in ordered))
     new_place = {old: new for new, old in enumerate(jobs)}
-    entries = [Entry(name, new_place[place[job_id]]) for name, job_id in ordered]
+    entries = [CatalogueEntry(name, new_place[place[job_id]]) for name, job_id in ordered]
 
     finished = {name for name, _ in done}
     failed = _failed(wanted, _final(failures, kind), finished)
@@ -145,7 +145,7 @@ def _latest_results(results: pa.Table, named: str) -> pa.Table:
     return results.take(pa.array(kept, pa.int64()))
 
 
-def _final(failures: pa.Table, kind: Asked) -> dict[str, Failed]:
+def _final(failures: pa.Table, kind: CatalogueTables) -> dict[str, Failed]:
     """The latest final failure of every job of a kind, by job_id; by name where it failed before it had one."""
     final: dict[str, Failed] = {}
     for row in sorted(_rows(failures), key=lambda row: row["attempt"] or ""):

@@ -15,7 +15,7 @@ from cluster.gallery.album import Row, Shown, png_of
 from cluster.gallery.attempt import Artifact, artifacts_in, read_rows
 from cluster.gallery.facts import Fact
 from cluster.gallery.formatting import duration, number, when
-from cluster.gallery.thumbnails import Picture, clip, picture, thumbnail
+from cluster.gallery.thumbnails import EmbeddedImage, clip, picture, thumbnail
 from jobs.storage.store import Store
 from pgcn.tasks.task import all_tasks
 
@@ -112,7 +112,7 @@ def _pictures(by_name: Mapping[str, list[Row]]) -> dict[str, Any]:
     }
 
 
-def _shown(one: Picture, side: int, label: str, detail: str = "") -> Shown:
+def _shown(one: EmbeddedImage, side: int, label: str, detail: str = "") -> Shown:
     return Shown(one, *one.fitted(min(side, 6 * max(one.width, one.height))), label, detail)
 
 

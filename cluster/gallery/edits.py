@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from cluster.gallery.build_record import Built
-from cluster.gallery.catalogue import EDITS, JOB_ID, Catalogue, Entry, read_catalogue
+from cluster.gallery.catalogue import EDITS, JOB_ID, Catalogue, CatalogueEntry, read_catalogue
 from cluster.gallery.commands import shell_word, sql_text
 from cluster.gallery.edit import circumstances_of, options_of, read_edit
 from cluster.gallery.formatting import rounded
@@ -35,7 +35,7 @@ def read_edits(store: Store) -> Catalogue:
     tasks = catalogue.jobs["task"].to_pylist()
     kept = sorted((i for i, task in enumerate(tasks) if TASK.fullmatch(task or "")), key=lambda i: (tasks[i], i))
     place = {old: new for new, old in enumerate(kept)}
-    entries = [Entry(entry.image_id, place[entry.job]) for entry in catalogue.entries if entry.job in place]
+    entries = [CatalogueEntry(entry.image_id, place[entry.job]) for entry in catalogue.entries if entry.job in place]
     return replace(catalogue, jobs=catalogue.jobs.take(pa.array(kept, pa.int64())), entries=entries)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pyarrow as pa
 
 from cluster.gallery import build_gallery
-from cluster.ray_cluster.parallel_map import Spread, here
+from cluster.ray_cluster.parallel_map import Spread, map_local
 from cluster.tables.build import gather, is_current, mark_current, records_now
 from jobs.storage.store import Store
 
 
-def finish(store: Store, spread: Spread = here) -> list[str]:
+def finish(store: Store, spread: Spread = map_local) -> list[str]:
     """Build tables and gallery where they are not current; returns sentences for results that are damaged."""
     records = records_now(store)
     if is_current(store, records):

@@ -16,7 +16,7 @@ LOSSLESS_SIDE = 64
 QUALITY = 90
 
 
-class Picture(NamedTuple):
+class EmbeddedImage(NamedTuple):
     """One picture ready for a page: `source` is a data URI, sizes are its own pixels."""
 
     source: str
@@ -32,7 +32,7 @@ class Picture(NamedTuple):
         return self.shown(side / max(self.width, self.height))
 
 
-def picture(png: bytes, most: int | None = None) -> Picture:
+def picture(png: bytes, most: int | None = None) -> EmbeddedImage:
     """A stored PNG as a data URI: lossless where it is small, close to lossless where it is not.
 
     Made smaller where a side is above `most` px. Raises OSError (PIL.UnidentifiedImageError) for bytes that are no
@@ -42,13 +42,13 @@ def picture(png: bytes, most: int | None = None) -> Picture:
     if most is not None:
         image.thumbnail((most, most), Image.Resampling.LANCZOS)
     data = _webp(image, lossless=max(image.size) <= LOSSLESS_SIDE)
-    return Picture("data:image/webp;base64," + base64.b64encode(data).decode(), *image.size)
+    return EmbeddedImage("data:image/webp;base64," + base64.b64encode(data).decode(), *image.size)
 
 
-def clip(webp: bytes) -> Picture:
+def clip(webp: bytes) -> EmbeddedImage:
     """An animated WebP as it is. Raises OSError for bytes that are none."""
     with Image.open(io.BytesIO(webp)) as image:
-        return Picture("data:image/webp;base64," + base64.b64encode(webp).decode(), *image.size)
+        return EmbeddedImage("data:image/webp;base64," + base64.b64encode(webp).decode(), *image.size)
 
 
 def thumbnail(original: bytes | None, sample: bytes | None) -> tuple[bytes, int, int]:

@@ -10,9 +10,11 @@ from datetime import timedelta
 
 from rich.console import Console
 
+from cluster.exit import Exit
 from cluster.gallery.formatting import size
-from cluster.maintenance.verify import Report, repair, verify
+from cluster.maintenance.verify import VerifyReport, repair, verify
 from cluster.monitor.status import require_run, under_way
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import terminal_safe
 from jobs.run_folder.garbage import find_garbage
@@ -23,8 +25,8 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _AGE = re.compile(rf"(\d{{1,6}})([{''.join(_UNITS)}])")
 
 
-def say_verified(store: Store, console: Console, *, quick: bool, mend: bool, as_json: bool) -> int:
-    """Verify a run and say what is wrong, and mend it where asked; 0 where it is sound then, else 3."""
+def say_verified(store: Store, console: Console, *, quick: bool, mend: bool, as_json: bool) -> Exit:
+    """Verify a run, print its faults, and repair it where asked; SOME_FAILED where it is not sound then."""
     report = verify(store, quick=quick)
     left = repair(store, report) if mend and report.problems else None
     if as_json:
@@ -36,10 +38,10 @@ def say_verified(store: Store, console: Console, *, quick: bool, mend: bool, as_
             _print_repair(store, report, left, console)
         elif report.problems:
             _say(console, f"Not sound. `pgcn verify {shlex.quote(store.url)} --repair` mends it.")
-    return 0 if report.sound or left == [] else 3
+    return Exit.DONE if report.sound or left == [] else Exit.SOME_FAILED
 
 
-def _print(report: Report, console: Console) -> None:
+def _print(report: VerifyReport, console: Console) -> None:
     for problem in report.problems:
         _say(console, problem.sentence)
     asked = [f"{report.images} images", *([f"{report.edits} edits"] if report.edits else [])]
@@ -51,7 +53,7 @@ def _print(report: Report, console: Console) -> None:
         _say(console, "Sound." if not report.left else "Sound. The same `pgcn run` command does what is left.")
 
 
-def _print_repair(store: Store, report: Report, left: list[str], console: Console) -> None:
+def _print_repair(store: Store, report: VerifyReport, left: list[str], console: Console) -> None:
     folders = Counter(path.split("/")[0] for path in {p.drop for p in report.problems if p.drop})
     dropped = [f"{folders[name]} of {name}/" for name in sorted(folders)]
     _say(console, f"Mended: {', '.join(dropped) or 'nothing'} dropped, tables and gallery built anew.")
@@ -85,12 +87,14 @@ def _age(text: str) -> timedelta:
     """ "36h" and the like. Raises `ConfigError` for anything else."""
     found = _AGE.fullmatch(text.strip())
     if found is None:
-        raise ConfigError(f"--older-than is a number with s, m, h or d, as 24h or 7d, not {text!r}.")
+        raise ConfigError(
+            f"--older-than is a number with s, m, h or d, as 24h or 7d, not {text!r}.", code=Code.OPTION_VALUE
+        )
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
-def say_examined(url: str, console: Console) -> int:
-    """Say what a storage does; 0 where a run can be kept there, else 2."""
+def say_examined(url: str, console: Console) -> Exit:
+    """Print the findings on a storage; BAD_COMMAND where a run cannot be kept there."""
     usable = True
     for finding in examine(url):
         usable = usable and finding.usable
@@ -98,7 +102,7 @@ def say_examined(url: str, console: Console) -> int:
         if finding.follows:
             _say(console, f"    {finding.follows}")
     _say(console, "A run can be kept here." if usable else "No run can be kept here as it is.")
-    return 0 if usable else 2
+    return Exit.DONE if usable else Exit.BAD_COMMAND
 
 
 def _say(console: Console, line: str) -> None:

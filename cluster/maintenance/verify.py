@@ -12,6 +12,7 @@ from cluster.gallery.publish import finish
 from cluster.monitor.status import require_run, under_way
 from cluster.tables.build import BUILT, gather, is_current, records_now
 from jobs import layout
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import final_failures
@@ -20,7 +21,7 @@ from jobs.run_folder.verify import Problem, check_records
 from jobs.storage.store import Store
 
 
-class Report(BaseModel):
+class VerifyReport(BaseModel):
     """What was found. Counts are of jobs in the manifest: `left` have neither a sound commit nor a final failure."""
 
     run: str
@@ -38,7 +39,7 @@ class Report(BaseModel):
         return not self.problems
 
 
-def verify(store: Store, *, quick: bool) -> Report:
+def verify(store: Store, *, quick: bool) -> VerifyReport:
     """Look at the whole run and write nothing. Raises `ConfigError` where there is none.
 
     Where `quick`, only sizes are looked at, and `built.json` is believed about the tables.
@@ -47,7 +48,7 @@ def verify(store: Store, *, quick: bool) -> Report:
     records = check_records(store, quick=quick)
     jobs = set(records.jobs)
     failed = final_failures({job: those for job, those in records.failures.items() if job in jobs - records.committed})
-    report = Report(
+    report = VerifyReport(
         run=store.url,
         images=len(records.entries),
         edits=len(records.edits),
@@ -65,13 +66,15 @@ def verify(store: Store, *, quick: bool) -> Report:
     return report
 
 
-def repair(store: Store, report: Report) -> list[str]:
+def repair(store: Store, report: VerifyReport) -> list[str]:
     """Drop what is damaged, and build tables and gallery anew; returns sentences for what is still damaged.
 
     Raises `ConfigError` while the run is under way, and for one that a newer version has written to.
     """
     if under_way(store):
-        raise ConfigError(f"{store.url} is under way: stop it, or wait for its end, and repair it then.")
+        raise ConfigError(
+            f"{store.url} is under way: stop it, or wait for its end, and repair it then.", code=Code.RUN_ACTIVE
+        )
     check_not_newer(store)
     # Without their records of what is current, both are built anew from nothing.
     store.delete([BUILT])

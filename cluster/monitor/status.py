@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pydantic import BaseModel, ValidationError
 
 from cluster.monitor.snapshot import Snapshot
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from jobs.layout import PROGRESS
 from jobs.run_folder.commit import Failure, committed, final_failures, read_failures
@@ -41,7 +42,8 @@ def require_run(store: Store) -> RunIdentity:
     identity = read_identity(store)
     if identity is None:
         raise ConfigError(
-            f"There is no run in {store.url}: it has no run.json. Begin one with `pgcn run IMAGES --out`."
+            f"There is no run in {store.url}: it has no run.json. Begin one with `pgcn run IMAGES --out`.",
+            code=Code.RUN_MISSING,
         )
     return identity
 
@@ -120,7 +122,11 @@ def find_image(store: Store, wanted: str) -> Entry:
         return near[0]
     if not near:
         raise ConfigError(
-            f"No image of {store.url} is called {wanted!r}. `pgcn status` counts them, `pgcn query` lists."
+            f"No image of {store.url} is called {wanted!r}. `pgcn status` counts them, `pgcn query` lists.",
+            code=Code.RUN_IMAGE,
         )
     listed = ", ".join(entry.image_id for entry in near[:5])
-    raise ConfigError(f"{len(near)} images of {store.url} fit {wanted!r}: {listed}{' …' if len(near) > 5 else ''}.")
+    raise ConfigError(
+        f"{len(near)} images of {store.url} fit {wanted!r}: {listed}{' …' if len(near) > 5 else ''}.",
+        code=Code.RUN_IMAGE,
+    )

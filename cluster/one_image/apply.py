@@ -15,6 +15,7 @@ from torch import Tensor
 from cluster.one_image.sample import file_stem
 from cluster.planning.device import choose_device
 from cluster.planning.task_request import split_task_options
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import terminal_safe
 from jobs.images.clips import encode_clip, encode_mp4
@@ -22,15 +23,15 @@ from jobs.images.contact_sheets import sheets_of
 from jobs.images.png import encode_png, to_rgb
 from jobs.storage.outputs import joined, split_place, write_beside
 from jobs.storage.store import Store
-from jobs.task_inputs import Read, Wanted, pyramid_for, read_inputs
+from jobs.task_inputs import PyramidRequest, Read, pyramid_for, read_inputs
 from pgcn.method import Progress as Trained
 from pgcn.settings import make_settings
 from pgcn.tasks.task import Task, TaskResult, find_task
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the command line says."""
+class ApplyRequest:
+    """The arguments of `pgcn apply`."""
 
     task: str
     image: str
@@ -44,8 +45,8 @@ class Asked:
     device: str
 
 
-def apply(asked: Asked, console: Console) -> list[str]:
-    """Do it, say what was done, and return the files written. Raises `JobError`, `SettingsError` or `ValueError`."""
+def apply(asked: ApplyRequest, console: Console) -> list[str]:
+    """Apply the task, and return the files written. Raises `JobError`, `SettingsError` or `ValueError`."""
     task = find_task(asked.task)
     options, overrides = split_task_options(task, asked.pairs)
     parsed = task.make_options(options)
@@ -54,11 +55,11 @@ def apply(asked: Asked, console: Console) -> list[str]:
     settings = make_settings(preset, overrides)
     task.check_given({name: getattr(asked, name) is not None for name in ("target", "mask", "truth")})
     read = read_inputs(asked.image, asked.target, asked.mask, asked.truth)
-    # Before minutes of training: what the task could not do with these inputs.
+    # Unusable inputs are refused before minutes of training.
     task.check(read.inputs, parsed)
     folder, stem = place(asked.out, read, task)
     Store(folder).check()
-    wanted = Wanted(
+    wanted = PyramidRequest(
         settings=settings if asked.preset or overrides or not asked.pyramids else None,
         fallback=settings,
         seed=parsed.seed,
@@ -99,7 +100,9 @@ def place(out: str, read: Read, task: Task[Any]) -> tuple[str, str]:
         _check_free(folder, stem)
         return folder, stem
     if stem and ending.lower() in ("jpg", "jpeg", "webp", "gif", "tif", "tiff"):
-        raise ConfigError(f"Results are PNG files: --out {joined(folder, stem)}.png, or a folder.")
+        raise ConfigError(
+            f"Results are PNG files: --out {joined(folder, stem)}.png, or a folder.", code=Code.OPTION_VALUE
+        )
     return out, f"{file_stem(read.name) or read.sha256[:12]}-{task.name}"
 
 
@@ -108,7 +111,8 @@ def _check_free(folder: str, stem: str) -> None:
     for name in (f"{stem}.png", f"{stem}.json"):
         if Store(folder).exists(name):
             raise ConfigError(
-                f"{joined(folder, name)} is there already, and is not replaced: name another file or a folder in --out."
+                f"{joined(folder, name)} exists already, and is not replaced: choose another name or a folder.",
+                code=Code.OUTPUT_UNWRITABLE,
             )
 
 

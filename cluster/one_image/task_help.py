@@ -1,4 +1,4 @@
-"""What tasks there are, and what each of them takes, as they say themselves."""
+"""Help texts of tasks: their inputs and options."""
 
 from __future__ import annotations
 

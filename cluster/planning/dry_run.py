@@ -1,4 +1,4 @@
-"""`pgcn run --dry-run`: what would run, what is done, what is refused and why, and how long it may take."""
+"""`pgcn run --dry-run`: prints the plan of a run, with refusals and an estimate of the time."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from rich.markup import escape
 from rich.table import Table
 
 from cluster.monitor.snapshot import duration
+from cluster.planning.backend import backend_for
 from cluster.planning.plan import Plan
-from cluster.planning.request import Prepared, Request, make_plan, prepare
-from cluster.ray_cluster.session import Cluster
+from cluster.planning.request import Prepared, make_plan, prepare
+from cluster.planning.run_options import Request
+from cluster.planning.sort_jobs import trained_sizes
 from jobs.common.terminal_text import terminal_safe
+from jobs.run_folder.manifest import settings_of
 from jobs.spec import JobSpec
 from pgcn.imaging.scales import scale_sizes
 from pgcn.patchgencn.flops import measured_rate
-from pgcn.settings import Settings
 
 SHOWN = 20
 
 
 def dry_run(request: Request, console: Console) -> None:
-    """Show the plan of a request. Writes nothing and starts no Ray. Raises `JobError` as the run would."""
-    cluster = Cluster(request.ray_address)
+    """Print the plan of a request. Writes nothing and starts no Ray. Raises `JobError` as the run does."""
+    cluster = backend_for(request)
     try:
         prepared = prepare(request, cluster)
         prepared.check_belongs()
@@ -31,11 +33,10 @@ def dry_run(request: Request, console: Console) -> None:
         cluster.leave()
     for sentence in prepared.said:
         console.print(sentence, highlight=False)
-    table = Table("image", "size", "trained at", "scales", "what follows", box=None, header_style="bold")
+    table = Table("image", "size", "trained at", "scales", "plan", box=None, header_style="bold")
     for entry in plan.entries[:SHOWN]:
-        settings = Settings.model_validate_json(entry.settings)
         size = (entry.height, entry.width) if entry.height and entry.width else None
-        sizes = scale_sizes(*size, settings) if size and not entry.problem else []
+        sizes = scale_sizes(*size, settings_of(entry.settings)) if size and not entry.problem else []
         table.add_row(
             escape(terminal_safe(entry.image_id)),
             f"{entry.width}x{entry.height}" if size else "",
@@ -56,7 +57,7 @@ def dry_run(request: Request, console: Console) -> None:
 
 
 def _edits(plan: Plan) -> Table:
-    table = Table("edit", "task", "model", "what follows", box=None, header_style="bold")
+    table = Table("edit", "task", "pyramid", "plan", box=None, header_style="bold")
     for edit in plan.edits[:SHOWN]:
         model = edit.image_id if edit.pyramid_run is None else f"{edit.image_id} in {edit.pyramid_run}"
         table.add_row(*(escape(terminal_safe(text)) for text in (edit.edit_id, edit.task, model, plan.fate(edit))))
@@ -64,22 +65,19 @@ def _edits(plan: Plan) -> Table:
 
 
 def _estimate(prepared: Prepared, plan: Plan) -> str:
-    """Time for all jobs, from the speed of this machine in a second of work like theirs."""
+    """The time of all trainings, from the speed of this machine in a second of similar work."""
     work = sum(job.work for job in plan.jobs.values())
     trainings = [(job, job.spec) for job in plan.jobs.values() if isinstance(job.spec, JobSpec)]
     if not trainings:
         return "No estimate of the time: nothing is trained."
     largest, spec = max(trainings, key=lambda training: training[0].work)
-    entry = next(e for e in plan.entries if e.job_id == spec.job_id)
-    assert entry.height is not None
-    assert entry.width is not None
-    size = scale_sizes(entry.height, entry.width, spec.settings)[-1]
+    size = trained_sizes(next(entry for entry in plan.entries if entry.job_id == spec.job_id))[-1]
     threads = max(1, int(prepared.need.cpus))
     if prepared.device == "cuda" and not torch.cuda.is_available():
-        return "No estimate of the time: jobs would run on GPUs, and this machine, where it is measured, has none."
+        return "No estimate of the time: jobs run on GPUs, and this machine, which measures the speed, has none."
     rate = measured_rate(size, spec.settings, prepared.device, threads)
     workers = "one job on a GPU" if prepared.device == "cuda" else f"one job on {threads} core{'s' * (threads > 1)}"
     return (
         f"About {duration(work / rate)} of training in all, {duration(largest.work / rate)} for the largest image, "
-        f"at the speed of {workers} of this machine; divide by the jobs that run side by side."
+        f"at the speed of {workers} of this machine; divide by the number of concurrent jobs."
     )

@@ -1,4 +1,4 @@
-"""What images are called in a run that has images already: a name stays with the image that has it.
+"""Names of images in a run that has images already: a name stays with its image.
 
 Public names may be alike: `2023/photos/cat.png` and `2024/photos/cat.png` are both `cat.png` of `photos`. The manifest
 therefore has a hash of each image's place, and what lies elsewhere and has other bytes gets a name of its own.
@@ -46,7 +46,7 @@ def _own_name(source: Source, known: Mapping[str, Entry]) -> str | None:
 
 
 def _may_be(source: Source, other: Entry | None) -> bool:
-    """Whether a source, from another place as far as is known, may be the image that has its name in the run."""
+    """True where a source from another location may be the image that has its name in the run."""
     if other is None:
         return True
     if other.uri != source.uri:

@@ -1,90 +1,102 @@
-"""Options as people write them: key=value pairs and YAML files, made into a request."""
+"""Parsing of options: NAME=VALUE pairs, YAML files and the command line, made into a `Request`."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
-from cluster.planning.request import Request
+from cluster.planning.run_options import Request, RunOptions
 from cluster.planning.task_request import find
-from cluster.scheduler.stopping import Limits
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
-from jobs.spec import MAX_SEED
 from pgcn.settings import setting_names
 
-# By the command line's name: the field's, but for --size, which is given again for each.
-RUN_OPTIONS = {
-    "size" if f.name == "sizes" else f.name: f.name
-    for f in fields(Request)
-    if f.name not in ("images", "overrides", "limits")
-}
 
-
-def parse_pairs(pairs: list[str]) -> dict[str, str]:
-    """`["a=1", "b=2"]` as a mapping. Raises `ConfigError` for what is not a pair, and for a name with two values."""
+def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
+    """`["a=1", "b=2"]` as a mapping. Raises `ConfigError` for other text, and for a name with two values."""
     found: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
-            raise ConfigError(f"--set takes NAME=VALUE, as in --set iterations=500, not {pair!r}.")
+            raise ConfigError(
+                f"--set takes NAME=VALUE, as in --set iterations=500, not {pair!r}.", code=Code.OPTION_VALUE
+            )
         if found.setdefault(name.strip(), value.strip()) != value.strip():
-            raise ConfigError(f"--set gives {name.strip()} two values, {found[name.strip()]} and {value.strip()}.")
+            raise ConfigError(
+                f"--set gives {name.strip()} two values, {found[name.strip()]} and {value.strip()}.",
+                code=Code.OPTION_TWICE,
+            )
     return found
 
 
 def merged(pairs: Mapping[str, str], flags: Mapping[str, Any]) -> dict[str, Any]:
-    """What `--set` and options of their own say together; None: not given. Raises `ConfigError` for what both say."""
+    """`--set` together with options of their own; None: not given. Raises `ConfigError` for a name in both."""
     given = {name: value for name, value in flags.items() if value is not None}
     for name in given:
         if name in pairs:
             flag = name.replace("_", "-")
-            raise ConfigError(f"{name} is given twice, by --{flag} and by --set {name}=…: leave one of them out.")
+            raise ConfigError(
+                f"{name} is given twice, by --{flag} and by --set {name}=…: leave one of them out.",
+                code=Code.OPTION_TWICE,
+            )
     return {**pairs, **given}
 
 
 def read_config(path: Path, task_name: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A YAML file's run options and settings, as two mappings.
+    """The run options and the settings in a YAML file, as two mappings.
 
     Names are those of the command line with `_` for `-` (`cpus_per_job: 2`) and those of the settings
     (`iterations: 500`) and of the task, side by side; `task_name` is the command line's. Raises `ConfigError`
-    for a file that cannot be read as that.
+    for an unreadable file and for unknown names.
     """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"The config file {path} cannot be read: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The config file {path} is not YAML: {str(error).splitlines()[0]}.") from None
-    if twice := _twice(path):
-        raise ConfigError(f"The config file {path} has {twice!r} twice: remove one.")
-    if not isinstance(content, dict):
-        raise ConfigError(f"The config file {path} holds no names with values, as `iterations: 500` would be.")
+    content = _read_yaml(path)
     options, settings = {}, {}
     asked = task_name or content.get("task")
     task = find(asked) if isinstance(asked, str) else None
     task_options = task.options.model_fields if task is not None else {}
     for name, value in content.items():
-        if name in RUN_OPTIONS:
-            options[RUN_OPTIONS[name]] = value
+        if name in RunOptions.model_fields:
+            options[name] = value
         elif name in setting_names() or name in task_options:
             settings[name] = value
         else:
-            close = difflib.get_close_matches(str(name), [*RUN_OPTIONS, *setting_names()], n=1)
+            close = difflib.get_close_matches(str(name), [*RunOptions.model_fields, *setting_names()], n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ConfigError(f"The config file {path} sets {name!r}, which is no option or setting.{hint}")
-    if "sizes" in options:
-        sizes = options["sizes"] if isinstance(options["sizes"], list) else [options["sizes"]]
-        options["sizes"] = tuple(str(size) for size in sizes)
+            raise ConfigError(
+                f"The config file {path} sets {name!r}, which is not an option or a setting.{hint}",
+                code=Code.OPTION_UNKNOWN,
+            )
     return options, settings
 
 
+def _read_yaml(path: Path) -> dict[Any, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(
+            f"The config file {path} cannot be read: {error.strerror}.", code=Code.CONFIG_UNREADABLE
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"The config file {path} is not YAML: {str(error).splitlines()[0]}.", code=Code.CONFIG_UNREADABLE
+        ) from None
+    if twice := _twice(path):
+        raise ConfigError(f"The config file {path} has {twice!r} twice: remove one.", code=Code.OPTION_TWICE)
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"The config file {path} has no names with values, such as `iterations: 500`.",
+            code=Code.CONFIG_UNREADABLE,
+        )
+    return content
+
+
 def _twice(path: Path) -> str | None:
-    """A name that a YAML file has twice: of those, its reader takes the last without a word."""
+    """A name that a YAML file has twice: its reader takes the last one without a warning."""
     root = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
     names = [key.value for key, _ in root.value] if isinstance(root, yaml.MappingNode) else []
     return next((str(name) for name in names if names.count(name) > 1), None)
@@ -93,61 +105,34 @@ def _twice(path: Path) -> str | None:
 def request_of(parameters: Mapping[str, Any]) -> Request:
     """The request of `pgcn run`'s parameters, by their names, as the command line's parser leaves them.
 
-    Raises `ConfigError` for options that cannot be.
+    Raises `ConfigError` for invalid options.
     """
-    given = {name: parameters[flag] for flag, name in RUN_OPTIONS.items() if flag in parameters}
-    given["sizes"] = tuple(given["sizes"]) if given["sizes"] else None
-    for flag in ("retry", "allow_local"):
-        given[flag] = given[flag] or None  # not said: as the config file has it
-    limits = Limits(silence_s=parameters["silence_timeout"], job_s=parameters["job_timeout"])
+    given = {name: parameters[name] for name in RunOptions.model_fields if name in parameters}
+    # A repeatable option is empty, and a switch is False, where the command line does not have it.
+    given = {name: value for name, value in given.items() if value is not False and value not in ([], ())}
     config = Path(parameters["config"]) if parameters["config"] else None
-    return make_request(list(parameters["images"]), given, list(parameters["set_"]), config, {"limits": limits})
+    return make_request(parameters["images"], given, parameters["set_"], config)
 
 
 def make_request(
-    images: list[str], given: dict[str, Any], pairs: list[str], config: Path | None, fixed: dict[str, Any]
+    images: Sequence[str], given: Mapping[str, Any], pairs: Sequence[str] = (), config: Path | None = None
 ) -> Request:
     """The request of a command line: `given` wins over the config file where it is not None.
 
-    `fixed` has no place in a config file. Raises `ConfigError` for options that cannot be.
+    Raises `ConfigError` for invalid options.
     """
     options, settings = read_config(config, given.get("task")) if config else ({}, {})
     options |= {name: value for name, value in given.items() if value is not None}
     if not options.get("out"):
-        raise ConfigError("Say where results go with --out: a folder, or a URL as s3://bucket/run.")
-    _check_types(options)
-    return Request(images=images, overrides={**settings, **parse_pairs(pairs)}, **options, **fixed)
-
-
-def _check_types(options: dict[str, Any]) -> None:
-    """A config file's values can be of any type: the command line's are checked by its parser."""
-    kinds: dict[str, tuple[type, ...]] = {
-        "out": (str,),
-        "preset": (str,),
-        "samples": (int,),
-        "sizes": (tuple,),
-        "seed": (int,),
-        "limit": (int,),
-        "device": (str,),
-        "gpus_per_job": (int, float),
-        "cpus_per_job": (int, float),
-        "ray_address": (str,),
-        "retry": (bool,),
-        "allow_local": (bool,),
-        "task": (str,),
-        "target": (str,),
-        "mask": (str,),
-        "truth": (str,),
-        "pyramids": (str,),
-        "max_pixels": (int,),
-        "checkpoint_seconds": (int, float),
-        "jobs_per_worker": (int,),
-        "stack": (int,),
-    }
-    for name, value in options.items():
-        if not isinstance(value, kinds[name]) or (isinstance(value, bool) and bool not in kinds[name]):
-            raise ConfigError(f"The option {name} cannot be {value!r}.")
-        if isinstance(value, int | float) and name not in ("seed", "retry", "allow_local") and value <= 0:
-            raise ConfigError(f"The option {name} must be above 0, not {value}.")
-        if name == "seed" and isinstance(value, int) and not 0 <= value <= MAX_SEED:
-            raise ConfigError(f"The option seed must be from 0 to {MAX_SEED}, not {value}.")
+        raise ConfigError(
+            "The folder of the results is missing: give --out, a folder or a URL as s3://bucket/run.",
+            code=Code.OPTION_MISSING,
+        )
+    try:
+        return Request(images=list(images), overrides={**settings, **parse_pairs(pairs)}, **options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name, why = first["loc"][0], first["msg"].removeprefix("Input ")
+        raise ConfigError(
+            f"The option {name} cannot be {first['input']!r}: it {why}.", code=Code.OPTION_VALUE
+        ) from None

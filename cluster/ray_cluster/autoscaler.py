@@ -1,51 +1,47 @@
-"""What a cluster that may grow is shown: tasks that do nothing, and wait for room as workers would.
+"""Demand for Ray's autoscaler: tasks that do nothing, and wait for room as workers would.
 
-Ray's autoscaler starts machines for what waits, and workers are asked for only where there is room. Of what else
-it counts, workers that wait are ended with an error in the log, and `request_resources` is one figure of the whole
-cluster that outlives its driver: machines would stay, and cost, for a command that was killed. Tasks go with theirs.
+The autoscaler starts machines for waiting tasks; workers are only started where there is room. Waiting actors would be
+ended with an error in the log, and `request_resources` is one number for the whole cluster that outlives its driver:
+machines would stay, and cost, after a killed command. Tasks end with their driver.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 
-if TYPE_CHECKING:
-    from cluster.scheduler.queue import Resources  # not in the processes that do nothing: it would bring torch along
+from cluster.ray_cluster.compat import InfeasibleWarnings
+from cluster.scheduler.resources import Resources
 
 
 class Demand:
-    """Tasks that wait, by what they would hold. One that finds room ends at once: a worker is to have it."""
+    """Waiting tasks by their resources. One that finds room ends at once, so that a worker can have it."""
 
     def __init__(self) -> None:
         self._waiting: dict[Resources, list[Any]] = {}
         self._nothing = ray.remote(max_retries=0)(_nothing)
-        self._print = ray._private.worker.print_to_stdstream
+        self._warnings = InfeasibleWarnings()
 
     def show(self, counts: Mapping[Resources, int], options: Mapping[Resources, Mapping[str, Any]]) -> None:
-        """Let so many wait of each need, and none of others. `options` are Ray's own, of a worker of each need."""
-        ray._private.worker.print_to_stdstream = self._print_the_rest if counts else self._print
-        for need in {*counts, *self._waiting}:
-            waiting = self._waiting.pop(need, [])
+        """Let so many tasks wait for each resources, and none for others. `options`: Ray's, of a worker of each."""
+        self._warnings.show(not counts)
+        for resources in {*counts, *self._waiting}:
+            waiting = self._waiting.pop(resources, [])
             if waiting:
                 _, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=0)
-            count = counts.get(need, 0)
+            count = counts.get(resources, 0)
             for task in waiting[count:]:
                 ray.cancel(task)
             if count:
-                nothing = self._nothing.options(**options[need])
-                self._waiting[need] = [*waiting[:count], *(nothing.remote() for _ in range(count - len(waiting)))]
+                nothing = self._nothing.options(**options[resources])
+                more = [nothing.remote() for _ in range(count - len(waiting))]
+                self._waiting[resources] = [*waiting[:count], *more]
 
     def withdraw(self) -> None:
-        """Nobody waits any more."""
+        """Cancel all waiting tasks."""
         self.show({}, {})
-
-    def _print_the_rest(self, data: dict[str, Any], *arguments: Any, **named: Any) -> None:
-        """Ray warns of tasks that wait beyond a cluster's maximum, whatever its logging is told: these are to wait."""
-        if not any("infeasible resource requests" in line for line in data["lines"]):
-            self._print(data, *arguments, **named)
 
 
 def _nothing() -> None:

@@ -1,7 +1,7 @@
-"""The dispatch loop: jobs from the queue to workers, outcomes to the bucket. All state is in the bucket.
+"""The dispatch loop: jobs from the queue to workers, outcomes to the run folder, which holds all state.
 
-The loop blocks for a tick, or a listing of all commits where others are at work on the run, so that a stop, a silent
-worker or a lost one is seen soon.
+The loop blocks for a tick at most (or a listing of all commits where other drivers are at work on the run), so that it
+soon notices a stop, a silent worker or a lost one.
 """
 
 from __future__ import annotations
@@ -9,32 +9,40 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from typing import Any
 
-from cluster.ray_cluster.ray_pool import RayWorkerPool
 from cluster.scheduler.lease import WorkerHandle
-from cluster.scheduler.queue import Job, Queue, Resources
+from cluster.scheduler.queue import Job, Queue
+from cluster.scheduler.resources import Resources
 from cluster.scheduler.stopping import Limits, StopSignal
 from cluster.scheduler.tracker import Tracker
 from cluster.scheduler.worker import Outcome
+from cluster.scheduler.worker_pool import WorkerPool
 from jobs.common.clock import now
-from jobs.common.failures import FailureClass, StoreError
+from jobs.common.failures import CODE_OF_CLASS, FailureClass, StoreError
 from jobs.run_folder.commit import Failure, committed, new_attempt, write_failure
 from jobs.storage.store import Store
 
 TICK_S = 0.5
+"""Longest wait for an outcome, s."""
+
 WATCH_S = 1.0
+"""Time between two looks at heartbeats and machines, s."""
+
 OTHERS_S = 20.0
+"""Least time between two listings of all commits, s."""
 
 
 class Driver:
     """Drives one run's queue to its end."""
 
     def __init__(
-        self, queue: Queue, fleet: RayWorkerPool, store: Store, tracker: Tracker, limits: Limits, stack: int = 1
+        self, queue: Queue, pool: WorkerPool[Any], store: Store, tracker: Tracker, limits: Limits, batch: int = 1
     ) -> None:
+        """`batch`: the most trainings of one lease."""
         self._queue = queue
-        self._stack = stack
-        self._fleet = fleet
+        self._batch = batch
+        self._pool = pool
         self._store = store
         self._tracker = tracker
         self._limits = limits
@@ -43,19 +51,19 @@ class Driver:
         self._listing_from = 0.0
 
     def drive(self, stop: StopSignal) -> None:
-        """Until every job is committed or failed, the queue is stopped, or `stop` is set.
+        """Return when every job is committed or failed, the queue is stopped, or `stop` is set.
 
-        Raises `StoreError` where a failure could not be kept: the run cannot tell its story then, and stops.
+        Raises `StoreError` where a failure could not be recorded.
         """
         watched = 0.0
         self._working_at = self._looked_at = time.monotonic()
         try:
             while not stop and self._queue.stopped is None:
                 self._hand_out()
-                if not any(member.lease for member in self._fleet.members) and not len(self._queue):
+                if not any(worker.lease for worker in self._pool.workers) and not len(self._queue):
                     return
-                for member in self._fleet.wait(TICK_S):
-                    self._take(member)
+                for worker in self._pool.wait(min(TICK_S, self._queue.due_in(time.monotonic()))):
+                    self._take(worker)
                 if time.monotonic() - watched > WATCH_S:
                     watched = time.monotonic()
                     self._watch()
@@ -63,28 +71,28 @@ class Driver:
             self._stop_workers()
 
     def _hand_out(self) -> None:
-        needs = self._queue.needs(time.monotonic())
-        for need in needs:
-            while self._queue.waiting(need) and (member := self._fleet.idle(need)):
-                jobs = self._queue.next(need, self._at_most(need))
-                self._fleet.lease(member, jobs)
+        kinds = self._queue.needs(time.monotonic())
+        for resources in kinds:
+            while self._queue.waiting(resources) and (worker := self._pool.idle(resources)):
+                jobs = self._queue.next(resources, self._at_most(resources))
+                self._pool.lease(worker, jobs)
                 for job in jobs:
                     self._tracker.began(job)
-        wanted = [need for need in needs if self._queue.waiting(need)]
+        wanted = [resources for resources in kinds if self._queue.waiting(resources)]
         if wanted:
-            self._fleet.release(wanted)
-        for need in wanted:
-            self._fleet.grow(need, self._queue.waiting(need))
+            self._pool.release(wanted)
+        for resources in wanted:
+            self._pool.grow(resources, self._queue.waiting(resources))
 
-    def _at_most(self, need: Resources) -> int:
-        """Jobs for one lease: as many as may be stacked, but none that would leave another worker idle."""
-        return min(self._stack, math.ceil(self._queue.waiting(need) / self._fleet.capacity(need)))
+    def _at_most(self, resources: Resources) -> int:
+        """Jobs for one lease: as many as a batch may have, but none that would leave another worker idle."""
+        return min(self._batch, math.ceil(self._queue.waiting(resources) / self._pool.capacity(resources)))
 
-    def _take(self, member: WorkerHandle) -> None:
-        assert member.lease is not None
-        jobs = member.lease.jobs
-        outcomes = self._fleet.collect(member)
-        # Of a job that was tried here before, the commit may be of that attempt, which was thought lost.
+    def _take(self, worker: WorkerHandle) -> None:
+        assert worker.lease is not None
+        jobs = worker.lease.jobs
+        outcomes = self._pool.collect(worker)
+        # The commit of a job that was tried here before may be of that attempt, which was thought lost.
         if any(outcome.anothers and not job.tries for job, outcome in zip(jobs, outcomes, strict=True)):
             self._others_seen = True
             self._queue.rotate()
@@ -107,7 +115,7 @@ class Driver:
         final = self._queue.failed(job, failure, reason, outcome.message, time.monotonic())
         self._record(job, outcome, failure, final=final)
         for orphan in self._queue.orphans(job) if final else []:
-            message = f"The model of {job.image_id} could not be trained ({failure}): {outcome.message}"
+            message = f"The pyramid of {job.label} could not be trained ({failure}): {outcome.message}"
             lost = Outcome(new_attempt(), "failed", 0.0, "", FailureClass.PYRAMID, message)
             self._record(orphan, lost, FailureClass.PYRAMID, final=True)
 
@@ -118,6 +126,7 @@ class Driver:
                 job_id=job.spec.job_id,
                 attempt=outcome.attempt,
                 failure=failure,
+                code=outcome.code or CODE_OF_CLASS[failure],
                 final=final,
                 message=outcome.message,
                 traceback=outcome.traceback,
@@ -130,65 +139,78 @@ class Driver:
         self._tracker.failed(job, outcome, final=final)
 
     def _watch(self) -> None:
-        self._fleet.watch()
-        limits = self._limits
-        for member, reason in self._fleet.overdue(silence_s=limits.silence_s, limit_s=limits.job_s):
-            assert member.lease is not None
-            jobs = member.lease.jobs
-            for job, outcome in zip(jobs, self._fleet.give_up(member, FailureClass.TIMEOUT, reason), strict=True):
+        self._pool.watch()
+        for worker, reason in self._overdue():
+            assert worker.lease is not None
+            jobs = worker.lease.jobs
+            for job, outcome in zip(jobs, self._pool.give_up(worker, FailureClass.TIMEOUT, reason), strict=True):
                 self._settle(job, outcome)
-        self._fleet.show_demand({need: self._queue.waiting(need) for need in self._queue.needs(time.monotonic())})
-        leases = [member.lease for member in self._fleet.members if member.lease]
+        self._pool.show_demand({each: self._queue.waiting(each) for each in self._queue.needs(time.monotonic())})
+        leases = [worker.lease for worker in self._pool.workers if worker.lease]
         if self._others_seen:
             self._poll_other_drivers()
         self._look_for_standstill(waits=not leases and len(self._queue) > 0)
         self._tracker.tick(leases, self._queue)
 
+    def _overdue(self) -> list[tuple[WorkerHandle, str]]:
+        """Workers to give up on, and why: silent for too long, or too long at one job."""
+        now, limits = time.monotonic(), self._limits
+        found = []
+        for worker in self._pool.workers:
+            lease = worker.lease
+            if lease is None:
+                continue
+            if lease.silent_s(now) > limits.silence_s:
+                found.append((worker, f"Training gave no heartbeat for {lease.silent_s(now):.0f} s."))
+            elif now - lease.began_at > limits.job_s * len(lease.jobs):
+                found.append((worker, f"Training took longer than the limit of {limits.job_s:.0f} s an image."))
+        return found
+
     def _look_for_standstill(self, *, waits: bool) -> None:
-        """Stop where jobs wait and no worker comes: the one wait that would have no end."""
+        """Stop the run where jobs wait and no worker starts: nothing else would end that wait."""
         moment = time.monotonic()
         if not waits:
             self._working_at = self._looked_at = moment
         elif moment - self._looked_at > OTHERS_S:
             self._looked_at = moment
             self._drop_committed()
-        if self._fleet.trouble:
-            self._queue.stop(self._fleet.trouble)
+        if self._pool.trouble:
+            self._queue.stop(self._pool.trouble)
         elif moment - self._working_at > self._limits.startup_s:
             self._queue.stop(
-                f"No worker could start within {self._limits.startup_s:.0f} s. The cluster has no room for one job's "
-                f"needs, or cannot start workers."
+                f"No worker could start within {self._limits.startup_s:.0f} s. The cluster has no room for the "
+                f"resources of one job, or cannot start workers."
             )
 
     def _poll_other_drivers(self) -> None:
-        """Another driver is at work on this run: what it has done need not be handed out, only to be found done.
+        """Drop jobs that another driver has committed, so that no worker gets them.
 
-        A listing has a request for each thousand jobs, so it may take a tenth of the time, and no more.
+        A listing takes a request for each thousand jobs, so at most a tenth of the time is spent on listings.
         """
         began = time.monotonic()
         if began < self._listing_from:
             return
         self._others_seen = False
-        with contextlib.suppress(StoreError):  # it spares work, and nothing else depends on it
+        with contextlib.suppress(StoreError):  # nothing depends on it: it only saves work
             self._drop_committed()
         ended = time.monotonic()
         self._listing_from = ended + max(OTHERS_S, 10 * (ended - began))
 
     def _drop_committed(self) -> None:
-        """Another driver on this run may hold the whole cluster: what it commits need not wait for a worker of ours."""
+        """Take jobs that another driver has committed out of the queue: it may hold the whole cluster."""
         for job in self._queue.take_out(committed(self._store)):
             self._working_at = time.monotonic()
             self._tracker.found_done(job)
 
     def _stop_workers(self) -> None:
-        """Let busy workers write their restart points, for at most the grace, and end all of them."""
-        self._fleet.stop_all()
+        """Let busy workers write their checkpoints, for at most the grace time, and end all of them."""
+        self._pool.stop_all()
         until = time.monotonic() + self._limits.grace_s
-        while any(member.lease for member in self._fleet.members) and time.monotonic() < until:
-            for member in self._fleet.wait(TICK_S):
+        while any(worker.lease for worker in self._pool.workers) and time.monotonic() < until:
+            for worker in self._pool.wait(TICK_S):
                 try:
-                    self._take(member)
+                    self._take(worker)
                 except StoreError:
-                    continue  # the first one is on its way up already, or the next command finds out
-        for member in list(self._fleet.members):
-            self._fleet.end(member)
+                    continue  # the first one is being raised already, or the next command finds out
+        for worker in list(self._pool.workers):
+            self._pool.end(worker)

@@ -1,45 +1,41 @@
-"""Which job is next, and what follows a failure. Knows nothing of Ray, so it can be tested as arithmetic."""
+"""The queue of jobs and the retry policy: the next job, and the consequence of a failure. Plain arithmetic, no Ray."""
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections import Counter, deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
+from cluster.scheduler.resources import Resources
 from jobs.common.failures import POLICY, FailureClass
 from jobs.spec import EditSpec, JobSpec, reseeded
 
 BREAKER = 3
-"""So many jobs, one after another, that end for the same reason stop the run."""
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a job's worker holds: CPU cores, GPUs (a share 1/n, or 1) and, where it is known, bytes of memory."""
-
-    cpus: float
-    gpus: float = 0.0
-    memory: int | None = None
+"""Number of consecutive jobs with the same failure that stops the run."""
 
 
 DOUBLED_FROM = 4 * 1024**3
-"""Bytes of memory that a job which ran out of them is taken to have had, where nothing was asked for."""
+"""Bytes of memory assumed for a job that ran out of memory and had asked for no amount."""
+
+BACKOFF_S = 2.0
+"""Seconds before the first retry after a storage failure; each further one waits twice as long."""
 
 
 @dataclass(slots=True)
 class Job:
     """One job and its story in this run. `work` is in operations, for shares and estimates.
 
-    `image_id` is what people call it: for an edit, its `edit_id`. Jobs of the same `shape` (their settings, and the
-    sizes of their pyramids) can be trained side by side; "" is like no other. An edit is begun `after` the job that
+    `label` is its name for people: an image's `image_id`, an edit's `edit_id`. Jobs of one `shape` (their settings, and
+    the sizes of their pyramids) can be trained as one batch; "" is like no other. An edit is begun `after` the job that
     trains its pyramid. `late`: it failed in an earlier command, and must not keep others from their turn.
     """
 
     spec: JobSpec | EditSpec
-    image_id: str
+    label: str
     work: float
-    need: Resources
+    resources: Resources
     shape: str = ""
     after: str | None = None
     late: bool = False
@@ -48,13 +44,14 @@ class Job:
 
 
 class Queue:
-    """Jobs that wait, and the policy of `jobs.common.failures` applied to those that come back.
+    """Waiting jobs, and the policy of `jobs.common.failures` for those that failed.
 
-    `stopped` becomes a sentence when going on makes no sense: settings that cannot work, the same bug on the
-    first jobs with nothing yet done, or storage that ends job after job for good.
+    `stopped` becomes a sentence when the run has to end: settings that cannot work, the same bug on the first jobs
+    with nothing yet done, or storage that ends job after job for good. `backoff_s`: see `BACKOFF_S`.
     """
 
-    def __init__(self, jobs: Iterable[Job]) -> None:
+    def __init__(self, jobs: Iterable[Job], backoff_s: float = BACKOFF_S) -> None:
+        self._backoff_s = backoff_s
         self._ready: dict[Resources, deque[Job]] = {}
         self._delayed: list[Job] = []
         self._streak: tuple[str, set[str]] = ("", set())
@@ -66,25 +63,25 @@ class Queue:
             if job.after is not None:
                 self._held.setdefault(job.after, []).append(job)
             else:
-                self._ready.setdefault(job.need, deque()).append(job)
+                self._ready.setdefault(job.resources, deque()).append(job)
 
     def __len__(self) -> int:
         waiting = [*self._ready.values(), *self._held.values()]
         return len(self._delayed) + sum(len(jobs) for jobs in waiting)
 
     def needs(self, now: float) -> list[Resources]:
-        """What jobs that could start now would hold."""
+        """Resources of jobs that could start now."""
         for job in [job for job in self._delayed if job.ready_at <= now]:
             self._delayed.remove(job)
-            self._ready.setdefault(job.need, deque()).append(job)
-        return [need for need, jobs in self._ready.items() if jobs]
+            self._ready.setdefault(job.resources, deque()).append(job)
+        return [resources for resources, jobs in self._ready.items() if jobs]
 
-    def next(self, need: Resources, at_most: int = 1) -> list[Job]:
-        """The first job that wants just this worker, and up to `at_most` - 1 others to train beside it.
+    def next(self, resources: Resources, at_most: int = 1) -> list[Job]:
+        """The first job of these resources, and up to `at_most` - 1 others to train in one batch with it.
 
-        There must be one, as `needs` says. A job that failed before is alone: it would take others down with it.
+        There must be one, as `needs` says. A job that failed before gets no batch: it could fail the others too.
         """
-        ready = self._ready[need]
+        ready = self._ready[resources]
         first = ready.popleft()
         taken = [first]
         if at_most > 1 and first.shape and not first.tries:
@@ -94,30 +91,31 @@ class Queue:
             taken += beside
         return taken
 
-    def waiting(self, need: Resources) -> int:
-        """How many jobs could start now on such a worker."""
-        return len(self._ready.get(need, ()))
+    def waiting(self, resources: Resources) -> int:
+        """Number of jobs that could start now on a worker of these resources."""
+        return len(self._ready.get(resources, ()))
+
+    def due_in(self, now: float) -> float:
+        """Seconds until the next delayed job may start; infinite where there is none."""
+        return min((max(0.0, job.ready_at - now) for job in self._delayed), default=math.inf)
 
     def put_back(self, job: Job) -> None:
-        """A job that could not be tried: it is next."""
-        self._ready.setdefault(job.need, deque()).appendleft(job)
+        """Put a job that was not tried first in its queue."""
+        self._ready.setdefault(job.resources, deque()).appendleft(job)
 
     def rotate(self) -> None:
-        """Go on from another place of the order, by chance: where this one is, another driver is at work.
+        """Rotate the queue by a random amount, so that two drivers rarely take the same job.
 
-        Each driver would do what the others do, as long as all keep to one order. Jobs that failed before stay last.
+        Jobs that failed before stay last.
         """
-        for need, jobs in self._ready.items():
+        for resources, jobs in self._ready.items():
             failed = [job for job in jobs if job.late or job.tries]
             fresh = deque(job for job in jobs if not (job.late or job.tries))
             fresh.rotate(-secrets.randbelow(max(1, len(fresh))))
-            self._ready[need] = deque([*fresh, *failed])
+            self._ready[resources] = deque([*fresh, *failed])
 
     def take_out(self, job_ids: Collection[str]) -> list[Job]:
-        """Take jobs that wait out of the queue: somebody else has done them. Returns those that were there.
-
-        What waited for one of them is next.
-        """
+        """Remove waiting jobs that another driver has committed, and return them; their edits are next."""
         taken: list[Job] = []
 
         def left(jobs: Iterable[Job]) -> list[Job]:
@@ -127,18 +125,18 @@ class Queue:
             return kept
 
         self._delayed = left(self._delayed)
-        self._ready = {need: deque(left(jobs)) for need, jobs in self._ready.items()}
+        self._ready = {resources: deque(left(jobs)) for resources, jobs in self._ready.items()}
         self._held = {pyramid: left(jobs) for pyramid, jobs in self._held.items()}
         for job in taken:
             self._release(job)
         return taken
 
     def stop(self, reason: str) -> None:
-        """Nothing more can be done, for a reason that is not a job's."""
+        """Stop the run for a reason that is not a job's."""
         self.stopped = reason
 
     def succeeded(self, job: Job) -> None:
-        """A job was committed: whatever went wrong before is not everywhere, and what waited for it is next."""
+        """Note a commit: it ends a series of equal failures, and edits that waited for it are next."""
         self._any_done = True
         self._streak = ("", set())
         self._release(job)
@@ -148,17 +146,17 @@ class Queue:
             self.put_back(held)
 
     def orphans(self, job: Job) -> list[Job]:
-        """A job failed for good: those that waited for it, which are no longer in the queue."""
+        """Remove and return the edits that waited for a job which failed for good."""
         return self._held.pop(job.spec.job_id, [])
 
     def failed(self, job: Job, failure: FailureClass, reason: str, message: str, now: float) -> bool:
-        """A job's attempt failed: wait again, changed as its class says, or not at all. Returns whether it is final.
+        """Apply the policy to a failed attempt: queue the job again with its remedy, or not; True where it is final.
 
-        `reason` tells whether failures of several jobs are one and the same.
+        Failures of several jobs are the same where `failure` and `reason` are equal.
         """
         policy = POLICY[failure]
         if policy.retries is None:
-            self.put_back(job)  # not the job's doing, so it is neither counted nor last
+            self.put_back(job)  # not counted, and first again: the job did nothing wrong
             return False
         job.tries[failure] += 1
         final = job.tries[failure] > policy.retries
@@ -167,11 +165,11 @@ class Queue:
                 case "reseed":
                     job.spec = reseeded(job.spec)
                 case "whole_gpu":
-                    job.need = replace(job.need, gpus=1.0)
+                    job.resources = replace(job.resources, gpus=1.0)
                 case "double_memory":
-                    job.need = replace(job.need, memory=2 * (job.need.memory or DOUBLED_FROM))
+                    job.resources = replace(job.resources, memory=2 * (job.resources.memory or DOUBLED_FROM))
                 case "backoff":
-                    job.ready_at = now + 2.0 ** job.tries[failure]
+                    job.ready_at = now + self._backoff_s * 2 ** (job.tries[failure] - 1)
             self._delayed.append(job)
         if failure is FailureClass.CONFIG:
             self.stopped, self.stopped_by_settings = message, True

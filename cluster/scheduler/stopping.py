@@ -1,30 +1,39 @@
-"""When a run gives up on a worker, and how a person stops a run."""
+"""Time limits of workers, and the signal by which a person stops a run."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds: without a sign of life, for one job, for a worker to start, and to wait for restart points."""
+    """Seconds: without a heartbeat of training, for one job, until a worker starts, and to wait for checkpoints.
+
+    `backoff_s` is the wait before the first retry after a storage failure.
+    """
 
     silence_s: float = 600.0
     job_s: float = 24 * 3600.0
     startup_s: float = 1800.0
     grace_s: float = 60.0
+    backoff_s: float = 2.0
+
+
+Handler = signal.Handlers | Callable[[int, FrameType | None], Any]
 
 
 class StopSignal:
-    """Set by Ctrl-C or SIGTERM; a second one ends the process at once."""
+    """Set by Ctrl-C or SIGTERM. A second signal gets `second`, which ends the process unless said otherwise."""
 
-    def __init__(self) -> None:
+    def __init__(self, second: Handler = signal.SIG_DFL) -> None:
         self._event = threading.Event()
+        self._second = second
 
     def __bool__(self) -> bool:
         return self._event.is_set()
@@ -35,12 +44,18 @@ class StopSignal:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take over SIGINT and SIGTERM inside this context. Ray takes them for itself when it starts: listen again."""
+        """Handle SIGINT and SIGTERM in this context; outside the main thread, where Python allows no handlers, do not.
+
+        `ray.init` installs its own handler of SIGTERM: listen again after it.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
         def handle(number: int, frame: FrameType | None) -> None:
             self.set()
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, self._second)
 
         for number in before:
             signal.signal(number, handle)

@@ -1,4 +1,4 @@
-"""How far a run is: counted here, shown on a display, and kept in the bucket for `pgcn status`."""
+"""Progress of a run: counted, shown on a display, and kept in the run folder for `pgcn status`."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from jobs.spec import EditSpec
 from jobs.storage.store import Store
 
 KEEP_EVERY_S = 10.0
-WINDOW_S = 300.0
+"""Time between two writes of progress.json, s."""
+
+RATE_WINDOW_S = 300.0
+"""Time over which the pace is measured, s."""
 
 
-def said_of_model(figures: Mapping[str, Any]) -> str:
-    """A model's figures in few words: fidelity beside copying."""
+def describe_model(metrics: Mapping[str, Any]) -> str:
+    """A generative model's metrics in a few words: fidelity, copying, diversity."""
     return ", ".join(
-        f"{name} {figures[key]:.3f}"
+        f"{name} {metrics[key]:.3f}"
         for name, key in (("Fréchet", "frechet_vgg22"), ("copy", "copy"), ("diversity", "diversity"))
-        if figures.get(key) is not None
+        if metrics.get(key) is not None
     )
 
 
-def said_of_edit(figures: Mapping[str, Any]) -> str:
-    """An edit's own figure beside that of doing nothing, where there is one."""
-    if figures.get("figure") is None:
-        return f"{figures.get('width')}x{figures.get('height')} px"
-    return f"{figures['figure']} {figures['value']:.3g}, {figures['nothing']:.3g} without the model"
+def describe_edit(metrics: Mapping[str, Any]) -> str:
+    """An edit's own metric and its value without the model, where the task has one; else its size."""
+    if metrics.get("figure") is None:
+        return f"{metrics.get('width')}x{metrics.get('height')} px"
+    return f"{metrics['figure']} {metrics['value']:.3g}, {metrics['nothing']:.3g} without the model"
 
 
 class Tracker:
-    """Counts what happens to the jobs of one run.
-
-    `done` and `failed` are jobs settled before; `images` counts jobs, each once.
-    """
+    """Counts the jobs of one run; `done` and `failed` are those settled by earlier commands."""
 
     def __init__(self, store: Store, display: Display, jobs: list[Job], done: int, failed: int) -> None:
         self._store = store
@@ -52,60 +52,60 @@ class Tracker:
         self._failed = failed
         self._work = sum(job.work for job in jobs)
         self._finished_work = 0.0
-        self._found_work = 0.0  # done before this run began: restart points
+        self._found_work = 0.0  # work of earlier commands: checkpoints
         self._seen: set[str] = set()
         self._history: deque[tuple[float, float]] = deque([(time.monotonic(), 0.0)])
         self._kept_at = 0.0
-        self._said_previews = False
+        self._announced_previews = False
         self.committed_jobs: set[str] = set()
 
     def began(self, job: Job) -> None:
         """A job was given to a worker."""
-        self._display.line(job.image_id if isinstance(job.spec, EditSpec) else f"training {job.image_id}")
+        self._display.line(job.label if isinstance(job.spec, EditSpec) else f"training {job.label}")
 
     def committed(self, job: Job, outcome: Outcome) -> None:
         """A job is done."""
         self._done += 1
         self.committed_jobs.add(job.spec.job_id)
         self._finished_work += job.work
-        figures = outcome.figures or {}
-        measures = said_of_edit(figures) if isinstance(job.spec, EditSpec) else said_of_model(figures)
-        caution = f"; look at it: {figures['warning']}" if figures.get("warning") else ""
-        self._display.line(f"done {job.image_id} in {outcome.wall_s:.0f} s: {measures}{caution}")
+        metrics = outcome.metrics or {}
+        measures = describe_edit(metrics) if isinstance(job.spec, EditSpec) else describe_model(metrics)
+        caution = f"; look at it: {metrics['warning']}" if metrics.get("warning") else ""
+        self._display.line(f"done {job.label} in {outcome.wall_s:.0f} s: {measures}{caution}")
 
     def found_done(self, job: Job) -> None:
-        """Another command on the same run has done a job that waited here."""
+        """A waiting job was committed by another command on the same run."""
         self._done += 1
         self.committed_jobs.add(job.spec.job_id)
         self._finished_work += job.work
         self._found_work += job.work
-        self._display.line(f"done by another command {job.image_id}")
+        self._display.line(f"done by another command {job.label}")
 
     def returned(self, job: Job) -> None:
-        """A job came back untried or with its restart point."""
-        self._display.line(f"handed back {job.image_id}; it goes on from its restart point")
+        """A job came back, untried or with its checkpoint."""
+        self._display.line(f"handed back {job.label}; it goes on from its checkpoint")
 
     def failed(self, job: Job, outcome: Outcome, *, final: bool) -> None:
         """An attempt failed."""
         if final:
             self._failed += 1
             self._finished_work += job.work
-        follows = "failed" if final else "will try again"
-        self._display.line(f"{follows} {job.image_id} ({outcome.failure}): {outcome.message}")
+        consequence = "failed" if final else "will try again"
+        self._display.line(f"{consequence} {job.label} ({outcome.failure}): {outcome.message}")
 
     def tick(self, leases: list[Lease], queue: Queue) -> None:
-        """Show how things are, and keep it in the bucket now and then."""
+        """Show the progress, and write it to the run folder from time to time."""
         snapshot = self._snapshot("running", leases, waiting=len(queue))
         self._display.show(snapshot)
-        if not self._said_previews and any(lane.scale > 0 for lane in snapshot.lanes):
-            self._said_previews = True
-            self._display.line(f"first looks at images in training: {self._store.url}/previews")
+        if not self._announced_previews and any(lane.scale > 0 for lane in snapshot.lanes):
+            self._announced_previews = True
+            self._display.line(f"previews of images in training: {self._store.url}/previews")
         if time.monotonic() - self._kept_at > KEEP_EVERY_S:
             self._kept_at = time.monotonic()
             self._keep(snapshot)
 
     def end(self) -> None:
-        """The run's last word."""
+        """Write the last state of the run, and close the display."""
         left = self._images - self._done - self._failed
         self._keep(self._snapshot("ended", [], waiting=left))
         self._display.close()
@@ -119,31 +119,31 @@ class Tracker:
         try:
             self._store.put(PROGRESS, snapshot.model_dump_json().encode())
         except StoreError:
-            # Progress is a courtesy: what matters is kept by the workers, and fails loudly there.
+            # Nothing depends on progress.json: workers write results, and report where that fails.
             self._display.line("could not write progress.json; `pgcn status` is behind")
 
     def _snapshot(self, state: str, leases: list[Lease], waiting: int) -> Snapshot:
         lanes, under_way = [], 0.0
-        making = [job.image_id for lease in leases for job in lease.jobs if isinstance(job.spec, EditSpec)]
+        making = [job.label for lease in leases for job in lease.jobs if isinstance(job.spec, EditSpec)]
         for lease in leases:
-            progress = lease.pulse.progress if lease.pulse else None
+            progress = lease.heartbeat.progress if lease.heartbeat else None
             if progress is None:
                 continue
             work = sum(job.work for job in lease.jobs)
             under_way += work * progress.done
-            assert lease.pulse is not None
+            assert lease.heartbeat is not None
             if lease.attempts[0] not in self._seen:
                 self._seen.add(lease.attempts[0])
-                # A first sight of far more than a few seconds of work: the job went on from a restart point.
+                # Far more than a few seconds of work at the first heartbeat: the job went on from a checkpoint.
                 self._found_work += work * progress.done if progress.done > 0.1 else 0.0
             lanes += [
                 Lane(
-                    image_id=job.image_id,
+                    image_id=job.label,
                     scale=progress.scale,
                     scales=progress.scales,
                     iteration=progress.iteration,
                     iterations=progress.iterations,
-                    rate=lease.pulse.rate,
+                    rate=lease.heartbeat.rate,
                     done=progress.done,
                 )
                 for job in lease.jobs
@@ -167,7 +167,7 @@ class Tracker:
         moment = time.monotonic()
         made = work - self._found_work
         self._history.append((moment, made))
-        while len(self._history) > 2 and moment - self._history[0][0] > WINDOW_S:
+        while len(self._history) > 2 and moment - self._history[0][0] > RATE_WINDOW_S:
             self._history.popleft()
         since, then = self._history[0]
         if moment - since < 10 or made <= then:

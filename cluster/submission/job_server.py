@@ -1,4 +1,4 @@
-"""Ray's job server, which takes commands for a cluster over HTTP: from any machine, in the cluster or not."""
+"""Client of Ray's job server, which accepts commands for a cluster over HTTP, from inside and outside the cluster."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobSubmissionClient
 
 from cluster.scheduler.stopping import Limits
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from jobs.storage.urls import public_url
 
 STOP_WAIT_S = Limits.grace_s + 30
-"""Seconds that Ray gives a stopped job before it kills it: its own 3 are too few for restart points to be written."""
+"""Seconds that Ray gives a stopped job before it kills it: its own 3 are too few to write checkpoints."""
 
 POLL_S = 0.5
 
-logging.getLogger("ray.dashboard").setLevel(logging.WARNING)  # what matters of it is in sentences of ours
+logging.getLogger("ray.dashboard").setLevel(logging.WARNING)  # its errors are reported by our own sentences
 
 
 class JobServer:
-    """The jobs of one cluster. Every method raises `ConfigError` where the server does not do what is asked."""
+    """The jobs of one cluster. Every method raises `ConfigError` where the server refuses or fails."""
 
     def __init__(self, address: str) -> None:
         """`address` is the dashboard's, http://HOST:8265."""
         self.address = public_url(address)
         self._check(address)
-        # Ray would rather take these than the address that a person wrote.
+        # Ray prefers these to the address of the command line.
         for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
             os.environ.pop(name, None)
         with self._sentences():
@@ -48,7 +49,7 @@ class JobServer:
         return sorted(jobs, key=lambda job: job.start_time or 0)
 
     def start(self, entrypoint: str, submission_id: str, code: Path | None) -> None:
-        """Send a command. `code` is a folder that becomes its working folder, and first on every worker's path."""
+        """Send a command. The folder `code` becomes its working folder, and the first on every worker's path."""
         environment = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": f"{STOP_WAIT_S:.0f}"}}
         files = {"working_dir": str(code)} if code is not None else {}
         with self._sentences():
@@ -57,12 +58,12 @@ class JobServer:
             )
 
     def details(self, submission_id: str) -> JobDetails:
-        """How a job stands."""
+        """The state of a job."""
         with self._sentences():
             return self._client.get_job_info(submission_id)
 
     def logs(self, submission_id: str) -> str:
-        """All that a job has said."""
+        """The whole output of a job."""
         with self._sentences():
             return str(self._client.get_job_logs(submission_id))
 
@@ -72,14 +73,14 @@ class JobServer:
             self._client.stop_job(submission_id)
 
     def wait(self, submission_id: str, seconds: float) -> JobDetails:
-        """How a job stands when it has ended, or after `seconds`."""
+        """The state of a job when it has ended, or after `seconds`."""
         until = time.monotonic() + seconds
         while not ended(details := self.details(submission_id)) and time.monotonic() < until:
             time.sleep(POLL_S)
         return details
 
     def follow(self, submission_id: str, say: Callable[[str], None]) -> JobDetails:
-        """Pass on what a job says, from its first word, until it has ended."""
+        """Pass on a job's whole output, until it has ended."""
 
         async def pass_on(lines: AsyncIterator[str]) -> None:
             async for text in lines:
@@ -89,7 +90,10 @@ class JobServer:
             asyncio.run(pass_on(self._client.tail_job_logs(submission_id)))
         details = self.wait(submission_id, STOP_WAIT_S)
         if not ended(details):
-            raise ConfigError(f"The connection to {self.address} was lost. Job {submission_id} goes on without it.")
+            raise ConfigError(
+                f"The connection to {self.address} was lost. Job {submission_id} is still active.",
+                code=Code.RAY_UNREACHABLE,
+            )
         return details
 
     @contextmanager
@@ -99,28 +103,33 @@ class JobServer:
             yield
         except AuthenticationError:
             raise ConfigError(
-                f"Ray at {self.address} asks for its token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or "
-                "RAY_AUTH_TOKEN_PATH to the cluster's own (`ray get-auth-token` says it on the head)."
+                f"Ray at {self.address} requires its token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or "
+                "RAY_AUTH_TOKEN_PATH to the cluster's own (`ray get-auth-token` prints it on the head node).",
+                code=Code.RAY_TOKEN,
             ) from None
         except (OSError, RuntimeError, ValueError, aiohttp.ClientError) as error:
             text = str(error).strip().splitlines() or [type(error).__name__]
-            raise ConfigError(f"Ray at {self.address} did not do what was asked: {text[0]}") from None
+            raise ConfigError(f"Ray at {self.address} failed: {text[0]}", code=Code.RAY_FAILED) from None
 
     def _check(self, address: str) -> None:
-        """Raises `ConfigError` for an address where nothing answers: Ray itself would wait for minutes."""
+        """Raises `ConfigError` for an address without an answer: Ray itself waits for minutes."""
         parts = urlsplit(address)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"--address is that of the cluster's dashboard, as http://HOST:8265, not {self.address}.")
+            raise ConfigError(
+                f"--address is the address of the cluster's dashboard, as http://HOST:8265, not {self.address}.",
+                code=Code.OPTION_VALUE,
+            )
         try:
             port = parts.port or (443 if parts.scheme == "https" else 80)
             socket.create_connection((parts.hostname, port), timeout=5).close()
         except (OSError, ValueError):
             raise ConfigError(
                 f"Nothing answers at {self.address}: correct --address; from outside the cluster's network, open a "
-                "tunnel to the head's port 8265 first."
+                "tunnel to the head node's port 8265 first.",
+                code=Code.RAY_UNREACHABLE,
             ) from None
 
 
 def ended(job: JobDetails) -> bool:
-    """Whether a job has ended, in whatever way."""
+    """True for a job that has ended, in any way."""
     return bool(job.status.is_terminal())

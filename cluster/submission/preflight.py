@@ -1,6 +1,6 @@
-"""A look at a cluster before a run is sent there, made on the cluster itself.
+"""Preflight: a check of a cluster before a run is sent there, made on the cluster itself.
 
-It is a short job on the head, and a task on each machine.
+It is a short job on the head node, and a task on each machine.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pydantic import BaseModel, ConfigDict
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.planning.device import choose_device
-from cluster.planning.request import Request, need_of
+from cluster.planning.device import choose_device, need_of
+from cluster.planning.run_options import Request
 from cluster.ray_cluster.session import Cluster
-from cluster.scheduler.queue import Resources
+from cluster.scheduler.resources import Resources
 from cluster.scheduler.stopping import Limits
 from jobs.common.failures import InputError, JobError
 from jobs.common.redact import redact
@@ -37,27 +37,11 @@ ANSWER_S = 300.0
 """Seconds for a machine that is there: it may import torch from a cold disk."""
 
 
-class Wanted(BaseModel):
-    """What of a run's request the look is about."""
-
-    model_config = ConfigDict(frozen=True)
-
-    images: list[str]
-    out: str
-    device: str
-    gpus_per_job: float
-    cpus_per_job: float
-    max_pixels: int
-    allow_local: bool
-
-    @staticmethod
-    def of(request: Request) -> Wanted:
-        """What a request wants."""
-        return Wanted(**{name: getattr(request, name) for name in Wanted.model_fields})
-
-
 class Versions(BaseModel):
-    """What has to agree between two machines: pgcn whole, Python and Ray in their minor version, torch better so."""
+    """Versions that have to agree between two machines: pgcn's, and the minor versions of Python and Ray.
+
+    Another torch is permitted, with a note.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -68,14 +52,14 @@ class Versions(BaseModel):
 
     @staticmethod
     def here() -> Versions:
-        """Those of this process."""
+        """The versions of this process."""
         return Versions(
             python=platform.python_version(), ray=ray.__version__, torch=torch.__version__, pgcn=version("pgcn")
         )
 
 
-class Seen(BaseModel):
-    """One machine. `gpus` are what Ray gives out there; `note` is what does not keep a run from working."""
+class MachineReport(BaseModel):
+    """The findings on one machine. `gpus`: the GPUs that Ray gives out there. A run works in spite of a `note`."""
 
     host: str
     versions: Versions | None = None
@@ -84,36 +68,36 @@ class Seen(BaseModel):
     problem: str | None = None
 
 
-class Report(BaseModel):
-    """What the look found. `problem` is what kept it from being complete."""
+class PreflightReport(BaseModel):
+    """The findings on a cluster. `problem`: the reason why they are not complete."""
 
     driver: Versions
-    machines: list[Seen] = []
+    machines: list[MachineReport] = []
     problem: str | None = None
 
     @property
     def versions(self) -> list[Versions]:
-        """Those of the driver and of every machine that answered, each once."""
+        """The different versions of the driver and of every machine that answered."""
         return list(dict.fromkeys([self.driver, *(seen.versions for seen in self.machines if seen.versions)]))
 
     def summary(self) -> str:
-        """One line: what is good."""
+        """One line on the machines that were checked."""
         count, gpus = len(self.machines), sum(seen.gpus for seen in self.machines)
         return (
-            f"{count} machine{'s' * (count != 1)} with {gpus:g} GPU{'s' * (gpus != 1)} looked at: images can be read "
+            f"{count} machine{'s' * (count != 1)} with {gpus:g} GPU{'s' * (gpus != 1)} checked: images can be read "
             "there, and results written."
         )
 
 
-def look(wanted: Wanted) -> Report:
-    """Look at the cluster that this process belongs to; what is wrong is in the report, never raised."""
-    report = Report(driver=Versions.here())
+def examine(request: Request) -> PreflightReport:
+    """Check the cluster that this process belongs to. Problems are in the report, never raised."""
+    report = PreflightReport(driver=Versions.here())
     cluster = Cluster(None)
     try:
         cluster.join()
-        need = need_of(choose_device(wanted.device, cluster.has_gpu), wanted.cpus_per_job, wanted.gpus_per_job)
-        first = find_sources(wanted.images, setting_names=setting_names(), allow_local=wanted.allow_local)[0]
-        report.machines = _on_each_machine(need, wanted, first)
+        need = need_of(choose_device(request.device, cluster.has_gpu), request.cpus_per_job, request.gpus_per_job)
+        first = find_sources(request.images, setting_names=setting_names(), allow_local=request.allow_local)[0]
+        report.machines = _on_each_machine(need, request, first)
     except JobError as error:
         report.problem = redact(str(error))
     finally:
@@ -121,29 +105,31 @@ def look(wanted: Wanted) -> Report:
     return report
 
 
-def _on_each_machine(need: Resources, wanted: Wanted, first: Source) -> list[Seen]:
-    """What every machine with room for a job sees; where there is none yet, of one that the cluster starts for it."""
-    task = ray.remote(max_retries=1)(look_here)
+def _on_each_machine(need: Resources, request: Request, first: Source) -> list[MachineReport]:
+    """Reports of all machines with room for a job; without any, of a new one that the cluster starts for this."""
+    task = ray.remote(max_retries=1)(examine_machine)
     nodes = [node for node in ray.nodes() if node["Alive"] and _holds(node["Resources"], need)]
     if nodes:
         limit_s = ANSWER_S
         tasks = {
             task.options(
                 num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            ).remote(wanted, first, need.gpus): node
+            ).remote(request, first, need.gpus): node
             for node in nodes
         }
     else:
         limit_s = Limits.startup_s
         nowhere = {"NodeManagerHostname": "a new machine", "Resources": {"GPU": need.gpus}}
-        tasks = {task.options(num_cpus=need.cpus, num_gpus=need.gpus).remote(wanted, first, need.gpus): nowhere}
+        tasks = {task.options(num_cpus=need.cpus, num_gpus=need.gpus).remote(request, first, need.gpus): nowhere}
     ready, _ = ray.wait(list(tasks), num_returns=len(tasks), timeout=limit_s)
     found = []
     for each, node in tasks.items():
         host, gpus = node["NodeManagerHostname"], node["Resources"].get("GPU", 0.0)
         if each not in ready:
             ray.cancel(each, force=True)
-            seen = Seen(host=host, problem=f"No answer came from {host} within {limit_s:.0f} s: has it room for a job?")
+            seen = MachineReport(
+                host=host, problem=f"{host} did not answer within {limit_s:.0f} s: check that it has room for a job."
+            )
         else:
             seen = _answer(each, host)
         found.append(seen.model_copy(update={"gpus": gpus}))
@@ -154,35 +140,34 @@ def _holds(resources: dict[str, float], need: Resources) -> bool:
     return resources.get("CPU", 0.0) >= need.cpus and resources.get("GPU", 0.0) >= need.gpus
 
 
-def _answer(task: Any, host: str) -> Seen:
+def _answer(task: Any, host: str) -> MachineReport:
     try:
-        seen: Seen = ray.get(task)
+        seen: MachineReport = ray.get(task)
     except RayError as error:
         line = str(error).strip().splitlines()[-1]
-        return Seen(host=host, problem=f"Nothing can be run on {host}: {line}")
+        return MachineReport(host=host, problem=f"Tasks fail on {host}: {line}")
     return seen
 
 
-def look_here(wanted: Wanted, first: Source, gpus: float) -> Seen:
-    """This machine, as a job that holds so much of a GPU would find it."""
-    seen = Seen(host=socket.gethostname(), versions=Versions.here())
+def examine_machine(request: Request, first: Source, gpus: float) -> MachineReport:
+    """The findings on this machine, for a job that holds the share `gpus` of a GPU."""
+    seen = MachineReport(host=socket.gethostname(), versions=Versions.here())
     try:
-        require_place(Store(wanted.out))
-        Store(wanted.out).check()
-        decoder.decode(read_source(first.location, first.uri), first.uri, max_pixels=wanted.max_pixels)
+        store = Store(request.out)
+        require_place(store)
+        store.check()
+        decoder.decode(read_source(first.location, first.uri), first.uri, max_pixels=request.max_pixels)
     except InputError as error:
         seen.note = f"The first image will be refused: {error}"
     except JobError as error:
         seen.problem = f"On {seen.host}: {redact(str(error))}"
     if gpus and not torch.cuda.is_available():
-        seen.problem = (
-            f"Ray gives out GPUs on {seen.host}, but torch can use none: look at its driver and torch's build."
-        )
+        seen.problem = f"Ray gives out GPUs on {seen.host}, but torch can use none: check its driver and torch's build."
     return seen
 
 
-def judge(report: Report, expected: Versions) -> tuple[list[str], list[str]]:
-    """Sentences for what keeps a run from being sent, and for what should be known."""
+def judge(report: PreflightReport, expected: Versions) -> tuple[list[str], list[str]]:
+    """Sentences on problems, which keep a run from being sent, and notes, which do not."""
     problems = [report.problem] if report.problem else []
     problems += [seen.problem for seen in report.machines if seen.problem]
     notes = [seen.note for seen in report.machines if seen.note]

@@ -1,7 +1,7 @@
 """The code of a wheel as a folder, for a cluster that does not have it, or has another version.
 
-Ray could take the wheel itself, but would install all that it depends on anew, from a registry, and take a changed
-wheel of the same name for the one it has. A folder goes by its content, and needs nothing more on the cluster.
+Ray accepts the wheel itself, but then installs all its dependencies anew, from a registry, and takes a changed wheel
+of the same name for the one it has. A folder is identified by its content, and needs nothing more on the cluster.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from importlib.metadata import distributions
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 
 
 @dataclass(frozen=True)
-class Code:
+class PackagedCode:
     """An unpacked wheel of pgcn."""
 
     folder: Path
@@ -28,10 +29,10 @@ class Code:
 
 
 @contextmanager
-def unpacked(source: Path) -> Iterator[Code]:
-    """A wheel's code, inside this context: of the wheel `source`, or of one built from the checkout `source`.
+def unpacked(source: Path) -> Iterator[PackagedCode]:
+    """The code of the wheel `source`, or of a wheel built from the checkout `source`, inside this context.
 
-    Raises `ConfigError` where that is no wheel of pgcn, or none can be built.
+    Raises `ConfigError` where it is not a wheel of pgcn, or cannot be built.
     """
     with TemporaryDirectory(prefix="pgcn-") as temporary:
         wheel = _built(source, Path(temporary, "wheel")) if source.is_dir() else source
@@ -40,11 +41,13 @@ def unpacked(source: Path) -> Iterator[Code]:
             with zipfile.ZipFile(wheel) as archive:
                 archive.extractall(folder)
         except (OSError, zipfile.BadZipFile):
-            raise ConfigError(f"{source} is neither a wheel nor a checkout of pgcn: correct --wheel.") from None
+            raise ConfigError(
+                f"{source} is neither a wheel nor a checkout of pgcn: correct --wheel.", code=Code.SUBMIT_WHEEL
+            ) from None
         found = [each for each in distributions(path=[str(folder)]) if each.name == "pgcn"]
         if not found:
-            raise ConfigError(f"The wheel {source} is not one of pgcn: correct --wheel.")
-        yield Code(folder, found[0].version)
+            raise ConfigError(f"The wheel {source} is not one of pgcn: correct --wheel.", code=Code.SUBMIT_WHEEL)
+        yield PackagedCode(folder, found[0].version)
 
 
 def _built(checkout: Path, into: Path) -> Path:
@@ -53,5 +56,5 @@ def _built(checkout: Path, into: Path) -> Path:
     wheels = list(into.glob("*.whl"))
     if ended.returncode != 0 or len(wheels) != 1:
         said = ended.stderr.strip().splitlines() or ["pip says nothing"]
-        raise ConfigError(f"No wheel could be built from {checkout}: {said[-1]}")
+        raise ConfigError(f"A wheel could not be built from {checkout}: {said[-1]}", code=Code.SUBMIT_WHEEL)
     return wheels[0]

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cluster.ray_cluster.parallel_map import Spread, here
+from cluster.ray_cluster.parallel_map import Spread, map_local
 from cluster.tables.parquet_writer import PartWriter, complete
 from jobs import layout
 from jobs.common.concurrent_map import ahead
@@ -40,7 +40,7 @@ Named = dict[str, str]
 
 
 @dataclass(frozen=True)
-class Slice:
+class RecordSlice:
     """Some jobs of one kind that follow each other in their manifest's order, each with the rows that ask for it."""
 
     number: int
@@ -68,7 +68,7 @@ class Gathered:
     problems: list[str] = field(default_factory=list)
 
 
-def gather(store: Store, spread: Spread = here) -> Gathered:
+def gather(store: Store, spread: Spread = map_local) -> Gathered:
     """Build all tables. Holds the manifest, the failures and the small tables' next parts in memory.
 
     A damaged record is left out and named in `problems`; its job counts as not done.
@@ -118,17 +118,17 @@ def _names(row: Row) -> Named:
     return {**own, "image_id": row.image_id, "uri": row.uri}
 
 
-def _slices(asked: dict[schemas.Kind, dict[str, list[Row]]], done: set[str]) -> Iterator[Slice]:
+def _slices(asked: dict[schemas.Kind, dict[str, list[Row]]], done: set[str]) -> Iterator[RecordSlice]:
     number = 0
     for kind, by_job in asked.items():
         listed = [job for job in by_job if job in done]  # before any is found to be damaged
         for at in range(0, len(listed), SLICE):
             jobs = listed[at : at + SLICE]
-            yield Slice(number, kind, {job: [_names(row) for row in by_job[job]] for job in jobs})
+            yield RecordSlice(number, kind, {job: [_names(row) for row in by_job[job]] for job in jobs})
             number += 1
 
 
-def gather_slice(store: Store, slice_: Slice) -> Gathering:
+def gather_slice(store: Store, slice_: RecordSlice) -> Gathering:
     """Read some commits and what they name, and write their parts of pictures and metrics."""
     kind = slice_.kind
     writers = {name: PartWriter(store, name, slice_.number) for name in (kind.pictures, "metrics")}

@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cluster.monitor.status import require_run
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import terminal_safe
 from jobs.run_folder.schemas import TABLES, parquet_bytes
@@ -42,22 +43,28 @@ def query(store: Store, sql: str, say: Callable[[str], None] = lambda sentence: 
         for name in TABLES:
             data = store.parquet(f"tables/{name}")
             if data is None:
-                raise ConfigError(f"{store.url} has no tables yet. Build them with `pgcn gather {store.url}`.")
+                raise ConfigError(
+                    f"{store.url} has no tables yet. Build them with `pgcn gather {store.url}`.",
+                    code=Code.TABLES_MISSING,
+                )
             connection.register(name, data)
         # The tables are all there is to ask about: no files of this machine, no network.
         connection.execute("SET enable_external_access = false; SET lock_configuration = true")
         try:
             answer = connection.sql(sql)
             if answer is None:
-                raise ConfigError("This SQL asks nothing: begin with SELECT.")
+                raise ConfigError("This SQL asks nothing: begin with SELECT.", code=Code.QUERY_INVALID)
             return _with_own_names(answer.to_arrow_table(), say)
         except (pa.ArrowException, OSError) as error:
             raise ConfigError(
-                f"The tables of {store.url} cannot be read ({error}): build them anew with `pgcn gather {store.url}`."
+                f"The tables of {store.url} cannot be read ({error}): build them anew with `pgcn gather {store.url}`.",
+                code=Code.RUN_DAMAGED,
             ) from None
         except duckdb.Error as error:
             lines = str(error).strip().splitlines()
-            raise ConfigError(f"The query cannot be answered: {' '.join(line.strip() for line in lines[:2])}") from None
+            raise ConfigError(
+                f"The query cannot be answered: {' '.join(line.strip() for line in lines[:2])}", code=Code.QUERY_INVALID
+            ) from None
 
 
 def _with_own_names(answer: pa.Table, say: Callable[[str], None]) -> pa.Table:
@@ -83,13 +90,18 @@ def format_of(format_name: str | None, out: str | None) -> str:
         if ending not in FILE_FORMATS:
             raise ConfigError(
                 f"The file's name {out} does not say what to write: let it end in .csv, .json or .parquet, "
-                "or give --format."
+                "or give --format.",
+                code=Code.OPTION_VALUE,
             )
         return ending
     if format_name not in ("table", *FILE_FORMATS):
-        raise ConfigError(f"The format {format_name!r} is not one of table, csv, json, parquet.")
+        raise ConfigError(
+            f"The format {format_name!r} is not one of table, csv, json, parquet.", code=Code.OPTION_VALUE
+        )
     if format_name == "table" and out is not None:
-        raise ConfigError("A table is printed, not written to --out: give --format csv, json or parquet.")
+        raise ConfigError(
+            "A table is printed, not written to --out: give --format csv, json or parquet.", code=Code.OPTION_VALUE
+        )
     return format_name
 
 
@@ -110,7 +122,7 @@ def render(answer: pa.Table, format_name: str, console: Console) -> bytes | None
             return (json.dumps(answer.to_pylist(), default=_as_text, indent=1) + "\n").encode()
         case "parquet":
             return parquet_bytes(answer)
-    raise ConfigError(f"The format {format_name!r} is not one of table, csv, json, parquet.")
+    raise ConfigError(f"The format {format_name!r} is not one of table, csv, json, parquet.", code=Code.OPTION_VALUE)
 
 
 def _as_text(value: Any) -> str:

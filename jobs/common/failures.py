@@ -1,4 +1,4 @@
-"""Failure classes: what can go wrong with one image, and what is done about each.
+"""Failure classes and codes: the ways in which one image can fail, and the policy for each.
 
 A failure is a sentence for a person, a class that decides on a retry, and never a reason for another image
 to lose its result.
@@ -13,6 +13,7 @@ from enum import StrEnum
 
 import torch
 
+from jobs.common.codes import Code
 from pgcn.method import DivergenceError
 from pgcn.settings import SettingsError
 
@@ -76,33 +77,66 @@ def policy_of(failure: FailureClass | str) -> Policy:
 
 
 class JobError(Exception):
-    """An expected failure: its text is one sentence for a person, naming the file and what to do."""
+    """An expected failure: its text is one sentence for a person, naming the file and what to do.
+
+    `code` is its stable name; where none is given, it is the general one of its class.
+    """
 
     failure = FailureClass.BUG
+    default_code = Code.BUG
+
+    def __init__(self, message: str, *, code: Code | None = None) -> None:
+        super().__init__(message)
+        self.code = self.default_code if code is None else code
 
 
 class InputError(JobError):
-    """The image cannot be used, now or later."""
+    """An image is unusable, now and later."""
 
     failure = FailureClass.INPUT
+    default_code = Code.IMAGE_UNREADABLE
 
 
 class ConfigError(JobError):
     """The command or its settings are wrong; nothing can run."""
 
     failure = FailureClass.CONFIG
+    default_code = Code.USAGE
 
 
 class StoreError(JobError):
-    """The storage did not do what was asked, after its own retries."""
+    """The storage failed, after its own retries."""
 
     failure = FailureClass.STORE
+    default_code = Code.STORAGE_FAILED
 
 
 class PyramidError(JobError):
-    """An edit's pyramid is not there: its training failed, or it was damaged since."""
+    """The pyramid of an edit is missing: its training failed, or it was damaged since."""
 
     failure = FailureClass.PYRAMID
+    default_code = Code.PYRAMID_MISSING
+
+
+CODE_OF_CLASS: dict[FailureClass, Code] = {
+    FailureClass.INPUT: Code.IMAGE_UNREADABLE,
+    FailureClass.CONFIG: Code.SETTING,
+    FailureClass.NUMERIC: Code.TRAINING_DIVERGED,
+    FailureClass.GPU_OOM: Code.MEMORY_GPU,
+    FailureClass.HOST_OOM: Code.MEMORY_HOST,
+    FailureClass.PREEMPTED: Code.WORKER_PREEMPTED,
+    FailureClass.WORKER_LOST: Code.WORKER_LOST,
+    FailureClass.TIMEOUT: Code.WORKER_TIMEOUT,
+    FailureClass.STORE: Code.STORAGE_FAILED,
+    FailureClass.PYRAMID: Code.PYRAMID_FAILED,
+    FailureClass.BUG: Code.BUG,
+}
+"""The code of a failure of each class that has none of its own: an exception of torch, a worker's end."""
+
+
+def code_of(error: BaseException) -> Code:
+    """The code of any exception that one job's code raised."""
+    return error.code if isinstance(error, JobError) else CODE_OF_CLASS[classify(error)]
 
 
 def classify(error: BaseException) -> FailureClass:

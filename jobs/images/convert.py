@@ -37,12 +37,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
+from jobs.common.codes import Code
 from jobs.images import depth
 from jobs.images.mask_rules import mask_of
 from jobs.images.tiff import is_tiff, read_tiff
 from jobs.images.unreadable import DecodeError, is_heic, read_heic, what_it_is, without_blanks
 
-__all__ = ["NOT_PIXELS", "RGB", "DecodeError", "Picture", "decode"]
+__all__ = ["NOT_PIXELS", "RGB", "DecodeError", "DecodedImage", "decode"]
 
 RGB = npt.NDArray[np.uint8]
 
@@ -72,7 +73,7 @@ _UPRIGHT = {
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class DecodedImage:
     """One decoded picture. `note` says what was done to get RGB, steps joined by "; ", None for plain RGB."""
 
     rgb: RGB  # (H, W, 3), as the picture is seen
@@ -85,7 +86,9 @@ class Picture:
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def decode(data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000, mask: bool = False) -> Picture:
+def decode(
+    data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000, mask: bool = False
+) -> DecodedImage:
     """Read a whole file of any format that Pillow decodes; see the module's table for what is done to it.
 
     With `mask`, the picture is white where it is chosen as a mask and black elsewhere, by `jobs.images.mask_rules`.
@@ -100,7 +103,7 @@ def decode(data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_0
         DecodeError: the bytes are empty, no picture, damaged, cut short, too small or too large.
     """
     if not data:
-        raise DecodeError(f"{name} is empty (0 bytes): copy it again, or remove it.")
+        raise DecodeError(f"{name} is empty (0 bytes): copy it again, or remove it.", code=Code.IMAGE_EMPTY)
     limit = min(max_pixels, Image.MAX_IMAGE_PIXELS or max_pixels)
     with _ONE_AT_A_TIME, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -112,20 +115,21 @@ def decode(data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_0
             raise
         except MemoryError as error:
             raise DecodeError(
-                f"{name} needs more memory to decode than one image may take: make it smaller."
+                f"{name} needs more memory to decode than one image may take: make it smaller.", code=Code.IMAGE_PIXELS
             ) from error
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             _refuse_large(name, limit, error)
         except UnidentifiedImageError as error:
-            raise DecodeError(what_it_is(data, name)) from error
+            raise DecodeError(what_it_is(data, name), code=Code.IMAGE_FORMAT) from error
         except Exception as error:  # decoders meet hostile bytes: any exception at all can come out of them
             reason = _one_line(str(error)) or type(error).__name__
             raise DecodeError(
-                f"{name} is cut short or damaged and cannot be decoded ({reason}): copy it again, or save it anew."
+                f"{name} is cut short or damaged and cannot be decoded ({reason}): copy it again, or save it anew.",
+                code=Code.IMAGE_TRUNCATED,
             ) from error
 
 
-def _decode(data: bytes, name: str, min_side: int, max_pixels: int, mask: bool) -> Picture:
+def _decode(data: bytes, name: str, min_side: int, max_pixels: int, mask: bool) -> DecodedImage:
     """What `decode` promises, except that a decoder's own exceptions come out as they are."""
     data, skipped = without_blanks(data)
     notes: list[str | None] = [skipped]
@@ -133,7 +137,10 @@ def _decode(data: bytes, name: str, min_side: int, max_pixels: int, mask: bool) 
     notes += said
     kind = str(image.format)
     if kind in NOT_PIXELS:
-        raise DecodeError(f"{name} is of the format {kind}, which is not a picture made of pixels: export it as PNG.")
+        raise DecodeError(
+            f"{name} is of the format {kind}, which is not a picture made of pixels: export it as PNG.",
+            code=Code.IMAGE_FORMAT,
+        )
     _check_size(image, name, min_side, max_pixels)
     turned = _orientation(image) if kind == "TIFF" else 1  # Pillow turns TIFF while it loads, and nothing else
     rawmode = depth.rawmode_of(image)
@@ -158,7 +165,7 @@ def _decode(data: bytes, name: str, min_side: int, max_pixels: int, mask: bool) 
         notes.append("turned by EXIF")
     turn = next((each for each in (turn, turned) if each in _UPRIGHT), 1)
     text = "; ".join(note for note in notes if note)
-    return Picture(rgb=np.array(colour), format=kind, mode=image.mode, note=text or None, turn=turn)
+    return DecodedImage(rgb=np.array(colour), format=kind, mode=image.mode, note=text or None, turn=turn)
 
 
 def _open(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, list[str | None]]:
@@ -180,14 +187,17 @@ def _check_size(image: Image.Image, name: str, min_side: int, max_pixels: int) -
     width, height = image.size
     if min(width, height) < min_side:
         raise DecodeError(
-            f"{name} is {width}x{height} pixels, and each side must have at least {min_side}: use a larger picture."
+            f"{name} is {width}x{height} pixels, and each side must have at least {min_side}: use a larger picture.",
+            code=Code.IMAGE_SMALL,
         )
     if width * height > max_pixels:
         _refuse_large(name, max_pixels)
 
 
 def _refuse_large(name: str, max_pixels: int, cause: BaseException | None = None) -> NoReturn:
-    raise DecodeError(f"{name} has more than {max_pixels:,} pixels: make it smaller.") from cause
+    raise DecodeError(
+        f"{name} has more than {max_pixels:,} pixels: make it smaller.", code=Code.IMAGE_PIXELS
+    ) from cause
 
 
 def _first_frame(data: bytes) -> str | None:
@@ -279,7 +289,8 @@ def _on_white(rgb: Image.Image, alpha: Image.Image, name: str) -> tuple[Image.Im
     if highest == 0:
         raise DecodeError(
             f"{name} is transparent everywhere (its first frame, where it has several), and shows nothing: "
-            "save it without transparency, or save the frame that is meant."
+            "save it without transparency, or save the frame that is meant.",
+            code=Code.IMAGE_BLANK,
         )
     if lowest == 255:
         return rgb, "opaque alpha dropped"

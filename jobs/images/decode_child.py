@@ -79,7 +79,7 @@ def _answer(answers: BinaryIO, request: Header, data: bytes) -> None:
             mask=request["mask"],
         )
     except DecodeError as error:
-        write_frame(answers, {"refused": str(error)})
+        write_frame(answers, {"refused": str(error), "code": error.code})
         return
     height, width, _ = picture.rgb.shape
     header = {"format": picture.format, "mode": picture.mode, "note": picture.note, "turn": picture.turn}

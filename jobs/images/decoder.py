@@ -19,8 +19,9 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from jobs.common.codes import Code
 from jobs.common.failures import InputError
-from jobs.images.convert import RGB, Picture
+from jobs.images.convert import RGB, DecodedImage
 from jobs.images.decode_child import Header, read_frame, write_frame
 
 # For one image. The largest that is taken, 89 million pixels of 32 bits, needs 3.4 GiB and 13 s.
@@ -33,10 +34,10 @@ _KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG")  # of the environment; there is no c
 MAX_PIXELS = 2**28
 
 
-class Seen(BaseModel):
+class ImageFacts(BaseModel):
     """What a child says of a picture. It has met hostile bytes: nothing that it says is taken unchecked.
 
-    `format`, `mode`, `note` and `turn` are those of `jobs.images.convert.Picture`; `width` and `height` are those of
+    `format`, `mode`, `note` and `turn` are as in `jobs.images.convert.DecodedImage`; `width` and `height` are those of
     the image as displayed.
     """
 
@@ -65,20 +66,20 @@ class Decoder:
 
     def decode(
         self, data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000, mask: bool = False
-    ) -> Picture:
+    ) -> DecodedImage:
         """What `jobs.images.convert.decode` makes of a file.
 
         Raises `InputError` for what that refuses, and for a file whose decoding crashes, takes too long or needs
         too much memory; `RuntimeError` where no child can be started.
         """
         seen, rgb = self._see(data, name=name, min_side=min_side, max_pixels=max_pixels, pixels=True, mask=mask)
-        return Picture(rgb, seen.format, seen.mode, seen.note, seen.turn)
+        return DecodedImage(rgb, seen.format, seen.mode, seen.note, seen.turn)
 
-    def look(self, data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000) -> Seen:
+    def look(self, data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000) -> ImageFacts:
         """As `decode`, which it does whole, for those who need no pixels: they stay where they are."""
         return self._see(data, name=name, min_side=min_side, max_pixels=max_pixels, pixels=False, mask=False)[0]
 
-    def _see(self, data: bytes, **request: Any) -> tuple[Seen, RGB]:
+    def _see(self, data: bytes, **request: Any) -> tuple[ImageFacts, RGB]:
         with self._lock:
             child, used = self._ready()
             answer, too_long = self._exchange(child, request, data)
@@ -87,17 +88,17 @@ class Decoder:
                 child, _ = self._ready()
                 answer, too_long = self._exchange(child, request, data)
         if answer is None:
-            raise InputError(f"{request['name']} {_why(child.returncode, too_long)}")
+            raise InputError(f"{request['name']} {_why(child.returncode, too_long)}", code=Code.IMAGE_DECODER)
         header, pixels = answer
         if "refused" in header:
-            raise InputError(str(header["refused"]))
+            raise InputError(str(header["refused"]), code=Code(header["code"]))
         try:
-            seen = Seen.model_validate(header)
+            seen = ImageFacts.model_validate(header)
             shape = (seen.height, seen.width, 3) if request["pixels"] else (0, 0, 3)
             return seen, np.frombuffer(pixels, np.uint8).reshape(shape)
         except ValueError:  # no picture of ours: the child is not itself any more
             self.close()
-            raise InputError(f"{request['name']} {_why(0, too_long)}") from None
+            raise InputError(f"{request['name']} {_why(0, too_long)}", code=Code.IMAGE_DECODER) from None
 
     def close(self) -> None:
         """End the child, if there is one."""

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from jobs.common.codes import Code
 from jobs.images.unreadable import DecodeError
 
 Values = npt.NDArray[Any]
@@ -140,7 +141,7 @@ def scaled(
         return levels.astype(np.uint8), words
     finite = values[np.isfinite(values)]
     if not finite.size:
-        raise DecodeError(f"{name} has no finite value in any pixel: save it anew.")
+        raise DecodeError(f"{name} has no finite value in any pixel: save it anew.", code=Code.IMAGE_NOT_FINITE)
     low, high = float(finite.min()), float(finite.max())
     note = f"{what} stretched from {low:g}…{high:g}"
     if what == "colour" and low >= 0 and high <= 1:

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from jobs.common.codes import Code
 from jobs.images.unreadable import DecodeError
 
 Levels = npt.NDArray[Any]
@@ -47,7 +48,10 @@ def mask_of(
     note: str | None
     opacity = None if alpha is None else np.asarray(alpha)
     if opacity is not None and opacity.max() == 0:
-        raise DecodeError(f"{name} is transparent everywhere, and chooses nothing: paint what is to be worked on.")
+        raise DecodeError(
+            f"{name} is transparent everywhere, and chooses nothing: paint what is to be worked on.",
+            code=Code.MASK_INVALID,
+        )
     if opacity is not None and int(opacity.max()) - int(opacity.min()) > FAINT:
         chosen, note = _by_alpha(rgb, opacity)
     elif not palette and _is_gray(rgb):
@@ -123,5 +127,6 @@ def _some(levels: Levels) -> str:
 def _unclear(name: str, what: str) -> DecodeError:
     return DecodeError(
         f"{name} cannot be used as a mask, for it {what}: "
-        "make it white where something is to be done, and black elsewhere."
+        "make it white where something is to be done, and black elsewhere.",
+        code=Code.MASK_INVALID,
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image
 
+from jobs.common.codes import Code
 from jobs.images.depth import Values, as_image, scaled
 from jobs.images.unreadable import DecodeError
 
@@ -34,17 +35,23 @@ def read_tiff(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, lis
         page: Any = file.pages[0]
         pages = len(file.pages)
         if page.imagewidth * page.imagelength > max_pixels or page.nbytes > MAX_BYTES:
-            raise DecodeError(f"{name} has more than {max_pixels:,} pixels, or too many channels: make it smaller.")
+            raise DecodeError(
+                f"{name} has more than {max_pixels:,} pixels, or too many channels: make it smaller.",
+                code=Code.IMAGE_PIXELS,
+            )
         photometric = int(page.photometric)
         if photometric not in {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB} or page.axes not in {"YX", "YXS", "SYX"}:
-            raise DecodeError(f"{name} is a TIFF file of a kind that cannot be read: save it as PNG.")
+            raise DecodeError(
+                f"{name} is a TIFF file of a kind that cannot be read: save it as PNG.", code=Code.IMAGE_FORMAT
+            )
         try:
             values = page.asarray()
         except Exception as error:  # of many kinds where a compression needs a library that is not here
             if "imagecodecs" not in str(error):
                 raise
             raise DecodeError(
-                f"{name} is a TIFF file of a kind that can be read only without compression: save it so, or as PNG."
+                f"{name} is a TIFF file of a kind that can be read only without compression: save it so, or as PNG.",
+                code=Code.IMAGE_FORMAT,
             ) from error
         tags = {tag.code: tag.value for tag in page.tags}
     image, notes = _picture(_channels_last(values, page.axes), name, photometric, tuple(page.extrasamples), tags)
@@ -60,7 +67,9 @@ def _picture(
 ) -> tuple[Image.Image, list[str]]:
     colours = 3 if photometric == _RGB else 1
     if values.dtype.kind not in "uif" or values.shape[-1] < colours:
-        raise DecodeError(f"{name} is a TIFF file of numbers that are no picture: save it as PNG.")
+        raise DecodeError(
+            f"{name} is a TIFF file of numbers that are no picture: save it as PNG.", code=Code.IMAGE_FORMAT
+        )
     kind = int(extra[0]) if extra else 0
     has_alpha = values.shape[-1] == colours + 1 and kind in {_ASSOCIATED, _UNASSOCIATED}
     colour, alpha = values[..., :colours], values[..., colours:]

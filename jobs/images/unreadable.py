@@ -7,6 +7,8 @@ import re
 
 from PIL import Image
 
+from jobs.common.codes import Code
+
 HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -31,7 +33,11 @@ _KINDS = (
 
 
 class DecodeError(Exception):
-    """These bytes give no picture that can be used: one sentence for a person, with the file's name."""
+    """These bytes are no usable image: one sentence for a person, with the file's name, and its stable code."""
+
+    def __init__(self, message: str, *, code: Code = Code.IMAGE_UNREADABLE) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def without_blanks(data: bytes) -> tuple[bytes, str | None]:
@@ -57,7 +63,8 @@ def read_heic(name: str) -> None:
     except ImportError:
         raise DecodeError(
             f"{name} is a HEIC picture, and pi-heif, which reads those, is not installed: "
-            "`pip install pi-heif` on every machine, or save it as JPEG."
+            "`pip install pi-heif` on every machine, or save it as JPEG.",
+            code=Code.IMAGE_FORMAT,
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""What was asked for, as a list: each image once, with its name, and where its bytes are."""
+"""The requested images as a list: each once, with its name and location."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from fsspec import AbstractFileSystem
 from fsspec.utils import glob_translate
 from PIL import Image
 
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError, InputError
 from jobs.images.convert import NOT_PIXELS
 from jobs.images.unreadable import HEIC_SUFFIXES
 from jobs.inputs.image_list import SUFFIXES, EditRow, read_image_list
 from jobs.inputs.list_rules import forbidden
 from jobs.inputs.passed_over import Passed
-from jobs.inputs.source import EditSource, Source, asked, fingerprint, name_of, names_apart, together
+from jobs.inputs.source import EditSource, Source, fingerprint, merged, name_of, names_apart, with_edit
 from jobs.inputs.source_bytes import read_source
 from jobs.storage.errors import error_code, with_retries
 from jobs.storage.urls import driver_problem, filesystem, is_local, is_web, local_path, names_local_file, public_url
@@ -30,7 +31,7 @@ from jobs.storage.urls import driver_problem, filesystem, is_local, is_web, loca
 __all__ = ["Source", "find_sources", "one_source", "read_source"]
 
 RUN = "run.json"
-"""What a run of this program has in its folder."""
+"""The file that marks a run's folder."""
 
 MAX_LIST_BYTES = 2 * 2**30
 
@@ -49,7 +50,7 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Search:
-    """How a search goes, whatever it looks at."""
+    """The parameters of a search."""
 
     setting_names: Collection[str]
     options: Mapping[str, Any] | None
@@ -85,28 +86,33 @@ def find_sources(
     that names nothing and for a list that is wrong, `StoreError` where the storage does not work.
     """
     if not images:
-        raise ConfigError("No images were named: give files, folders, buckets or a list of images.")
+        raise ConfigError(
+            "No images were named: give files, folders, buckets or a list of images.", code=Code.IMAGES_NONE
+        )
     search = _Search(setting_names, options, allow_local, Passed() if passed is None else passed)
     found = [each for name in images for each in _expand(name, search)]
     if len(images) == 1 and len(found) == 1 and not found[0].listed and found[0].source.problem:
-        raise ConfigError(found[0].source.problem)
+        raise ConfigError(found[0].source.problem, code=found[0].source.problem_code)
     if ask is not None:
         if all(each.source.edits for each in found):
-            raise ConfigError("--task is for no image: each row of the list has its own task. Leave --task out.")
-        found = [f if f.source.edits else replace(f, source=asked(f.source, ask(f.source))) for f in found]
+            raise ConfigError(
+                "--task is for no image: each row of the list has its own task. Leave --task out.",
+                code=Code.OPTION_VALUE,
+            )
+        found = [f if f.source.edits else replace(f, source=with_edit(f.source, ask(f.source))) for f in found]
     return _with_named_edits(_with_unique_ids(_once_each(found)))
 
 
 def one_source(name: str) -> Source:
     """One file or object by its name, whatever it is called; with a `problem` where it is known not to be there."""
     if not is_local(name):
-        return replace(_one_remote(name), problem=driver_problem(name))
+        return _with_driver(_one_remote(name), name)
     path = local_path(name)
     return _local_source(path, path.name, path.name)
 
 
 def _expand(name: str, search: _Search) -> Iterator[_Found]:
-    """What one argument names, as it is found."""
+    """The images that one argument names."""
     if is_list(name):
         yield from _from_list(name, search)
     elif is_local(name):
@@ -129,7 +135,7 @@ def _local(name: str, passed: Passed) -> Iterator[_Found]:
     elif path.exists() or path.suffix:
         yield _Found(_local_source(path, path.name, path.name))
     else:
-        raise ConfigError(f"There is no file or folder {name}: correct its name.")
+        raise ConfigError(f"There is no file or folder {name}: correct its name.", code=Code.IMAGES_NONE)
 
 
 def _decoded(path: Path) -> Path:
@@ -150,10 +156,16 @@ def _walk(root: Path, passed: Passed) -> Iterator[_Found]:
             elif not _looks_like_image(name) and not name.startswith(".") and not runs.have(path, count=False):
                 passed.file(name)
     if root in closed:
-        raise ConfigError(f"The folder {root.name} cannot be read: it is closed to this user.")
+        raise ConfigError(f"The folder {root.name} cannot be read: it is closed to this user.", code=Code.IMAGES_NONE)
     for place in closed:
         source = _below(root, place)
-        yield _Found(replace(source, problem=f"{source.uri} cannot be read: it is a folder closed to this user."))
+        yield _Found(
+            replace(
+                source,
+                problem=f"{source.uri} cannot be read: it is a folder closed to this user.",
+                problem_code=Code.IMAGE_FORBIDDEN,
+            )
+        )
 
 
 class _Runs:
@@ -165,7 +177,7 @@ class _Runs:
         self._runs: dict[Path, Path | None] = {}
 
     def have(self, path: Path, *, count: bool = True) -> bool:
-        """Whether a file is in a run's folder; then it is passed over, and counted as a picture of that run."""
+        """True for a file in a run's folder; it is passed over, and counted as an image of that run."""
         run = self._run_of(path.parent)
         if run is not None and count:
             self._passed.of_run(str(run), _below(self._root, run).uri, path.relative_to(run).as_posix())
@@ -209,12 +221,12 @@ def _local_source(path: Path, image_id: str, uri: str) -> Source:
         problem = (
             f"{uri} cannot be read: its name has the byte {ord(not_utf8[0]) - 0xDC00:#x} and is not UTF-8; rename it."
         )
-        return Source(image_id, uri, str(path), problem=problem)
+        return Source(image_id, uri, str(path), problem=problem, problem_code=Code.IMAGE_NAME)
     try:
         status = path.stat()
     except (OSError, ValueError):
         problem = f"{uri} cannot be read: it does not exist, or a folder above it is closed to this user."
-        return Source(image_id, uri, str(path), problem=problem)
+        return Source(image_id, uri, str(path), problem=problem, problem_code=Code.IMAGE_MISSING)
     return Source(image_id, uri, str(path), size_bytes=status.st_size, version=str(status.st_mtime_ns))
 
 
@@ -231,7 +243,13 @@ def _remote(name: str, search: _Search) -> Iterator[_Found]:
         yield _Found(_one_remote(name, infos[root]))
         return
     if not parts and not infos and PurePosixPath(root).suffix:
-        yield _Found(replace(_one_remote(name), problem=f"{shown} cannot be read: it does not exist."))
+        yield _Found(
+            replace(
+                _one_remote(name),
+                problem=f"{shown} cannot be read: it does not exist.",
+                problem_code=Code.IMAGE_MISSING,
+            )
+        )
         return
     inside = {path.removeprefix(f"{root}/"): info for path, info in infos.items()}
     literal = "/".join(parts)
@@ -302,7 +320,7 @@ def _split_pattern(name: str) -> tuple[str, list[str]]:
     for index, part in enumerate(parts):
         if _MAGIC.search(part):
             if index == 0:
-                raise ConfigError(f"The pattern {public_url(name)} must name the bucket.")
+                raise ConfigError(f"The pattern {public_url(name)} must name the bucket.", code=Code.IMAGES_NONE)
             return f"{scheme}{mark}{'/'.join(parts[:index])}", [part for part in parts[index:] if part]
     return name, []
 
@@ -334,11 +352,17 @@ def _is_shown(relative: str) -> bool:
     return not any(part.startswith(".") for part in relative.split("/")) and not relative.endswith("/")
 
 
+def _with_driver(source: Source, url: str) -> Source:
+    """The source, with a problem where no filesystem is installed for its URL."""
+    problem = driver_problem(url)
+    return source if problem is None else replace(source, problem=problem, problem_code=Code.STORAGE_UNSUPPORTED)
+
+
 # Lists of images
 
 
 def is_list(name: str) -> bool:
-    """Whether a name that was given for images is that of a list of them."""
+    """True for the name of a list of images."""
     return public_url(name).lower().endswith(SUFFIXES) and not (is_local(name) and local_path(name).is_dir())
 
 
@@ -347,20 +371,20 @@ def _from_list(name: str, search: _Search) -> Iterator[_Found]:
     try:
         data = read_source(name, shown, search.options, MAX_LIST_BYTES)
     except InputError as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError(str(error), code=Code.LIST_UNREADABLE) from None
     folder = str(local_path(name).parent) if is_local(name) else name.partition("?")[0].rpartition("/")[0]
     for row in read_image_list(data, shown, search.setting_names, search.passed.note):
         source = replace(_row_source(row.uri, folder, allow_local), seed=row.seed, overrides=row.overrides)
         if row.image_id is not None:
             source = replace(source, image_id=row.image_id)
         if row.edit is not None:
-            source = asked(source, _row_edit(row.edit, folder, allow_local))
+            source = with_edit(source, _row_edit(row.edit, folder, allow_local))
         # The name that a row gives is that of the image's plain model.
         yield _Found(source, given=row.image_id is not None and source.holes is None, listed=True)
 
 
 def _row_edit(row: EditRow, folder: str, allow_local: bool) -> EditSource:
-    """What a row asks of its image; its other pictures are named as images are."""
+    """The edit that a row requests; its other images are named as images are."""
 
     def other(uri: str | None) -> Source | None:
         return None if uri is None else _row_source(uri, folder, allow_local)
@@ -371,12 +395,14 @@ def _row_edit(row: EditRow, folder: str, allow_local: bool) -> EditSource:
 
 
 def _row_source(uri: str, folder: str, allow_local: bool) -> Source:
-    """The picture that a row names; `folder` is where its list lies, a path or a URL."""
+    """The image that a row names; `folder` is the path or URL of its list's folder."""
     if why := forbidden(uri, folder, allow_local=allow_local):
         stranger = _one_remote(uri)
-        return replace(stranger, problem=f"{stranger.uri} cannot be read: {why}.")
+        return replace(
+            stranger, problem=f"{stranger.uri} cannot be read: {why}.", problem_code=Code.IMAGE_NOT_PERMITTED
+        )
     if not is_local(uri):
-        return replace(_one_remote(uri), problem=driver_problem(uri))
+        return _with_driver(_one_remote(uri), uri)
     if names_local_file(uri):
         path = _decoded(local_path(uri))
     elif is_local(folder):
@@ -392,13 +418,13 @@ def _row_source(uri: str, folder: str, allow_local: bool) -> Source:
 
 
 def _some(found: Iterable[_Found], otherwise: str, passed: Passed) -> Iterator[_Found]:
-    """What was found, or a `ConfigError` where that is nothing, which says what was passed over."""
+    """The sources found. Raises `ConfigError` where there are none, with the files that were passed over."""
     nothing = True
     for each in found:
         nothing = False
         yield each
     if nothing:
-        raise ConfigError(" ".join([otherwise, *passed.sentences()]))
+        raise ConfigError(" ".join([otherwise, *passed.sentences()]), code=Code.IMAGES_NONE)
 
 
 def _once_each(found: Iterable[_Found]) -> list[_Found]:
@@ -413,7 +439,7 @@ def _once_each(found: Iterable[_Found]) -> list[_Found]:
             if each.listed:
                 key = fingerprint(each.source), each.source.image_id
                 before = rows.get(key)
-                rows[key] = each if before is None else replace(each, source=together(before.source, each.source))
+                rows[key] = each if before is None else replace(each, source=merged(before.source, each.source))
         # Of several folders, one inside the other, the outer one's longer path tells more.
         kept += rows.values() or [max(same, key=lambda each: (len(each.source.image_id), each.source.image_id))]
     return kept
@@ -426,7 +452,10 @@ def _with_unique_ids(found: Iterable[_Found]) -> list[Source]:
         source = each.source
         if source.image_id in sources:
             if each.given:
-                raise ConfigError(f"The image_id {source.image_id!r} is given to two images: choose another for one.")
+                raise ConfigError(
+                    f"The image_id {source.image_id!r} is given to two images: choose another for one.",
+                    code=Code.IMAGES_DUPLICATE,
+                )
             source = next(other for other in names_apart(source) if other.image_id not in sources)
         sources[source.image_id] = source
     return [sources[image_id] for image_id in sorted(sources)]
@@ -448,7 +477,10 @@ def _with_named_edits(sources: Sequence[Source]) -> list[Source]:
                 if seen[name] == one:
                     break
             else:
-                raise ConfigError(f"The edit_id {edit.edit_id!r} is given to two edits: choose another for one.")
+                raise ConfigError(
+                    f"The edit_id {edit.edit_id!r} is given to two edits: choose another for one.",
+                    code=Code.IMAGES_DUPLICATE,
+                )
         whole.append(replace(source, edits=tuple(edits)))
     return whole
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from jobs.inputs.list_formats import SUFFIXES, read_table
 from jobs.spec import MAX_SEED
@@ -38,7 +39,7 @@ _NEAR_MISS = 0.8  # of difflib's ratio: "iteratons" is "iterations", "label" is 
 
 @dataclass(frozen=True)
 class EditRow:
-    """What a row asks of its image's model, where it has a task."""
+    """The edit that a row requests."""
 
     task: str
     options: Mapping[str, Any]  # a CSV's values are text
@@ -50,7 +51,7 @@ class EditRow:
 
 @dataclass(frozen=True)
 class Row:
-    """One row: `number` counts from 1 below the header; what was left empty is None or missing."""
+    """One row: `number` counts from 1 below the header; empty fields are None or missing."""
 
     number: int
     uri: str
@@ -83,13 +84,13 @@ def read_image_list(
         if not all(_is_empty(value) for value in record.values())
     ]
     if not rows:
-        raise ConfigError(f"{name} has no rows: add one for each image.")
+        raise ConfigError(f"{name} has no rows: add one for each image.", code=Code.LIST_SIZE)
     _check_ids(rows, name)
     return rows
 
 
 def _known(columns: Sequence[str], setting_names: Collection[str]) -> list[str]:
-    """The names that mean something to us in a list with these columns."""
+    """The known names in a list with these columns."""
     of_tasks = [*_TASK_COLUMNS, *_option_names()] if "task" in columns else []
     return [*_OWN_COLUMNS, *setting_names, *of_tasks]
 
@@ -97,22 +98,30 @@ def _known(columns: Sequence[str], setting_names: Collection[str]) -> list[str]:
 def _check_columns(columns: Sequence[str], name: str, known: Collection[str]) -> None:
     if len(columns) > MAX_COLUMNS:
         raise ConfigError(
-            f"{name} has {len(columns):,} columns, and a list may have {MAX_COLUMNS}: keep those it needs."
+            f"{name} has {len(columns):,} columns, and a list may have {MAX_COLUMNS}: keep those it needs.",
+            code=Code.LIST_SIZE,
         )
     for column in columns:
         if not column:
             continue  # an index that pandas wrote, or a comma at the end of each line
         if columns.count(column) > 1:
-            raise ConfigError(f"{name} has the column {column!r} twice: remove one.")
+            raise ConfigError(f"{name} has the column {column!r} twice: remove one.", code=Code.LIST_COLUMN)
         if column in known:
             continue
         near = difflib.get_close_matches(column.strip().lower(), known, n=1, cutoff=_NEAR_MISS)
         if near:
-            raise ConfigError(f"{name} has a column {column!r}, which looks like {near[0]!r}: correct or rename it.")
+            raise ConfigError(
+                f"{name} has a column {column!r}, which looks like {near[0]!r}: correct or rename it.",
+                code=Code.LIST_COLUMN,
+            )
         if "task" in known and f"{column}_uri" in known:
-            raise ConfigError(f"{name} has a column {column!r}: call it '{column}_uri', or by another name.")
+            raise ConfigError(
+                f"{name} has a column {column!r}: call it '{column}_uri', or by another name.", code=Code.LIST_COLUMN
+            )
     if "uri" not in columns:
-        raise ConfigError(f"{name} has no column 'uri' with the images' names; its columns: {_shown(columns)}.")
+        raise ConfigError(
+            f"{name} has no column 'uri' with the images' names; its columns: {_shown(columns)}.", code=Code.LIST_COLUMN
+        )
 
 
 def _shown(columns: Sequence[str]) -> str:
@@ -129,12 +138,13 @@ def _check_ids(rows: Iterable[Row], name: str) -> None:
         shared = same and (row.edit is not None or other.edit is not None or _asks(row) == _asks(other))
         if other is not row and not shared:
             raise ConfigError(
-                f"{name}, row {row.number} has the image_id {row.image_id!r} of row {other.number}: change one."
+                f"{name}, row {row.number} has the image_id {row.image_id!r} of row {other.number}: change one.",
+                code=Code.LIST_ROW,
             )
 
 
 def _asks(row: Row) -> tuple[int | None, Mapping[str, Any]]:
-    """What a row asks of its image: a second row that asks for the same adds nothing, and does no harm."""
+    """The key of a row's request: a second row with the same request adds nothing."""
     return row.seed, row.overrides
 
 
@@ -147,15 +157,20 @@ def _option_names() -> frozenset[str]:
 def _row(number: int, record: Mapping[str, Any], name: str, used: Iterable[str], setting_names: Collection[str]) -> Row:
     filled = {column: _plain(record[column]) for column in used if not _is_empty(record[column])}
     if "uri" not in filled:
-        raise ConfigError(f"{name}, row {number} has no 'uri': name an image, or remove the row.")
+        raise ConfigError(f"{name}, row {number} has no 'uri': name an image, or remove the row.", code=Code.LIST_ROW)
     if not isinstance(filled["uri"], str):
-        raise ConfigError(f"{name}, row {number}: its 'uri' is no text: write a file's name or URL.")
+        raise ConfigError(
+            f"{name}, row {number}: its 'uri' is no text: write a file's name or URL.", code=Code.LIST_ROW
+        )
     uri, image_id = filled["uri"].strip(), filled.get("image_id")
     image_id = None if image_id is None else str(image_id).strip()
     for column, value in filled.items():
         most = {"image_id": MAX_ID, "edit_id": MAX_ID}.get(column, MAX_URI)
         if isinstance(value, str) and len(value) > most:
-            raise ConfigError(f"{name}, row {number}: its {column!r} has more than {most} characters: shorten it.")
+            raise ConfigError(
+                f"{name}, row {number}: its {column!r} has more than {most} characters: shorten it.",
+                code=Code.LIST_COLUMN,
+            )
     where = f"{name}, row {number}"
     edit = _edit(filled, where, setting_names)
     return Row(
@@ -169,21 +184,26 @@ def _row(number: int, record: Mapping[str, Any], name: str, used: Iterable[str],
 
 
 def _edit(filled: Mapping[str, Any], where: str, setting_names: Collection[str]) -> EditRow | None:
-    """What a row asks of its image's model; a name that is the task's option and a setting too is the option."""
+    """The edit of a row; a name that is both an option of the task and a setting is the option."""
     name = str(filled.get("task", "")).strip()
     options = {column: filled[column] for column in filled if column in _option_names()}
     if not name:
         stray = [c for c in filled if c in _TASK_COLUMNS or (c in options and c not in setting_names)]
         if stray:
-            raise ConfigError(f"{where} has a {stray[0]!r}, and no 'task' that it belongs to: give one, or empty it.")
+            raise ConfigError(
+                f"{where} has a {stray[0]!r}, and no 'task' that it belongs to: give one, or empty it.",
+                code=Code.LIST_ROW,
+            )
         return None
     try:
         task = find_task(name)
     except TaskError as error:
-        raise ConfigError(f"{where}: {error}") from None
+        raise ConfigError(f"{where}: {error}", code=Code.LIST_ROW) from None
     foreign = [column for column in options if column not in task.options.model_fields]
     if stray := [column for column in foreign if column not in setting_names]:
-        raise ConfigError(f"{where}: the task {name} has no option {stray[0]!r}: empty it in this row.")
+        raise ConfigError(
+            f"{where}: the task {name} has no option {stray[0]!r}: empty it in this row.", code=Code.LIST_ROW
+        )
     if "task_seed" in filled:
         options["seed"] = _seed(filled["task_seed"], where)
 
@@ -217,5 +237,7 @@ def _seed(value: Any, where: str) -> int:
     except (ValueError, TypeError, OverflowError):
         exact = False
     if not exact or not 0 <= seed <= MAX_SEED:
-        raise ConfigError(f"{where}: the seed {value!r} is not a whole number from 0 to {MAX_SEED}.")
+        raise ConfigError(
+            f"{where}: the seed {value!r} is not a whole number from 0 to {MAX_SEED}.", code=Code.LIST_ROW
+        )
     return seed

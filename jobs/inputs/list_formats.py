@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 
 _TEXTS = (".csv", ".tsv", ".jsonl")
@@ -50,14 +51,16 @@ def _unpacked(data: bytes, name: str) -> bytes:
         while data:
             whole += unpacker.decompress(data, MAX_UNPACKED + 1 - len(whole))
             if len(whole) > MAX_UNPACKED:
-                raise ConfigError(f"{name} holds more than {MAX_UNPACKED:,} bytes: split it.")
+                raise ConfigError(f"{name} holds more than {MAX_UNPACKED:,} bytes: split it.", code=Code.LIST_SIZE)
             if not unpacker.eof:
                 break
             data, unpacker = unpacker.unused_data, zlib.decompressobj(wbits=31)
     except zlib.error:
-        raise ConfigError(f"{name} is not compressed by gzip: correct its name, or compress it again.") from None
+        raise ConfigError(
+            f"{name} is not compressed by gzip: correct its name, or compress it again.", code=Code.LIST_UNREADABLE
+        ) from None
     if data:
-        raise ConfigError(f"{name} ends too early: compress it again.")
+        raise ConfigError(f"{name} ends too early: compress it again.", code=Code.LIST_UNREADABLE)
     return whole
 
 
@@ -66,7 +69,7 @@ def _text(data: bytes, name: str) -> str:
     try:
         return data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError:
-        raise ConfigError(f"{name} is not UTF-8 text: save it in UTF-8.") from None
+        raise ConfigError(f"{name} is not UTF-8 text: save it in UTF-8.", code=Code.LIST_UNREADABLE) from None
 
 
 def _delimited(text: str, name: str, delimiter: str | None) -> Table:
@@ -81,11 +84,15 @@ def _delimited(text: str, name: str, delimiter: str | None) -> Table:
         rows = [row for row in lines if row]
     except csv.Error as error:
         kind = "TSV" if delimiter == "\t" else "CSV"
-        raise ConfigError(f"{name} is not a {kind} file: {error} (line {lines.line_num}).") from None
+        raise ConfigError(
+            f"{name} is not a {kind} file: {error} (line {lines.line_num}).", code=Code.LIST_UNREADABLE
+        ) from None
     for number, row in enumerate(rows, start=1):
         # A comma in a name would shift the columns.
         if len(row) > len(columns) and any(field.strip() for field in row[len(columns) :]):
-            raise ConfigError(f"{name}, row {number} has more fields than the header: quote fields with a comma.")
+            raise ConfigError(
+                f"{name}, row {number} has more fields than the header: quote fields with a comma.", code=Code.LIST_ROW
+            )
     return columns, (dict(zip(columns, [*row, *[None] * (len(columns) - len(row))], strict=False)) for row in rows)
 
 
@@ -104,7 +111,9 @@ def _json_lines(text: str, name: str) -> Table:
         except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
-            raise ConfigError(f'{name}, line {number} is not a JSON object, as {{"uri": "a.png"}} is: correct it.')
+            raise ConfigError(
+                f'{name}, line {number} is not a JSON object, as {{"uri": "a.png"}} is: correct it.', code=Code.LIST_ROW
+            )
         columns |= dict.fromkeys(row)
         rows.append(row)
     return list(columns), ({column: row.get(column) for column in columns} for row in rows)
@@ -119,7 +128,9 @@ def _parquet(data: bytes, name: str, known: Callable[[Sequence[str]], Collection
             used = [column for column in columns if column in wanted]
             return columns, iter(file.read(columns=used).to_pylist())
     except Exception:  # hostile bytes: any exception at all can come out of them
-        raise ConfigError(f"{name} is not a Parquet file that can be read: write it again.") from None
+        raise ConfigError(
+            f"{name} is not a Parquet file that can be read: write it again.", code=Code.LIST_UNREADABLE
+        ) from None
     if rows > MAX_ROWS:
-        raise ConfigError(f"{name} has {rows:,} rows, and a list may have {MAX_ROWS:,}: split it.")
+        raise ConfigError(f"{name} has {rows:,} rows, and a list may have {MAX_ROWS:,}: split it.", code=Code.LIST_SIZE)
     return columns, iter(())  # a column twice: said by those who look at the columns

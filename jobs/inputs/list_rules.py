@@ -1,4 +1,4 @@
-"""What a list of images may name. A list can come from anybody, and workers open what its rows say.
+"""Rules for the files that a list of images may name. A list can come from anybody, and workers open its files.
 
 | a row's uri                          | list in a bucket or on the web          | list on this machine |
 |--------------------------------------|-----------------------------------------|----------------------|
@@ -25,7 +25,7 @@ STORAGE = frozenset({"abfs", "abfss", "adl", "az", "gcs", "gs", "hf", "http", "h
 
 
 def forbidden(uri: str, folder: str, *, allow_local: bool) -> str | None:
-    """Why a row of a list in `folder` may not name `uri`, as the end of a sentence; None where it may."""
+    """The reason why a row of a list in `folder` may not name `uri`, as the end of a sentence; None where it may."""
     if "::" in uri:
         return "a list may not name chains of storages (::)"
     if is_local(uri):

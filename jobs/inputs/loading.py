@@ -1,4 +1,4 @@
-"""Pictures and masks as tensors, from where they lie. What cannot be read is an `InputError` with the file's name."""
+"""Images and masks as tensors, from files or storage. Unreadable files are refused with an `InputError`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jobs.common.codes import Code
 from jobs.common.failures import InputError
-from jobs.images.convert import Picture
+from jobs.images.convert import DecodedImage
 from jobs.images.decoder import shared as decoder
 from jobs.images.png import to_tensor
 from jobs.inputs.discover import read_source
@@ -24,20 +25,20 @@ SWAPPED = frozenset({5, 6, 7, 8})
 
 
 class LoadedImage(NamedTuple):
-    """A picture `(1, 3, H, W)` as it was read, and the hash of its file's bytes."""
+    """A decoded image `(1, 3, H, W)`, and the hash of its file's bytes."""
 
     image: Tensor
     sha256: str
-    picture: Picture
+    picture: DecodedImage
 
     @property
     def note(self) -> str | None:
-        """How it was turned into RGB, where it was not RGB already."""
+        """The conversion to RGB, where there was one."""
         return self.picture.note
 
 
-def take(location: str, uri: str, max_pixels: int = MAX_PIXELS, expected: str | None = None) -> LoadedImage:
-    """Read a picture; where a hash is `expected`, its file's bytes have to have that."""
+def load_image(location: str, uri: str, max_pixels: int = MAX_PIXELS, expected: str | None = None) -> LoadedImage:
+    """Load an image. Raises `InputError` where it is unreadable, or its bytes do not have the `expected` hash."""
     data, sha256 = _bytes(location, uri, expected)
     picture = decoder.decode(data, uri, max_pixels=max_pixels)
     return LoadedImage(to_tensor(picture.rgb), sha256, picture)
@@ -52,14 +53,14 @@ class TakenMask(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """How a picture lies: its size `(height, width)` as it is seen, and the EXIF orientation that it was turned by."""
+    """An image's size `(height, width)` as it is seen, and its EXIF orientation."""
 
     size: Size
     turn: int = 1
 
     @staticmethod
     def of(taken: LoadedImage) -> Grid:
-        """That of a picture that was read."""
+        """The grid of a loaded image."""
         return Grid((taken.image.shape[-2], taken.image.shape[-1]), taken.picture.turn)
 
 
@@ -78,13 +79,13 @@ def load_mask(
     try:
         mask = check_mask(torch.from_numpy(picture.rgb[..., 0].astype(np.float32) / 255))
     except ValueError as error:
-        raise InputError(f"The mask {uri} cannot be used: {error}.") from None
+        raise InputError(f"The mask {uri} cannot be used: {error}.", code=Code.MASK_INVALID) from None
     mask, note = _laid(mask, grid, uri)
     return TakenMask(mask, sha256, "; ".join(filter(None, [picture.note, note])) or None)
 
 
 def _laid(mask: Tensor, grid: Grid, uri: str) -> tuple[Tensor, str | None]:
-    """The mask as its picture lies, and a note."""
+    """The mask in the orientation of its image, and a note."""
     size, seen = (mask.shape[-2], mask.shape[-1]), grid.size
     stored = seen[::-1] if grid.turn in SWAPPED else seen
     if size == seen or (size != stored and _alike(size, seen)):
@@ -95,12 +96,13 @@ def _laid(mask: Tensor, grid: Grid, uri: str) -> tuple[Tensor, str | None]:
         return turned, "turned like its picture, which EXIF turns: it was made on the pixels as they are stored"
     raise InputError(
         f"The mask {uri} is {_words(size)} px and its picture {_words(seen)}, of another shape: "
-        "make the mask on the picture itself, at its size or in its proportions."
+        "make the mask on the picture itself, at its size or in its proportions.",
+        code=Code.MASK_INVALID,
     )
 
 
 def _alike(size: Size, other: Size) -> bool:
-    """Whether one size has the other's proportions, but for rounding: each side within a pixel, or 1 %."""
+    """True where one size has the other's proportions, but for rounding: each side within a pixel, or 1 %."""
     (height, width), (tall, wide) = size, other
     return abs(height - width * tall / wide) <= max(1, height / 100) or abs(width - height * wide / tall) <= max(
         1, width / 100
@@ -134,5 +136,8 @@ def orient(x: Tensor, turn: int) -> Tensor:
 
 
 def changed(uri: str) -> InputError:
-    """What to raise for a file that is another than the one that was looked at."""
-    return InputError(f"{uri} changed after the run looked at it. Run the same command again to take it as it is now.")
+    """The error for a file that has changed since the plan."""
+    return InputError(
+        f"{uri} changed after the run looked at it. Run the same command again to take it as it is now.",
+        code=Code.IMAGE_CHANGED,
+    )

@@ -1,4 +1,4 @@
-"""What a search for images passes over, so that a person is told of it: in a sentence each, and never in silence."""
+"""Files that a search for images passes over, reported in one sentence for each kind."""
 
 from __future__ import annotations
 

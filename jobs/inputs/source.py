@@ -1,4 +1,4 @@
-"""One image that was asked for, and what was asked of it: its own model, tasks on that, or both."""
+"""One requested image with the requests for it: its own pyramid, edits of it, or both."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from jobs.common.codes import Code
 from jobs.storage.urls import public_url
 from pgcn.tasks.task import find_task
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One image to learn from. Two of them never share an `image_id`."""
+    """One image to train on. Two of them never share an `image_id`."""
 
-    image_id: str  # the path below the folder asked for, with "/" and extension; of a single file, its name
-    uri: str  # for artifacts: a public URL, or a local path that begins at the name of the folder asked for
-    location: str  # private, what a worker opens: an absolute path, or the full URL
+    image_id: str  # the path below the requested folder, with "/" and extension; of a single file, its name
+    uri: str  # for artifacts: a public URL, or a local path that begins at the requested folder's name
+    location: str  # private, for workers: an absolute path, or the full URL
     size_bytes: int | None = None
     version: str | None = None  # the storage's word for "unchanged": ETag, or time of modification in ns
     seed: int | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)  # settings of this image alone
-    problem: str | None = None  # a sentence, where it is known already that it cannot be read
+    problem: str | None = None  # a sentence, where the image is known to be unreadable
+    problem_code: Code | None = None
     holes: Source | None = None  # a mask, whose pixels are left out of the loss
-    wanted: bool = True  # for itself; else only for its `edits`
+    wanted: bool = True  # requested itself; else only for its `edits`
     edits: tuple[EditSource, ...] = ()
 
     @property
@@ -35,27 +37,27 @@ class Source:
 
     @property
     def place(self) -> str:
-        """Where it lies, and the mask that leaves out some of it, as hashes: public names may be alike."""
+        """Hashes of its location and of its mask's: public names may be alike."""
         places = [self.location] if self.holes is None else [self.location, self.holes.location]
         return "-".join(hashlib.sha256(one.encode(errors="surrogatepass")).hexdigest()[:12] for one in places)
 
     @property
-    def stamp(self) -> str | None:
-        """The versions of all that is read to learn from it; None where storage does not tell one."""
+    def version_token(self) -> str | None:
+        """The storage's versions of all files of its training; None where the storage has none."""
         if self.holes is None or self.version is None:
             return self.version
-        return None if self.holes.mark is None else f"{self.version} {self.holes.mark}"
+        return None if self.holes.file_token is None else f"{self.version} {self.holes.file_token}"
 
     @property
-    def mark(self) -> str | None:
-        """Which file it is, in which version: for second pictures, whose public names may be alike."""
+    def file_token(self) -> str | None:
+        """The file and its version, for a task's other images, whose public names may be alike."""
         place = hashlib.sha256(public_url(self.location).encode(errors="surrogatepass")).hexdigest()[:8]
         return None if self.version is None else f"{self.version} {self.size_bytes} {place}"
 
 
 @dataclass(frozen=True)
 class EditSource:
-    """One task that is asked of an image. `options` are the task's own, as they were written."""
+    """One requested edit of an image. `options` are the task's own, as they were written."""
 
     task: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -66,12 +68,12 @@ class EditSource:
 
     @property
     def others(self) -> tuple[Source | None, Source | None, Source | None]:
-        """The second pictures: target, mask and truth."""
+        """The task's other images: target, mask and truth."""
         return self.target, self.mask, self.truth
 
 
-def asked(source: Source, edit: EditSource) -> Source:
-    """The image of which just this is asked.
+def with_edit(source: Source, edit: EditSource) -> Source:
+    """The image with this edit as its only request.
 
     Where the task leaves the mask out of what is learned, that is another model of the same image than its plain one.
     """
@@ -79,18 +81,18 @@ def asked(source: Source, edit: EditSource) -> Source:
     return replace(source, holes=holes, wanted=False, edits=(edit,))
 
 
-def alone(source: Source) -> Source:
-    """The image without its edits, which may be thousands: for whoever looks at the image, or at one edit."""
+def without_edits(source: Source) -> Source:
+    """The image without its edits, which may be thousands."""
     return replace(source, edits=()) if source.edits else source
 
 
-def together(first: Source, second: Source) -> Source:
-    """One image that was asked for twice: all that is asked of it."""
+def merged(first: Source, second: Source) -> Source:
+    """One image with the requests of both."""
     return replace(first, wanted=first.wanted or second.wanted, edits=first.edits + second.edits)
 
 
 def fingerprint(source: Source) -> str:
-    """What tells one model to be learned from another: where the image is; the seed, settings and holes it has."""
+    """The key of a pyramid among the requests: the image's location, seed, settings and holes."""
     if source.seed is None and not source.overrides and source.holes is None:
         return source.location
     own: list[Any] = [source.location, source.seed, dict(source.overrides)]
@@ -98,7 +100,7 @@ def fingerprint(source: Source) -> str:
 
 
 def name_of(source: Source, edit: EditSource, length: int = 6) -> str:
-    """What an edit is called that was given no name: "cat.jpg:superres", and what tells it from others on the image."""
+    """The default name of an edit: "cat.jpg:superres", and a hash where options or images tell it from others."""
     own = [dict(edit.options), *(other and other.location for other in edit.others)]
     plain = f"{source.image_id}:{edit.task}"
     if not any(own):

@@ -1,4 +1,4 @@
-"""The bytes of one image: a file that cannot be read is told apart from storage that does not work."""
+"""The bytes of one image. An unreadable file is an `InputError`, a storage failure a `StoreError`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import aiohttp
 import botocore.exceptions as boto
 from fsspec import AbstractFileSystem
 
+from jobs.common.codes import Code
 from jobs.common.failures import InputError
 from jobs.storage.errors import error_code, is_transient, with_retries
 from jobs.storage.http import ForbiddenAddress, read_web
@@ -30,38 +31,42 @@ def read_source(location: str, uri: str, options: Mapping[str, Any] | None = Non
     try:
         data = with_retries(lambda: _read(location, options, max_bytes), uri)
     except _Unreadable as error:
-        raise InputError(f"{uri} cannot be read: {error}.") from None
+        raise InputError(f"{uri} cannot be read: {error}.", code=error.code) from None
     if not data:
-        raise InputError(f"{uri} cannot be read: it is empty (0 bytes).")
+        raise InputError(f"{uri} cannot be read: it is empty (0 bytes).", code=Code.IMAGE_EMPTY)
     if len(data) > max_bytes:
-        raise InputError(f"{uri} cannot be read: it is larger than {max_bytes} bytes.")
+        raise InputError(f"{uri} cannot be read: it is larger than {max_bytes} bytes.", code=Code.IMAGE_BYTES)
     return data
 
 
 class _Unreadable(Exception):
-    """Why this one file cannot be read, whenever it is tried."""
+    """The reason why this one file cannot be read, now or later, and its code."""
+
+    def __init__(self, reason: str, code: Code = Code.IMAGE_UNREADABLE) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 def _read(location: str, options: Mapping[str, Any] | None, max_bytes: int) -> bytes:
-    """The bytes, at most one more than `max_bytes`; what cannot pass becomes `_Unreadable`."""
+    """The bytes, at most one more than `max_bytes`; permanent errors become `_Unreadable`."""
     try:
         if is_local(location):
             with local_path(location).open("rb") as file:
                 return file.read(max_bytes + 1)
         if problem := driver_problem(location):
-            raise _Unreadable(problem.rstrip("."))
+            raise _Unreadable(problem.rstrip("."), Code.STORAGE_UNSUPPORTED)
         fs, path = _shared(location, options)
         if is_web(location):
             return read_web(fs, path, max_bytes + 1)
         # A range, so that a file far too large is not taken into memory; its answers also say why it refuses.
         return bytes(fs.cat_file(path, start=0, end=max_bytes + 1))
     except (ValueError, boto.ParamValidationError):  # a NUL in a path, an address without a host, an odd bucket
-        raise _Unreadable("its name or address is not valid") from None
+        raise _Unreadable("its name or address is not valid", Code.IMAGE_NAME) from None
     except (OSError, aiohttp.ClientError) as error:
         if error_code(error) in {"InvalidRange", "416"}:  # there is no first byte
             return b""
-        if reason := _why_unreadable(error):
-            raise _Unreadable(reason) from None
+        if (unreadable := _unreadable(error)) is not None:
+            raise unreadable from None
         raise
 
 
@@ -82,16 +87,20 @@ def _opened(host: str, options: str, credentials: tuple[tuple[str, str], ...], p
     return filesystem(host, json.loads(options))[0]
 
 
-def _why_unreadable(error: BaseException) -> str | None:
-    """Why this file, and not the storage, is at fault; None where it is the storage or the credentials."""
+def _unreadable(error: BaseException) -> _Unreadable | None:
+    """The reason where this file is at fault; None where it is the storage or the credentials."""
     if ForbiddenAddress.within(error):
-        return "images are not read from this machine's own addresses, or from a metadata service"
+        return _Unreadable(
+            "images are not read from this machine's own addresses, or from a metadata service",
+            Code.IMAGE_NOT_PERMITTED,
+        )
     if isinstance(error, IsADirectoryError):
-        return "it is a folder"
+        return _Unreadable("it is a folder")
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        return "the bucket does not exist" if error_code(error) == "NoSuchBucket" else "it does not exist"
+        reason = "the bucket does not exist" if error_code(error) == "NoSuchBucket" else "it does not exist"
+        return _Unreadable(reason, Code.IMAGE_MISSING)
     if isinstance(error, PermissionError) and error_code(error) in {None, "AccessDenied", "403"}:
-        return "access is forbidden"
+        return _Unreadable("access is forbidden", Code.IMAGE_FORBIDDEN)
     if isinstance(error, aiohttp.ClientResponseError) and not is_transient(error):
-        return f"its server refuses it (HTTP {error.status})"
+        return _Unreadable(f"its server refuses it (HTTP {error.status})")
     return None

@@ -52,6 +52,7 @@ class Failure(BaseModel):
     job_id: str
     attempt: str
     failure: Annotated[FailureClass | str, AfterValidator(class_called)]  # text: a class of another version
+    code: str | None = None  # of `jobs.common.failures.Code`; None in records of version 0.1
     final: bool
     message: str
     traceback: str = ""

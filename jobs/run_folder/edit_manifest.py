@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from jobs import layout
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError, InputError, StoreError
 from jobs.common.terminal_text import terminal_safe
-from jobs.inputs.loading import Grid, load_mask, take
+from jobs.inputs.loading import Grid, load_image, load_mask
 from jobs.inputs.source import EditSource, Source
 from jobs.run_folder import schemas
 from jobs.run_folder.manifest import Entry, read_rows, write_parts
-from jobs.spec import EditSpec, Picture, PyramidRef, edit_job_id
+from jobs.spec import EditSpec, ImageRef, PyramidRef, edit_job_id
 from jobs.storage.store import Store
 from jobs.storage.urls import is_web
 from pgcn.tasks.task import Inputs, TaskError, find_task
@@ -49,11 +50,12 @@ class EditEntry:
     options: str
     problem: str | None
     dropped: bool = False
+    problem_code: str | None = None
 
     def spec(self, source: Source, edit: EditSource, elsewhere: Mapping[str, PyramidRef]) -> EditSpec:
         """The job that makes this. Only for entries without a problem."""
         pictures = [
-            None if one is None or sha256 is None else Picture(location=one.location, uri=one.uri, sha256=sha256)
+            None if one is None or sha256 is None else ImageRef(location=one.location, uri=one.uri, sha256=sha256)
             for one, sha256 in zip((source, *edit.others), self.sha256, strict=True)
         ]
         image, target, mask, truth = pictures
@@ -79,20 +81,22 @@ def check_edit(source: Source, edit: EditSource) -> None:
         task.check_given({name: getattr(edit, name) is not None for name in ("target", "mask", "truth")})
         task.make_options(edit.options)
     except TaskError as error:
-        raise ConfigError(f"{terminal_safe(edit.edit_id or source.image_id)} cannot be made. {error}") from None
+        raise ConfigError(
+            f"{terminal_safe(edit.edit_id or source.image_id)} cannot be made. {error}", code=Code.TASK_INVALID
+        ) from None
 
 
 def plan_edit(
     source: Source,
     edit: EditSource,
     image: Entry,
-    elsewhere: Mapping[str, PyramidRef],
+    found: PyramidRef | None,
     known: EditEntry | None,
     max_pixels: int,
 ) -> EditEntry:
     """Look at an edit's pictures, and say which job it is, or why it is refused. Raises `StoreError` alone.
 
-    `image` is the row of its image, `elsewhere` are pyramids that need not be trained. Pictures that storage says are
+    `image` is the row of its image, `found` its pyramid where that need not be trained. Pictures that storage says are
     unchanged since `known` are not read again.
     """
     options = find_task(edit.task).make_options({"seed": image.seed, **edit.options}).model_dump(mode="json")
@@ -101,12 +105,13 @@ def plan_edit(
     version = _version(edit, image)
     text = schemas.json_text(options)
     if known is not None and edit_unchanged(edit, image, known) and (known.uri, known.options) == (image.uri, text):
-        others, problem = known.sha256[1:], image.problem
+        others, problem, code = known.sha256[1:], image.problem, image.problem_code
     else:
-        others, problem = _look(source, edit, image, max_pixels)
+        others, problem, code = _look(source, edit, image, max_pixels)
     # An image that was refused has no pyramid to be named by; the edit's name only has to be its own.
     pyramid = image.pyramid if image.problem is None else image.job_id
-    at = elsewhere.get(pyramid, PyramidRef(name=pyramid, job_id=image.job_id))
+    own = PyramidRef(name=pyramid, job_id=image.job_id)
+    at = found if found is not None and image.problem is None else own
     hashes = [one or (uri and _unreadable(uri)) for one, uri in zip(others, uris, strict=True)]
     return EditEntry(
         edit_id=edit.edit_id,
@@ -124,14 +129,15 @@ def plan_edit(
         version=version,
         options=text,
         problem=problem,
+        problem_code=code,
     )
 
 
 def _version(edit: EditSource, image: Entry) -> str | None:
     """The storage's words for "unchanged" for all that an edit reads; None where one is missing."""
-    if image.version is None or any(one is not None and one.mark is None for one in edit.others):
+    if image.version is None or any(one is not None and one.file_token is None for one in edit.others):
         return None
-    return json.dumps([image.version, *(None if one is None else one.mark for one in edit.others)])
+    return json.dumps([image.version, *(None if one is None else one.file_token for one in edit.others)])
 
 
 def edit_unchanged(edit: EditSource, image: Entry, known: EditEntry | None) -> bool:
@@ -149,30 +155,34 @@ def _unreadable(uri: str) -> str:
     return hashlib.sha256(f"unreadable {uri}".encode()).hexdigest()
 
 
-def _look(source: Source, edit: EditSource, image: Entry, max_pixels: int) -> tuple[list[str | None], str | None]:
-    """Hashes of target, mask and truth, and what is wrong with them, or with the task on them."""
+def _look(
+    source: Source, edit: EditSource, image: Entry, max_pixels: int
+) -> tuple[list[str | None], str | None, str | None]:
+    """Hashes of target, mask and truth; the problem of these images, or of the task on them, and its code."""
     hashes: list[str | None] = [None, None, None]
     if image.problem is not None:
-        return hashes, image.problem
-    known_not = next((one.problem for one in edit.others if one is not None and one.problem), None)
-    if known_not is not None:
-        return hashes, known_not
+        return hashes, image.problem, image.problem_code
+    unreadable = next((one for one in edit.others if one is not None and one.problem), None)
+    if unreadable is not None:
+        return hashes, unreadable.problem, unreadable.problem_code
     try:
         inputs, hashes = _read(source, edit, image, max_pixels)
         task = find_task(edit.task)
         task.check(inputs, task.make_options(edit.options))
-    except (InputError, TaskError) as error:
-        return hashes, str(error)
+    except InputError as error:
+        return hashes, str(error), error.code
+    except TaskError as error:
+        return hashes, str(error), Code.TASK_INVALID
     except StoreError as error:
         if not any(one is not None and is_web(one.location) for one in (source, *edit.others)):
             raise
-        return hashes, str(error)  # some page's server, which is not the storage that all images need
-    return hashes, None
+        return hashes, str(error), error.code  # some page's server, which is not the storage that all images need
+    return hashes, None, None
 
 
 def _read(source: Source, edit: EditSource, image: Entry, max_pixels: int) -> tuple[Inputs, list[str | None]]:
     target, truth = (
-        None if one is None else take(one.location, one.uri, max_pixels) for one in (edit.target, edit.truth)
+        None if one is None else load_image(one.location, one.uri, max_pixels) for one in (edit.target, edit.truth)
     )
     own: Tensor
     if edit.mask is None and target is None:
@@ -182,7 +192,7 @@ def _read(source: Source, edit: EditSource, image: Entry, max_pixels: int) -> tu
         grid = None
     else:
         # What the task looks at may be the difference of image and target; and a mask lies as its picture does.
-        whole = take(source.location, source.uri, max_pixels)
+        whole = load_image(source.location, source.uri, max_pixels)
         own, grid = whole.image, Grid.of(target or whole)
     mask = None
     if edit.mask is not None and grid is not None:

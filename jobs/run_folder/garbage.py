@@ -1,11 +1,12 @@
-"""What nobody needs any more: attempts that another's commit has superseded, restart points of jobs that are done.
+"""Garbage of a run: attempts superseded by another's commit, and checkpoints and previews of committed jobs.
 
-Nothing that a commit names is ever in it, and nothing of a job whose commit cannot be read.
+It never has an object that a commit names, or an object of a job whose commit is unreadable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -18,18 +19,16 @@ from jobs.run_folder.newer_version import check_not_newer
 from jobs.storage.store import Store
 
 ATTEMPTS = "attempts that no commit names"
-CHECKPOINTS = "restart points of committed jobs"
+CHECKPOINTS = "checkpoints of committed jobs"
 PREVIEWS = "previews of committed jobs"
 TEMPORARIES = "unfinished files of killed writers"
 
 
 @dataclass
 class Garbage:
-    """Objects that can go, by what they are: path → size. `left`: sentences about what was left alone."""
+    """Removable objects by their kind: path → size. `left`: sentences on objects that stay."""
 
-    found: dict[str, dict[str, int]] = field(
-        default_factory=lambda: {ATTEMPTS: {}, CHECKPOINTS: {}, PREVIEWS: {}, TEMPORARIES: {}}
-    )
+    found: dict[str, dict[str, int]] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
 
     @property
@@ -38,59 +37,79 @@ class Garbage:
         return [path for objects in self.found.values() for path in objects]
 
 
+@dataclass(frozen=True)
+class Committed:
+    """The commits of a run: by their jobs, the paths that they name, and jobs whose commit is unreadable."""
+
+    commits: Mapping[str, Commit]
+    named: Set[str]
+    unreadable: Set[str]
+
+
 def find_garbage(store: Store, older_than: timedelta, *, under_way: bool) -> Garbage:
-    """What can go from a run; removes nothing.
+    """The garbage of a run; removes nothing.
 
-    Ages are those of the storage's clock: the one of a driver or of this machine may be wrong. Attempts and unfinished
-    files go when they are older than `older_than`. While the run is `under_way`, attempts of jobs without a commit stay
-    however old they are, and so do unfinished files: somebody may be writing them.
+    Ages are by the storage's clock: the clock of a driver or of this machine may be wrong. Attempts and unfinished
+    files are garbage when they are older than `older_than`. While the run is `under_way`, attempts of jobs without a
+    commit stay however old they are, and so do unfinished files: a worker may be writing them.
 
-    Files of other names than a run's own are no part of it. Raises `ConfigError` for a run that a newer version has
-    written to: what its records say of these objects may not be known here.
+    Files with other names than a run's own are never garbage. Raises `ConfigError` for a run with records of a newer
+    version, whose meaning is unknown here.
     """
     check_not_newer(store)
-    garbage = Garbage()
     before = (store.now() or datetime.now(UTC)) - older_than
-    # Commits are read after what they may name was listed: a commit that comes in between is seen.
-    listed = {folder: store.list(folder) for folder in ("attempts", "checkpoints", "previews")}
+    # Commits are read after the listing of what they may name: a commit that comes in between is seen.
+    attempts, checkpoints, previews = (store.list(folder) for folder in ("attempts", "checkpoints", "previews"))
+    committed = _read_committed(store)
+    superseded = _superseded(attempts, committed, under_way=under_way)
+    left = [f"job {job} is left alone: its commit cannot be read" for job in sorted(committed.unreadable)]
+    if under_way:
+        left.append("the run is under way: attempts of jobs without a commit are left alone")
+    found = {
+        ATTEMPTS: _written_before(store, superseded, before),
+        CHECKPOINTS: _of_committed_jobs(checkpoints, layout.CHECKPOINT, committed),
+        PREVIEWS: _of_committed_jobs(previews, layout.PREVIEW, committed),
+        TEMPORARIES: {} if under_way else _written_before(store, store.temporaries(), before),
+    }
+    return Garbage(found, left)
+
+
+def _read_committed(store: Store) -> Committed:
     filed = _read_commits(store)
-    # A commit that lies under another job's name is believed by nobody, but what it names is kept.
+    # A commit under another job's name is not valid, but the objects that it names are kept.
     named = {artifact.path for commit in filed.values() if commit for artifact in commit.artifacts}
     commits = {job: commit for job, commit in filed.items() if commit and commit.job_id == job}
-    unreadable = filed.keys() - commits.keys()
+    return Committed(commits, named, filed.keys() - commits.keys())
 
-    for path, size in listed["attempts"].items():
+
+def _superseded(attempts: Mapping[str, int], committed: Committed, *, under_way: bool) -> dict[str, int]:
+    """Objects of attempts that no commit names; while the run is `under_way`, of committed jobs only."""
+    found = {}
+    for path, size in attempts.items():
         ours = layout.ARTIFACT.fullmatch(path)
         if ours is None:
             continue
         job, attempt = ours.groups()
-        begun = _begun(attempt)
-        if begun is None or path in named or job in unreadable:
+        if _begun(attempt) is None or path in committed.named or job in committed.unreadable:
             continue
-        if job in commits and commits[job].attempt == attempt:
-            continue
-        if job in commits or not under_way:
-            garbage.found[ATTEMPTS][path] = size
-    garbage.found[ATTEMPTS] = _written_before(store, garbage.found[ATTEMPTS], before)
-    for kind, folder, pattern in (
-        (CHECKPOINTS, "checkpoints", layout.CHECKPOINT),
-        (PREVIEWS, "previews", layout.PREVIEW),
-    ):
-        for path, size in listed[folder].items():
-            ours = pattern.fullmatch(path)
-            if ours is not None and ours[1] in commits and path not in named:
-                garbage.found[kind][path] = size
-    if not under_way:
-        garbage.found[TEMPORARIES] = _written_before(store, store.temporaries(), before)
+        commit = committed.commits.get(job)
+        if (commit is None and not under_way) or (commit is not None and commit.attempt != attempt):
+            found[path] = size
+    return found
 
-    garbage.left = [f"job {job} is left alone: its commit cannot be read" for job in sorted(unreadable)]
-    if under_way:
-        garbage.left.append("the run is under way: attempts of jobs without a commit are left alone")
-    return garbage
+
+def _of_committed_jobs(objects: Mapping[str, int], pattern: re.Pattern[str], committed: Committed) -> dict[str, int]:
+    """Objects of this pattern that belong to committed jobs, and that no commit names."""
+    matches = ((path, size, pattern.fullmatch(path)) for path, size in objects.items())
+    return {
+        path: size
+        for path, size, ours in matches
+        if ours is not None and ours[1] in committed.commits and path not in committed.named
+    }
 
 
 def _read_commits(store: Store) -> Mapping[str, Commit | None]:
-    """What lies under `commits/`, by the job that it is filed under; None where it cannot be read."""
+    """The objects under `commits/`, by the job of their path; None for an unreadable one."""
 
     def read(path: str) -> Commit | None:
         try:
@@ -104,7 +123,7 @@ def _read_commits(store: Store) -> Mapping[str, Commit | None]:
 
 
 def _begun(attempt: str) -> datetime | None:
-    """When an attempt was begun, which its name starts with; None for a name that is not ours."""
+    """The moment when an attempt began, from its name; None for another name."""
     try:
         return datetime.strptime(attempt.partition("-")[0], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
     except ValueError:

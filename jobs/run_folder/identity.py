@@ -11,6 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from jobs.common.clock import now
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import terminal_safe
 from jobs.layout import RUN
@@ -102,7 +103,8 @@ def read_identity(store: Store) -> RunIdentity | None:
     except ValidationError:
         raise ConfigError(
             f"{store.url}/{RUN} is not a run of this version of the program ({version('pgcn')}), or of none. "
-            f"Choose another --out, or look at it with the version that began it."
+            f"Choose another --out, or look at it with the version that began it.",
+            code=Code.RUN_OTHER,
         ) from None
 
 
@@ -134,7 +136,8 @@ def require_place(store: Store) -> RunIdentity | None:
     if found is not None and standing is None:
         raise ConfigError(
             f"{store.url} is in use: {terminal_safe(found)} is in it, and no run ({RUN}). A run begins in an empty or "
-            "new place: choose another --out."
+            "new folder: choose another --out.",
+            code=Code.RUN_OTHER,
         )
     return standing
 
@@ -144,14 +147,16 @@ def check_same(store: Store, standing: RunIdentity, asked: RunIdentity) -> None:
     if standing.later_settings:
         raise ConfigError(
             f"{store.url} was begun with pgcn {standing.pgcn_version}, which has settings that this {version('pgcn')} "
-            f"does not know ({', '.join(map(terminal_safe, standing.later_settings))}): go on with that version."
+            f"does not know ({', '.join(map(terminal_safe, standing.later_settings))}): go on with that version.",
+            code=Code.RUN_OTHER,
         )
     differences = standing.differences(asked)
     if differences:
         listed = "\n".join(f"  {line}" for line in differences)
         raise ConfigError(
             f"{store.url} belongs to another run. It has\n{listed}\nUse the same settings to go on with it, "
-            f"or another --out for a new run."
+            f"or another --out for a new run.",
+            code=Code.RUN_OTHER,
         )
 
 

@@ -18,7 +18,8 @@ import pyarrow as pa
 
 from jobs import layout
 from jobs.common.clock import Stamps
-from jobs.common.failures import ConfigError, InputError, StoreError
+from jobs.common.codes import Code
+from jobs.common.failures import ConfigError, InputError, JobError, StoreError
 from jobs.images.decoder import shared as decoder
 from jobs.inputs.discover import Source, read_source
 from jobs.inputs.loading import Grid, holes_of, load_mask
@@ -54,6 +55,7 @@ class Entry:
     problem: str | None
     holes: str | None = None
     holes_uri: str | None = None
+    problem_code: str | None = None
     place: str | None = None  # None in rows that an older version wrote
 
     @property
@@ -90,7 +92,9 @@ def settings_of(text: str) -> Settings:
     try:
         return Settings.model_validate(known_settings(json.loads(text))[0])
     except (AttributeError, ValueError):
-        raise ConfigError(f"The manifest has settings that this version of the program cannot read: {text}.") from None
+        raise ConfigError(
+            f"The manifest has settings that this version of the program cannot read: {text}.", code=Code.RUN_DAMAGED
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -116,9 +120,10 @@ def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
     settings = ask.settings(source)
     seed = ask.seed if source.seed is None else source.seed
     facts: dict[str, Any] = dict.fromkeys(("sha256", "format", "width", "height", "note", "holes"))
-    facts |= {"size_bytes": source.size_bytes, "problem": source.problem or (source.holes and source.holes.problem)}
+    unread = source.holes if source.problem is None and source.holes is not None else source
+    facts |= {"size_bytes": source.size_bytes, "problem": unread.problem, "problem_code": unread.problem_code}
     text = sys.intern(settings.model_dump_json())
-    # What an image was refused for may be the settings, and those may be others now.
+    # An image may have been refused for its settings, which may be others now.
     same = known is not None and known.settings == text
     kept = known is not None and unchanged(source, known) and (same or known.problem is None)
     if known and kept:
@@ -127,13 +132,14 @@ def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
         facts |= _look(source, ask.max_pixels)
     if facts["problem"] is None and facts["height"] and not (kept and same):
         problem = thin_problem(facts["height"], facts["width"], settings)
-        facts["problem"] = problem and f"{source.uri} {problem}"
+        if problem:
+            facts |= {"problem": f"{source.uri} {problem}", "problem_code": Code.IMAGE_SMALL}
     return Entry(
         image_id=source.image_id,
         uri=source.uri,
         place=source.place,
         job_id=job_id(_image(source, facts["sha256"]), settings, seed, ask.plan, _holes(source, facts["holes"])),
-        version=source.stamp,
+        version=source.version_token,
         seed=seed,
         settings=text,
         holes_uri=source.holes_uri,
@@ -165,19 +171,19 @@ def unchanged(source: Source, known: Entry) -> bool:
     What was wrong with a refused one (its permissions, the bound on pixels) may be mended without that.
     """
     before = known.place, known.uri, known.version, known.size_bytes, known.holes_uri
-    now = source.place, source.uri, source.stamp, source.size_bytes, source.holes_uri
-    return source.stamp is not None and before == now
+    now = source.place, source.uri, source.version_token, source.size_bytes, source.holes_uri
+    return source.version_token is not None and before == now
 
 
 def _look(source: Source, max_pixels: int) -> dict[str, Any]:
     try:
         data = read_source(source.location, source.uri)
     except InputError as error:
-        return {"problem": str(error)}
+        return _problem(error)
     except StoreError as error:
         if not is_web(source.location):
             raise
-        return {"problem": str(error)}  # some page's server, which is not the storage that all images need
+        return _problem(error)  # some page's server, which is not the storage that all images need
     facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
     try:
         seen = decoder.look(data, source.uri, max_pixels=max_pixels)
@@ -189,8 +195,12 @@ def _look(source: Source, max_pixels: int) -> dict[str, Any]:
             if mask.note:
                 facts["note"] = f"{seen.note}; mask: {mask.note}" if seen.note else f"mask: {mask.note}"
     except InputError as error:
-        return facts | {"problem": str(error)}
+        return facts | _problem(error)
     return facts
+
+
+def _problem(error: JobError) -> dict[str, Any]:
+    return {"problem": str(error), "problem_code": error.code}
 
 
 def read_manifest(store: Store) -> dict[str, Entry]:
@@ -221,7 +231,8 @@ def read_rows(store: Store, path: str, make: Callable[[dict[str, Any]], T]) -> l
     except (KeyError, TypeError, ValueError, OSError, pa.ArrowException):
         raise ConfigError(
             f"{path} in {store.url} cannot be read as a part of the manifest. "
-            f"`pgcn verify {store.url}` looks at the whole run, and mends it with --repair."
+            f"`pgcn verify {store.url}` looks at the whole run, and mends it with --repair.",
+            code=Code.RUN_DAMAGED,
         ) from None
 
 

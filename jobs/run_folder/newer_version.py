@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from jobs import layout
+from jobs.common.codes import Code
 from jobs.common.concurrent_map import ahead
 from jobs.common.failures import ConfigError, FailureClass, StoreError
 from jobs.run_folder import schemas
@@ -30,7 +31,8 @@ def check_not_newer(store: Store) -> None:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise ConfigError(
             f"{store.url} has records of a newer pgcn than this {version('pgcn')} ({', '.join(found[:3])}{more}): "
-            "nothing was removed or mended. Use the newer version for that."
+            "nothing was removed or mended. Use the newer version for that.",
+            code=Code.RUN_OTHER,
         )
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from torch import Tensor
 
 from jobs import layout
+from jobs.common.codes import Code
 from jobs.common.concurrent_map import ahead
 from jobs.common.failures import PyramidError
 from jobs.run_folder.commit import Commit, committed, read_artifact, read_commit
@@ -101,10 +102,12 @@ def load(at: PyramidRef, own: Store) -> Pyramid:
             commit = read_commit(store, at.job_id)
             pyramid = None if commit is None else Pyramid.from_files(weight_files(store, commit))
     except (ValueError, FileNotFoundError) as error:
-        raise PyramidError(f"The pyramid in {run} is damaged: {error}. `pgcn verify --repair` mends it.") from None
+        raise PyramidError(
+            f"The pyramid in {run} is damaged: {error}. `pgcn verify --repair` mends it.", code=Code.PYRAMID_DAMAGED
+        ) from None
     if pyramid is None:
         what = "`pgcn verify --repair` there, and the same command trains it again" if at.job_id else "Train it again"
-        raise PyramidError(f"The pyramid {at.name} is not in {run}, or damaged. {what}.")
+        raise PyramidError(f"The pyramid {at.name} is not in {run}, or damaged. {what}.", code=Code.PYRAMID_MISSING)
     return pyramid
 
 

@@ -33,6 +33,7 @@ MANIFEST = pa.schema(
         ("holes_uri", pa.string()),  # the mask that says so
         ("note", pa.string()),  # how the picture was turned into RGB, where it was not RGB already
         ("problem", pa.string()),  # why the image is refused; null where it is not
+        ("problem_code", pa.string()),  # one of `jobs.common.failures.Code`; null in rows of version 0.1
     ]
 )
 
@@ -55,6 +56,7 @@ MANIFEST_EDITS = pa.schema(
         ("options", pa.string()),  # JSON of every option of the task
         ("dropped", pa.bool_()),  # a later command asked for this in another way, before it was made
         ("problem", pa.string()),  # why it is refused; null where it is not
+        ("problem_code", pa.string()),  # one of `jobs.common.failures.Code`; null in rows of version 0.1
     ]
 )
 
@@ -184,6 +186,7 @@ FAILURES = pa.schema(
         ("job_id", pa.string()),
         ("attempt", pa.string()),
         ("failure", pa.string()),  # a class of `jobs.common.failures.FailureClass`
+        ("code", pa.string()),  # one of `jobs.common.failures.Code`; null in records of version 0.1
         ("final", pa.bool_()),  # no further attempt follows, unless asked for with --retry
         ("message", pa.string()),
         ("traceback", pa.string()),

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import botocore.session
 from botocore.exceptions import BotoCoreError
 
+from jobs.common.codes import Code
 from jobs.common.failures import StoreError
 from jobs.storage.store import Store, explain
 from jobs.storage.urls import filesystem, is_local, is_s3, is_web, local_path
@@ -57,7 +58,10 @@ def examine(url: str) -> Iterator[Finding]:
     Raises `StoreError` or `ConfigError` for a URL that no run can be kept at.
     """
     if is_web(url):
-        raise StoreError(f"Cannot use {Store(url).url}: a web address can only be read; give a folder or a bucket.")
+        raise StoreError(
+            f"Cannot use {Store(url).url}: a web address can only be read; give a folder or a bucket.",
+            code=Code.STORAGE_UNSUPPORTED,
+        )
     yield _place(url)
     trial = _Trial(Store(url))
     made = _absent(local_path(url) / trial.folder) if is_local(url) else []

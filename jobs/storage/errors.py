@@ -18,6 +18,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from jobs.common.codes import Code
 from jobs.common.failures import StoreError
 from jobs.storage.urls import public_url
 
@@ -79,6 +80,14 @@ _BY_CODE = {
     "301": _OTHER_REGION,
     "RequestTimeTooSkewed": "this machine's clock is wrong: set it",
 }
+_CODES = {
+    **dict.fromkeys(("NoSuchBucket", "404", "NoSuchKey"), Code.STORAGE_MISSING),
+    **dict.fromkeys(("AccessDenied", "AllAccessDisabled", "401", "403"), Code.STORAGE_FORBIDDEN),
+    **dict.fromkeys(
+        ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"), Code.STORAGE_CREDENTIALS
+    ),
+}
+"""The stable codes of the storage's own words."""
 _NOT_A_FOLDER = "a file stands where a folder is needed: choose another place"
 _BY_ERRNO = {
     errno.ENOSPC: "the disk is full: free some space",
@@ -108,7 +117,7 @@ def with_retries(call: Callable[[], T], url: str) -> T:
     try:
         return attempts(call)
     except STORAGE_ERRORS as error:
-        raise StoreError(explain(error, url)) from None
+        raise StoreError(explain(error, url), code=code_of_storage(error)) from None
 
 
 def explain(error: BaseException, url: str) -> str:
@@ -117,6 +126,24 @@ def explain(error: BaseException, url: str) -> str:
     Nothing of the error's own text is used, only its kind.
     """
     return f"Cannot use {public_url(url)}: {_reason(error, url)}."
+
+
+def code_of_storage(error: BaseException) -> Code:
+    """The stable code of what `explain` says."""
+    storage_code = error_code(error)
+    if storage_code in _BY_CODE:
+        return _CODES.get(storage_code, Code.STORAGE_FAILED)
+    if isinstance(error, (boto.NoCredentialsError, boto.PartialCredentialsError)):
+        return Code.STORAGE_CREDENTIALS
+    if is_transient(error) or isinstance(error, (boto.SSLError, aiohttp.ClientSSLError, *_NO_ANSWER, *_TIMEOUTS)):
+        return Code.STORAGE_UNREACHABLE
+    if isinstance(error, FileNotFoundError):
+        return Code.STORAGE_MISSING
+    if isinstance(error, PermissionError):
+        return Code.STORAGE_FORBIDDEN
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Code.STORAGE_FULL
+    return Code.STORAGE_FAILED
 
 
 def is_transient(error: BaseException) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import count
 
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from jobs.storage.store import Store
 from jobs.storage.urls import is_local, local_path
@@ -59,9 +60,14 @@ def write_file(out: str, data: bytes) -> None:
         try:
             local_path(out).write_bytes(data)  # may be a device, as /dev/stdout
         except OSError as error:
-            raise ConfigError(f"The file {out} cannot be written: {error.strerror}.") from None
+            raise ConfigError(
+                f"The file {out} cannot be written: {error.strerror}.", code=Code.OUTPUT_UNWRITABLE
+            ) from None
         return
     folder, name = split_place(out)
     if not name:
-        raise ConfigError(f"{Store(out).url} is a folder: --out is a file's name, as in {Store(out).url}answer.csv.")
+        raise ConfigError(
+            f"{Store(out).url} is a folder: --out is a file's name, as in {Store(out).url}answer.csv.",
+            code=Code.OUTPUT_UNWRITABLE,
+        )
     Store(folder).put(name, data)

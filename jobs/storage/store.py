@@ -19,6 +19,7 @@ from fsspec import AbstractFileSystem
 from pyarrow.fs import FSSpecHandler, LocalFileSystem, PyFileSystem
 
 from jobs import layout
+from jobs.common.codes import Code
 from jobs.common.concurrent_map import ahead
 from jobs.common.failures import StoreError
 from jobs.storage.errors import error_code, explain, with_retries
@@ -161,7 +162,10 @@ class Store:
             found = b""
         self.delete([probe])
         if found != data:
-            raise StoreError(f"Cannot use {self.url}: what was written there did not come back; choose another place.")
+            raise StoreError(
+                f"Cannot use {self.url}: what was written there did not come back; choose another place.",
+                code=Code.STORAGE_FAILED,
+            )
 
     def parquet(self, prefix: str) -> ds.Dataset | None:
         """The parts of the table in `prefix` as one dataset, None where there are none; no other file there is read.
@@ -305,7 +309,8 @@ class _LocalFolder:
     def _linked(self, at: Path) -> StoreError:
         return StoreError(
             f"Cannot use {self._root}: {at.relative_to(self._root)} in it is a link, and nothing behind a link is "
-            "read, written or removed. Put the folder or file itself there; the run's own folder may be a link."
+            "read, written or removed. Put the folder or file itself there; the run's own folder may be a link.",
+            code=Code.STORAGE_FORBIDDEN,
         )
 
     def _pass_over(self, error: OSError) -> None:

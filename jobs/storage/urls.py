@@ -13,6 +13,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.registry import get_filesystem_class, known_implementations
 
+from jobs.common.codes import Code
 from jobs.common.failures import ConfigError, StoreError
 from jobs.storage.http import TOTAL_S, client
 
@@ -107,13 +108,17 @@ def filesystem(url: str, options: Mapping[str, Any] | None = None) -> tuple[Abst
     if is_s3(url) and has_key(url):
         raise ConfigError(
             f"Take the key out of the URL of {public_url(url)}; "
-            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment instead."
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment instead.",
+            code=Code.STORAGE_CREDENTIALS,
         )
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
         if protocol in _S3 and os.environ.get(name) and not re.match("https?://", os.environ[name]):
-            raise ConfigError(f"{name} in the environment is not an address: write it as http://… or https://….")
+            raise ConfigError(
+                f"{name} in the environment is not an address: write it as http://… or https://….",
+                code=Code.STORAGE_ADDRESS,
+            )
     if problem := driver_problem(url):
-        raise StoreError(problem)
+        raise StoreError(problem, code=Code.STORAGE_UNSUPPORTED)
     asked = dict(options or {})
     defaults = _defaults(url, asked.pop("config_kwargs", {}))
     opened, path = url_to_fs(url, **{**defaults, **asked}, use_listings_cache=False, skip_instance_cache=True)

@@ -1,4 +1,4 @@
-"""The benchmark of scale, on a few images: it runs, and what it prints is whole."""
+"""The benchmark of scale, on a few images: it runs, and prints all its steps."""
 
 import os
 import subprocess
@@ -9,13 +9,13 @@ from benchmarks.scale import counted
 
 ROOT = Path(__file__).parents[2]
 FOUND = ["imports", "find images", "plan", "write manifest"]
-LISTED = ["list commits", "is it current"]
-FIRST, AGAIN = [*FOUND, "jobs", *LISTED, "gather", "gallery"], [*FOUND, *LISTED]
+LISTED = ["list commits", "check for changes"]
+FIRST, AGAIN = [*FOUND, "run jobs", *LISTED, "build tables", "build gallery"], [*FOUND, *LISTED]
 
 
-def figures(table):
-    """The five figures of each step."""
-    return {line[2:18].strip(): [float(figure) for figure in line[18:].split()[:5]] for line in table.splitlines()[2:]}
+def numbers(table):
+    """The five numbers of each step."""
+    return {line[2:20].strip(): [float(number) for number in line[20:].split()[:5]] for line in table.splitlines()[2:]}
 
 
 def test_every_step_of_a_run_is_measured():
@@ -26,17 +26,17 @@ def test_every_step_of_a_run_is_measured():
     tables = done.stdout.split("\n\n")[1:]
     assert [table.partition("(load")[0] for table in tables[:4]] == [
         "6 images, from nothing ",
-        "6 images, again, all done ",
+        "6 images, again, all images done ",
         "20 images, from nothing ",
-        "20 images, again, all done ",
+        "20 images, again, all images done ",
     ]
     for table, steps in zip(tables, [FIRST, AGAIN] * 2, strict=False):
-        rows = figures(table)
+        rows = numbers(table)
         assert list(rows) == [*steps, "whole command"]
         for name, (wall_s, _, _, driver_mb, all_mb) in rows.items():
             assert 50 < driver_mb < 5000, name
             assert all_mb > 50 and wall_s <= rows["whole command"][0], name
-    assert "An image more, from 6 to 20" in tables[4]
+    assert "Cost per image, from 6 to 20" in tables[4]
 
 
 def test_requests_are_counted_by_kind_and_once(tmp_path):
@@ -49,5 +49,5 @@ def test_requests_are_counted_by_kind_and_once(tmp_path):
         " * Running on http://127.0.0.1\n"
     )
     with log.open() as lines:
-        assert counted(lines, 2) == "2.00 requests an image: 1 GET, 1 HEAD, 1 LIST, 1 PUT"
+        assert counted(lines, 2) == "2.00 requests per image: 1 GET, 1 HEAD, 1 LIST, 1 PUT"
         assert counted(lines, 2) == ""

@@ -53,7 +53,7 @@ class Machine:
 
     def workers(self) -> list[int]:
         """Processes of workers that train here."""
-        return self.named("ray::Worker")
+        return self.named("ray::RayWorker")
 
     def named(self, name: str) -> list[int]:
         """Its processes of this name, or of one that begins so."""
@@ -223,7 +223,7 @@ def running(cluster: RayCluster) -> Iterator[RayCluster]:
         yield cluster
     finally:
         cluster.leave_only()
-        cluster.ray_cluster.nodes[0].kill()
+        cluster.machines[0].kill()
 
 
 def _own_address() -> str:

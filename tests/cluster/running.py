@@ -19,13 +19,15 @@ from PIL import Image
 from cluster.cli.app import main
 from cluster.gallery.publish import finish
 from cluster.planning.plan import record_refusals
-from cluster.planning.request import Request, make_plan, prepare
+from cluster.planning.request import make_plan, prepare
+from cluster.planning.run_options import Request
 from cluster.ray_cluster.session import Cluster
+from jobs.job_context import JobContext
 from jobs.run_folder.commit import new_attempt
 from jobs.run_folder.identity import open_run
 from jobs.run_folder.manifest import add_to_manifest
 from jobs.storage.store import Store
-from jobs.training_job import ExecutionOptions, run_jobs
+from jobs.training_job import run_jobs
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "images").glob("*.jpg"))
 
@@ -147,7 +149,7 @@ def workers():
     found = []
     for child in psutil.Process().children(recursive=True):
         try:
-            if child.name().startswith("ray::Worker"):
+            if child.name().startswith("ray::RayWorker"):
                 found.append(child)
         except psutil.NoSuchProcess:
             continue
@@ -161,7 +163,9 @@ def checkpoints(run):
 
 def request_for(images, out):
     """What `pgcn run IMAGES --out OUT` with `options()` asks for."""
-    return Request([str(images)], out, preset="draft", overrides=TINY, samples=1, sizes=("1x1",), device="cpu")
+    return Request(
+        images=[str(images)], out=out, preset="draft", overrides=TINY, samples=1, size=("1x1",), device="cpu"
+    )
 
 
 def run_here(images, out):
@@ -174,9 +178,8 @@ def run_here(images, out):
     plan = make_plan(prepared, None, retry=False)
     add_to_manifest(store, plan.entries, prepared.known)
     record_refusals(store, plan)
-    quiet = {"on_progress": lambda progress: None, "should_stop": lambda: False}
     for job in plan.jobs.values():
-        (end,) = run_jobs([job.spec], store, [new_attempt()], ExecutionOptions(), **quiet)
+        (end,) = run_jobs([job.spec], [new_attempt()], JobContext(store))
         assert not isinstance(end, Exception), end
     torch.set_num_threads(threads)
     assert not finish(store)

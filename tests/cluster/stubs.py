@@ -11,7 +11,7 @@ from jobs.run_folder.commit import publish, read_commit
 
 def done(attempt, anothers=False):
     """An `Outcome`, without the imports of one."""
-    known = {"state": "committed", "wall_s": 0.3, "figures": {}, "failure": None, "spoiled": False}
+    known = {"state": "committed", "wall_s": 0.3, "metrics": {}, "failure": None, "spoiled": False}
     return SimpleNamespace(attempt=attempt, anothers=anothers, **known)
 
 
@@ -19,18 +19,19 @@ class Stub:
     """Does each job in a moment, and can say where it is."""
 
     def __init__(self, *arguments):
-        self._lease = None
+        self._attempt = None
 
     def train(self, specs, attempts):
-        self._lease = attempts[0]
+        self._attempt = attempts[0]
         time.sleep(0.3)
-        self._lease = None
+        self._attempt = None
         return [done(attempt) for attempt in attempts]
 
     @ray.method(concurrency_group="watch")
-    def pulse(self):
+    def heartbeat(self):
         node = ray.get_runtime_context().get_node_id()
-        return SimpleNamespace(pid=os.getpid(), node=node, lease=self._lease, silent_s=0.0, progress=None, rate=0.0)
+        now = {"silent_s": 0.0, "progress": None, "rate": 0.0}
+        return SimpleNamespace(pid=os.getpid(), node=node, attempt=self._attempt, **now)
 
     @ray.method(concurrency_group="watch")
     def gpus(self):

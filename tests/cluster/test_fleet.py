@@ -1,4 +1,4 @@
-"""The fleet on a real Ray, with workers that train nothing: every wait ends, and with an answer."""
+"""Ray's worker pool on a real Ray, with workers that train nothing: every wait ends, and with an answer."""
 
 import threading
 import time
@@ -14,13 +14,14 @@ import cluster.ray_cluster.parallel_map
 import cluster.ray_cluster.ray_pool
 import cluster.scheduler.driver
 from cluster.monitor.display import display_for
-from cluster.planning.request import need_of
+from cluster.planning.device import need_of
 from cluster.ray_cluster.nodes import Machines
 from cluster.ray_cluster.parallel_map import map_ray
 from cluster.ray_cluster.ray_pool import RayWorkerPool
 from cluster.ray_cluster.session import Cluster
 from cluster.scheduler.driver import Driver
-from cluster.scheduler.queue import Job, Queue, Resources
+from cluster.scheduler.queue import Job, Queue
+from cluster.scheduler.resources import Resources
 from cluster.scheduler.stopping import Limits, StopSignal
 from cluster.scheduler.tracker import Tracker
 from jobs.run_folder.commit import new_attempt, publish
@@ -32,9 +33,8 @@ NEED = Resources(cpus=1)
 
 
 @pytest.fixture
-def joined(ray_address, monkeypatch):
-    """The standing Ray, with two cores, and workers that train nothing."""
-    monkeypatch.setattr(cluster.ray_cluster.ray_pool, "Worker", Stub)
+def joined(ray_address):
+    """The standing Ray, with two cores."""
     here = Cluster(ray_address)
     here.join()
     yield
@@ -46,13 +46,13 @@ def job(name, need=NEED):
     return Job(SimpleNamespace(job_id=name), name, 1.0, need)
 
 
-def drive(folder, jobs, **limits):
+def drive(folder, jobs, worker=Stub, **limits):
     """Drive some jobs to their end: the queue, and how many are done, failed and left."""
     store, queue = Store(str(folder)), Queue(jobs)
     tracker = Tracker(store, display_for(Console(quiet=True)), jobs, 0, 0)
-    fleet = RayWorkerPool(None, None, jobs_per_worker=1000)
-    Driver(queue, fleet, store, tracker, Limits(**limits)).drive(StopSignal())
-    assert not fleet.members
+    pool = RayWorkerPool(None, None, jobs_per_worker=1000, worker=worker)
+    Driver(queue, pool, store, tracker, Limits(**limits)).drive(StopSignal())
+    assert not pool.workers
     return queue, tracker.counts
 
 
@@ -82,7 +82,7 @@ def test_what_another_driver_does_meanwhile_needs_no_worker_here(joined, tmp_pat
     monkeypatch.setattr(cluster.scheduler.driver, "OTHERS_S", 1.0)
     holder = ray.remote(num_cpus=2)(Holder).remote()
     ray.get(holder.holds.remote(), timeout=30)
-    jobs = [job(str(index)) for index in range(3)]
+    jobs = [job(f"{index:020x}") for index in range(3)]
 
     def other():
         for one in jobs:
@@ -97,9 +97,8 @@ def test_what_another_driver_does_meanwhile_needs_no_worker_here(joined, tmp_pat
     assert (counts, queue.stopped) == ((3, 0, 0), None)
 
 
-def test_workers_that_cannot_start_stop_the_run_and_are_nobodys_failure(joined, tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster.ray_cluster.ray_pool, "Worker", Broken)
-    queue, counts = drive(tmp_path, [job("a")])
+def test_workers_that_cannot_start_stop_the_run_and_are_nobodys_failure(joined, tmp_path):
+    queue, counts = drive(tmp_path, [job("a")], worker=Broken)
     assert counts == (0, 0, 1)
     assert queue.stopped == "Workers cannot start: RuntimeError: planted"
 
@@ -123,17 +122,16 @@ def two_gpus():
 
 
 @pytest.mark.parametrize("each", [3, 6])
-def test_shares_of_a_gpu_place_just_as_many_workers_on_each(two_gpus, monkeypatch, each):
-    monkeypatch.setattr(cluster.ray_cluster.ray_pool, "Worker", Stub)
+def test_shares_of_a_gpu_place_just_as_many_workers_on_each(two_gpus, each):
     need = need_of("cuda", 0.1, round(1 / each, 5))
-    fleet = RayWorkerPool(None, None, jobs_per_worker=1)
-    fleet.grow(need, waiting=100)
-    assert len(fleet.members) == fleet.capacity(need) == 2 * each
+    pool = RayWorkerPool(None, None, jobs_per_worker=1, worker=Stub)
+    pool.grow(need, waiting=100)
+    assert len(pool.workers) == pool.capacity(need) == 2 * each
     until = time.monotonic() + 60
-    while any(member.coming is not None for member in fleet.members) and time.monotonic() < until:
-        fleet.wait(1.0)
-    assert all(member.coming is None for member in fleet.members), "one has no place"
-    where = Counter(str(ray.get(member.actor.gpus.remote(), timeout=30)) for member in fleet.members)
+    while any(worker.first_heartbeat is not None for worker in pool.workers) and time.monotonic() < until:
+        pool.wait(1.0)
+    assert all(worker.first_heartbeat is None for worker in pool.workers), "one has no place"
+    where = Counter(str(ray.get(worker.actor.gpus.remote(), timeout=30)) for worker in pool.workers)
     assert sorted(where.values()) == [each, each]
-    fleet.release([])
-    assert not fleet.members
+    pool.release([])
+    assert not pool.workers

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import pytest
 import ray
 
-import cluster.ray_cluster.ray_pool
 from cluster.ray_cluster.ray_pool import RayWorkerPool
 from cluster.ray_cluster.session import Cluster
 from cluster.scheduler.driver import Driver
@@ -35,20 +34,18 @@ def growing():
 
 def drive(address, folder):
     """A driver on a cluster that may grow: how many jobs are done, failed and left."""
-    cluster.ray_cluster.ray_pool.Worker = Slow
     here = Cluster(address)
     here.join()
     jobs, store = [job(str(index)) for index in range(JOBS)], Store(str(folder))
     display = SimpleNamespace(show=lambda snapshot: None, line=print, close=lambda: None)
     tracker = Tracker(store, display, jobs, 0, 0)
-    fleet = RayWorkerPool(None, None, jobs_per_worker=1000, grows=True)
-    Driver(Queue(jobs), fleet, store, tracker, Limits()).drive(StopSignal())
+    pool = RayWorkerPool(None, None, jobs_per_worker=1000, grows=True, worker=Slow)
+    Driver(Queue(jobs), pool, store, tracker, Limits()).drive(StopSignal())
     return tracker.counts
 
 
 @pytest.mark.timeout(150)
-def test_it_grows_as_far_as_it_may_and_nothing_is_left_waiting(growing, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(cluster.ray_cluster.ray_pool, "Worker", Slow)
+def test_it_grows_as_far_as_it_may_and_nothing_is_left_waiting(growing, tmp_path, capfd):
     most, ended = [0], threading.Event()
 
     def watch():

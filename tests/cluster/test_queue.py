@@ -3,7 +3,8 @@
 import pytest
 
 import cluster.scheduler.queue
-from cluster.scheduler.queue import BREAKER, DOUBLED_FROM, Job, Queue, Resources
+from cluster.scheduler.queue import BREAKER, DOUBLED_FROM, Job, Queue
+from cluster.scheduler.resources import Resources
 from jobs.common.failures import POLICY, FailureClass
 from jobs.spec import JobSpec, SamplePlan
 from pgcn.settings import PRESETS
@@ -194,15 +195,15 @@ def test_an_edit_waits_for_its_pyramid_and_is_next_then():
     assert take(queue) is None, "both edits wait"
     queue.succeeded(a)
     queue.put_back(b)
-    assert [take(queue).image_id for _ in range(3)] == ["b", "edit of a", "another of a"]
+    assert [take(queue).label for _ in range(3)] == ["b", "edit of a", "another of a"]
     assert len(queue) == 0
 
 
 def test_what_another_command_did_is_taken_out_and_its_edits_are_next():
     queue = Queue([job("a"), job("b"), edit_of("edit of a", "a"), edit_of("another of a", "a")])
     others = {each.spec.job_id for each in (job("a"), job("another of a"))}
-    assert sorted(each.image_id for each in queue.take_out(others)) == ["a", "another of a"]
-    assert [take(queue).image_id for _ in range(2)] == ["edit of a", "b"]
+    assert sorted(each.label for each in queue.take_out(others)) == ["a", "another of a"]
+    assert [take(queue).label for _ in range(2)] == ["edit of a", "b"]
     assert len(queue) == 0
 
 
@@ -212,7 +213,7 @@ def test_a_pyramid_that_is_tried_again_keeps_its_edits_waiting_and_one_that_fail
     assert not fail(queue, a, FailureClass.NUMERIC)
     assert take(queue) is a
     assert fail(queue, a, FailureClass.NUMERIC)
-    assert [orphan.image_id for orphan in queue.orphans(a)] == ["edit of a"]
+    assert [orphan.label for orphan in queue.orphans(a)] == ["edit of a"]
     assert queue.orphans(a) == []
     assert len(queue) == 0
 
@@ -223,7 +224,7 @@ def test_elsewhere_is_another_place_of_the_same_order_and_late_jobs_stay_last(mo
     jobs[4].late = True
     queue = Queue(jobs)
     queue.rotate()
-    assert [take(queue).image_id for _ in jobs] == ["c", "d", "a", "b", "e"]
+    assert [take(queue).label for _ in jobs] == ["c", "d", "a", "b", "e"]
     queue.rotate()  # nothing is left, or only what is late
     queue.put_back(jobs[4])
     queue.rotate()

@@ -1,13 +1,12 @@
 """Choices that follow from the machine, said and kept."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from PIL import Image
 
 import cluster.planning.request
-from cluster.planning.request import Request, prepare
+from cluster.planning.request import prepare
+from cluster.planning.run_options import Request
 from cluster.ray_cluster.session import Cluster
 from jobs.common.failures import ConfigError
 from jobs.run_folder.identity import open_run
@@ -37,7 +36,7 @@ def test_bfloat16_where_this_cpu_is_made_for_it(
 ):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(cluster.planning.request, "has_bfloat16_units", lambda: made_for_it)
-    asked = Request(images, str(tmp_path / "run"), preset=preset, device="cpu", overrides=overrides)
+    asked = Request(images=images, out=str(tmp_path / "run"), preset=preset, device="cpu", overrides=overrides)
     prepared = prepare(asked, Cluster(address))
     assert prepared.identity.settings.precision == precision
     assert any("AMX" in line for line in prepared.said) == (precision == "bfloat16")
@@ -46,18 +45,18 @@ def test_bfloat16_where_this_cpu_is_made_for_it(
 def test_a_run_keeps_its_settings_where_a_later_version_changed_the_preset(images, tmp_path, monkeypatch):
     monkeypatch.setattr(cluster.planning.request, "has_bfloat16_units", lambda: False)
     out = str(tmp_path / "run")
-    asked = Request(images, out, preset="draft", device="cpu", overrides={"iterations": "7"})
+    asked = Request(images=images, out=out, preset="draft", device="cpu", overrides={"iterations": "7"})
     begun = prepare(asked, Cluster(None))
     open_run(begun.store, begun.identity)
     changed = PRESETS["draft"].model_copy(update={"chains": 3, "scales": 5})
     monkeypatch.setitem(PRESETS, "draft", changed)
-    for again in (asked, replace(asked, overrides={}), replace(asked, preset=None)):
+    for again in (asked, asked.model_copy(update={"overrides": {}}), asked.model_copy(update={"preset": None})):
         prepared = prepare(again, Cluster(None))
         prepared.check_belongs()
         assert prepared.identity.settings == begun.identity.settings
         assert prepared.ask.settings(prepared.sources[0]) == begun.identity.settings
         assert any("chains=1, scales=6" in line or "scales=6, chains=1" in line for line in prepared.said)
-    fresh = prepare(replace(asked, out=str(tmp_path / "new")), Cluster(None))
+    fresh = prepare(asked.model_copy(update={"out": str(tmp_path / "new")}), Cluster(None))
     assert fresh.identity.settings.chains == 3
 
 
@@ -71,15 +70,15 @@ def test_a_run_keeps_its_settings_where_a_later_version_changed_the_preset(image
 )
 def test_settings_that_are_given_and_differ_are_refused(images, tmp_path, monkeypatch, preset, overrides, said):
     monkeypatch.setattr(cluster.planning.request, "has_bfloat16_units", lambda: False)
-    asked = Request(images, str(tmp_path / "run"), preset="draft", device="cpu")
+    asked = Request(images=images, out=str(tmp_path / "run"), preset="draft", device="cpu")
     begun = prepare(asked, Cluster(None))
     open_run(begun.store, begun.identity)
     with pytest.raises(ConfigError, match=said):
-        prepare(replace(asked, preset=preset, overrides=overrides), Cluster(None)).check_belongs()
+        prepare(asked.model_copy(update={"preset": preset, "overrides": overrides}), Cluster(None)).check_belongs()
 
 
 def test_a_run_goes_on_with_the_precision_it_was_begun_with(images, tmp_path, monkeypatch):
-    asked = Request(images, str(tmp_path / "run"), preset="draft", device="cpu")
+    asked = Request(images=images, out=str(tmp_path / "run"), preset="draft", device="cpu")
     monkeypatch.setattr(cluster.planning.request, "has_bfloat16_units", lambda: True)
     begun = prepare(asked, Cluster(None))
     open_run(begun.store, begun.identity)

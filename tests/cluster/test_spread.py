@@ -14,16 +14,17 @@ from benchmarks.scale import write_images
 from cluster.gallery import build_gallery
 from cluster.gallery.publish import finish
 from cluster.planning.request import make_plan, prepare
-from cluster.ray_cluster.parallel_map import here, map_auto, map_ray
+from cluster.ray_cluster.parallel_map import map_auto, map_local, map_ray
 from cluster.ray_cluster.session import Cluster
 from cluster.tables.build import gather
 from jobs.common.failures import StoreError
+from jobs.job_context import JobContext
 from jobs.run_folder.commit import new_attempt
 from jobs.run_folder.identity import open_run
 from jobs.run_folder.manifest import add_to_manifest
 from jobs.storage.store import Store
-from jobs.training_job import ExecutionOptions
 from tests.cluster.running import request_for
+from tests.sentences import fails_with
 
 IMAGES = 11
 
@@ -38,8 +39,7 @@ def made(tmp_path_factory):
     plan = make_plan(prepared, None, retry=False)
     add_to_manifest(prepared.store, plan.entries, prepared.known)
     specs = [job.spec for job in plan.jobs.values()]
-    quiet = {"on_progress": lambda _: None, "should_stop": lambda: False}
-    commits = run_nothing(specs, prepared.store, [new_attempt() for _ in specs], ExecutionOptions(), **quiet)
+    commits = run_nothing(specs, [new_attempt() for _ in specs], JobContext(prepared.store))
     prepared.store.delete([next(a.path for a in commits[4].artifacts if a.path.endswith("metrics.parquet"))])
     return folder / "run"
 
@@ -66,7 +66,7 @@ def built(store):
 
 
 def test_tasks_of_a_cluster_write_what_one_process_writes(run, ray_here):
-    (sentence,) = finish(run, here)
+    (sentence,) = finish(run, map_local)
     assert "damaged" in sentence
     alone = built(run)
     run.delete(alone)
@@ -116,7 +116,7 @@ def refuse(word, number):
 
 
 def test_what_a_task_cannot_do_is_a_sentence_here(ray_here):
-    with pytest.raises(StoreError, match=r"^The bucket b is full at 1\.$"):
+    with fails_with("storage.failed"):
         list(map_ray(partial(refuse, "b"), [1, 2]))
 
 

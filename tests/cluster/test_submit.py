@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cluster.planning.options import make_request
-from cluster.submission.preflight import Report, Seen, Versions, judge
+from cluster.submission.preflight import MachineReport, PreflightReport, Versions, judge
 from cluster.submission.submit import run_arguments, submission_id
 from cluster.submission.wheel import unpacked
 from cluster.tables.query import query
@@ -20,6 +20,7 @@ from jobs.run_folder.commit import committed, read_failures
 from jobs.storage.store import Store
 from tests.cluster.machines import ROOT, ray_cluster
 from tests.cluster.running import ask, at_start, checkpoints, options, pgcn, photograph, png_bytes, start, wait_for
+from tests.sentences import check_error
 from tests.servers import SECRET
 
 LONG = {"iterations": 80, "langevin_steps": 10, "langevin_steps_init": 10}
@@ -54,7 +55,7 @@ def job_of(output):
 
 def sent(cluster):
     """Runs on the cluster's list of jobs, without the looks before them."""
-    return {job["submission_id"] for job in cluster.jobs() if not job["submission_id"].startswith("pgcn-look-")}
+    return {job["submission_id"] for job in cluster.jobs() if not job["submission_id"].startswith("pgcn-preflight-")}
 
 
 def logs(cluster, job):
@@ -80,7 +81,7 @@ def test_a_run_sent_with_its_wheel_is_followed_to_its_end_and_read_from_its_buck
     run = moto.url
     code, output = submit(cluster, images, run, "--follow", "--wheel", checkout)
     assert code == 3, output
-    assert "1 machine with 0 GPUs looked at" in output
+    assert "1 machine with 0 GPUs checked" in output
     assert "The first image will be refused" in output, "empty.png is the first; that stops nothing"
     assert "2 done, 1 failed" in output
     (row,) = query(Store(run), "SELECT DISTINCT pgcn_version FROM results").to_pylist()
@@ -125,7 +126,7 @@ def test_a_cancelled_run_is_gone_on_with_also_by_hand(cluster, moto, images, tmp
     cancel = Ready(tmp_path / "cancel", *cancelling, env=cluster.env)
     code, said = again.ends()
     assert code == 0, said
-    assert f"going on already, as job {job}" in said
+    assert f"active already, as job {job}" in said
     wait_for(lambda: len(checkpoints(run)) == 2, timeout=200)
     code, said = cancel.ends()
     assert code == 0, said
@@ -172,12 +173,12 @@ def test_trouble_with_the_cluster_is_said_and_nothing_is_sent(cluster, moto, ima
 
 
 def request(images, out="s3://bucket/run", pairs=(), **given):
-    return make_request(images, {"out": out, **given}, list(pairs), None, {})
+    return make_request(images, {"out": out, **given}, list(pairs))
 
 
 def test_the_id_is_that_of_the_run_and_its_options():
-    one = request(["s3://bucket/a b.png"], pairs=["iterations=5", "noise=langevin"], sizes=("1x1", "2x1"))
-    same = request(["s3://bucket/a b.png"], pairs=["noise=langevin", "iterations=5"], sizes=("1x1", "2x1"))
+    one = request(["s3://bucket/a b.png"], pairs=["iterations=5", "noise=langevin"], size=("1x1", "2x1"))
+    same = request(["s3://bucket/a b.png"], pairs=["noise=langevin", "iterations=5"], size=("1x1", "2x1"))
     assert submission_id(one) == submission_id(same)
     other = request(["s3://bucket/a b.png"], pairs=["iterations=6"])
     assert submission_id(one) != submission_id(other)
@@ -186,20 +187,20 @@ def test_the_id_is_that_of_the_run_and_its_options():
 
 
 def test_the_arguments_ask_for_the_same_request(tmp_path):
-    from cluster.cli.app import _parsed
+    from cluster.cli.submit import run_parameters
     from cluster.planning.options import request_of
 
     config = tmp_path / "config.yaml"
     config.write_text("iterations: 7\nretry: true\nsize: [1x1, 320x200]\ncheckpoint_seconds: 5\n")
     line = ["s3://bucket/it's;rm -rf.png", "--out", "s3://bucket/run", "--config", str(config), "--seed", "0"]
     asked = request_of(
-        _parsed("run", [*line, "--set", "noise=langevin", "--job-timeout", "600", "--gpus-per-job", "0.25"])
+        run_parameters([*line, "--set", "noise=langevin", "--job-timeout", "600", "--gpus-per-job", "0.25"])
     )
     arguments = run_arguments(asked)
     assert str(tmp_path) not in " ".join(arguments)
-    again = request_of(_parsed("run", arguments))
+    again = request_of(run_parameters(arguments))
     assert again.overrides == {name: str(value) for name, value in asked.overrides.items()}
-    assert (again.sizes, again.retry, again.seed, again.limits) == (asked.sizes, True, 0, asked.limits)
+    assert (again.size, again.retry, again.seed, again.limits) == (asked.size, True, 0, asked.limits)
     assert (again.gpus_per_job, again.checkpoint_seconds, again.images) == (0.25, 5, asked.images)
 
 
@@ -218,35 +219,38 @@ OURS = Versions(python="3.11.7", ray="2.60.0", torch="2.13.0+cpu", pgcn="0.1.0")
 )
 def test_versions_that_disagree_are_said(theirs, problems, notes):
     there = OURS.model_copy(update=theirs)
-    machines = [Seen(host="a", versions=OURS), Seen(host="b", versions=there), Seen(host="c", versions=there)]
-    found = judge(Report(driver=OURS, machines=machines), OURS)
+    machines = [
+        MachineReport(host="a", versions=OURS),
+        MachineReport(host="b", versions=there),
+        MachineReport(host="c", versions=there),
+    ]
+    found = judge(PreflightReport(driver=OURS, machines=machines), OURS)
     for sentences, expected in zip(found, (problems, notes), strict=True):
         assert len(sentences) == len(expected), "once for all machines"
         assert all(words in sentence for words, sentence in zip(expected, sentences, strict=True))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "error"),
     [
-        (["photos", "--out", "s3://bucket/run"], "does not see photos"),
-        (["s3://bucket/photos", "--out", "runs/photos"], "does not see runs/photos"),
-        (["s3://key:planted-secret@bucket/photos", "--out", "s3://bucket/run"], "has a key"),
-        (["https://example.org/a.png?sig=planted-secret", "--out", "s3://bucket/run"], "a query"),
-        (["s3://bucket/photos", "--out", "s3://bucket/planted-secret"], "a secret of this machine"),
-        (["s3://bucket/photos", "--out", "s3://bucket/run"], "Nothing answers at http://127.0.0.1:9"),
-        (["s3://bucket/photos", "--out", "s3://bucket/run", "--set", "iteration=4", "--dry-run"], "dry run"),
-        (["s3://bucket/photos", "--out", "s3://bucket/run", "--ray-address", "a:1"], "take out --ray-address"),
-        (["s3://bucket/photos", "--out", "s3://bucket/run", "--no-such-option", "1"], "--no-such-option"),
-        (["s3://bucket/photos"], "--out"),
+        (["photos", "--out", "s3://bucket/run"], "submit.not_shared"),
+        (["s3://bucket/photos", "--out", "runs/photos"], "submit.not_shared"),
+        (["s3://key:planted-secret@bucket/photos", "--out", "s3://bucket/run"], "submit.secret"),
+        (["https://example.org/a.png?sig=planted-secret", "--out", "s3://bucket/run"], "submit.secret"),
+        (["s3://bucket/photos", "--out", "s3://bucket/planted-secret"], "submit.secret"),
+        (["s3://bucket/photos", "--out", "s3://bucket/run"], "ray.unreachable"),
+        (["s3://bucket/photos", "--out", "s3://bucket/run", "--set", "iteration=4", "--dry-run"], "option.value"),
+        (["s3://bucket/photos", "--out", "s3://bucket/run", "--ray-address", "a:1"], "option.value"),
+        (["s3://bucket/photos", "--out", "s3://bucket/run", "--no-such-option", "1"], "usage"),
+        (["s3://bucket/photos"], "option.missing"),
     ],
 )
-def test_mistakes_get_a_sentence_and_exit_2(monkeypatch, arguments, words):
+def test_mistakes_get_a_sentence_and_exit_2(monkeypatch, arguments, error):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted-secret")
     code, output = ask("submit", *arguments, "--address", "http://127.0.0.1:9")
     assert code == 2, output
-    assert words in output
+    check_error(output, error)
     assert "planted-secret" not in output
-    assert "Traceback" not in output
 
 
 def test_an_address_that_is_none_is_said():

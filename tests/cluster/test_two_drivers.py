@@ -35,7 +35,6 @@ COUNT = 24
 @pytest.fixture
 def one_core_each(ray_address, monkeypatch):
     """The standing Ray has two cores: a worker for each of two drivers."""
-    monkeypatch.setattr(cluster.ray_cluster.ray_pool, "Worker", Committer)
     monkeypatch.setattr(cluster.ray_cluster.ray_pool, "machines_now", lambda: Machines(({"CPU": 1.0},)))
     here = Cluster(ray_address)
     here.join()
@@ -51,14 +50,15 @@ def trained(store):
 def drive(store, jobs):
     """One driver to its end."""
     tracker = Tracker(store, display_for(Console(quiet=True)), jobs, 0, 0)
-    Driver(Queue(jobs), RayWorkerPool(store, None, jobs_per_worker=1000), store, tracker, Limits()).drive(StopSignal())
+    pool = RayWorkerPool(store, None, jobs_per_worker=1000, worker=Committer)
+    Driver(Queue(jobs), pool, store, tracker, Limits()).drive(StopSignal())
     assert tracker.counts == (len(jobs), 0, 0)
 
 
 def test_two_drivers_that_begin_together_share_the_work(one_core_each, tmp_path):
     store = Store(str(tmp_path))
-    with ThreadPoolExecutor(2) as pool:
-        both = [pool.submit(drive, store, [job(f"{n:020x}") for n in range(COUNT)]) for _ in "ab"]
+    with ThreadPoolExecutor(2) as threads:
+        both = [threads.submit(drive, store, [job(f"{n:020x}") for n in range(COUNT)]) for _ in "ab"]
         for one in both:
             one.result()
     assert len(committed(store)) == COUNT

@@ -21,6 +21,7 @@ from jobs.run_folder import schemas
 from jobs.run_folder.commit import Failure, committed, read_commit, write_failure
 from jobs.storage.store import Store
 from tests.cluster.running import ask, request_for, run_here, write_bad_pictures, write_photographs
+from tests.sentences import check_error
 
 MEASURED_ANEW = ["attempt", "wall_s", "train_s", "peak_memory_mb", "committed_at", "ended_at", "failed_at"]
 """Columns that differ from one run to the next."""
@@ -309,20 +310,19 @@ def test_gc_leaves_a_job_alone_whose_commit_cannot_be_read(local):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "error"),
     [
-        (["verify", "."], "no run"),
-        (["gc", "."], "no run"),
-        (["gc", "RUN", "--older-than", "soon"], "--older-than is a number"),
-        (["doctor", "nonsense://bucket"], "no kind of storage"),
+        (["verify", "."], "run.missing"),
+        (["gc", "."], "run.missing"),
+        (["gc", "RUN", "--older-than", "soon"], "option.value"),
+        (["doctor", "nonsense://bucket"], "storage.unsupported"),
     ],
 )
-def test_mistakes_are_sentences(local, tmp_path, monkeypatch, arguments, words):
+def test_mistakes_are_sentences(local, tmp_path, monkeypatch, arguments, error):
     monkeypatch.chdir(tmp_path)
     code, output = ask(*[local.url if a == "RUN" else a for a in arguments])
     assert code == 2, output
-    assert words in output
-    assert "Traceback" not in output
+    check_error(output, error)
 
 
 @pytest.mark.parametrize(("bucket", "code", "words"), [(None, 0, "A run can"), ("no-such", 2, "does not exist")])

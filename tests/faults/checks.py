@@ -77,4 +77,4 @@ def is_as_if_nothing_happened(store: Store, undisturbed: Rows, good: int, bad: i
     garbage = find_garbage(store, timedelta(0), under_way=False)
     store.delete(garbage.paths)
     assert verify(store, quick=False).sound, "something believed was garbage"
-    assert not store.list("checkpoints") and not store.list("previews"), "restart points of jobs that are done"
+    assert not store.list("checkpoints") and not store.list("previews"), "checkpoints of jobs that are done"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,21 +40,26 @@ class Batch:
     """Images, good and bad, a fresh place for a run over them, and the commands given there so far."""
 
     def __init__(
-        self, of: tuple[str, Rows, float], place: str, copy: Path, env: dict[str, str], edits: Sequence[str] = ()
+        self,
+        of: tuple[str, Rows, float],
+        place: str,
+        copy: Path,
+        env: dict[str, str],
+        edits: Mapping[str, Any] | None = None,
     ) -> None:
         self.images, self.undisturbed, self.plain_s = of
-        self.edits = edits
+        self.edits = edits or {}
         self.place = place
         self.store = Store(place)
         self._copy = copy
         self.env = env
         self.spent_s = 0.0
 
-    def run(self, *more: str, **how) -> tuple[int, str]:
+    def run(self, **how) -> tuple[int, str]:
         """The command: always the same."""
         began = time.monotonic()
         try:
-            return run(self.images, self.place, *self.edits, *more, env=self.env, **how)
+            return run(self.images, self.place, env=self.env, **self.edits, **how)
         finally:
             self.spent_s += time.monotonic() - began
 
@@ -64,7 +70,7 @@ class Batch:
         copy = copied(self.store, self._copy)
         times = 2 if self.edits else 1  # a model and an edit of each image
         is_as_if_nothing_happened(copy, self.undisturbed, times * GOOD, times * BAD)
-        code, output = run(self.images, copy.url, *self.edits, env=self.env)
+        code, output = run(self.images, copy.url, env=self.env, **self.edits)
         assert code == 3, output
         assert f"{times * GOOD} done before, {times * BAD} refused" in output
         assert "nothing left to train" in output
@@ -93,14 +99,14 @@ def on_disk(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Rows, float]
     return str(root / "images"), *_undisturbed(str(root / "images"), [str(root / name) for name in "ab"], root, {})
 
 
-EDITS = ("--task", "superres", "--set", "factor=2")
+EDITS = {"task": "superres", "settings": {"factor": 2}}
 
 
 @pytest.fixture(scope="session")
 def edited(on_disk: tuple[str, Rows, float], tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Rows, float]:
     """The same images, each with a task."""
     root = tmp_path_factory.mktemp("edited")
-    return on_disk[0], *_undisturbed(on_disk[0], [str(root / "run")], root, {}, *EDITS)
+    return on_disk[0], *_undisturbed(on_disk[0], [str(root / "run")], root, {}, EDITS)
 
 
 @pytest.fixture
@@ -144,11 +150,13 @@ def bucket(in_bucket: tuple[str, Rows, float], proxy: FaultyServer, reach, tmp_p
     proxy.heal()
 
 
-def _undisturbed(images: str, places: list[str], folder: Path, env: dict[str, str], *more: str) -> tuple[Rows, float]:
+def _undisturbed(
+    images: str, places: list[str], folder: Path, env: dict[str, str], edits: Mapping[str, Any] | None = None
+) -> tuple[Rows, float]:
     """What a run leaves that nobody disturbs, and the seconds of the last one: the first pays for imports."""
     for place in places:
         began = time.monotonic()
-        code, output = run(images, place, *more, env=env)
+        code, output = run(images, place, env=env, **(edits or {}))
         seconds = time.monotonic() - began
         assert code == 3, output
     found = [rows(copied(Store(place), folder / f"copy-{index}")) for index, place in enumerate(places)]

@@ -25,10 +25,10 @@ def trainings(batch):
 def test_a_worker_that_is_lost_in_an_edit_is_replaced(edits, table, tmp_path, act, point, nth):
     strike = Strike(act, point, tmp_path / "struck", nth=nth)
     where = f"{point}, of an edit" if "edit" not in point else point
-    with table.cell(f"worker: {'hangs for 2 s' if act == 'hangs' else act}", where) as cell:
-        # On a busy machine two seconds of silence are nothing unusual: a worker that is well would be replaced too.
-        silence = ["--silence-timeout", "2"] if act == "hangs" else []
-        code, output = edits.run(*silence, workers=2, strike=strike)
+    with table.cell(f"worker: {'hangs for 4 s' if act == 'hangs' else act}", where) as cell:
+        # On a busy machine seconds of silence are nothing unusual: a worker that is well would be replaced too.
+        silence = {"silence_s": 4.0} if act == "hangs" else {}
+        code, output = edits.run(**silence, workers=2, strike=strike)
         assert strike.struck
         assert code == 3, output
         edits.is_as_if_nothing_happened(cell)

@@ -15,7 +15,7 @@ def test_a_command_killed_anywhere_is_gone_on_with(request, table, tmp_path, poi
     disk = request.getfixturevalue("edits" if "edit" in point else "disk")
     strike = Strike("SIGKILL", point, tmp_path / "struck")
     with table.cell("SIGKILL, driver and worker", point) as cell:
-        killed = start(tmp_path / "log", disk.images, disk.place, *disk.edits, strike=strike)
+        killed = start(tmp_path / "log", disk.images, disk.place, strike=strike, **disk.edits)
         code, output = killed.wait()
         assert code == -signal.SIGKILL, output
         assert strike.struck

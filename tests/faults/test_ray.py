@@ -71,7 +71,7 @@ class Batch:
         return self.machines.machines[1]
 
     def resumes(self) -> int:
-        """How often jobs went on from restart points, by their results."""
+        """How often jobs went on from checkpoints, by their results."""
         return query(self.store, "SELECT sum(resumes) AS n FROM results").to_pylist()[0]["n"]
 
     def reasons(self) -> list[str]:
@@ -80,7 +80,7 @@ class Batch:
         return sorted(each for each in found if each != "INPUT")
 
     def under_way(self, process, count: int = 1) -> None:
-        """Wait until so many images have restart points."""
+        """Wait until so many images have checkpoints."""
         wait_for(lambda: len(checkpoints(self.place)) >= count, process=process)
 
     def ends(self, process) -> str:
@@ -92,7 +92,7 @@ class Batch:
         return output
 
     def check(self, cell, struck_at: float) -> None:
-        """`lost_s`: from the strike to the first restart point or commit after it."""
+        """`lost_s`: from the strike to the first checkpoint or commit after it."""
         is_as_if_nothing_happened(self.store, self.undisturbed, GOOD, BAD)
         cell.lost_s = self.going_at - struck_at
 
@@ -105,7 +105,7 @@ class Batch:
         self.going_at = time.monotonic()
 
     def struck(self, cell, strike, *arguments, at_work: int = 1) -> str:
-        """A run that is struck when so many images have restart points goes on, ends, and all is well: its output."""
+        """A run that is struck when so many images have checkpoints goes on, ends, and all is well: its output."""
         process = self.start(*arguments)
         self.under_way(process, at_work)
         at = time.monotonic()
@@ -155,7 +155,7 @@ def test_the_only_machine_loses_its_power_and_another_joins(batch, table):
     with table.cell("Ray: the only machine, SIGKILL; another joins", "mid-run") as cell:
         batch.struck(cell, lambda: (batch.only.kill(), batch.add("two")))
         assert batch.reasons() == ["WORKER_LOST"]
-        assert batch.resumes() >= 1, "it went on from a restart point"
+        assert batch.resumes() >= 1, "it went on from a checkpoint"
 
 
 def test_one_of_two_machines_loses_its_power(batch, table):

@@ -34,10 +34,10 @@ def test_an_empty_folder_is_listed_once_and_what_is_created_is_looked_for_once(p
     assert asked(proxy) == {"GET": 1, "PUT": 1}
 
 
-def test_a_job_lists_its_restart_points_at_its_beginning_and_its_end(proxy, bucket_url, tmp_path):
+def test_a_job_lists_its_checkpoints_at_its_beginning_and_its_end(proxy, bucket_url, tmp_path):
     proxy.asked.clear()
     run_here(write_photographs(tmp_path / "images", 1), bucket_url)
     assert not [each for each in proxy.asked if re.match("HEAD .*/(commits|checkpoints|attempts)", each)]
-    restart_points = asked(proxy, "/checkpoints/")
-    assert restart_points["LIST"] == 2
-    assert restart_points["PUT"] == restart_points["DELETE"] == 2, "one for each scale"
+    checkpoints = asked(proxy, "/checkpoints/")
+    assert checkpoints["LIST"] == 2
+    assert checkpoints["PUT"] == checkpoints["DELETE"] == 2, "one for each scale"

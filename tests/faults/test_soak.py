@@ -36,7 +36,7 @@ def killed_at_points(batch, dice, folder):
 
 def workers_lost(batch, dice, folder):
     """One of two workers is struck, once."""
-    act = dice.choice(["SIGKILL", "killed for memory", "machine taken back", "CUDA error", "full disk", "a bug"])
+    act = dice.choice(["SIGKILL", "killed for memory", "SIGTERM", "CUDA error", "full disk", "a bug"])
     worker_points = [name for name, kind in POINTS.items() if kind[0] != "look" and "tables/" not in kind[1]]
     code, output = batch.run(workers=2, strike=Strike(act, dice.choice(worker_points), folder / "struck"))
     assert code == 3, output

@@ -15,24 +15,24 @@ from tests.faults.points import PowerCut, Strike
 # name → method, pattern of the address, how many such requests pass before
 REQUESTS = {
     "images are listed": ("GET", r"list-type=2.*prefix={images}", 0),
-    "images are looked at": ("GET", r"{images}/photo-00\.png", 0),
+    "images are examined": ("GET", r"{images}/photo-00\.png", 0),
     "an image is read": ("GET", r"{images}/photo-00\.png", 1),
-    "the run is begun": ("PUT", r"/run\.json", 0),
+    "the run begins": ("PUT", r"/run\.json", 0),
     "the manifest is written": ("PUT", r"/manifest/", 0),
-    "a restart point is written": ("PUT", r"/checkpoints/", 0),
-    "restart points are listed": ("GET", r"prefix=.*/checkpoints/", 0),
-    "a restart point is read": ("GET", r"/checkpoints/.*\.safetensors", 0),
+    "a checkpoint is written": ("PUT", r"/checkpoints/", 0),
+    "checkpoints are listed": ("GET", r"prefix=.*/checkpoints/", 0),
+    "a checkpoint is read": ("GET", r"/checkpoints/.*\.safetensors", 0),
     "samples are written": ("PUT", r"/attempts/.*samples\.parquet", 0),
-    "the commit is looked for": ("GET", r"/commits/[0-9a-f]+\.json", 0),
+    "the commit is looked up": ("GET", r"/commits/[0-9a-f]+\.json", 0),
     "the commit is written": ("PUT", r"/commits/", 0),
-    "restart points are removed": ("DELETE", r"/checkpoints/", 0),
-    "results are gathered": ("GET", r"/attempts/.*samples\.parquet", 0),
+    "checkpoints are removed": ("DELETE", r"/checkpoints/", 0),
+    "samples are read": ("GET", r"/attempts/.*samples\.parquet", 0),
     "tables are written": ("PUT", r"/tables/results/", 0),
     "tables are read": ("GET", r"/tables/manifest/.*\.parquet", 0),
     "the gallery is written": ("PUT", r"/gallery/index\.html", 0),
 }
 READS = {name: request for name, request in REQUESTS.items() if request[0] == "GET"}
-RESUMES = {"restart points are listed", "a restart point is read"}
+RESUMES = {"checkpoints are listed", "a checkpoint is read"}
 
 
 def requests_of(batch, point):
@@ -90,10 +90,10 @@ def test_a_fault_that_passes_is_not_noticed(bucket, proxy, table, tmp_path, name
     rules = []
     with ExitStack() as cells:
         for fault, point in RUNS[name]:
-            cell = cells.enter_context(table.cell(f"{fault}, passing", point))
+            cell = cells.enter_context(table.cell(f"{fault}, transient", point))
             method, pattern, skip = requests_of(bucket, point)
             rules.append((point, cell, proxy.strike(fault, method, pattern, times=2, skip=skip)))
-        with suppress(PowerCut):  # so that there is a restart point to be read
+        with suppress(PowerCut):  # so that there is a checkpoint to be read
             bucket.run(strike=Strike("power cut", "mid-scale", tmp_path / "cut", nth=2))
         code, output = bucket.run()
         for point, cell, rule in rules:
@@ -104,12 +104,12 @@ def test_a_fault_that_passes_is_not_noticed(bucket, proxy, table, tmp_path, name
         bucket.is_as_if_nothing_happened()
 
 
-SILENT = ["a restart point is written", "tables are read"]
+SILENT = ["a checkpoint is written", "tables are read"]
 
 
 def test_a_server_that_is_silent_for_once_is_asked_again(bucket, proxy, table, impatient):
     with ExitStack() as cells:
-        cell = {point: cells.enter_context(table.cell("silence, passing", point)) for point in SILENT}
+        cell = {point: cells.enter_context(table.cell("silence, transient", point)) for point in SILENT}
         rules = {}
         for point in cell:
             method, pattern, skip = requests_of(bucket, point)
@@ -123,12 +123,12 @@ def test_a_server_that_is_silent_for_once_is_asked_again(bucket, proxy, table, i
 
 
 LASTING = {
-    "images are looked at": 2,
+    "images are examined": 2,
     "an image is read": 3,
-    "a restart point is written": 3,
+    "a checkpoint is written": 3,
     "samples are written": 3,
     "the commit is written": 3,
-    "results are gathered": 4,
+    "samples are read": 4,
     "tables are read": 4,
 }
 """The exit code of a command that cannot get past these points."""
@@ -136,14 +136,14 @@ LASTING = {
 
 @pytest.mark.parametrize(
     "point",
-    soaking(LASTING, "an image is read", "a restart point is written", "samples are written", "results are gathered"),
+    soaking(LASTING, "an image is read", "a checkpoint is written", "samples are written", "samples are read"),
 )
 def test_a_fault_that_stays_ends_in_a_sentence_and_the_same_command_goes_on(
     bucket, proxy, table, impatient, monkeypatch, point
 ):
     """Longer than all retries; afterwards the same command, without --retry, does the rest."""
     monkeypatch.setitem(POLICY, FailureClass.STORE, replace(POLICY[FailureClass.STORE], retries=1))
-    with table.cell("503 SlowDown, for hours", point) as cell:
+    with table.cell("503 SlowDown, lasting", point) as cell:
         method, pattern, skip = requests_of(bucket, point)
         proxy.strike("503 SlowDown", method, pattern, times=None, skip=skip)
         code, output = bucket.run()
@@ -157,8 +157,8 @@ def test_a_fault_that_stays_ends_in_a_sentence_and_the_same_command_goes_on(
 
 
 def test_a_server_that_is_gone_for_a_while(bucket, proxy, table, impatient):
-    """In the middle of everything: nothing is answered any more, from a restart point on."""
-    with table.cell("reset, for hours", "everything, from a restart point on") as cell:
+    """In the middle of everything: nothing is answered any more, from a checkpoint on."""
+    with table.cell("reset, lasting", "everything, after a checkpoint") as cell:
         proxy.strike("reset", ".*", "", times=None).after = "PUT .*/checkpoints/"
         code, output = bucket.run()
         assert code == 4, output

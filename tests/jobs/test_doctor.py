@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.common.failures import ConfigError, StoreError
 from jobs.storage import errors as storage_errors
 from jobs.storage.doctor import examine
 from jobs.storage.store import Store
+from tests.sentences import fails_with
 from tests.servers import KEY, SECRET, S3Server, free_port
 
 HEALTHY = ["place", "list", "write", "read", "overwrite", "conditional put", "large put", "clock", "delete", "listing"]
@@ -153,10 +153,10 @@ def test_nobody_there_is_asked_twice_and_no_more(reach, monkeypatch):
 
 
 def test_urls_that_cannot_be(monkeypatch):
-    with pytest.raises(StoreError, match="can only be read"):
+    with fails_with("storage.unsupported"):
         findings("http://127.0.0.1/run")
-    with pytest.raises(StoreError, match="no kind of storage"):
+    with fails_with("storage.unsupported"):
         findings("nonsense://bucket/run")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "127.0.0.1:9000")
-    with pytest.raises(ConfigError, match="AWS_ENDPOINT_URL in the environment is not an address"):
+    with fails_with("storage.address"):
         findings("s3://bucket/run")

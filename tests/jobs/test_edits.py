@@ -11,10 +11,11 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from jobs.common.failures import ConfigError, InputError, PyramidError
+from jobs.common.failures import ConfigError
 from jobs.edit_job import run_edit
 from jobs.inputs.discover import one_source
-from jobs.inputs.source import EditSource, asked, name_of
+from jobs.inputs.source import EditSource, name_of, with_edit
+from jobs.job_context import ExecutionOptions, JobContext, Stopped
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import new_attempt, publish, read_artifact, read_commit
 from jobs.run_folder.edit_manifest import add_edits, check_edit, overtaken, plan_edit, read_edits
@@ -22,12 +23,12 @@ from jobs.run_folder.manifest import RunDefaults, add_to_manifest, plan_source
 from jobs.run_folder.pyramids import load, pyramids_in
 from jobs.spec import PyramidRef, SamplePlan, reseeded
 from jobs.storage.store import Store
-from jobs.training_job import ExecutionOptions, Stopped, run_jobs
+from jobs.training_job import run_jobs
 from pgcn.heartbeat import heartbeat
 from tests.cluster.running import TINY, photograph
+from tests.sentences import fails_with
 
 ASK = RunDefaults("draft", TINY, 0, SamplePlan(count=1, sizes=("1x1",)), 10_000_000)
-QUIET = {"should_stop": lambda: False}
 
 
 @pytest.fixture
@@ -44,14 +45,14 @@ def folder(tmp_path):
 
 def source_of(folder, task, **edit):
     pictures = {name: one_source(str(folder / edit.pop(name))) for name in ("target", "mask", "truth") if name in edit}
-    source = asked(one_source(str(folder / "a.png")), EditSource(task, **pictures, **edit))
+    source = with_edit(one_source(str(folder / "a.png")), EditSource(task, **pictures, **edit))
     return replace(source, edits=tuple(replace(e, edit_id=e.edit_id or name_of(source, e)) for e in source.edits))
 
 
 def planned(source, known=None, elsewhere=None):
     (edit,) = source.edits
     entry = plan_source(source, ASK, None)
-    return entry, plan_edit(source, edit, entry, elsewhere or {}, known, ASK.max_pixels)
+    return entry, plan_edit(source, edit, entry, (elsewhere or {}).get(entry.pyramid), known, ASK.max_pixels)
 
 
 def job(folder, task, **edit):
@@ -130,7 +131,7 @@ def test_pictures_that_are_unchanged_are_not_read_again_and_changed_ones_are(fol
     source = source_of(folder, "style", target="b.png")
     _, first = planned(source)
     read = []
-    monkeypatch.setattr("jobs.run_folder.edit_manifest.take", lambda location, *_: read.append(location))
+    monkeypatch.setattr("jobs.run_folder.edit_manifest.load_image", lambda location, *_: read.append(location))
     assert planned(source, known=first)[1] == first
     assert read == []
     monkeypatch.undo()
@@ -152,7 +153,7 @@ def test_another_mask_of_the_same_name_and_time_is_another_mask(folder):
     second = plan_source(source, ASK, first)
     assert second.holes not in (None, first.holes)
     renamed = replace(edit, edit_id=source.edits[0].edit_id)
-    again = plan_edit(source, source.edits[0], second, {}, renamed, ASK.max_pixels)
+    again = plan_edit(source, source.edits[0], second, None, renamed, ASK.max_pixels)
     assert again.sha256[2] != edit.sha256[2]
 
 
@@ -183,8 +184,7 @@ def test_the_manifest_of_edits_comes_back_as_it_was_written(folder, tmp_path):
 
 def trained(store, entry, source):
     add_to_manifest(store, [entry], {})
-    quiet = QUIET | {"on_progress": lambda progress: None}
-    (end,) = run_jobs([entry.spec(source, ASK)], store, [new_attempt()], ExecutionOptions(), **quiet)
+    (end,) = run_jobs([entry.spec(source, ASK)], [new_attempt()], JobContext(store))
     assert not isinstance(end, Exception), end
     return end
 
@@ -195,7 +195,7 @@ def test_an_edit_is_committed_with_its_pictures_and_figures(folder, tmp_path):
     entry, made = planned(source)
     trained(store, entry, source)
     spec = made.spec(source, source.edits[0], {})
-    commit = run_edit(spec, store, new_attempt(), ExecutionOptions(), **QUIET)
+    commit = run_edit(spec, new_attempt(), JobContext(store))
     assert read_commit(store, made.job_id) == commit
     files = {a.path.rsplit("/", 1)[-1]: read_artifact(store, a) for a in commit.artifacts}
     assert sorted(files) == ["log.txt", "metrics.parquet", "pictures.parquet"]
@@ -207,7 +207,7 @@ def test_an_edit_is_committed_with_its_pictures_and_figures(folder, tmp_path):
     assert result["nothing"] > 0
     assert schemas.kind_of(result) is schemas.EDIT
     schemas.table([result], schemas.EDITS)
-    again = run_edit(spec, Store(str(tmp_path / "run")), new_attempt(), ExecutionOptions(), **QUIET)
+    again = run_edit(spec, new_attempt(), JobContext(Store(str(tmp_path / "run"))))
     assert again == commit, "the first commit stands"
 
 
@@ -217,8 +217,8 @@ def test_a_picture_that_changed_since_is_refused(folder, tmp_path):
     entry, made = planned(source)
     trained(store, entry, source)
     photograph(4).save(folder / "b.png")
-    with pytest.raises(InputError, match="changed after the run looked at it"):
-        run_edit(made.spec(source, source.edits[0], {}), store, new_attempt(), ExecutionOptions(), **QUIET)
+    with fails_with("image.changed"):
+        run_edit(made.spec(source, source.edits[0], {}), new_attempt(), JobContext(store))
 
 
 def test_a_pyramid_that_is_not_there_or_damaged_is_said(folder, tmp_path):
@@ -226,7 +226,7 @@ def test_a_pyramid_that_is_not_there_or_damaged_is_said(folder, tmp_path):
     source = source_of(folder, "energy")
     entry, made = planned(source)
     spec = made.spec(source, source.edits[0], {})
-    with pytest.raises(PyramidError, match="not in"):
+    with fails_with("pyramid.missing"):
         load(spec.pyramid, store)
     commit = trained(store, entry, source)
     at = PyramidRef(name=entry.pyramid, location=store.location, run="run", job_id=entry.job_id)
@@ -234,7 +234,7 @@ def test_a_pyramid_that_is_not_there_or_damaged_is_said(folder, tmp_path):
     assert len(load(spec.pyramid, store).sizes) == 2
     weights = next(a.path for a in commit.artifacts if a.path.endswith(".safetensors"))
     store.put(weights, b"x" * 100)
-    with pytest.raises(PyramidError, match="damaged") as error:
+    with fails_with("pyramid.damaged") as error:
         load(at, store)
     assert str(tmp_path) not in str(error.value), "where another run lies is nobody's business"
 
@@ -252,7 +252,7 @@ def test_a_large_result_has_a_view_for_pages(folder, tmp_path):
     source = source_of(folder, "superres", options={"width": 1500, "height": 1233, "steps": 0, "consistent": False})
     entry, made = planned(source)
     trained(store, entry, source)
-    commit = run_edit(made.spec(source, source.edits[0], {}), store, new_attempt(), ExecutionOptions(), **QUIET)
+    commit = run_edit(made.spec(source, source.edits[0], {}), new_attempt(), JobContext(store))
     path = next(a for a in commit.artifacts if a.path.endswith("pictures.parquet"))
     rows = {row["name"]: row for row in schemas.read_parquet(read_artifact(store, path)).to_pylist()}
     assert (rows["result"]["width"], rows["view"]["width"], rows["view"]["height"]) == (1500, 1024, 842)
@@ -268,10 +268,8 @@ def test_an_edit_that_is_asked_to_stop_stops_within_a_chain(folder, tmp_path):
     with heartbeat(lambda: alive.append(1)), pytest.raises(Stopped):
         run_edit(
             made.spec(source, source.edits[0], {}),
-            store,
             new_attempt(),
-            ExecutionOptions(),
-            should_stop=lambda: next(asked_at) >= 2,
+            JobContext(store, should_stop=lambda: next(asked_at) >= 2),
         )
     assert len(alive) == 3
     assert read_commit(store, made.job_id) is None
@@ -295,8 +293,8 @@ def test_a_training_with_holes_goes_on_to_the_bit_from_its_restart_points(folder
         return {a.path.rsplit("/", 1)[-1]: a.sha256 for a in commit.artifacts if a.path.endswith(".safetensors")}
 
     def run(store, should_stop):
-        quiet = {"on_progress": lambda progress: None, "should_stop": should_stop}
-        (end,) = run_jobs([spec], store, [new_attempt()], ExecutionOptions(checkpoint_seconds=0.0), **quiet)
+        context = JobContext(store, ExecutionOptions(checkpoint_seconds=0.0), should_stop=should_stop)
+        (end,) = run_jobs([spec], [new_attempt()], context)
         return end
 
     whole, broken = Store(str(tmp_path / "whole")), Store(str(tmp_path / "broken"))

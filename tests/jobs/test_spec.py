@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import pgcn.settings
-from jobs.common.failures import ConfigError
 from jobs.spec import SamplePlan, job_id, pyramid_id, resolve_size
 from pgcn.settings import PRESETS, Settings, make_settings
+from tests.sentences import fails_with
 
 SHA = "ab" * 32
 FIXTURES = Path(__file__).parents[1] / "fixtures/v0_1"
@@ -116,7 +116,7 @@ def test_sizes_are_width_by_height(text, size):
 
 @pytest.mark.parametrize("text", ["2", "axb", "2x300", "0x1", "9000x9000", "-1x1", "1x", ""])
 def test_sizes_that_cannot_be_are_said(text):
-    with pytest.raises(ConfigError, match="size"):
+    with fails_with("size"):
         resolve_size(text, (48, 64))
 
 

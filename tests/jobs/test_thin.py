@@ -13,7 +13,7 @@ from jobs.inputs.discover import one_source
 from jobs.run_folder.manifest import RunDefaults, plan_source
 from jobs.spec import SamplePlan
 from jobs.storage.store import Store
-from jobs.task_inputs import Wanted, pyramid_for, read_inputs
+from jobs.task_inputs import PyramidRequest, pyramid_for, read_inputs
 from pgcn.settings import make_settings
 from pgcn.tasks.task import find_task
 
@@ -50,7 +50,7 @@ def test_what_an_earlier_version_trained_stays_as_it_is(path):
 def test_apply_refuses_it_before_it_trains(path, tmp_path):
     read = read_inputs(str(path), None, None, None)
     settings = make_settings("draft", {"max_size": 32})
-    wanted = Wanted(settings, settings, 0, "cpu", None, Store(str(tmp_path / "out")))
+    wanted = PyramidRequest(settings, settings, 0, "cpu", None, Store(str(tmp_path / "out")))
     with pytest.raises(InputError, match=SAYS):
         pyramid_for(find_task("generate"), read, wanted, lambda progress: None, lambda line: None)
     assert torch.is_tensor(read.inputs.image)

@@ -1,0 +1,77 @@
+"""The prose of `docs/tasks.md`, which `docs/tasks.py` writes."""
+
+INPAINTING = """PSNR in dB and, after the slash, the root mean squared error in the hole in levels of 255.
+"Diffusion" is scikit-image's biharmonic fill. In thin holes, `inpaint` blends the chain's result with a smooth fill.
+In a wide hole in an irregular texture such as gravel, every texture that is not the lost one lowers PSNR, and the
+mean colour is best; with 60 % of single pixels missing, diffusion is best."""
+
+RECOVERY = """PSNR in dB, corrupted → restored, by the pyramid of the clean photograph. It measures how much
+the pyramid has learned of its image. Noise is in units of [-1, 1]; its strength is estimated from the image."""
+
+ANOMALIES = """AUROC: 0.5 is chance, 1 is perfect."""
+
+SUPERRES = """PSNR / SSIM / RMSE / NIQE, from images reduced to a quarter by bicubic interpolation, 12 crops of
+bundled photographs. "Matching" optimizes patches to the distribution of the small image's, without a generative
+model. NIQE, lower is more like photographs, is fitted to the bundled photographs except the crop's own
+(`benchmarks/naturalness.py`): compare it within a row, also with the truth, and not with published values. Matching
+often has the best NIQE and the largest distance from the truth: it adds grain that is not in the image."""
+
+HEAD = """# Tasks: uses of a pyramid
+
+Each task has a command, `pgcn apply TASK IMAGE`, a method of `pgcn.Pyramid`, and one small file in `pgcn/tasks/`.
+`pgcn tasks` lists the tasks, `pgcn tasks TASK` the inputs and options of one. The pyramid is trained on IMAGE; a task
+that works on another image takes it as `--target`. `pgcn apply` trains the pyramid at the first edit, keeps it in
+`--out`, and uses it again; `--pyramids RUN` uses those of a run, or of another `--out`.
+"""
+
+DETAILS = """**`make tasks` makes this page: each command made the image above it.** All pyramids have the preset
+`draft`.
+
+`--start-scale` is the scale where chains start; 0 is the coarsest, with the most freedom. Without it, a metric
+chooses the scale. The choice is a heuristic: compare all start scales with `--sweep` where it matters.
+"""
+
+BUCKET = """## Tasks for a folder or bucket
+
+`pgcn run IMAGES --task TASK` applies a task with the pyramid of every image; the rows of a list have a task each:
+
+```
+pgcn run s3://bucket/photos --out s3://bucket/run --task superres --set factor=2
+pgcn run photos --out run --task inpaint --mask 'masks/{stem}.png'      # {name}: a/cat.jpg, {stem}: a/cat
+pgcn run list.csv --out run                                             # or TSV, JSON Lines, Parquet
+pgcn run photos --out other --task animate --pyramids run               # trains only pyramids that `run` lacks
+```
+
+| column | meaning |
+|---|---|
+| `uri` | the image to train on |
+| `task` | the task; empty: the pyramid itself, with its samples |
+| `target_uri`, `mask_uri`, `truth_uri` | the task's other images |
+| any setting, `seed` | of the image's training |
+| any option of the task; `task_seed` for its `seed` | of the edit; the option, where a setting has its name too |
+| `image_id`, `edit_id` | names of the pyramid and the edit; by default the path, and `cat.jpg:superres` |
+
+Rows that need the same pyramid (the same bytes, settings, seed and holes) share it: one job trains it, and the edits
+that wait for it come next. An edit is a job like a training: it has an id made from its inputs, is committed once, is
+tried again by the rules of its failure class, and is not repeated by the same command. An impossible edit (no mask,
+an empty mask) is refused before any training.
+
+```
+pgcn query RUN "SELECT edit_id, task, figure, value, nothing, better FROM edits"
+pgcn query RUN "SELECT edit_id, image FROM pictures WHERE name = 'result'" --format parquet --out made.parquet
+pgcn query RUN "SELECT e.edit_id, m.name, m.value FROM edits e JOIN metrics m USING (job_id)"
+```
+
+`edits` has one row per result: the name of the task's metric (`figure`), its `value`, and that of the baseline
+(`nothing`). `pictures` has the inputs, the results, and the sweep; `manifest_edits` has the requested edits. In the
+gallery each task has a page, and each edit has a page with before and after under a slider.
+"""
+
+TAIL = """## Limits
+
+- Thin lines and single objects (a face, a rocket's tower) are not learned, so no task can make them.
+- `style` and `harmonize` transfer colours and edges more than structure: patches are 11 px.
+- `edit` removes the seam, and makes the region anew: the region is only as sharp as the pyramid.
+- `animate` moves between samples; it does not move objects.
+- `recover` has a pyramid of the clean image; one of the corrupted image may restore less (not measured).
+"""
