@@ -24,7 +24,8 @@ RESTART = 0.6
 
 def halving(finest: Size, scales: int = SCALES) -> list[Size]:
     """Sizes of the scales, coarsest first; each side at least one patch."""
-    return [tuple(max(PATCH, round(side / 2**k)) for side in finest) for k in range(scales - 1, -1, -1)]  # type: ignore[misc]
+    factors = [0.5**k for k in range(scales - 1, -1, -1)]
+    return [(max(PATCH, round(finest[0] * f)), max(PATCH, round(finest[1] * f))) for f in factors]
 
 
 def levels(start: float, steps: int = STEPS) -> list[float]:

@@ -90,38 +90,38 @@ def beyond(side: int, drawn: tuple[int, float] | None) -> list[str]:
     return ["closed form", f"{seconds:.0f}*", f"{100 * seconds:.0f}*"] + ["not drawn"] + [""] * (len(SHOWN) - 1)
 
 
+def made_by(way: str, image: Tensor, options: argparse.Namespace) -> Made:
+    """Samples of one way; of those that prepare nothing at most two."""
+    sizes, few = halving((image.shape[2], image.shape[3])), min(2, options.samples)
+    if way == "ours":
+        return ours(image, options.samples, options.iterations)
+    if way == "closed form":
+        return one_by_one(lambda seed: closed_form(image, sizes, seed), few)
+    return one_by_one(lambda seed: match(image, sizes, seed), few)
+
+
 def field(picture: str, sides: list[int], options: argparse.Namespace) -> str:
     """Tables of all ways at all sides, as Markdown; strips of samples go to `options.strips` where it is given."""
     written: list[str] = []
     drawn: tuple[int, float] | None = None
     for side in sides:
         image = photograph(picture, side)
-        size = image.shape[2], image.shape[3]
         rows, shown = [], [image]
-        for name in (way for way in WAYS if way not in options.skip):
-            if name == "closed form" and side > options.most:
+        for way in (way for way in WAYS if way not in options.skip):
+            if way == "closed form" and side > options.most:
                 rows.append(beyond(side, drawn))
                 continue
-            made = {
-                "ours": lambda image=image: ours(image, options.samples, options.iterations),
-                "closed form": lambda image=image, size=size: one_by_one(
-                    lambda seed: closed_form(image, halving(size), seed), min(2, options.samples)
-                ),
-                "matching": lambda image=image, size=size: one_by_one(
-                    lambda seed: match(image, halving(size), seed), min(2, options.samples)
-                ),
-            }[name]()
-            drawn = (side, made.sample) if name == "closed form" else drawn
-            rows.append(row(name, made, image))
+            made = made_by(way, image, options)
+            drawn = (side, made.sample) if way == "closed form" else drawn
+            rows.append(row(way, made, image))
             print(*rows[-1], flush=True)
             shown += made.samples.split(1)
         if options.strips:
-            strip(shown, min(size[0], 240)).save(f"{options.strips}-{side}.png")
+            strip(shown, min(image.shape[2], 240)).save(f"{options.strips}-{side}.png")
         header = ["", "first sample, s", "hundredth, s", *SHOWN]
-        written.append(f"{size[1]}x{size[0]} px:\n\n{markdown(header, rows)}")
-    return "\n\n".join(
-        [*written, "\\* extrapolated: from one sample, or from a smaller size by the square of the pixels."]
-    )
+        written.append(f"{image.shape[3]}x{image.shape[2]} px:\n\n{markdown(header, rows)}")
+    written.append("\\* extrapolated: from one sample, or from a smaller size by the square of the pixels.")
+    return "\n\n".join(written)
 
 
 def arguments() -> argparse.ArgumentParser:

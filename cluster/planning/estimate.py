@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -78,7 +79,7 @@ def _storing() -> float:
 
 def _measuring(finest: Size, device: str) -> float:
     """Seconds for a pixel of a measured picture; the features of the image itself count as one picture."""
-    factor = min(1.0, (MEASURED_PIXELS / (finest[0] * finest[1])) ** 0.5)
+    factor = min(1.0, math.sqrt(MEASURED_PIXELS / (finest[0] * finest[1])))
     size = max(16, round(finest[0] * factor)), max(16, round(finest[1] * factor))
     picture = _structure(size).to(device)
     return _seconds(lambda: measure(picture, picture, picture)) / (2 * size[0] * size[1])
