@@ -26,9 +26,9 @@ from benchmarks import reference
 from benchmarks.field import arguments, field
 from benchmarks.machine import clock, describe
 from benchmarks.pictures import photograph
+from benchmarks.sample_metrics import with_patch_swd
 from benchmarks.trained import markdown
 from cluster.planning.device import has_bfloat16_units
-from jobs.artifacts import measure
 from pgcn import DivergenceError, Pyramid, Trainer, make_settings
 from pgcn.exact.scales import ExactScales
 from pgcn.imaging.scales import exact_sizes, learned_sizes, resize
@@ -84,7 +84,7 @@ def quality(device: str, presets: list[str]) -> str:
         trainer, seconds = train(photograph(PICTURE, settings.max_size), settings, device)
         pyramid = Pyramid.trained(trainer)
         image = (pyramid.observed_scales() or trainer.observed_of(0))[-1]
-        figures = measure(pyramid.sample(MEASURED, seed=100), pyramid.reconstruct()[-1], image)
+        figures = with_patch_swd(pyramid.sample(MEASURED, seed=100), pyramid.reconstruct()[-1], image)
         shown = [figures.get(name, float("nan")) for name in FIGURES]
         rows.append([f"`{preset}`", precision, f"{image.shape[3]}x{image.shape[2]}", seconds, *shown])
         print(*rows[-1], flush=True)

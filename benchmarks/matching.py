@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.pictures import photograph
-from jobs.artifacts import measure
+from benchmarks.sample_metrics import with_patch_swd
 from pgcn import make_settings
 from pgcn.imaging.scales import Size, image_pyramid, resize, scale_sizes
 from pgcn.metrics.patch_distribution import PATCH
@@ -62,7 +62,7 @@ def main() -> None:
         began = time.process_time()
         made = match(image, sizes)
         seconds = time.process_time() - began
-        figures = measure(made, made, resize(image, sizes[-1]))
+        figures = with_patch_swd(made, made, resize(image, sizes[-1]))
         shown = ", ".join(f"{key} {figures[key]:.3f}" for key in SHOWN)
         print(f"{name}: {seconds:.0f} s, {shown}")
 

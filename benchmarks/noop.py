@@ -16,7 +16,7 @@ from cluster.ray_cluster.ray_worker import RayWorker
 from jobs.images.png import encode_png
 from jobs.inputs.discover import read_source
 from jobs.job_context import ExecutionOptions, JobContext
-from jobs.provenance import circumstances
+from jobs.provenance import provenance
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import Commit, publish
 from jobs.spec import JobSpec
@@ -109,5 +109,5 @@ def _result(spec: JobSpec, attempt: str) -> dict[str, Any]:
         "wall_s": 0.0,
         "train_s": 0.0,
         "settings": spec.settings.model_dump_json(),
-        **circumstances("cpu"),
+        **provenance("cpu"),
     }

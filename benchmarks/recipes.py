@@ -21,7 +21,7 @@ import yaml
 
 from benchmarks.machine import clock
 from benchmarks.pictures import photograph, strip
-from jobs.artifacts import measure
+from benchmarks.sample_metrics import with_patch_swd
 from pgcn import DivergenceError, Pyramid, Trainer, make_settings
 
 MEASURED = 6
@@ -51,7 +51,7 @@ def train(
         pyramid, observed = Pyramid.trained(trainer, index), trainer.observed_of(index)[-1]
         samples = pyramid.sample(MEASURED, seed=100)
         strip([observed, *samples[:4]]).save(out / f"{recipe}-{Path(image).stem}-{seed}.png")
-        figures = measure(samples.cpu(), pyramid.reconstruct()[-1].cpu(), observed.cpu())
+        figures = with_patch_swd(samples.cpu(), pyramid.reconstruct()[-1].cpu(), observed.cpu())
         results.append(result | {"seconds": seconds} | figures)
     return results
 

@@ -32,7 +32,7 @@ import psutil
 
 from benchmarks.noop import ROWS
 from benchmarks.scale_driver import Taken
-from jobs.common.concurrent_map import ahead
+from jobs.common.concurrent_map import concurrent_map
 from jobs.images.png import encode_png
 from jobs.storage.store import Store
 
@@ -94,7 +94,7 @@ def write_images(store: Store, count: int) -> None:
         pixels = np.random.default_rng(index).integers(0, 256, (24, 28, 3), dtype=np.uint8)
         store.put(f"{index // 1000:03d}/{index:07d}.png", encode_png(pixels))
 
-    for _ in ahead(write, range(count)):
+    for _ in concurrent_map(write, range(count)):
         pass
 
 

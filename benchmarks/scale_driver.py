@@ -30,7 +30,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "run jobs": (cluster.launch, "_train"),
     "list commits": (cluster.launch, "committed"),
     "check for changes": (cluster.gallery.publish, "records_now"),
-    "build tables": (cluster.gallery.publish, "gather"),
+    "build tables": (cluster.gallery.publish, "build_tables"),
     "build gallery": (cluster.gallery.publish, "build_gallery"),
 }
 """The steps of a run in order, each with the module and function that does it."""

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from cluster.exit import Exit
 from cluster.launch import run as launch
-from cluster.planning.run_options import Request
+from cluster.planning.options import checked_request
 from cluster.scheduler.stopping import StopSignal
 from cluster.scheduler.worker_pool import Backend
 from jobs.storage.store import Store
@@ -55,19 +55,13 @@ def run(
     `backend` is a backend in place of the one that `local` names.
 
     An interrupt (Ctrl-C, or a notebook's stop button) lets jobs write checkpoints; the same call goes on from them.
-    Raises `JobError` or `SettingsError` for a call that cannot be run, `TypeError` for an unknown option.
+    Raises `JobError` or `SettingsError` for a call that cannot be run.
     """
     listed = [images] if isinstance(images, str | Path) else list(images)
     if local and backend is None:
         options.setdefault("workers", 1)
-    request = Request(
-        images=[str(each) for each in listed],
-        out=str(out),
-        local=local,
-        preset=preset,
-        overrides=dict(settings or {}),
-        **options,
-    )
+    given = {"out": str(out), "local": local, "preset": preset, **options}
+    request = checked_request([str(each) for each in listed], dict(settings or {}), given)
     # A second interrupt raises KeyboardInterrupt: it must not end a notebook's process.
     stop = StopSignal(second=signal.default_int_handler)
     return RunResult(request.out, launch(request, console or Console(), stop, backend))

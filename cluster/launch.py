@@ -77,7 +77,7 @@ def _begin(request: Request, backend: Backend, console: Console) -> _Work:
         console.print(f"Looking at {len(prepared.sources)} images …", highlight=False)
     plan = _plan(request, prepared, backend)
     add_to_manifest(prepared.store, plan.entries, prepared.known)
-    add_edits(prepared.store, [*plan.overtaken, *plan.edits], prepared.known_edits)
+    add_edits(prepared.store, [*plan.superseded, *plan.edits], prepared.known_edits)
     pa.default_memory_pool().release_unused()  # memory of the tables, which would be kept for as long as jobs take
     record_refusals(prepared.store, plan)
     console.print(plan.summary(), highlight=False, markup=False)
@@ -113,7 +113,7 @@ def _train(work: _Work, request: Request, backend: Backend, stop: StopSignal) ->
     pool = backend.pool(work.store, work.options, request.jobs_per_worker)
     try:
         with stop.listening():
-            Driver(work.queue, pool, work.store, work.tracker, request.limits, request.stack).drive(stop)
+            Driver(work.queue, pool, work.store, work.tracker, request.limits, request.batch).drive(stop)
     except StoreError as error:
         return str(error)
     except backend.errors as error:

@@ -57,13 +57,13 @@ tried again by the rules of its failure class, and is not repeated by the same c
 an empty mask) is refused before any training.
 
 ```
-pgcn query RUN "SELECT edit_id, task, figure, value, nothing, better FROM edits"
+pgcn query RUN "SELECT edit_id, task, metric, value, baseline, better FROM edits"
 pgcn query RUN "SELECT edit_id, image FROM pictures WHERE name = 'result'" --format parquet --out made.parquet
 pgcn query RUN "SELECT e.edit_id, m.name, m.value FROM edits e JOIN metrics m USING (job_id)"
 ```
 
-`edits` has one row per result: the name of the task's metric (`figure`), its `value`, and that of the baseline
-(`nothing`). `pictures` has the inputs, the results, and the sweep; `manifest_edits` has the requested edits. In the
+`edits` has one row per result: the name of the task's metric (`metric`), its `value`, and that of the baseline
+(`baseline`). `pictures` has the inputs, the results, and the sweep; `manifest_edits` has the requested edits. In the
 gallery each task has a page, and each edit has a page with before and after under a slider.
 """
 

@@ -1,4 +1,4 @@
-"""What an attempt leaves: pictures and figures as rows, and the one row that sums it up."""
+"""Results of a training attempt: pictures and metrics as rows, and the warning that sums them up."""
 
 from __future__ import annotations
 
@@ -11,34 +11,39 @@ from torch import Tensor
 
 from jobs.images.png import encode_png, to_rgb
 from jobs.spec import JobSpec, resolve_size
-from pgcn.heartbeat import beat
-from pgcn.metrics.frechet import FrechetTo
+from pgcn.imaging.scales import Size
 from pgcn.metrics.nearest_patches import bidirectional
-from pgcn.metrics.patch_distribution import diversity, patch_swd_levels
+from pgcn.metrics.patch_distribution import diversity
+from pgcn.metrics.quality import metrics
 from pgcn.patchgencn.loss import recovery_errors
 from pgcn.pyramid import Pyramid
 
-MEASURES = (
+RESULT_METRICS = (
     "frechet_vgg22",
     "frechet_vgg33",
-    "frechet_random",
-    "patch_swd",
-    "coherence",
-    "completeness",
+    "coherence_256",
+    "detail",
+    "largest_piece",
+    "mean_piece",
+    "in_place",
+    "layout_diversity",
     "copy",
     "diversity",
     "recovery_error",
 )
-"""Figures that have a column in the results; others are in the metrics alone."""
+"""Metrics that have a column in the results; others are rows of the metrics alone."""
 
-MEASURED = 8
-"""Samples that are measured: the mean over these says as much as over all."""
+MOST_SAMPLES = 8
+"""Samples that metrics are taken of, at most: the mean over these says as much as over all."""
+
+LARGE_SIDE, MOST_LARGE_SAMPLES = 256, 4
+"""Longest side, px, above which metrics are taken of fewer samples: one takes about 1.4 s of a core."""
 
 Row = dict[str, Any]
 
 
 class Pictures:
-    """Rows of `schemas.SAMPLES` for one attempt, and what the measures need of them."""
+    """Rows of `schemas.SAMPLES` for one attempt."""
 
     def __init__(self, spec: JobSpec, attempt: str) -> None:
         self.rows: list[Row] = []
@@ -65,10 +70,15 @@ class Pictures:
             )
 
 
-def draw(pyramid: Pyramid, observed: list[Tensor], spec: JobSpec, attempt: str) -> tuple[list[Row], dict[str, float]]:
-    """All pictures of an attempt, and the measures of its samples at the trained size.
+def most_compared(size: Size) -> int:
+    """Number of samples of this size (height, width), px, that metrics are taken of, at most."""
+    return MOST_LARGE_SAMPLES if max(size) > LARGE_SIDE else MOST_SAMPLES
 
-    They are those of `measure`, against the image at the finest scale; one that cannot be taken is left out.
+
+def draw(pyramid: Pyramid, observed: list[Tensor], spec: JobSpec, attempt: str) -> tuple[list[Row], dict[str, float]]:
+    """All pictures of an attempt, and the metrics of its samples at the trained size.
+
+    They are those of `sample_metrics`, against the image at the finest scale; one without a value is left out.
     """
     pictures = Pictures(spec, attempt)
     finest = len(pyramid.sizes) - 1
@@ -80,17 +90,18 @@ def draw(pyramid: Pyramid, observed: list[Tensor], spec: JobSpec, attempt: str) 
         pictures.add("recovered", again, scale)
         pictures.add("stage", stage, scale, seed=spec.seed)
 
-    measured: Tensor | None = None
+    compared: Tensor | None = None
+    most = most_compared(pyramid.sizes[-1])
     for size in spec.plan.sizes:
         seed, pixels = spec.seed, resolve_size(size, pyramid.sizes[-1])
         for stages in pyramid.samples(spec.plan.count, pixels, seed=seed):
-            if pixels == pyramid.sizes[-1] and measured is None:
-                measured = stages[-1][:MEASURED]
+            if pixels == pyramid.sizes[-1] and compared is None:
+                compared = stages[-1][:most]
             pictures.add("sample", stages[-1], finest, size=size, seed=seed, first=seed - spec.seed)
             seed += len(stages[-1])
-    if measured is None:
-        measured = pyramid.sample(min(MEASURED, spec.plan.count), seed=spec.seed)
-    return pictures.rows, measure(measured, recovered[-1], observed[-1])
+    if compared is None:
+        compared = pyramid.sample(min(most, spec.plan.count), seed=spec.seed)
+    return pictures.rows, sample_metrics(compared, recovered[-1], observed[-1])
 
 
 def preview(pyramid: Pyramid, seed: int) -> bytes:
@@ -99,46 +110,47 @@ def preview(pyramid: Pyramid, seed: int) -> bytes:
     return encode_png(to_rgb(torch.cat(list(samples), dim=-1)))
 
 
-def measure(samples: Tensor, recovered: Tensor, image: Tensor) -> dict[str, float]:
-    """Figures of samples `(n, 3, H, W)` and the recovered image against `image`, both `(1, 3, H, W)`.
+def sample_metrics(samples: Tensor, recovered: Tensor, image: Tensor) -> dict[str, float]:
+    """Metrics of samples `(n, 3, H, W)` and the recovered image against `image`, both `(1, 3, H, W)`, in [-1, 1].
 
-    `MEASURES`, `patch_swd_<l>` of each level (0 the finest), and `contrast`, the std of samples / of the image.
+    Those of `pgcn.metrics.quality`; `copy`, `diversity` and `recovery_error`; and `contrast`, the std of samples / of
+    the image. A metric without a value is left out.
     """
-    distance = FrechetTo(image)
-    each = []
-    for x in samples.split(1):
-        beat()
-        each.append(distance(x) | bidirectional(x, image) | _named_levels(patch_swd_levels(x, image)))
-    figures = {name: sum(figures[name] for figures in each) / len(each) for name in each[0]} | {
+    copies = [bidirectional(x, image)["copy"] for x in samples.split(1)]
+    found = metrics(image, samples) | {
+        "copy": sum(copies) / len(copies),
         "diversity": diversity(samples, image),
         "recovery_error": float(recovery_errors(recovered, image)),
         "contrast": float(samples.std() / image.std().clamp_min(1e-6)),
     }
-    return {name: value for name, value in figures.items() if math.isfinite(value)}
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def _named_levels(levels: list[float]) -> dict[str, float]:
-    named = {f"patch_swd_{level}": value for level, value in enumerate(levels)}
-    return {"patch_swd": sum(levels) / len(levels)} | named
-
-
-def whole_model(job_id: str, figures: Mapping[str, float]) -> list[Row]:
-    """Figures of a whole model, or of what was made with it, as rows of `schemas.METRICS`: of no scale or iteration."""
+def pyramid_metrics(job_id: str, values: Mapping[str, float]) -> list[Row]:
+    """Metrics of a whole pyramid, or of an edit's result, as rows of `schemas.METRICS`: of no scale or iteration."""
     return [
         {"job_id": job_id, "scale": -1, "iteration": None, "name": name, "value": float(value)}
-        for name, value in figures.items()
+        for name, value in values.items()
     ]
 
 
-def warning(figures: dict[str, float], image: Tensor) -> str | None:
-    """What a person should look at before using this model; None where the figures say nothing of the kind."""
+def warning(values: Mapping[str, float], image: Tensor) -> str | None:
+    """Reasons to look at the samples before they are used, from `sample_metrics`; None where there is none.
+
+    A metric that is missing warns of nothing.
+    """
     if float(image.std()) < 0.02:
         return "the image is nearly one colour: there is little to learn"
     found = []
-    if figures["contrast"] < 0.2:
+    if values.get("contrast", 1.0) < 0.2:
         found.append("samples are nearly one colour")
-    if figures.get("copy", 0.0) > 0.9:
-        found.append("samples are nearly copies of the image")
-    if figures.get("diversity", 1.0) < 0.02:
+    largest, in_place = values.get("largest_piece", 0.0), values.get("in_place", 0.0)
+    if largest > 0.5 and in_place > 0.5:
+        found.append(f"samples are nearly copies of the image: {in_place:.0%} of the area is in place")
+    elif largest > 0.5:
+        found.append(f"samples are mostly one moved piece of the image: it covers {largest:.0%} of the area")
+    if values.get("diversity", 1.0) < 0.02:
         found.append("samples are nearly all the same")
+    elif values.get("layout_diversity", 1.0) < 0.05:
+        found.append("samples differ in detail alone: they have nearly one layout")
     return "; ".join(found) or None

@@ -10,14 +10,14 @@ from typing import Any
 
 from torch import Tensor
 
-from jobs.artifacts import Row, whole_model
+from jobs.artifacts import Row, pyramid_metrics
 from jobs.common.codes import Code
 from jobs.common.failures import InputError
 from jobs.images.clips import encode_clip
 from jobs.images.contact_sheets import sheets_of
 from jobs.images.png import encode_png, to_rgb
 from jobs.job_context import ExecutionOptions, JobContext, Log, Stopped
-from jobs.provenance import circumstances
+from jobs.provenance import provenance
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import Commit, publish
 from jobs.run_folder.pyramids import load
@@ -60,7 +60,7 @@ def run_edit(spec: EditSpec, attempt: str, context: JobContext) -> Commit:
     for line in [*(f"note: {note}" for note in notes), f"metrics {made.metrics}"]:
         log(line)
     rows = pictures(spec, attempt, task, inputs, made)
-    metrics = whole_model(spec.job_id, made.metrics)
+    metrics = pyramid_metrics(spec.job_id, made.metrics)
     result = {
         "edit_id": spec.edit_id,
         "image_id": spec.image_id,
@@ -81,7 +81,7 @@ def run_edit(spec: EditSpec, attempt: str, context: JobContext) -> Commit:
         **judged(task, made),
         "note": "; ".join(notes) or None,
         "wall_s": round(time.monotonic() - began, 3),
-        **circumstances(options.device),
+        **provenance(options.device),
     }
     files = {
         "pictures.parquet": schemas.parquet_bytes(schemas.table(rows, schemas.PICTURES)),
@@ -108,11 +108,11 @@ def judged(task: Task[Any], made: TaskResult) -> Row:
     """The task's own metric and its value without the task, where both are known."""
     rule = task.criterion
     if rule is None or not {rule.metric, rule.baseline} <= made.metrics.keys():
-        return {"figure": None, "value": None, "nothing": None, "better": None}
+        return {"metric": None, "value": None, "baseline": None, "better": None}
     return {
-        "figure": rule.metric,
+        "metric": rule.metric,
         "value": float(made.metrics[rule.metric]),
-        "nothing": float(made.metrics[rule.baseline]),
+        "baseline": float(made.metrics[rule.baseline]),
         "better": rule.passes(made.metrics),
     }
 

@@ -1,4 +1,4 @@
-"""What a result says of the process that made it, whatever it is the result of."""
+"""Provenance of a result: the memory, device and versions of the process that made it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from jobs.common.clock import now
 from pgcn.pyramid import ALGORITHM
 
 
-def circumstances(device: str) -> dict[str, Any]:
-    """Columns of a result: the process's memory, its device, the versions of all that decides, and this moment."""
+def provenance(device: str) -> dict[str, Any]:
+    """Columns of a result: peak memory (MB) and device of this process, versions of pgcn and torch, and the time."""
     return {
         "peak_memory_mb": round(_peak_memory_mb(), 1),
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",

@@ -1,4 +1,4 @@
-"""What is to be done for one image, and the identity that follows from it."""
+"""Specifications of jobs, one image's training or one edit, and the identities that are hashed from them."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from pgcn.pyramid import ALGORITHM
 from pgcn.settings import Settings, identifying, recorded_names
 
 FACTOR_BELOW = 12
-"""A size with both numbers below this is in factors of the image's; from here on it is in pixels."""
+"""Sizes with both numbers below this are factors of the image's size; larger numbers are pixels."""
 
 MAX_SIDE = 8192
 
 MAX_SEED = 2**53
-"""Seeds are exact in JSON and SQL up to here, and leave room for the samples that count up from them."""
+"""Largest seed. Seeds are exact in JSON and SQL up to here; samples count up from the seed."""
 
 
 def resolve_size(text: str, trained: Size) -> Size:
-    """Height and width, px, that a size asks for: "2x1" is twice as wide as `trained`, "320x200" is itself.
+    """Height and width in pixels of a size written width x height: "2x1" doubles the width of `trained`.
 
-    Sizes are written width x height. Raises `ConfigError` for anything else, and for a mix of the two.
+    Raises `ConfigError` for text of another form, for a mix of factors and pixels, and for sides outside 1 to 8192.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*[x×]\s*(\d+(?:\.\d+)?)\s*", text, re.IGNORECASE)
     if not match:
@@ -59,26 +59,26 @@ def _size_text(text: object) -> str:
 
 
 class Frozen(BaseModel):
-    """What nobody can change, or give another field."""
+    """Base of immutable models without extra fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class SamplePlan(Frozen):
-    """Which samples a job draws: `count` of each of `sizes`."""
+    """The samples of a job: `count` of each of `sizes`."""
 
     count: int = Field(4, ge=1, le=10_000)
     sizes: tuple[Annotated[str, BeforeValidator(_size_text)], ...] = ("1x1", "2x1")
 
 
 def known_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Those of some settings that this version has, and the names of the others, which a later one wrote."""
+    """The settings that this version knows, and the names of the others, which a later version wrote."""
     known = {name: value for name, value in settings.items() if name in recorded_names()}
     return known, sorted(settings.keys() - known.keys())
 
 
 class MaskRef(Frozen):
-    """A mask that is left out of the loss; `digest` is the hash of its pixels, fitted to the image."""
+    """A mask of pixels that the loss leaves out; `digest` is the hash of the mask's pixels at the image's size."""
 
     location: str
     uri: str
@@ -87,12 +87,13 @@ class MaskRef(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """One image's training: what decides the result, and where the image is.
+    """One image's training: the inputs that decide the result, and the location of the image.
 
-    There is one for each image of a run, so it is small: a model of pydantic would take a kilobyte more.
+    A run holds one for each image, so it is small: a pydantic model would take a kilobyte more.
 
-    `location` is what a worker opens and never leaves the machine's memory; `uri` is what artifacts say.
-    `preset` is the name that the settings began with: a label, no part of the identity.
+    `location` is the address that a worker opens; it may hold a credential and is never stored. `uri` is the public
+    form that artifacts name. `preset` is the name of the preset that the settings began with, a label only: it is no
+    part of the identity.
     """
 
     job_id: str
@@ -107,7 +108,7 @@ class JobSpec:
 
 
 class ImageRef(Frozen):
-    """One picture that a task is given, as `JobSpec` has its image."""
+    """One input image of a task: `location` and `uri` as in `JobSpec`, and the hash of the file's bytes."""
 
     location: str
     uri: str
@@ -115,9 +116,10 @@ class ImageRef(Frozen):
 
 
 class PyramidRef(Frozen):
-    """Where a trained pyramid is: committed by a job of a run, or (no job) kept in a folder under its own name.
+    """Reference to a trained pyramid: committed by a job of a run, or (no job) stored in a folder under its own name.
 
-    `location` is what a worker opens that run or folder by, or None for the run that asks; `run` is what artifacts say.
+    `location` is the address at which a worker opens that run or folder, None for the job's own run; `run` is its
+    public form in artifacts.
     """
 
     name: str
@@ -127,7 +129,7 @@ class PyramidRef(Frozen):
 
 
 class EditSpec(Frozen):
-    """One task on one image's pyramid: what decides the result, and where its pictures are."""
+    """One edit, a task on one image's pyramid: the inputs that decide the result, and the locations of its images."""
 
     job_id: str
     edit_id: str
@@ -142,7 +144,7 @@ class EditSpec(Frozen):
 
 
 def edit_job_id(pyramid: str, task: str, options: Mapping[str, Any], others: Sequence[str | None]) -> str:
-    """An edit's name: 20 hex digits of the pyramid, the task, its options, and the hashes of its other pictures."""
+    """An edit's identity: 20 hex digits of a hash of its pyramid, task, options and the hashes of its other images."""
     decides = {
         "algorithm": ALGORITHM,
         "pyramid": pyramid,
@@ -154,11 +156,11 @@ def edit_job_id(pyramid: str, task: str, options: Mapping[str, Any], others: Seq
 
 
 def job_id(sha256: str, settings: Settings, seed: int, plan: SamplePlan, holes: str | None = None) -> str:
-    """The job's name: 20 hex digits of what decides its result.
+    """The job's identity: 20 hex digits of a hash of the inputs that decide its result.
 
-    That is the image's bytes, the method and its version, the settings, the seed, the samples and the holes; not paths,
-    order, machine or device. The same job has the same name anywhere. Settings that a later version adds are part of it
-    only where they differ from the value of earlier results (`pgcn.settings.identifying`), so they rename no job.
+    These are the image's bytes, the method and its version, the settings, the seed, the samples and the holes; not
+    paths, order, machine or device. The same job has the same identity anywhere. Settings that a later version adds
+    count only where they differ from the value of earlier results (`pgcn.settings.identifying`): they rename no job.
     """
     decides = {
         "algorithm": ALGORITHM,
@@ -171,9 +173,9 @@ def job_id(sha256: str, settings: Settings, seed: int, plan: SamplePlan, holes: 
 
 
 def pyramid_id(sha256: str, settings: Settings, seed: int, holes: str | None = None) -> str:
-    """A pyramid's name, whoever trains it and whatever samples are drawn: 20 hex digits of what decides it.
+    """A pyramid's identity: 20 hex digits of a hash of the inputs that decide it, independent of job and samples.
 
-    `holes` is the hash of the mask that is left out, if any.
+    `holes` is the hash of the mask of pixels that the loss leaves out, None without a mask.
     """
     return _hash(
         {
@@ -195,7 +197,7 @@ def reseeded(spec: JobSpec) -> JobSpec: ...
 @overload
 def reseeded(spec: EditSpec) -> EditSpec: ...
 def reseeded(spec: JobSpec | EditSpec) -> JobSpec | EditSpec:
-    """The spec for another attempt after a NUMERIC failure: a new seed and half the step; the same job."""
+    """The spec of the next attempt after a NUMERIC failure: a new seed and half the step size; the same job."""
     if isinstance(spec, EditSpec):
         return spec.model_copy(update={"options": {**spec.options, "seed": _another_seed(spec.options["seed"])}})
     seed, settings = another_try(spec.seed, spec.settings)
@@ -203,7 +205,7 @@ def reseeded(spec: JobSpec | EditSpec) -> JobSpec | EditSpec:
 
 
 def another_try(seed: int, settings: Settings) -> tuple[int, Settings]:
-    """A new seed and half the step: where a training diverged, the same again would diverge in the same way."""
+    """A new seed and half the step size. Training is deterministic: an unchanged retry would diverge again."""
     return _another_seed(seed), settings.model_copy(update={"step_size": settings.step_size / 2})
 
 

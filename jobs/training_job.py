@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from jobs.artifacts import MEASURES, Row, draw, preview, warning, whole_model
+from jobs.artifacts import RESULT_METRICS, Row, draw, preview, pyramid_metrics, warning
 from jobs.common.codes import Code
 from jobs.common.failures import InputError
 from jobs.inputs.loading import Grid, changed, holes_of, load_image, load_mask
 from jobs.job_context import ExecutionOptions, JobContext, Log, Stopped
 from jobs.layout import preview_path
-from jobs.provenance import circumstances
+from jobs.provenance import provenance
 from jobs.run_folder import schemas
 from jobs.run_folder.checkpoints import Checkpoints, remove_checkpoints
 from jobs.run_folder.commit import Commit, publish
@@ -191,16 +191,16 @@ def _train(trainer: Trainer, batch: list[_Job], context: JobContext) -> None:
 
 
 def _publish(trainer: Trainer, index: int, job: _Job, context: JobContext) -> Commit:
-    """Draw and measure one trained image's samples, and commit them."""
+    """Draw one trained image's samples, take their metrics, and commit them."""
     spec, log = job.spec, job.log
     pyramid = Pyramid.trained(trainer, index)
     observed = trainer.observed_of(index) + pyramid.observed_scales()
-    rows, figures = draw(pyramid, observed, spec, job.attempt)
-    caution = warning(figures, observed[-1])
-    log(f"drew {sum(row['kind'] == 'sample' for row in rows)} samples; {figures}; warning: {caution}")
+    rows, values = draw(pyramid, observed, spec, job.attempt)
+    caution = warning(values, observed[-1])
+    log(f"drew {sum(row['kind'] == 'sample' for row in rows)} samples; metrics: {values}; warning: {caution}")
     metrics = [{"job_id": spec.job_id, **row} for row in job.history.curves]
-    metrics += whole_model(spec.job_id, figures)
-    result = {name: figures.get(name) for name in MEASURES} | {
+    metrics += pyramid_metrics(spec.job_id, values)
+    result = {name: values.get(name) for name in RESULT_METRICS} | {
         "uri": spec.uri,
         "job_id": spec.job_id,
         "attempt": job.attempt,
@@ -216,10 +216,10 @@ def _publish(trainer: Trainer, index: int, job: _Job, context: JobContext) -> Co
         "note": job.note,
         "wall_s": round(time.monotonic() - job.began, 3),
         "train_s": round(job.history.train_s, 3),
-        "stack": len(trainer.seeds),
+        "batch": len(trainer.seeds),
         "resumes": job.history.resumes,
         "settings": spec.settings.model_dump_json(),
-        **circumstances(context.options.device),
+        **provenance(context.options.device),
     }
     files = {
         "samples.parquet": schemas.parquet_bytes(schemas.table(rows, schemas.SAMPLES)),

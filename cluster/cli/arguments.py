@@ -48,7 +48,7 @@ def _parameter(option: OptionDeclaration) -> inspect.Parameter:
     switch = option.kind is bool
     kind: Any = list[option.kind] if option.repeated else option.kind  # type: ignore[name-defined]
     declared = typer.Option(
-        option.flag,
+        *option.flags,
         metavar=option.facts.metavar,
         min=option.minimum,
         max=option.maximum,

@@ -19,9 +19,9 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check a run: its commits, their artifacts, its tables. Exit codes: 0 sound, 3 not sound."""
-    from cluster.maintenance.report import say_verified
+    from cluster.maintenance.report import report_verification
 
-    raise typer.Exit(say_verified(Store(run), console, quick=quick, mend=repair, as_json=as_json))
+    raise typer.Exit(report_verification(Store(run), console, quick=quick, mend=repair, as_json=as_json))
 
 
 def gc(
@@ -32,13 +32,13 @@ def gc(
     ] = "24h",
 ) -> None:
     """Remove a run's garbage: never an object that a commit names."""
-    from cluster.maintenance.report import say_swept
+    from cluster.maintenance.report import report_garbage
 
-    say_swept(Store(run), console, older_than=older_than, dry_run=dry_run)
+    report_garbage(Store(run), console, older_than=older_than, dry_run=dry_run)
 
 
 def doctor(url: Annotated[str, typer.Argument(metavar="URL", help="A folder or bucket, as for --out.")]) -> None:
     """Test a storage, and print the consequences for a run. Exit codes: 0 usable, 2 not usable."""
-    from cluster.maintenance.report import say_examined
+    from cluster.maintenance.report import report_storage
 
-    raise typer.Exit(say_examined(url, console))
+    raise typer.Exit(report_storage(url, console))

@@ -14,16 +14,18 @@ from rich.table import Table
 from cluster.gallery.commands import shell_word
 from jobs.common.failures import StoreError
 from jobs.common.terminal_text import terminal_safe
+from jobs.run_folder.old_names import read_columns
+from jobs.run_folder.schemas import TABLES
 from jobs.storage.store import Store
 
-EXAMPLE_QUERY = "SELECT image_id, frechet_vgg22, copy, wall_s FROM results ORDER BY frechet_vgg22"
-EDITS_QUERY = "SELECT edit_id, task, figure, value, nothing FROM edits ORDER BY task, edit_id"
+EXAMPLE_QUERY = "SELECT image_id, frechet_vgg33, largest_piece, in_place, wall_s FROM results ORDER BY frechet_vgg33"
+EDITS_QUERY = "SELECT edit_id, task, metric, value, baseline FROM edits ORDER BY task, edit_id"
 
-FIGURES = ("frechet_vgg22", "copy", "diversity")
-"""The figures that are always shown: fidelity beside copying, which alone would win it."""
+METRICS = ("frechet_vgg33", "largest_piece", "in_place", "layout_diversity")
+"""Fidelity beside copying, which alone would win it. All are in [0, 1] for good samples."""
 
-IMAGE = ["image_id", "width", "height", *FIGURES, "wall_s"]
-EDIT = ["edit_id", "width", "height", "figure", "value", "nothing", "wall_s"]
+IMAGE = ["image_id", "width", "height", *METRICS, "wall_s"]
+EDIT = ["edit_id", "width", "height", "metric", "value", "baseline", "wall_s"]
 """Columns that are read: a bucket sends no others."""
 
 SHOWN = 10
@@ -38,9 +40,14 @@ def say_summary(out: str, console: Console) -> None:
     console.print(f"Gallery: {terminal_safe(run)}/gallery/index.html", highlight=False, markup=False)
     try:
         images = _table(
-            store, console, "results", IMAGE, ("image", "size", "Fréchet", "copy", "diversity", "seconds"), _image
+            store,
+            console,
+            "results",
+            IMAGE,
+            ("image", "size", "distance", "largest piece", "in place", "layouts", "seconds"),
+            _image,
         )
-        edits = _table(store, console, "edits", EDIT, ("edit", "size", "figure", "value", "without", "seconds"), _edit)
+        edits = _table(store, console, "edits", EDIT, ("edit", "size", "metric", "value", "baseline", "seconds"), _edit)
     except StoreError as error:  # the run is done all the same
         console.print(terminal_safe(str(error)), highlight=False, markup=False)
         return
@@ -66,14 +73,14 @@ def _table(
 ) -> list[Row]:
     """Print the first rows of a table, and return them."""
     found = store.read_parquet(
-        f"tables/{name}", lambda data: (data.count_rows(), data.head(SHOWN, columns=columns).to_pylist())
+        f"tables/{name}", lambda data: (data.count_rows(), read_columns(data, columns, TABLES[name], SHOWN).to_pylist())
     )
     if found is None or found[0] == 0:
         return []
     total, rows = found
     table = Table(box=None, header_style="bold")
     for head in heads:
-        table.add_column(head, justify="left" if head in ("image", "edit", "figure") else "right")
+        table.add_column(head, justify="left" if head in ("image", "edit", "metric") else "right")
     for row in rows:
         table.add_row(*cells(row))
     console.print(table)
@@ -83,14 +90,19 @@ def _table(
 
 
 def _image(row: Row) -> list[str]:
-    figures = [_figure(row[name]) for name in FIGURES]
-    return [escape(terminal_safe(row["image_id"])), f"{row['width']}x{row['height']}", *figures, f"{row['wall_s']:.0f}"]
+    values = [_number(row["frechet_vgg33"]), *(_share(row[name]) for name in ("largest_piece", "in_place"))]
+    values += [_number(row["layout_diversity"])]
+    return [escape(terminal_safe(row["image_id"])), f"{row['width']}x{row['height']}", *values, f"{row['wall_s']:.0f}"]
 
 
 def _edit(row: Row) -> list[str]:
-    figures = [row["figure"] or "–", _figure(row["value"]), _figure(row["nothing"])]
-    return [escape(terminal_safe(row["edit_id"])), f"{row['width']}x{row['height']}", *figures, f"{row['wall_s']:.0f}"]
+    values = [row["metric"] or "–", _number(row["value"]), _number(row["baseline"])]
+    return [escape(terminal_safe(row["edit_id"])), f"{row['width']}x{row['height']}", *values, f"{row['wall_s']:.0f}"]
 
 
-def _figure(value: float | None) -> str:
+def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"

@@ -34,7 +34,7 @@ def submit(
     if parsed["dry_run"]:
         raise ConfigError("A dry run is not sent to a cluster: use `pgcn run --dry-run`.", code=Code.OPTION_VALUE)
     if parsed["local"]:
-        raise ConfigError("A run without Ray is not sent to a cluster: leave out --local.", code=Code.OPTION_VALUE)
+        raise ConfigError("A run without Ray is not sent to a cluster: use `pgcn run --local`.", code=Code.OPTION_VALUE)
     raise typer.Exit(send(request_of(parsed), address, wheel, console, follow=follow))
 
 

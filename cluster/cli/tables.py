@@ -18,11 +18,11 @@ from jobs.storage.store import Store
 
 def gather(run: RunFolder) -> None:
     """Build the run's tables from its records, at any time. Exit codes: 0 done, 3 damaged records were left out."""
-    from cluster.tables.build import gather as build
+    from cluster.tables.build import build_tables
 
     store = Store(run)
     require_run(store)
-    found = build(store)
+    found = build_tables(store)
     for name, rows in found.rows.items():
         console.print(f"{name}: {rows} rows", highlight=False)
     for problem in found.problems:
@@ -34,8 +34,7 @@ def gather(run: RunFolder) -> None:
 def gallery(run: RunFolder) -> None:
     """Build the run's gallery from its tables."""
     from cluster.gallery import build_gallery
-    from cluster.tables.build import gather as build_tables
-    from cluster.tables.build import is_current, records_now
+    from cluster.tables.build import build_tables, is_current, records_now
 
     store = Store(run)
     require_run(store)

@@ -65,7 +65,7 @@ def album(samples: Iterable[Row]) -> Album:
 
     factor = _enlargement(original or (drawn[0] if drawn else None))
     return Album(
-        original=_shown(original, factor, "Original", "what the model learned from") if original else None,
+        original=_shown(original, factor, "Original", "what the pyramid learned from") if original else None,
         recovered=_shown(recovered, factor, "Recovered", "found again from a blurred start") if recovered else None,
         groups=list(_groups(drawn[:MAX_SAMPLES], factor)),
         left_out=max(0, len(drawn) - MAX_SAMPLES),

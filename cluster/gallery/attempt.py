@@ -41,7 +41,7 @@ class Attempt(NamedTuple):
 
     album: Album
     scales: list[Scale]
-    figures: list[Fact]
+    metrics: list[Fact]
     artifacts: list[Artifact]
     problem: str
 
@@ -57,11 +57,11 @@ def read_attempt(store: Store, job_id: str, attempt: str) -> Attempt:
     metrics = [
         Metric(row["scale"], row["iteration"] or 0, row["name"], row["value"])
         for row in read_rows(store, folder + "metrics.parquet", problems)
-        # Figures of the whole model are of no iteration.
+        # Metrics of the whole pyramid are of no iteration.
         if None not in (row["scale"], row["name"]) and (row["iteration"] is not None or row["scale"] == -1)
     ]
     scales, artifacts = _scales(pictures.scales, metrics), artifacts_in(store, folder)
-    return Attempt(pictures, scales, _whole_model(metrics), artifacts, " ".join(problems))
+    return Attempt(pictures, scales, _whole_pyramid(metrics), artifacts, " ".join(problems))
 
 
 def _album(store: Store, path: str, problems: list[str]) -> Album:
@@ -101,7 +101,7 @@ def artifacts_in(store: Store, folder: str) -> list[Artifact]:
     return [Artifact(path.removeprefix(folder), size(n)) for path, n in store.list(folder).items() if is_ours(path)]
 
 
-def _whole_model(metrics: Sequence[Metric]) -> list[Fact]:
-    """The last value of every figure of the whole model."""
+def _whole_pyramid(metrics: Sequence[Metric]) -> list[Fact]:
+    """The last value of every metric of the whole pyramid."""
     last = {m.name: m for m in sorted(metrics, key=lambda m: m.iteration) if m.scale == -1}
     return [Fact(name, number(metric.value)) for name, metric in sorted(last.items())]

@@ -17,9 +17,9 @@ from cluster.gallery.build_record import Built, Record, built_bytes, digest, rea
 from cluster.gallery.catalogue import Catalogue, Totals, by_class, preset_of, read_catalogue
 from cluster.gallery.commands import commands, run_argument
 from cluster.gallery.edits import Used, edit_cards, edit_page, edits_by_model, read_edits
-from cluster.gallery.facts import circumstances, quality, settings
+from cluster.gallery.facts import all_metrics, circumstances, quality, settings
 from cluster.gallery.formatting import rounded
-from cluster.gallery.pages import Card, Pages, list_names, rows_script
+from cluster.gallery.pages import Card, Pages, list_names, rows_scripts
 from cluster.ray_cluster.parallel_map import Spread, map_local
 from jobs import layout
 from jobs.common.codes import Code
@@ -79,8 +79,7 @@ def build_gallery(store: Store, title: str | None = None, spread: Spread = map_l
     record = {job.job_id: job.built for job in built if job.whole}
     of_tasks = edit_cards(edits, [job.built for job in used])
     tasks = (page for task, those in of_tasks.items() for page in pages.task(task, those))
-    rows = [("rows.js", rows_script(cards))]
-    for path, data in chain(pages.failures(failed), tasks, rows, pages.index(cards)):
+    for path, data in chain(pages.failures(failed), tasks, rows_scripts(cards), pages.index(cards)):
         store.put(f"gallery/{path}", data)
         written.add(f"gallery/{path}")
     store.delete(sorted(path for path in there - written if earlier.wrote(path)))
@@ -217,7 +216,8 @@ def _build(
             **around,
             attempt=attempt,
             edits=edits,
-            quality=quality(row, attempt.figures),
+            quality=quality(row),
+            metrics=all_metrics(row, attempt.metrics),
             circumstances=circumstances(row),
             settings=settings(row),
             commands=commands(look.run, names[0], job_id),
@@ -232,7 +232,16 @@ def _build(
 
 
 def _cards(catalogue: Catalogue, built: list[BuiltJob]) -> list[Card]:
-    columns = ["job_id", "frechet_vgg22", "copy", "diversity", "train_s", "committed_at", "warning"]
+    columns = [
+        "job_id",
+        "frechet_vgg33",
+        "largest_piece",
+        "in_place",
+        "layout_diversity",
+        "train_s",
+        "committed_at",
+        "warning",
+    ]
     rows = catalogue.jobs.select(columns).to_pylist()
     cards = []
     for image_id, place in catalogue.entries:
@@ -241,9 +250,10 @@ def _cards(catalogue: Catalogue, built: list[BuiltJob]) -> list[Card]:
             Card(
                 image_id,
                 row["job_id"],
-                rounded(row["frechet_vgg22"]),
-                rounded(row["copy"]),
-                rounded(row["diversity"]),
+                rounded(row["frechet_vgg33"]),
+                rounded(row["largest_piece"]),
+                rounded(row["in_place"]),
+                rounded(row["layout_diversity"]),
                 rounded(row["train_s"]),
                 row["committed_at"] or "",
                 sentence(row["warning"]),

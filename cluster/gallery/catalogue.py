@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from cluster.gallery.formatting import natural_order
 from jobs.common.failures import FailureClass
+from jobs.run_folder.old_names import read_columns
 from jobs.run_folder.schemas import FAILURES, TABLES
 from jobs.storage.store import Store
 
@@ -117,9 +118,9 @@ def read_catalogue(store: Store, kind: CatalogueTables = IMAGES) -> Catalogue:
 
 
 def _read(store: Store, name: str, columns: list[str]) -> pa.Table:
-    table = store.read_parquet(f"tables/{name}", lambda dataset: dataset.to_table(columns=columns))
+    schema = TABLES[name]
+    table = store.read_parquet(f"tables/{name}", lambda stored: read_columns(stored, columns, schema))
     if table is None:
-        schema = TABLES[name]
         return pa.schema([schema.field(column) for column in columns]).empty_table()
     return table
 

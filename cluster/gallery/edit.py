@@ -28,10 +28,10 @@ SIDE, WIDE = 380, 720
 """The longest side on the page, CSS pixels: of what went in, and of the two that are compared."""
 
 GIVEN = {
-    "image": ("Image", "what the model has learned"),
+    "image": ("Image", "what the pyramid learned from"),
     "target": ("Target", "what the task was given"),
     "mask": ("Mask", "white where something was to be done"),
-    "truth": ("Truth", "what it should have been; only the figures saw it"),
+    "truth": ("Truth", "what it should have been; only the metrics use it"),
 }
 SHEETS = {"sweep": ("Every start scale", "coarsest and freest first"), "tiled": ("Two by two", "the sides meet")}
 
@@ -52,22 +52,23 @@ class EditShown:
     given: list[Shown] = field(default_factory=list)
     made: list[Shown] = field(default_factory=list)
     sheets: list[Sheet] = field(default_factory=list)
-    figures: list[Fact] = field(default_factory=list)
+    metrics: list[Fact] = field(default_factory=list)
     artifacts: list[Artifact] = field(default_factory=list)
     thumbnail: tuple[bytes, int, int] | None = None
     problem: str = ""
 
 
-def read_edit(store: Store, job_id: str, attempt: str) -> EditShown:
+def read_edit(store: Store, row: Mapping[str, Any]) -> EditShown:
     """Read one edit's attempt. What is missing or damaged leaves gaps and a sentence, never an exception.
 
     Raises what the store raises when it cannot be used.
     """
-    folder = f"attempts/{job_id}/{attempt}/"
+    job_id = row["job_id"]
+    folder = f"attempts/{job_id}/{row['attempt']}/"
     problems: list[str] = []
     by_name: dict[str, list[Row]] = defaultdict(list)
-    for row in read_rows(store, folder + "pictures.parquet", problems):
-        by_name[row["name"]].append(row)
+    for one in read_rows(store, folder + "pictures.parquet", problems):
+        by_name[one["name"]].append(one)
     try:
         pictures = _pictures(by_name)
     except (OSError, TypeError, Image.DecompressionBombError) as error:
@@ -75,8 +76,10 @@ def read_edit(store: Store, job_id: str, attempt: str) -> EditShown:
         problems.append(f"The pictures in {folder}pictures.parquet could not be read.")
         pictures = {}
     rows = read_rows(store, folder + "metrics.parquet", problems)
-    figures = [Fact(row["name"], number(row["value"])) for row in rows if row["name"] is not None]
-    return EditShown(**pictures, figures=figures, artifacts=artifacts_in(store, folder), problem=" ".join(problems))
+    metrics = {one["name"]: number(one["value"]) for one in rows if one["name"] is not None}
+    return EditShown(
+        **pictures, metrics=metrics_of(row, metrics), artifacts=artifacts_in(store, folder), problem=" ".join(problems)
+    )
 
 
 def _pictures(by_name: Mapping[str, list[Row]]) -> dict[str, Any]:
@@ -89,7 +92,7 @@ def _pictures(by_name: Mapping[str, list[Row]]) -> dict[str, Any]:
         made = [_shown(one, WIDE, "Clip", "an endless loop") for one in clips]
     pair = None
     if before is not None and [before[1:]] == [result[1:] for result in results]:
-        pair = _shown(before, WIDE, "Before", "without the model"), _shown(results[0], WIDE, "After", "")
+        pair = _shown(before, WIDE, "Before", "without the pyramid"), _shown(results[0], WIDE, "After", "")
         made = []
 
     first = by_name.get("before") or by_name.get("image")
@@ -114,6 +117,20 @@ def _pictures(by_name: Mapping[str, list[Row]]) -> dict[str, Any]:
 
 def _shown(one: EmbeddedImage, side: int, label: str, detail: str = "") -> Shown:
     return Shown(one, *one.fitted(min(side, 6 * max(one.width, one.height))), label, detail)
+
+
+def metrics_of(row: Mapping[str, Any], metrics: Mapping[str, str]) -> list[Fact]:
+    """The task's own metric and its baseline first, each with its meaning; then all others."""
+    task = all_tasks().get(row["task"] or "")
+    criterion = task.criterion if task is not None else None
+    meanings = {}
+    if criterion is not None and criterion.metric == row["metric"]:
+        meanings = {
+            criterion.metric: f"the task's own metric: {criterion.better} is better",
+            criterion.baseline: "baseline: the same metric without the pyramid",
+        }
+    names = [*(name for name in meanings if name in metrics), *(name for name in metrics if name not in meanings)]
+    return [Fact(name, metrics[name], meanings.get(name, "")) for name in names]
 
 
 def options_of(row: Mapping[str, Any]) -> list[Fact]:

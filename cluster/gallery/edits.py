@@ -52,13 +52,13 @@ def edits_by_model(edits: Catalogue) -> dict[str, list[Used]]:
 
 def edit_cards(edits: Catalogue, built: Sequence[Built]) -> dict[str, list[EditCard]]:
     """Cards of all edits, by task."""
-    columns = ["job_id", "task", "figure", "value", "nothing", "wall_s"]
+    columns = ["job_id", "task", "metric", "value", "baseline", "wall_s"]
     rows = edits.jobs.select(columns).to_pylist()
     cards: dict[str, list[EditCard]] = defaultdict(list)
     for edit_id, place in edits.entries:
         row, thumb = rows[place], built[place]
-        figures = rounded(row["value"]), rounded(row["nothing"]), rounded(row["wall_s"])
-        card = EditCard(edit_id, row["job_id"], row["figure"] or "", *figures, thumb.width, thumb.height)
+        values = rounded(row["value"]), rounded(row["baseline"]), rounded(row["wall_s"])
+        card = EditCard(edit_id, row["job_id"], row["metric"] or "", *values, thumb.width, thumb.height)
         cards[row["task"]].append(card)
     return dict(sorted(cards.items()))
 
@@ -67,11 +67,11 @@ def edit_page(
     store: Store, pages: Pages, run: str, row: Mapping[str, Any], around: Mapping[str, Any]
 ) -> tuple[bytes, tuple[bytes, int, int] | None, str]:
     """One edit's page, its thumbnail, and what of it could not be read."""
-    edit = read_edit(store, row["job_id"], row["attempt"])
+    edit = read_edit(store, row)
     task = all_tasks().get(row["task"])
     here = row["pyramid_job"] and not row["pyramid_run"] and JOB_ID.fullmatch(row["pyramid_job"])
     # A line to read and copy; nothing here asks it.
-    question = f"SELECT edit_id, figure, value, nothing FROM edits WHERE task = {sql_text(row['task'])}"  # noqa: S608
+    question = f"SELECT edit_id, metric, value, baseline FROM edits WHERE task = {sql_text(row['task'])}"  # noqa: S608
     page = pages.edit(
         **around,
         edit=edit,

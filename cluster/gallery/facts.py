@@ -1,4 +1,4 @@
-"""What is known of one job, line by line: how good its model is, how it was made, with which settings."""
+"""Facts about one job, line by line: metrics of its samples, how it was made, its settings."""
 
 from __future__ import annotations
 
@@ -18,21 +18,66 @@ class Fact(NamedTuple):
     meaning: str = ""
 
 
-def quality(row: Mapping[str, Any], measured: Sequence[Fact]) -> list[Fact]:
-    """How good the model is: the figures of the result, then those that only the metrics hold."""
-    facts = [
-        Fact("frechet_vgg22", number(row["frechet_vgg22"]), "Fréchet distance of VGG16 features, relu2_2: 0 is equal"),
-        Fact("copy", share(row["copy"]), "how much of a sample is one shifted piece of the image: low is new"),
-        Fact("frechet_vgg33", number(row["frechet_vgg33"]), "the same of relu3_3, which sees larger things"),
-        Fact("frechet_random", number(row["frechet_random"]), "the same of random convolutions"),
-        Fact("patch_swd", number(row["patch_swd"]), "sliced Wasserstein distance of patches: 0 is equal"),
-        Fact("coherence", number(row["coherence"]), "distance of the samples' patches to the image's nearest"),
-        Fact("completeness", number(row["completeness"]), "distance of the image's patches to the samples' nearest"),
-        Fact("diversity", number(row["diversity"]), "how much samples differ, measured by the image: 0 is all alike"),
-        Fact("recovery_error", number(row["recovery_error"]), "how far the recovered picture is from the image"),
+GLOSSARY = (
+    Fact(
+        "Distance",
+        "Fidelity: how far textures and structures of the samples are from those of the image. 0: the same. "
+        "Over 0.1: visibly different. (frechet_vgg33)",
+    ),
+    Fact(
+        "Largest piece",
+        "Copying: the largest connected part of the image that a sample repeats, as a share of the sample's area. "
+        "Under 15 %: new content or small parts. 100 %: a copy. (largest_piece)",
+    ),
+    Fact(
+        "In place",
+        "Copying: the share of a sample's area that is the same as the image at the same place. High: the layout is "
+        "the image's own. (in_place)",
+    ),
+    Fact(
+        "Layout diversity",
+        "How much the layouts of samples differ. 0: all have one layout. Over 0.3: different layouts. "
+        "(layout_diversity)",
+    ),
+)
+"""Metrics that every page shows: names, and explanations for a person, with the column's name."""
+
+
+def quality(row: Mapping[str, Any]) -> list[Fact]:
+    """The four metrics of the glossary, in its order."""
+    shown = number(row["frechet_vgg33"]), share(row["largest_piece"]), share(row["in_place"])
+    values = (*shown, number(row["layout_diversity"]))
+    return [Fact(entry.name, value, entry.value) for entry, value in zip(GLOSSARY, values, strict=True)]
+
+
+MEANINGS = {
+    "frechet_vgg22": "distance of small textures and edges from the image's: 0 is equal",
+    "frechet_vgg33": "the same of larger structures; a grid raises it",
+    "coherence_256": "is every part of a sample in the image, at 256 px? 0 is yes, 1 is no nearer than one flat colour",
+    "detail": "strength of the finest detail over the image's: under 0.5 is blurred, over 1.3 is noise or a grid",
+    "largest_piece": "share of the area that is the largest copied piece",
+    "mean_piece": "size of the copied piece that a random position belongs to, as a share of the area",
+    "in_place": "share of the area that is copied from the same place",
+    "layout_diversity": "how much layouts of samples differ: 0 is one layout",
+    "copy": "how much of a sample is in shifted pieces of the image, at 64 px",
+    "diversity": "how much samples differ pixel by pixel, over the image's contrast: 0 is all alike",
+    "recovery_error": "how far the recovered picture is from the image",
+    "contrast": "contrast of samples over the image's: 1 is equal",
+    "frechet_random": "distance of features of random convolutions: 0 is equal",
+    "patch_swd": "sliced Wasserstein distance of patches: 0 is equal",
+    "coherence": "distance of the samples' patches from the image's nearest, at 64 px",
+    "completeness": "distance of the image's patches from the samples' nearest, at 64 px",
+}
+
+
+def all_metrics(row: Mapping[str, Any], measured: Sequence[Fact]) -> list[Fact]:
+    """Every metric by its column: those with a meaning for a person first, then those that only `metrics` holds."""
+    found = {fact.name: fact.value for fact in measured}
+    found |= {name: number(row[name]) for name in MEANINGS if row.get(name) is not None}
+    first = [name for name in MEANINGS if name in found]
+    return [
+        Fact(name, found[name], MEANINGS.get(name, "")) for name in [*first, *sorted(found.keys() - MEANINGS.keys())]
     ]
-    known = {fact.name for fact in facts}
-    return facts + [fact for fact in measured if fact.name not in known]
 
 
 def circumstances(row: Mapping[str, Any]) -> list[Fact]:

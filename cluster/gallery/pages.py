@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, TypeVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cluster.gallery import formatting as figures
+from cluster.gallery import formatting
 from cluster.gallery.catalogue import Failed, Totals
+from cluster.gallery.facts import GLOSSARY
 from cluster.gallery.failure_help import HELP, UNKNOWN, Help
 from jobs.common.terminal_text import sentence, terminal_safe
 
@@ -23,19 +24,21 @@ T = TypeVar("T")
 
 IMAGES_A_PAGE = 60
 FAILURES_A_PAGE = 200
+ROWS_A_SCRIPT = 1000
 
 
 class Card(NamedTuple):
-    """One finished image of the index; the order of the fields is the order in `rows.js`.
+    """One finished image of the index; the order of the fields is the order in the rows' scripts.
 
-    Figures come rounded, so that the pages and the script show and sort the same.
+    Metrics come rounded, so that the pages and the script show and sort the same.
     """
 
     image_id: str
     job_id: str
-    frechet_vgg22: float | None
-    copy: float | None
-    diversity: float | None
+    frechet_vgg33: float | None
+    largest_piece: float | None
+    in_place: float | None
+    layout_diversity: float | None
     train_s: float | None
     committed_at: str
     warning: str
@@ -44,13 +47,13 @@ class Card(NamedTuple):
 
 
 class EditCard(NamedTuple):
-    """One finished edit of a task's page: its own figure, that of doing nothing, and its thumbnail's size."""
+    """One finished edit of a task's page: its own metric, the baseline, and its thumbnail's size."""
 
     edit_id: str
     job_id: str
-    figure: str
+    metric: str
     value: float | None
-    nothing: float | None
+    baseline: float | None
     wall_s: float | None
     width: int
     height: int
@@ -83,6 +86,11 @@ def index_name(number: int) -> str:
     return "index.html" if number == 1 else f"page-{number}.html"
 
 
+def rows_name(number: int) -> str:
+    """The script with some of the index's rows, counted from 1."""
+    return f"rows-{number}.js"
+
+
 def failures_name(number: int) -> str:
     """The file of the failures' page, counted from 1."""
     return "failures.html" if number == 1 else f"failures-{number}.html"
@@ -94,12 +102,12 @@ def task_name(task: str, number: int) -> str:
 
 
 def list_names(images: int, failures: int, edits: Mapping[str, int]) -> Iterator[str]:
-    """The files of all pages that show many images, failures or edits of a task, and of the script beside them."""
+    """The files of all pages that show many images, failures or edits of a task, and of the scripts beside them."""
     yield from (index_name(number) for number in _numbers(images, IMAGES_A_PAGE))
     yield from (failures_name(number) for number in _numbers(failures, FAILURES_A_PAGE))
     for task, count in edits.items():
         yield from (task_name(task, number) for number in _numbers(count, IMAGES_A_PAGE))
-    yield "rows.js"
+    yield from (rows_name(number) for number in _numbers(images, ROWS_A_SCRIPT))
 
 
 def _numbers(items: int, length: int) -> range:
@@ -118,7 +126,14 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        for rule in (figures.number, figures.share, figures.duration, figures.when, terminal_safe, sentence):
+        for rule in (
+            formatting.number,
+            formatting.share,
+            formatting.duration,
+            formatting.when,
+            terminal_safe,
+            sentence,
+        ):
             self._env.filters[rule.__name__] = rule
         style, script, compare = map(self._source, ("gallery.css", "gallery.js", "compare.js"))
         self._env.globals |= {
@@ -137,7 +152,8 @@ class Pages:
             "edits": edits,
             "tasks": [(task, count, task_name(task, 1)) for task, count in sorted(tasks.items())],
             # What the script copies and fills for an image that is not on the page.
-            "blank": Card("{name}", "", None, None, None, None, "", "", 1, 1),
+            "blank": Card("{name}", "", None, None, None, None, None, "", "", 1, 1),
+            "glossary": GLOSSARY,
         }
 
     def index(self, cards: Sequence[Card]) -> Iterator[tuple[str, bytes]]:
@@ -145,7 +161,8 @@ class Pages:
         pages = _split(cards, IMAGES_A_PAGE)
         for number, page in enumerate(pages, 1):
             pager = _pager(number, len(pages), index_name)
-            yield index_name(number), self._render("index.html", cards=page, pager=pager)
+            view = {"images": len(cards), "scripts": len(_numbers(len(cards), ROWS_A_SCRIPT))}
+            yield index_name(number), self._render("index.html", cards=page, pager=pager, **view)
 
     def task(self, task: str, cards: Sequence[EditCard]) -> Iterator[tuple[str, bytes]]:
         """The pages of one task's edits."""
@@ -189,12 +206,13 @@ class Pages:
         return Markup(self._env.loader.get_source(self._env, name)[0])  # noqa: S704
 
 
-def rows_script(cards: Iterable[Card]) -> bytes:
-    """All images as a script: a page opened from a disk may load a script, but may not fetch data."""
-    lines = (json.dumps(card, separators=(",", ":")) for card in cards)
-    # ASCII alone, and no "<": the text stays data wherever a browser may come to read it.
-    text = ",\n".join(lines).replace("<", "\\u003c")
-    return f'"use strict";\nself.galleryRows([\n{text}\n]);\n'.encode("ascii")
+def rows_scripts(cards: Sequence[Card]) -> Iterator[tuple[str, bytes]]:
+    """All images as scripts of a thousand rows each: a page opened from a disk may load scripts, but not fetch data."""
+    for number, page in enumerate(_split(cards, ROWS_A_SCRIPT), 1):
+        lines = (json.dumps(card, separators=(",", ":")) for card in page)
+        # ASCII alone, and no "<": the text stays data wherever a browser may come to read it.
+        text = ",\n".join(lines).replace("<", "\\u003c")
+        yield rows_name(number), f'"use strict";\nself.galleryRows({number}, [\n{text}\n]);\n'.encode("ascii")
 
 
 def _policy(allowed: str) -> str:

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from cluster.gallery import build_gallery
 from cluster.ray_cluster.parallel_map import Spread, map_local
-from cluster.tables.build import gather, is_current, mark_current, records_now
+from cluster.tables.build import build_tables, is_current, mark_current, records_now
 from jobs.storage.store import Store
 
 
@@ -15,7 +15,7 @@ def finish(store: Store, spread: Spread = map_local) -> list[str]:
     records = records_now(store)
     if is_current(store, records):
         return []
-    found = gather(store, spread)
+    found = build_tables(store, spread)
     pa.default_memory_pool().release_unused()  # else the gallery's memory comes on top of it
     build_gallery(store, spread=spread)
     if not found.problems:

@@ -1,4 +1,4 @@
-"""What `pgcn verify`, `pgcn gc` and `pgcn doctor` say, and their exit codes."""
+"""Output and exit codes of `pgcn verify`, `pgcn gc` and `pgcn doctor`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _AGE = re.compile(rf"(\d{{1,6}})([{''.join(_UNITS)}])")
 
 
-def say_verified(store: Store, console: Console, *, quick: bool, mend: bool, as_json: bool) -> Exit:
-    """Verify a run, print its faults, and repair it where asked; SOME_FAILED where it is not sound then."""
+def report_verification(store: Store, console: Console, *, quick: bool, mend: bool, as_json: bool) -> Exit:
+    """Verify a run, print its faults, and repair it if `mend`; the result is SOME_FAILED if it is not sound then."""
     report = verify(store, quick=quick)
     left = repair(store, report) if mend and report.problems else None
     if as_json:
@@ -37,7 +37,7 @@ def say_verified(store: Store, console: Console, *, quick: bool, mend: bool, as_
         if left is not None:
             _print_repair(store, report, left, console)
         elif report.problems:
-            _say(console, f"Not sound. `pgcn verify {shlex.quote(store.url)} --repair` mends it.")
+            _say(console, f"Not sound. `pgcn verify {shlex.quote(store.url)} --repair` repairs it.")
     return Exit.DONE if report.sound or left == [] else Exit.SOME_FAILED
 
 
@@ -56,17 +56,15 @@ def _print(report: VerifyReport, console: Console) -> None:
 def _print_repair(store: Store, report: VerifyReport, left: list[str], console: Console) -> None:
     folders = Counter(path.split("/")[0] for path in {p.drop for p in report.problems if p.drop})
     dropped = [f"{folders[name]} of {name}/" for name in sorted(folders)]
-    _say(console, f"Mended: {', '.join(dropped) or 'nothing'} dropped, tables and gallery built anew.")
+    _say(console, f"Repaired: {', '.join(dropped) or 'nothing'} removed, tables and gallery rebuilt.")
     for sentence in left:
         _say(console, f"Left out of the tables: {sentence}.")
     if folders:
-        _say(
-            console, f"Run the same `pgcn run … --out {shlex.quote(store.url)}` again: it makes anew what was dropped."
-        )
+        _say(console, f"Run the same `pgcn run … --out {shlex.quote(store.url)}` again: it repeats the removed jobs.")
 
 
-def say_swept(store: Store, console: Console, *, older_than: str, dry_run: bool) -> None:
-    """Remove what a run needs no more, or only say what that is."""
+def report_garbage(store: Store, console: Console, *, older_than: str, dry_run: bool) -> None:
+    """Remove the garbage of a run, or with `dry_run` only list it."""
     require_run(store)
     garbage = find_garbage(store, _age(older_than), under_way=under_way(store) is not None)
     for kind, objects in garbage.found.items():
@@ -75,7 +73,7 @@ def say_swept(store: Store, console: Console, *, older_than: str, dry_run: bool)
         for path, bytes_ in objects.items():
             _say(console, f"  {path}  {size(bytes_)}")
     for sentence in garbage.left:
-        _say(console, f"Left alone: {sentence}.")
+        _say(console, f"Kept: {sentence}.")
     if not dry_run:
         store.delete(garbage.paths)
     total = sum(sum(objects.values()) for objects in garbage.found.values())
@@ -84,7 +82,7 @@ def say_swept(store: Store, console: Console, *, older_than: str, dry_run: bool)
 
 
 def _age(text: str) -> timedelta:
-    """ "36h" and the like. Raises `ConfigError` for anything else."""
+    """The age of a text such as "36h". Raises `ConfigError` for any other text."""
     found = _AGE.fullmatch(text.strip())
     if found is None:
         raise ConfigError(
@@ -93,18 +91,18 @@ def _age(text: str) -> timedelta:
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
-def say_examined(url: str, console: Console) -> Exit:
-    """Print the findings on a storage; BAD_COMMAND where a run cannot be kept there."""
+def report_storage(url: str, console: Console) -> Exit:
+    """Print the findings on a storage; the result is BAD_COMMAND if no run can be kept there."""
     usable = True
     for finding in examine(url):
         usable = usable and finding.usable
         _say(console, f"{'ok ' if finding.usable else 'NOT'} {finding.subject}: {finding.result.rstrip('.')}.")
-        if finding.follows:
-            _say(console, f"    {finding.follows}")
+        if finding.consequence:
+            _say(console, f"    {finding.consequence}")
     _say(console, "A run can be kept here." if usable else "No run can be kept here as it is.")
     return Exit.DONE if usable else Exit.BAD_COMMAND
 
 
 def _say(console: Console, line: str) -> None:
-    """A line as it is: what stands in a bucket is somebody's, and may hold anything."""
+    """Print a line without markup: names in a bucket are untrusted."""
     console.print(terminal_safe(line), highlight=False, markup=False)

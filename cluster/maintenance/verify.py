@@ -1,4 +1,4 @@
-"""`pgcn verify`: whether a run is what it says, from its bucket alone, and how it is mended."""
+"""`pgcn verify`: verification of a run's records, tables and gallery, and their repair."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from pydantic import BaseModel
 from cluster.gallery.build_record import forget
 from cluster.gallery.publish import finish
 from cluster.monitor.status import require_run, under_way
-from cluster.tables.build import BUILT, gather, is_current, records_now
+from cluster.tables.build import build_tables, is_current, records_now
 from jobs import layout
 from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import final_failures
 from jobs.run_folder.newer_version import check_not_newer
+from jobs.run_folder.old_names import current_table
 from jobs.run_folder.verify import Problem, check_records
 from jobs.storage.store import Store
 
 
 class VerifyReport(BaseModel):
-    """What was found. Counts are of jobs in the manifest: `left` have neither a sound commit nor a final failure."""
+    """Result of a verification. Counts are of jobs; `left` have neither a valid commit nor a final failure."""
 
     run: str
     images: int
@@ -31,18 +32,18 @@ class VerifyReport(BaseModel):
     failed: int
     left: int
     problems: list[Problem]
-    not_compared: str | None = None  # why tables were not looked at; None where they were
+    not_compared: str | None = None  # reason for which tables were not compared; None if they were
 
     @property
     def sound(self) -> bool:
-        """Whether everything is what it says; images may still be left to do."""
+        """True without problems; images may still be left to do."""
         return not self.problems
 
 
 def verify(store: Store, *, quick: bool) -> VerifyReport:
-    """Look at the whole run and write nothing. Raises `ConfigError` where there is none.
+    """Verify the whole run without writing. Raises `ConfigError` if there is none.
 
-    Where `quick`, only sizes are looked at, and `built.json` is believed about the tables.
+    With `quick`, only sizes of artifacts are compared, and the state of the tables is taken from `built.json`.
     """
     require_run(store)
     records = check_records(store, quick=quick)
@@ -58,29 +59,29 @@ def verify(store: Store, *, quick: bool) -> VerifyReport:
         problems=records.problems,
     )
     if under_way(store):
-        report.not_compared = "The run is under way, and builds its tables at its end: they were not compared."
+        report.not_compared = "Tables were not compared: the run is under way, and builds them at its end."
     elif report.problems:
-        report.not_compared = "Tables are built from these records: they were not compared."
+        report.not_compared = "Tables were not compared: they are built from these damaged records."
     else:
         report.problems += _wrong_tables(store, quick=quick)
     return report
 
 
 def repair(store: Store, report: VerifyReport) -> list[str]:
-    """Drop what is damaged, and build tables and gallery anew; returns sentences for what is still damaged.
+    """Remove damaged records, and rebuild tables and gallery; returns sentences on the remaining damage.
 
-    Raises `ConfigError` while the run is under way, and for one that a newer version has written to.
+    Raises `ConfigError` while the run is under way, and for a run that a newer version has written to.
     """
     if under_way(store):
         raise ConfigError(
             f"{store.url} is under way: stop it, or wait for its end, and repair it then.", code=Code.RUN_ACTIVE
         )
     check_not_newer(store)
-    # Without their records of what is current, both are built anew from nothing.
-    store.delete([BUILT])
+    # Without their build records, both are rebuilt from nothing.
+    store.delete([layout.TABLES_BUILT])
     forget(store)
     dropped = {problem.drop for problem in report.problems if problem.drop}
-    # A job that failed for good before it was committed would count as failed again, and not be tried.
+    # A final failure from before the commit would count again, and prevent another attempt.
     jobs = {layout.job_of_commit(path) for path in layout.matching(layout.COMMIT, dropped)}
     filed = layout.matching(layout.FAILURE, store.list("failures")) if jobs else []
     failures = [path for path in filed if path.split("/")[1] in jobs]
@@ -90,25 +91,27 @@ def repair(store: Store, report: VerifyReport) -> list[str]:
 
 
 def _wrong_tables(store: Store, *, quick: bool) -> list[Problem]:
-    """What is wrong with tables and gallery, of a run whose records are sound."""
+    """The problems of tables and gallery, for a run with valid records."""
     if not layout.matching(layout.TABLE_PART, store.list("tables")):
         return [Problem(sentence="There are no tables: they are built when a run ends, or by `pgcn gather`.")]
     sentences = [] if quick else _differences(store)
     if not store.exists("gallery/index.html"):
         sentences.append("gallery/index.html is gone.")
     elif not sentences and not is_current(store, records_now(store)):
-        sentences.append(f"{BUILT} does not name these records: tables or gallery may be older than they are.")
+        sentences.append(
+            f"{layout.TABLES_BUILT} does not name these records: tables or gallery may be older than they are."
+        )
     return [Problem(sentence=sentence) for sentence in sentences]
 
 
 def _differences(store: Store) -> list[str]:
-    rehearsal = _Rehearsal(store)
-    gather(rehearsal)
-    return rehearsal.differences
+    dry_run = _DryRunStore(store)
+    build_tables(dry_run)
+    return dry_run.differences
 
 
-class _Rehearsal(Store):
-    """The same folder for a gather that writes nothing: `differences` says what it would have changed."""
+class _DryRunStore(Store):
+    """The same folder for a build without writes: `differences` has a sentence for each change it would make."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store.location, store.options)
@@ -116,7 +119,9 @@ class _Rehearsal(Store):
         self.differences: list[str] = []
 
     def put(self, path: str, data: bytes) -> None:
-        """Compare instead."""
+        """Compare instead. The tables' card says nothing of the records, and older versions wrote none."""
+        if path == layout.TABLES_CARD:
+            return
         try:
             there = self.get(path)
         except FileNotFoundError:
@@ -126,21 +131,22 @@ class _Rehearsal(Store):
             self.differences.append(f"{path} does not have the rows of manifest, commits and failures.")
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Name them instead."""
+        """Record the paths."""
         self.differences += [f"{path} is left from an older build." for path in paths]
 
 
 def _same_rows(there: bytes, data: bytes) -> bool:
-    """Whether two Parquet objects hold the same table.
+    """True if two Parquet objects hold the same table.
 
-    Another version of the library writes other bytes; a newer version of this program writes more columns, and an
-    older one lacks columns, which equals columns without values.
+    Another version of the library writes other bytes. A newer version of this program writes more columns. An older
+    one writes fewer, or under older names; missing columns equal columns without values.
     """
     try:
         wanted = schemas.read_parquet(data)
-        old = schemas.known(schemas.read_parquet(there), wanted.schema)
+        old = schemas.known(current_table(schemas.read_parquet(there)), wanted.schema)
         empty = [name for name in wanted.column_names if wanted[name].null_count == wanted.num_rows]
-        missing = [name for name in empty if name not in old.column_names]
-        return bool(old.equals(wanted.drop_columns(missing)))
+        compared = wanted.drop_columns([name for name in empty if name not in old.column_names])
+        columns = compared.column_names
+        return set(columns) <= set(old.column_names) and bool(old.select(columns).equals(compared))
     except (OSError, ValueError, pa.ArrowException):
         return False

@@ -1,4 +1,4 @@
-"""Where a run is shown: a live view on a terminal, plain lines elsewhere."""
+"""Displays of a run: a live view on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from jobs.common.terminal_text import terminal_safe
 
 
 class Display(Protocol):
-    """Where a run is shown."""
+    """Display of a run."""
 
     def line(self, text: str) -> None:
-        """Say one thing that happened."""
+        """Print one event."""
 
     def show(self, snapshot: Snapshot) -> None:
-        """Show how things are now."""
+        """Show the current state."""
 
     def close(self) -> None:
-        """Nothing more will come."""
+        """End the display."""
 
 
 class LogLines:
-    """Plain lines, for where there is no terminal: events as they come, and how things are every half minute."""
+    """Log lines without a terminal: events at once, and the state of the run every `every_s` seconds."""
 
     def __init__(self, console: Console, every_s: float = 30.0) -> None:
         self._console = console
@@ -40,7 +40,7 @@ class LogLines:
         self._console.print(f"{now()}  {terminal_safe(text)}", markup=False, highlight=False, soft_wrap=True)
 
     def show(self, snapshot: Snapshot) -> None:
-        """Print the summary and each image in training, where it is time."""
+        """Print the summary and each image in training, at most every `every_s` seconds."""
         if time.monotonic() - self._shown_at >= self._every_s:
             self._shown_at = time.monotonic()
             self.line(summary(snapshot))
@@ -48,7 +48,7 @@ class LogLines:
                 self.line(f"  {lane_text(lane)}")
 
     def close(self) -> None:
-        """Nothing to take back."""
+        """No effect: lines stay."""
 
 
 class Screen:
@@ -63,14 +63,14 @@ class Screen:
         self._live.console.print(terminal_safe(text), markup=False, highlight=False)
 
     def show(self, snapshot: Snapshot) -> None:
-        """Draw the view anew."""
+        """Update the live view."""
         self._live.update(view(snapshot))
 
     def close(self) -> None:
-        """Take the live view away."""
+        """Remove the live view."""
         self._live.stop()
 
 
 def display_for(console: Console) -> Display:
-    """A live view on a terminal, lines elsewhere."""
+    """A live view if the console is a terminal, else log lines."""
     return Screen(console) if console.is_terminal else LogLines(console)

@@ -1,4 +1,4 @@
-"""A run at one moment: what the driver keeps in the bucket, and how it reads."""
+"""Snapshot of a run's progress, which the driver writes to the run folder, and its text forms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHOWN_LANES = 16
 
 
 class Lane(BaseModel):
-    """One image in training. `rate` is in updates a second, `done` a share of the job's work."""
+    """One image in training. `rate` is in iterations a second, `done` the completed share of the job's work."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -29,9 +29,10 @@ class Lane(BaseModel):
 
 
 class Snapshot(BaseModel):
-    """A run at one moment. `state` is "running" or "ended"; `eta_s` is None while it cannot be known.
+    """Progress of a run. `state` is "running" or "ended"; `eta_s` is the time left in seconds, None while unknown.
 
-    `lanes` are images in training, `making` edits under way, by name.
+    `lanes` are the images in training, `making` the ids of the edits in progress, `share` the completed share of the
+    work.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -49,7 +50,7 @@ class Snapshot(BaseModel):
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as a person says them: "50 s", "12 min", "3 h 20 min", "2 d 4 h"; "not known yet" for None."""
+    """Seconds as text: "50 s", "12 min", "3 h 20 min", "2 d 4 h"; "not known yet" for None."""
     if seconds is None:
         return "not known yet"
     if seconds < 90:
@@ -63,14 +64,14 @@ def duration(seconds: float | None) -> str:
 
 
 def summary(snapshot: Snapshot) -> str:
-    """One line: how many images are done, failed, in training and waiting, and how long it still takes."""
+    """One line with the numbers of images done, failed, in training and waiting, and the time left."""
     parts = [f"{snapshot.done} of {snapshot.images} done"]
     if snapshot.failed:
         parts.append(f"{snapshot.failed} failed")
     if snapshot.lanes:
         parts.append(f"{len(snapshot.lanes)} in training")
     if snapshot.making:
-        parts.append(f"{len(snapshot.making)} in the making")
+        parts.append(f"{len(snapshot.making)} edits in progress")
     if snapshot.waiting:
         parts.append(f"{snapshot.waiting} waiting")
     if snapshot.state == "running":
@@ -79,15 +80,15 @@ def summary(snapshot: Snapshot) -> str:
 
 
 def lane_text(lane: Lane) -> str:
-    """One image in training: scale, iteration and rate."""
+    """One image in training as text: scale, iteration, rate and share."""
     return (
-        f"{lane.image_id}: scale {lane.scale + 1}/{lane.scales}, update {lane.iteration}/{lane.iterations}, "
+        f"{lane.image_id}: scale {lane.scale + 1}/{lane.scales}, iteration {lane.iteration}/{lane.iterations}, "
         f"{lane.rate:.1f}/s, {lane.done:.0%}"
     )
 
 
 def view(snapshot: Snapshot) -> Group:
-    """A snapshot as rich draws it: also what `pgcn status` shows."""
+    """A snapshot as a rich renderable, for the live view and `pgcn status`."""
     lanes = Table.grid(padding=(0, 2))
     lanes.add_column(overflow="ellipsis", no_wrap=True, max_width=36)
     for _ in range(3):
@@ -97,7 +98,7 @@ def view(snapshot: Snapshot) -> Group:
         lanes.add_row(
             escape(terminal_safe(lane.image_id)),
             f"scale {lane.scale + 1}/{lane.scales}",
-            f"update {lane.iteration}/{lane.iterations}",
+            f"iteration {lane.iteration}/{lane.iterations}",
             f"{lane.rate:.1f}/s",
             ProgressBar(total=1.0, completed=lane.done, width=20),
         )

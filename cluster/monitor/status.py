@@ -1,4 +1,4 @@
-"""How a run stands, from its bucket alone."""
+"""State of a run, from its folder or bucket alone."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from jobs.run_folder.manifest import Entry, read_manifest
 from jobs.storage.store import Store
 
 STALE_S = 60.0
-"""A run that has not written its progress for so long is not going on."""
+"""Age of the progress record, seconds, from which on a run counts as stopped."""
 
 
 class Status(BaseModel):
-    """A run's state. Counts are of images in the manifest and edits: two of the same bytes count twice."""
+    """State of a run. Counts are of rows of the manifests: two images with the same bytes count twice."""
 
     run: str
     preset: str
@@ -38,7 +38,7 @@ class Status(BaseModel):
 
 
 def require_run(store: Store) -> RunIdentity:
-    """The run in this folder. Raises `ConfigError` where there is none."""
+    """The run in this folder. Raises `ConfigError` if there is none."""
     identity = read_identity(store)
     if identity is None:
         raise ConfigError(
@@ -49,7 +49,7 @@ def require_run(store: Store) -> RunIdentity:
 
 
 def status(store: Store) -> Status:
-    """How the run stands now. Raises `ConfigError` where there is none."""
+    """The current state of the run. Raises `ConfigError` if there is none."""
     identity = require_run(store)
     images, edits = list(read_manifest(store).values()), list(read_edits(store).values())
     entries: list[Entry | EditEntry] = [*images, *edits]
@@ -74,15 +74,15 @@ def status(store: Store) -> Status:
 
 
 def failed_for_good(store: Store, jobs: set[str], done: set[str]) -> dict[str, Failure]:
-    """The last failure of each of some jobs that is not done and will not be tried again by itself."""
+    """The last failure of each of `jobs` that is not done and has no automatic retry left."""
     return final_failures(read_failures(store, jobs - done))
 
 
 def under_way(store: Store, silent_s: float = STALE_S) -> Snapshot | None:
-    """What the run's driver last said, if it is still at it: it has said so in the last `silent_s`.
+    """The last snapshot of the run's driver if it was written in the last `silent_s` seconds, else None.
 
-    Judged by the storage's clock, since the driver's may be ahead or behind; by the moment that the driver wrote, and
-    the clock here, only where the storage does not tell. A moment in the future says nothing about a driver.
+    The age is measured by the storage's clock, since the driver's may be wrong. If the storage reports no times, the
+    driver's timestamp and the clock of this machine are used. A timestamp far in the future counts as none.
     """
     try:
         snapshot = Snapshot.model_validate_json(store.get(PROGRESS))
@@ -104,9 +104,9 @@ def _age_here(snapshot: Snapshot) -> timedelta | None:
 
 
 def find_image(store: Store, wanted: str) -> Entry:
-    """The manifest's row for an image: by its `image_id`, job id, or a part of either that only one has.
+    """The manifest's row of an image: by `image_id`, job id or URI, or by a unique part of `image_id` or job id.
 
-    Raises `ConfigError` where none or several fit.
+    Raises `ConfigError` if none or several match.
     """
     entries = list(read_manifest(store).values())
     by_name, by_job, by_uri = (

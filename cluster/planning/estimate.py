@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from cluster.planning.work import MEASURED_PIXELS, Work
-from jobs.artifacts import measure
+from jobs.artifacts import sample_metrics
 from jobs.images.png import encode_png, to_rgb
 from pgcn.exact import DetailSettings, ExactDetail
 from pgcn.imaging.scales import Size, resize, scale_sizes
@@ -82,7 +82,7 @@ def _measuring(finest: Size, device: str) -> float:
     factor = min(1.0, math.sqrt(MEASURED_PIXELS / (finest[0] * finest[1])))
     size = max(16, round(finest[0] * factor)), max(16, round(finest[1] * factor))
     picture = _structure(size).to(device)
-    return _seconds(lambda: measure(picture, picture, picture)) / (2 * size[0] * size[1])
+    return _seconds(lambda: sample_metrics(picture, picture, picture)) / (2 * size[0] * size[1])
 
 
 def _structure(size: Size) -> torch.Tensor:

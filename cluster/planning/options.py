@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from cluster.planning.run_options import Request, RunOptions
+from cluster.planning.run_options import Request, RunOptions, declarations
 from cluster.planning.task_request import find
 from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
@@ -60,8 +60,8 @@ def read_config(path: Path, task_name: str | None = None) -> tuple[dict[str, Any
     task = find(asked) if isinstance(asked, str) else None
     task_options = task.options.model_fields if task is not None else {}
     for name, value in content.items():
-        if name in RunOptions.model_fields:
-            options[name] = value
+        if name in RunOptions.model_fields or name in FORMER_OPTIONS:
+            options[FORMER_OPTIONS.get(name, name)] = value
         elif name in setting_names() or name in task_options:
             settings[name] = value
         else:
@@ -102,6 +102,10 @@ def _twice(path: Path) -> str | None:
     return next((str(name) for name in names if names.count(name) > 1), None)
 
 
+FORMER_OPTIONS = {each.facts.former: each.name for each in declarations() if each.facts.former}
+"""Present names of options by the names that older versions had."""
+
+
 def request_of(parameters: Mapping[str, Any]) -> Request:
     """The request of `pgcn run`'s parameters, by their names, as the command line's parser leaves them.
 
@@ -128,11 +132,18 @@ def make_request(
             "The folder of the results is missing: give --out, a folder or a URL as s3://bucket/run.",
             code=Code.OPTION_MISSING,
         )
+    return checked_request(images, {**settings, **parse_pairs(pairs)}, options)
+
+
+def checked_request(images: Sequence[str], overrides: Mapping[str, Any], options: Mapping[str, Any]) -> Request:
+    """A request with these options by name. Raises `ConfigError` for an unknown option, or a value out of range."""
     try:
-        return Request(images=list(images), overrides={**settings, **parse_pairs(pairs)}, **options)
+        return Request(images=list(images), overrides=overrides, **options)
     except ValidationError as error:
         first = error.errors()[0]
         name, why = first["loc"][0], first["msg"].removeprefix("Input ")
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(f"There is no option {name}.", code=Code.OPTION_UNKNOWN) from None
         raise ConfigError(
             f"The option {name} cannot be {first['input']!r}: it {why}.", code=Code.OPTION_VALUE
         ) from None

@@ -32,7 +32,7 @@ class Plan:
 
     entries: list[Entry] = field(default_factory=list)
     edits: list[EditEntry] = field(default_factory=list)
-    overtaken: list[EditEntry] = field(default_factory=list)  # of an earlier command, replaced by edits of this one
+    superseded: list[EditEntry] = field(default_factory=list)  # of an earlier command, replaced by edits of this one
     jobs: dict[str, Job] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)  # job id -> reason; not tried again without --retry

@@ -18,14 +18,14 @@ from cluster.planning.task_request import find, split_task_options, task_request
 from cluster.scheduler.resources import Resources
 from cluster.scheduler.worker_pool import Backend
 from jobs.common.codes import Code
-from jobs.common.concurrent_map import ahead
+from jobs.common.concurrent_map import concurrent_map
 from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import terminal_safe
 from jobs.inputs.discover import Source, find_sources, is_list
 from jobs.inputs.passed_over import Passed
 from jobs.inputs.source import without_edits
 from jobs.layout import RUN
-from jobs.run_folder.edit_manifest import EditEntry, check_edit, edit_unchanged, overtaken, read_edits
+from jobs.run_folder.edit_manifest import EditEntry, check_edit, edit_unchanged, read_edits, superseded
 from jobs.run_folder.identity import RunIdentity, check_same, read_identity, require_place
 from jobs.run_folder.manifest import Entry, RunDefaults, plan_source, read_manifest, unchanged, under_its_name
 from jobs.run_folder.pyramids import pyramids_in
@@ -169,7 +169,7 @@ def make_plan(prepared: Prepared, cluster: Backend | None, *, retry: bool) -> Pl
     edits = _edit_entries(prepared, images, cluster, retry=retry)
     defaults = JobDefaults(prepared.ask, prepared.elsewhere, prepared.need)
     plan = build_plan(prepared.store, Rows(images, edits), defaults, retry=retry)
-    plan.overtaken = overtaken(prepared.known_edits, plan.edits, plan.committed)
+    plan.superseded = superseded(prepared.known_edits, plan.edits, plan.committed)
     return plan
 
 
@@ -187,7 +187,7 @@ def _image_entries(prepared: Prepared, cluster: Backend | None, *, retry: bool) 
         cluster.join()
         found += with_ray(partial(image_rows, ask=ask), new)
     else:
-        found += ahead(lambda item: plan_source(item.source, ask, item.known), new)
+        found += concurrent_map(lambda item: plan_source(item.source, ask, item.known), new)
     return {entry.image_id: entry for entry in found}
 
 

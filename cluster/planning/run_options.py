@@ -19,12 +19,13 @@ class OptionFacts:
     """Facts of an option beside its name, type, bounds, default and help text.
 
     `scheduling` options change no result, and are no part of a job's identity. `column` is the column of an image list
-    by which a row sets the option for its own image.
+    by which a row sets the option for its own image. `former` is the option's name in older versions, still taken.
     """
 
     metavar: str | None = None
     scheduling: bool = False
     column: str | None = None
+    former: str | None = None
 
 
 SCHEDULING = OptionFacts(scheduling=True)
@@ -75,7 +76,7 @@ class RunOptions(BaseModel):
     jobs_per_worker: Annotated[int, SCHEDULING] = Field(
         100, ge=1, description="Jobs of a worker process, which is then replaced."
     )
-    stack: Annotated[int, SCHEDULING] = Field(
+    batch: Annotated[int, OptionFacts(scheduling=True, former="stack")] = Field(
         1, ge=1, description="Images of equal size that a worker trains as one batch."
     )
     allow_local: Annotated[bool, SCHEDULING] = Field(
@@ -100,11 +101,14 @@ class RunOptions(BaseModel):
     silence_timeout: Annotated[float, SCHEDULING] = Field(
         Limits.silence_s, ge=1, description="Seconds without a heartbeat until a worker is given up."
     )
+    retry_wait: Annotated[float, SCHEDULING] = Field(
+        Limits.backoff_s, ge=0, description="Seconds until the first retry after a storage failure; doubled each time."
+    )
 
     @property
     def limits(self) -> Limits:
         """The limits of time, s, after which the driver gives up a worker."""
-        return Limits(silence_s=self.silence_timeout, job_s=self.job_timeout)
+        return Limits(silence_s=self.silence_timeout, job_s=self.job_timeout, backoff_s=self.retry_wait)
 
 
 class Request(RunOptions):
@@ -131,6 +135,11 @@ class OptionDeclaration:
     def flag(self) -> str:
         """The option's name on the command line."""
         return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def flags(self) -> list[str]:
+        """All names that the command line takes: the present one first."""
+        return [self.flag] if self.facts.former is None else [self.flag, f"--{self.facts.former}"]
 
     def arguments(self, value: object) -> list[str]:
         """The command line's words for this option with `value`."""

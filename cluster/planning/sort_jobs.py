@@ -10,7 +10,7 @@ from cluster.planning.plan import Plan, Refusal, refusal_of
 from cluster.planning.work import work_of
 from cluster.scheduler.queue import Job
 from cluster.scheduler.resources import Resources
-from cluster.tables.build import BUILT
+from jobs import layout
 from jobs.common.codes import Code
 from jobs.common.failures import FailureClass, policy_of
 from jobs.inputs.source import EditSource, Source
@@ -70,7 +70,7 @@ def read_history(store: Store, requested: set[str], *, retry: bool) -> History:
     if broken:
         withdraw(store, broken)
         # New commits may have exactly the sizes of the old ones: tables would seem to be current.
-        store.delete([BUILT])
+        store.delete([layout.TABLES_BUILT])
     done -= broken
     failures = read_failures(store, requested - done)
     final = final_failures(failures)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from jobs.artifacts import MEASURED
+from jobs.artifacts import most_compared
 from jobs.common.failures import ConfigError
 from jobs.spec import SamplePlan, resolve_size
 from pgcn.imaging.scales import Size, exact_sizes, learned_sizes, scale_sizes
@@ -54,7 +54,7 @@ def work_of(settings: Settings, plan: SamplePlan, image: Size) -> Work:
     pixels = float(finest[0] * finest[1])
     drawn = [_size(text, finest) for text in plan.sizes]
     shares = [height * width / pixels for height, width in drawn]
-    measured = min(MEASURED, plan.count)
+    measured = min(most_compared(finest), plan.count)
     # The reconstruction and the stages of one sample, beside the samples; measured ones are among them, or drawn anew.
     others = 2.0 if finest in drawn else 2.0 + measured
     pictures = others + plan.count * sum(shares)

@@ -26,19 +26,17 @@ RATE_WINDOW_S = 300.0
 
 
 def describe_model(metrics: Mapping[str, Any]) -> str:
-    """A generative model's metrics in a few words: fidelity, copying, diversity."""
-    return ", ".join(
-        f"{name} {metrics[key]:.3f}"
-        for name, key in (("Fréchet", "frechet_vgg22"), ("copy", "copy"), ("diversity", "diversity"))
-        if metrics.get(key) is not None
-    )
+    """The metrics of a pyramid's samples in few words: fidelity beside copying, which alone would win it."""
+    shown = {"frechet_vgg33": "distance {:.3f}", "largest_piece": "largest copied piece {:.0%}"}
+    shown |= {"in_place": "in place {:.0%}", "layout_diversity": "layout diversity {:.2f}"}
+    return ", ".join(words.format(metrics[name]) for name, words in shown.items() if metrics.get(name) is not None)
 
 
 def describe_edit(metrics: Mapping[str, Any]) -> str:
-    """An edit's own metric and its value without the model, where the task has one; else its size."""
-    if metrics.get("figure") is None:
+    """An edit's own metric beside its baseline, where there is one."""
+    if metrics.get("metric") is None:
         return f"{metrics.get('width')}x{metrics.get('height')} px"
-    return f"{metrics['figure']} {metrics['value']:.3g}, {metrics['nothing']:.3g} without the model"
+    return f"{metrics['metric']} {metrics['value']:.3g}, baseline {metrics['baseline']:.3g}"
 
 
 class Tracker:
@@ -69,9 +67,9 @@ class Tracker:
         self.committed_jobs.add(job.spec.job_id)
         self._finished_work += job.work
         metrics = outcome.metrics or {}
-        measures = describe_edit(metrics) if isinstance(job.spec, EditSpec) else describe_model(metrics)
+        said = describe_edit(metrics) if isinstance(job.spec, EditSpec) else describe_model(metrics)
         caution = f"; look at it: {metrics['warning']}" if metrics.get("warning") else ""
-        self._display.line(f"done {job.label} in {outcome.wall_s:.0f} s: {measures}{caution}")
+        self._display.line(f"done {job.label} in {outcome.wall_s:.0f} s: {said}{caution}")
 
     def found_done(self, job: Job) -> None:
         """A waiting job was committed by another command on the same run."""

@@ -1,8 +1,8 @@
-"""The gatherer: builds `tables/` from the manifests, commits and failures, at any moment of a run.
+"""Builds `tables/` from the manifests, commits and failures, at any moment of a run.
 
-Tables are what the records say, in the manifest's order, in parts of bounded size: two gathers of the same
-records write the same bytes, and a table can be deleted and built again. Pictures and metrics, which are nearly all
-of the bytes, go from the attempts to their parts in slices of some hundred jobs, wherever those are worked on.
+Tables hold the content of the records in the manifest's order, in parts of bounded size. Two builds from the same
+records write the same bytes, so a table can be deleted and rebuilt. Images and metrics, which are nearly all of the
+bytes, are copied from the attempts to their parts in slices of some hundred jobs, locally or as Ray tasks.
 """
 
 from __future__ import annotations
@@ -19,38 +19,37 @@ import pyarrow as pa
 from cluster.ray_cluster.parallel_map import Spread, map_local
 from cluster.tables.parquet_writer import PartWriter, complete
 from jobs import layout
-from jobs.common.concurrent_map import ahead
+from jobs.common.concurrent_map import concurrent_map
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import Commit, Failure, committed, read_artifact, read_commit, read_failures
 from jobs.run_folder.edit_manifest import FOLDER as EDITS
 from jobs.run_folder.edit_manifest import EditEntry, read_edits
+from jobs.run_folder.hugging_face import write_card
 from jobs.run_folder.manifest import Entry, read_manifest
 from jobs.storage.store import Store
 
-SLICE = 250
-"""Jobs of one slice. Part of the tables' layout: with another number, the same rows are in other parts."""
-
-BUILT = layout.TABLES_BUILT
+JOBS_PER_SLICE = 250
+"""Jobs of one slice. It is part of the tables' layout: another number distributes the same rows to other parts."""
 
 
 Row = Entry | EditEntry
 
-Named = dict[str, str]
-"""What a row is called where it is asked for: columns that stand in its result's stead."""
+RowNames = dict[str, str]
+"""Identifying columns of a manifest row (`edit_id`, `image_id`, `uri`), which replace those of the job's result."""
 
 
 @dataclass(frozen=True)
 class RecordSlice:
-    """Some jobs of one kind that follow each other in their manifest's order, each with the rows that ask for it."""
+    """Consecutive jobs of one kind in the order of their manifest, each with the rows that request it."""
 
     number: int
     kind: schemas.Kind
-    jobs: dict[str, list[Named]]
+    jobs: dict[str, list[RowNames]]
 
 
 @dataclass(frozen=True)
-class Gathering:
-    """What came of a slice: rows of the small tables, and parts written and rows in them of the large ones."""
+class BuiltSlice:
+    """Result of a slice: rows of the small tables; parts written of the large tables, and numbers of rows in them."""
 
     kind: schemas.Kind
     results: pa.Table
@@ -61,19 +60,19 @@ class Gathering:
 
 
 @dataclass
-class Gathered:
-    """What a gather found: rows by table, and sentences about records that could not be believed."""
+class BuiltTables:
+    """Result of a build: the number of rows of each table, and sentences about damaged records."""
 
     rows: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
-def gather(store: Store, spread: Spread = map_local) -> Gathered:
-    """Build all tables. Holds the manifest, the failures and the small tables' next parts in memory.
+def build_tables(store: Store, spread: Spread = map_local) -> BuiltTables:
+    """Build all tables. The manifest, the failures and the next parts of the small tables are in memory.
 
     A damaged record is left out and named in `problems`; its job counts as not done.
     """
-    found = Gathered()
+    found = BuiltTables()
     entries = sorted(read_manifest(store).values(), key=lambda entry: entry.image_id)
     edits = sorted(read_edits(store).values(), key=lambda edit: edit.edit_id)
     asked = {schemas.TRAINING: _by_job(entries), schemas.EDIT: _by_job(edits)}
@@ -84,7 +83,7 @@ def gather(store: Store, spread: Spread = map_local) -> Gathered:
 
     writers["manifest"].add_entries(entries)
     writers["manifest_edits"].add_entries(edits)
-    for part in spread(partial(gather_slice, store), _slices(asked, done)):
+    for part in spread(partial(build_slice, store), _slices(asked, done)):
         writers[part.kind.results].add(part.results)
         writers["attempts"].add(part.attempts)
         for name, paths in part.parts.items():
@@ -102,6 +101,7 @@ def gather(store: Store, spread: Spread = map_local) -> Gathered:
         writer.finish()
         complete(store, name, writer.written)
         found.rows[name] = writer.rows
+    write_card(store)
     return found
 
 
@@ -112,8 +112,8 @@ def _by_job(rows: Iterable[Row]) -> dict[str, list[Row]]:
     return by_job
 
 
-def _names(row: Row) -> Named:
-    """What a row of a manifest calls what it asks for, its own name first."""
+def _names(row: Row) -> RowNames:
+    """The identifying columns of a manifest row, its own id first."""
     own = {"edit_id": row.edit_id} if isinstance(row, EditEntry) else {}
     return {**own, "image_id": row.image_id, "uri": row.uri}
 
@@ -121,21 +121,21 @@ def _names(row: Row) -> Named:
 def _slices(asked: dict[schemas.Kind, dict[str, list[Row]]], done: set[str]) -> Iterator[RecordSlice]:
     number = 0
     for kind, by_job in asked.items():
-        listed = [job for job in by_job if job in done]  # before any is found to be damaged
-        for at in range(0, len(listed), SLICE):
-            jobs = listed[at : at + SLICE]
+        listed = [job for job in by_job if job in done]  # including jobs that are found to be damaged later
+        for at in range(0, len(listed), JOBS_PER_SLICE):
+            jobs = listed[at : at + JOBS_PER_SLICE]
             yield RecordSlice(number, kind, {job: [_names(row) for row in by_job[job]] for job in jobs})
             number += 1
 
 
-def gather_slice(store: Store, slice_: RecordSlice) -> Gathering:
-    """Read some commits and what they name, and write their parts of pictures and metrics."""
+def build_slice(store: Store, slice_: RecordSlice) -> BuiltSlice:
+    """Read the commits of a slice and their artifacts, and write its parts of images and metrics."""
     kind = slice_.kind
     writers = {name: PartWriter(store, name, slice_.number) for name in (kind.pictures, "metrics")}
     results: list[dict[str, Any]] = []
     attempts: list[dict[str, Any]] = []
     damaged: list[str] = []
-    read = ahead(lambda job: _read_job(store, job, kind), slice_.jobs)
+    read = concurrent_map(lambda job: _read_job(store, job, kind), slice_.jobs)
     for (job, rows), (commit, tables) in zip(slice_.jobs.items(), read, strict=True):
         if commit is None or tables is None:
             damaged.append(job)
@@ -155,7 +155,7 @@ def gather_slice(store: Store, slice_: RecordSlice) -> Gathering:
         attempts.append(_committed_row(commit))
     for writer in writers.values():
         writer.finish()
-    return Gathering(
+    return BuiltSlice(
         kind,
         schemas.table(results, schemas.TABLES[kind.results]),
         schemas.table(attempts, schemas.ATTEMPTS),
@@ -166,7 +166,7 @@ def gather_slice(store: Store, slice_: RecordSlice) -> Gathering:
 
 
 def _named(pictures: pa.Table, schema: pa.Schema, names: Mapping[str, Any]) -> pa.Table:
-    """An attempt's pictures as rows of their table, which adds what they were made from in front."""
+    """An attempt's images as rows of their table, which has the identifying columns of the job in front."""
     pictures = schemas.known(pictures, schema)
     more = [name for name in schema.names if name not in pictures.column_names]
     for at, name in enumerate(more):
@@ -175,20 +175,20 @@ def _named(pictures: pa.Table, schema: pa.Schema, names: Mapping[str, Any]) -> p
 
 
 def is_current(store: Store, records: bytes) -> bool:
-    """Whether tables and gallery show these `records`, as `records_now` gives them."""
+    """True if tables and gallery were built from these `records`, a fingerprint of `records_now`."""
     try:
-        return store.get(BUILT) == records and store.exists("gallery/index.html")
+        return store.get(layout.TABLES_BUILT) == records and store.exists("gallery/index.html")
     except FileNotFoundError:
         return False
 
 
 def mark_current(store: Store, records: bytes) -> None:
-    """Say that tables and gallery show these `records`."""
-    store.put(BUILT, records)
+    """Record that tables and gallery were built from these `records`."""
+    store.put(layout.TABLES_BUILT, records)
 
 
 def records_now(store: Store) -> bytes:
-    """What tables are built from, as a fingerprint: names and sizes of every manifest part, commit and failure."""
+    """A fingerprint of the records that tables are built from: names and sizes of manifest parts, commits, failures."""
     listed = {
         folder: {path: size for path, size in store.list(folder).items() if layout.is_ours(path)}
         for folder in ("manifest", EDITS, "commits", "failures")
@@ -197,7 +197,7 @@ def records_now(store: Store) -> bytes:
 
 
 def _read_job(store: Store, job: str, kind: schemas.Kind) -> tuple[Commit | None, tuple[pa.Table, pa.Table] | None]:
-    """A job's commit, and the pictures and metrics it names; None for what is missing or damaged."""
+    """A job's commit, and its tables of images and metrics; None for each that is missing or damaged."""
     commit = read_commit(store, job)
     if commit is None or schemas.kind_of(commit.result) != kind:
         return None, None

@@ -1,4 +1,4 @@
-"""A table's Parquet objects: parts of bounded size, each written whole."""
+"""Writer of a table's Parquet objects: parts of bounded size, each written whole."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import pyarrow as pa
 
 from jobs import layout
 from jobs.run_folder import schemas
+from jobs.run_folder.hugging_face import with_features
 from jobs.storage.store import Store
 
 PART_BYTES = 64 * 1024**2
 PART_ROWS = 100_000
-ROWS_TOGETHER = 1000
+ROWS_PER_BATCH = 1000
 
 
 class PartWriter:
     """Writes one table, or one slice of it, in parts of bounded size.
 
-    A whole table is `part-00000.parquet`, `part-00001.parquet`, …. Slice 7 is `part-00007.parquet` and, where one part
-    does not hold it, `part-00007_001.parquet`, …: slices are written apart, and their names sort as their rows do.
+    A whole table is `part-00000.parquet`, `part-00001.parquet`, …. Slice 7 is `part-00007.parquet` and, if larger than
+    one part, `part-00007_001.parquet`, …: slices are written independently, and their names sort in the order of rows.
     """
 
     def __init__(self, store: Store, name: str, slice_number: int | None = None) -> None:
@@ -36,7 +37,7 @@ class PartWriter:
         self.rows = 0
 
     def add(self, data: pa.Table) -> None:
-        """Add rows; a part is written when enough have come."""
+        """Add rows; write a part when its size is reached."""
         self._tables.append(data)
         self._pending = self._pending[0] + data.num_rows, self._pending[1] + data.nbytes
         self.rows += data.num_rows
@@ -44,26 +45,26 @@ class PartWriter:
             self._write()
 
     def add_rows(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Add rows given as mappings, kept together until they make a table worth having."""
+        """Add rows given as mappings, which are converted in batches."""
         rows = iter(rows)
-        while more := list(islice(rows, ROWS_TOGETHER)):
+        while more := list(islice(rows, ROWS_PER_BATCH)):
             self._rows += more
-            if len(self._rows) >= ROWS_TOGETHER:
+            if len(self._rows) >= ROWS_PER_BATCH:
                 self._make_table()
 
     def add_entries(self, entries: Iterable[object]) -> None:
-        """Add rows given as objects, by as many as make a table worth having."""
+        """Add rows given as objects, which are converted in batches."""
         entries = iter(entries)
-        while more := list(islice(entries, ROWS_TOGETHER)):
+        while more := list(islice(entries, ROWS_PER_BATCH)):
             self.add(schemas.table_of(more, self._schema))
 
     def adopt(self, paths: Iterable[str], rows: int) -> None:
-        """Count parts that were written elsewhere."""
+        """Add parts that another writer has written."""
         self.written += paths
         self.rows += rows
 
     def finish(self) -> None:
-        """Write what is left."""
+        """Write the remaining rows."""
         if self._rows:
             self._make_table()
         if self._pending[0]:
@@ -76,7 +77,7 @@ class PartWriter:
     def _write(self) -> None:
         data = pa.concat_tables([self._schema.empty_table(), *self._tables])
         path = layout.table_part(self._name, self._number())
-        self._store.put(path, schemas.parquet_bytes(data))
+        self._store.put(path, schemas.parquet_bytes(with_features(data)))
         self.written.append(path)
         self._tables, self._pending = [], (0, 0)
 
@@ -88,10 +89,10 @@ class PartWriter:
 
 
 def complete(store: Store, name: str, written: Collection[str]) -> None:
-    """Once its parts are `written`: an empty one where there is none, for its columns, and none of older builds."""
+    """Complete a table after its parts are `written`: add an empty part if there is none, and remove older parts."""
     if not written:
         written = [layout.table_part(name, "00000")]
-        store.put(written[0], schemas.parquet_bytes(schemas.TABLES[name].empty_table()))
+        store.put(written[0], schemas.parquet_bytes(with_features(schemas.TABLES[name].empty_table())))
     kept = set(written)
     store.delete(
         [path for path in layout.matching(layout.TABLE_PART, store.list(f"tables/{name}")) if path not in kept]

@@ -1,7 +1,6 @@
 """Failure classes and codes: the ways in which one image can fail, and the policy for each.
 
-A failure is a sentence for a person, a class that decides on a retry, and never a reason for another image
-to lose its result.
+A failure has a sentence for a person and a class that decides on a retry. It never costs another image its result.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from pgcn.settings import SettingsError
 
 
 class FailureClass(StrEnum):
-    """Why an attempt failed; see `POLICY` for what follows."""
+    """The reason for which an attempt failed; `POLICY` has the consequence of each."""
 
     INPUT = "INPUT"
     CONFIG = "CONFIG"
@@ -36,11 +35,11 @@ class FailureClass(StrEnum):
 
 @dataclass(frozen=True)
 class Policy:
-    """What follows a failure of one class.
+    """The consequence of a failure of one class.
 
-    `retries` is how often the job is tried again (None: without limit), `remedy` what the next attempt
-    changes: "reseed" (new seed, half the step), "whole_gpu", "double_memory", "backoff", or nothing. `again`:
-    the same command tries the job again, also after the last retry, since nothing is wrong with its image.
+    `retries` is the number of retries (None: without limit). `remedy` is the change that the next attempt makes:
+    "reseed" (new seed, half the step size), "whole_gpu", "double_memory", "backoff", or "" for none. `again`: the
+    same command tries the job again, also after the last retry, since nothing is wrong with its image.
     """
 
     retries: int | None
@@ -64,7 +63,7 @@ POLICY: dict[FailureClass, Policy] = {
 
 
 def class_called(name: str) -> FailureClass | str:
-    """The class of this name; the name itself where only another version of the program has such a class."""
+    """The class of this name; the name itself if this version of the program has no such class."""
     try:
         return FailureClass(name)
     except ValueError:
@@ -72,7 +71,7 @@ def class_called(name: str) -> FailureClass | str:
 
 
 def policy_of(failure: FailureClass | str) -> Policy:
-    """What follows a failure; nothing by itself where the class is not known here."""
+    """The policy for a failure; no retry for a class that this version does not know."""
     return POLICY[failure] if isinstance(failure, FailureClass) else Policy(0)
 
 
@@ -140,7 +139,7 @@ def code_of(error: BaseException) -> Code:
 
 
 def classify(error: BaseException) -> FailureClass:
-    """The class of whatever one job's code raised."""
+    """The class of any exception that one job's code raised."""
     match error:
         case JobError():
             return error.failure
@@ -153,19 +152,19 @@ def classify(error: BaseException) -> FailureClass:
         case MemoryError():
             return FailureClass.HOST_OOM
         case RuntimeError() if "DefaultCPUAllocator" in str(error):
-            return FailureClass.HOST_OOM  # torch's own way to say MemoryError
+            return FailureClass.HOST_OOM  # torch's form of MemoryError
         case torch.AcceleratorError():
-            # The process's CUDA context is gone with it: another worker may well succeed.
+            # The process has lost its CUDA context: another worker may succeed.
             return FailureClass.WORKER_LOST
         case _:
             return FailureClass.BUG
 
 
 def fingerprint(error: BaseException) -> str:
-    """Name a bug by where it was raised, so that the same bug on many images is seen to be one.
+    """A hash that is equal for the same bug on many images, as 12 hex digits.
 
-    The innermost frame's file name, function and line, and the exception's type: never its message, which
-    may name the image.
+    It covers the innermost frame's file name, function and line, and the exception's type. It does not cover the
+    message, which may name the image.
     """
     frames = tb.extract_tb(error.__traceback__)
     place = f"{frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].name}:{frames[-1].lineno}" if frames else ""

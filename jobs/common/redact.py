@@ -1,4 +1,4 @@
-"""What never leaves the machine: home folders and credentials are taken out of text before it is kept."""
+"""Redaction: removes home folders and credentials from text before it is stored."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import sys
 from pathlib import Path
 
 _SECRET_NAMES = re.compile(r"SECRET|TOKEN|PASSWORD|ACCESS_KEY|CREDENTIAL|ACCOUNT_KEY", re.IGNORECASE)
-# User name and password; a password may hold a slash, but a port before a slash is none.
+# User name and password. A password may contain a slash, but digits before a slash are a port.
 _USERINFO = re.compile(r"(?<=://)(?:[^/\s@'\"]+@|[^/\s@'\":]+:(?!\d*/)[^\s@'\"]+@)")
 _QUERY = re.compile(r"(?<=://)([^\s?'\"]+)\?[^\s'\"]+")
 
 
 def holds_secret(text: str) -> bool:
-    """Whether the value of a secret environment variable is in `text`."""
+    """True if `text` contains the value of a secret environment variable."""
     return any(value in text for value in _secrets())
 
 
 def redact(text: str) -> str:
-    """`text` without home paths, values of secret environment variables, passwords in URLs, or URLs' queries."""
+    """`text` without home paths, values of secret environment variables, passwords in URLs and queries of URLs."""
     for value in _secrets():
         text = text.replace(value, "***")
     text = _QUERY.sub(r"\1?***", _USERINFO.sub("***@", text))
-    # The installation first: it often lies below home.
+    # The installation first: it is often below the home folder.
     for folder, short in ((sys.prefix, "<venv>"), (str(Path(__file__).parents[2]), "<pgcn>"), (str(Path.home()), "~")):
         if len(folder) > 1:
             text = text.replace(folder, short)
@@ -31,5 +31,5 @@ def redact(text: str) -> str:
 
 
 def _secrets() -> list[str]:
-    """Values of secret environment variables; those too short to tell from words are left out."""
+    """Values of secret environment variables, except those of fewer than six characters, which may be plain words."""
     return [value for name, value in os.environ.items() if _SECRET_NAMES.search(name) and len(value) >= 6]

@@ -1,4 +1,4 @@
-"""Frames as files that move: WebP and GIF with Pillow, MP4 where there is an ffmpeg, of the system or `pgcn[clips]`."""
+"""Encoding of animations: WebP and GIF with Pillow, MP4 with ffmpeg, of the system or of `pgcn[clips]`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FRAME_MS = 80
 
 
 def encode_clip(frames: Sequence[RGB], kind: str) -> bytes:
-    """Frames `(H, W, 3)` uint8 as an endless clip of 12.5 frames a second; `kind` is WEBP (lossless) or GIF."""
+    """Frames `(H, W, 3)` uint8 as an endless animation of 12.5 frames a second; `kind` is WEBP (lossless) or GIF."""
     sink = io.BytesIO()
     first, *others = (Image.fromarray(frame) for frame in frames)
     how = {"lossless": True} if kind == "WEBP" else {}
@@ -28,7 +28,7 @@ def encode_clip(frames: Sequence[RGB], kind: str) -> bytes:
 
 
 def _ffmpeg() -> str | None:
-    """The system's ffmpeg, or the one that the package imageio-ffmpeg brings."""
+    """The path of the system's ffmpeg, else of the one in the package imageio-ffmpeg."""
     if found := shutil.which("ffmpeg"):
         return found
     try:
@@ -38,11 +38,11 @@ def _ffmpeg() -> str | None:
 
 
 def encode_mp4(frames: Sequence[RGB]) -> bytes | None:
-    """The same as an MP4 (H.264), once through; None where there is no ffmpeg here, or it has no such encoder."""
+    """Frames `(H, W, 3)` uint8 as an MP4 (H.264) of 12.5 frames a second; None without ffmpeg or its H.264 encoder."""
     program = _ffmpeg()
     if program is None:
         return None
-    # Codecs take even sides: the last line of pixels is doubled where there is one too few.
+    # H.264 requires even sides: an odd side is padded with a copy of its last line of pixels.
     frames = [np.pad(frame, [(0, n % 2) for n in frame.shape[:2]] + [(0, 0)], mode="edge") for frame in frames]
     height, width = frames[0].shape[:2]
     with tempfile.TemporaryDirectory() as folder:

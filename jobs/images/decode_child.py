@@ -1,8 +1,8 @@
-"""The process that decodes: it reads hostile bytes, so that no other process has to.
+"""Child process that decodes untrusted image bytes, so that no other process has to.
 
-It has no credentials, writes no files, has limits of memory and of time, and ends with its parent. Both ways go
-frames: the length of a JSON object in four bytes, the object, and as many bytes as its `size` says. Started by
-`jobs.images.decoder` alone, with limits as its arguments; what takes long to import may not be imported here.
+It has no credentials, writes no files, has limits of memory and time, and ends with its parent. Requests and answers
+are frames: the length of a JSON object in four bytes, the object, and as many bytes as its `size`. Only
+`jobs.images.decoder` starts it, with the limits as arguments. It must start quickly: no slow imports here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from PIL import Image
 from jobs.images.convert import DecodeError, decode
 
 RETIRE_BYTES = 512 * 2**20
-"""A child that ever held more memory than this ends after its answer: what it leaked is no other image's loss."""
+"""Peak memory above which a child ends after its answer, so that a leak does not affect later images."""
 
 MAX_HEADER = 2**20
 MAX_REQUEST = 2**31
@@ -29,7 +29,7 @@ Header = dict[str, Any]
 
 
 def read_frame(pipe: BinaryIO, most: int) -> tuple[Header, bytes] | None:
-    """The next frame, its data at most `most` bytes; None where the pipe ended, or holds something else."""
+    """The next frame, with at most `most` bytes of data; None at the end of the pipe or for an invalid frame."""
     start = pipe.read(4)
     length = struct.unpack(">I", start)[0] if len(start) == 4 else 0
     if not 0 < length <= MAX_HEADER:
@@ -52,13 +52,13 @@ def write_frame(pipe: BinaryIO, header: Header, data: bytes | memoryview = b"") 
 
 
 def main(memory: int, seconds: int) -> None:
-    """Answer images until the parent closes the pipe; `memory` is in bytes, `seconds` of CPU are for each image."""
+    """Answer requests until the parent closes the pipe; `memory` in bytes, `seconds` of CPU time for each image."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process by its pipe
     Image.init()
     _bound(resource.RLIMIT_AS, memory)
     _bound(resource.RLIMIT_FSIZE, 0)
     _bound(resource.RLIMIT_CORE, 0)
-    _first_to_go()
+    _prefer_in_oom_kill()
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     write_frame(answers, {"ready": True})
     while frame := read_frame(requests, MAX_REQUEST):
@@ -88,13 +88,13 @@ def _answer(answers: BinaryIO, request: Header, data: bytes) -> None:
 
 
 def _bound(which: int, limit: int) -> None:
-    """Set a limit of this process, no higher than it may be here."""
+    """Set a resource limit of this process, at most its hard limit."""
     _, most = resource.getrlimit(which)
     resource.setrlimit(which, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
 
 
-def _first_to_go() -> None:
-    """Where a Linux machine runs out of memory, let it end this process before the worker that waits for it."""
+def _prefer_in_oom_kill() -> None:
+    """Let Linux, when it runs out of memory, kill this process before the worker that waits for it."""
     try:
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write("1000")
@@ -103,10 +103,10 @@ def _first_to_go() -> None:
 
 
 def _peak_bytes() -> int:
-    """The most memory that this process ever held.
+    """The peak memory of this process.
 
-    On Linux `ru_maxrss` starts at what the parent held when it started this process, so that the child of a large
-    parent would retire after each image.
+    On Linux `ru_maxrss` begins with the parent's memory at the start of this process, so that the child of a large
+    parent would end after each image.
     """
     try:
         with open("/proc/self/status") as file:
@@ -117,4 +117,4 @@ def _peak_bytes() -> int:
 
 if __name__ == "__main__":
     main(*map(int, sys.argv[1:]))
-    os._exit(0)  # what hostile files left behind is not worth an orderly end
+    os._exit(0)  # no cleanup: malformed files may have damaged the interpreter's state

@@ -1,7 +1,7 @@
-"""Decoding where it can do no harm: in a process of its own, which may crash, hang or swell, and is then replaced.
+"""Isolated decoding in a child process, which is replaced after a crash, a timeout or excessive memory use.
 
-One child decodes many images, one after another, so that an image costs no start of a Python. It is started at
-the first image, ends with its parent, and knows nothing but the bytes that it is given.
+One child decodes many images in sequence, so that an image does not cost the start of a Python interpreter. It starts
+with the first image, ends with its parent, and receives only the bytes of images.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ from jobs.common.failures import InputError
 from jobs.images.convert import RGB, DecodedImage
 from jobs.images.decode_child import Header, read_frame, write_frame
 
-# For one image. The largest that is taken, 89 million pixels of 32 bits, needs 3.4 GiB and 13 s.
+# Limits for one image: bytes and seconds. The largest accepted image, 89 million pixels of 32 bits, needs 3.4 GiB and
+# 13 s.
 MEMORY = 4 * 2**30
 CPU_S = 60
 WALL_S = 180.0
 
-CHILD = ["-P", "-m", "jobs.images.decode_child"]  # -P: never the folder that a person happens to be in
-_KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG")  # of the environment; there is no credential in these
+CHILD = ["-P", "-m", "jobs.images.decode_child"]  # -P: no imports from the current folder
+_KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG")  # of the environment; these hold no credential
 MAX_PIXELS = 2**28
 
 
 class ImageFacts(BaseModel):
-    """What a child says of a picture. It has met hostile bytes: nothing that it says is taken unchecked.
+    """The child's description of an image. The child read untrusted bytes, so every field is validated.
 
     `format`, `mode`, `note` and `turn` are as in `jobs.images.convert.DecodedImage`; `width` and `height` are those of
     the image as displayed.
@@ -52,9 +53,9 @@ class ImageFacts(BaseModel):
 
 
 class Decoder:
-    """Decodes in a child process. For each image: `memory` in bytes, `cpu_s` and `wall_s` in seconds.
+    """Decodes in a child process, with limits for each image: `memory` in bytes, `cpu_s` and `wall_s` in seconds.
 
-    Threads that use one wait for each other. After a fork each process has a child of its own.
+    Threads share the child and wait for each other. After a fork each process starts a child of its own.
     """
 
     def __init__(self, *, memory: int = MEMORY, cpu_s: int = CPU_S, wall_s: float = WALL_S) -> None:
@@ -67,16 +68,16 @@ class Decoder:
     def decode(
         self, data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000, mask: bool = False
     ) -> DecodedImage:
-        """What `jobs.images.convert.decode` makes of a file.
+        """`jobs.images.convert.decode` in the child.
 
-        Raises `InputError` for what that refuses, and for a file whose decoding crashes, takes too long or needs
-        too much memory; `RuntimeError` where no child can be started.
+        Raises `InputError` for refused files, and for files whose decoding crashes, takes too long or needs too much
+        memory; `RuntimeError` if no child can be started.
         """
         seen, rgb = self._see(data, name=name, min_side=min_side, max_pixels=max_pixels, pixels=True, mask=mask)
         return DecodedImage(rgb, seen.format, seen.mode, seen.note, seen.turn)
 
     def look(self, data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000) -> ImageFacts:
-        """As `decode`, which it does whole, for those who need no pixels: they stay where they are."""
+        """Decode a whole image, and return its description without the pixels."""
         return self._see(data, name=name, min_side=min_side, max_pixels=max_pixels, pixels=False, mask=False)[0]
 
     def _see(self, data: bytes, **request: Any) -> tuple[ImageFacts, RGB]:
@@ -84,7 +85,7 @@ class Decoder:
             child, used = self._ready()
             answer, too_long = self._exchange(child, request, data)
             if answer is None and used and not too_long:
-                # It had decoded others before: what it died of may be the work of one of them.
+                # The child decoded other images before, and one of them may be the cause of its end: retry.
                 child, _ = self._ready()
                 answer, too_long = self._exchange(child, request, data)
         if answer is None:
@@ -96,7 +97,7 @@ class Decoder:
             seen = ImageFacts.model_validate(header)
             shape = (seen.height, seen.width, 3) if request["pixels"] else (0, 0, 3)
             return seen, np.frombuffer(pixels, np.uint8).reshape(shape)
-        except ValueError:  # no picture of ours: the child is not itself any more
+        except ValueError:  # an invalid answer: the child is in an unknown state
             self.close()
             raise InputError(f"{request['name']} {_why(0, too_long)}", code=Code.IMAGE_DECODER) from None
 
@@ -107,7 +108,7 @@ class Decoder:
         self._child = None
 
     def _ready(self) -> tuple[subprocess.Popen[bytes], bool]:
-        """The child, and whether it has decoded before; a new one where there is none, or it has ended."""
+        """The running child, or a new one; and True if it has decoded before."""
         if self._child is not None and self._owner == os.getpid() and self._child.poll() is None:
             return self._child, True
         self.close()
@@ -120,9 +121,9 @@ class Decoder:
     def _exchange(
         self, child: subprocess.Popen[bytes], request: Header | None = None, data: bytes = b""
     ) -> tuple[tuple[Header, bytes] | None, bool]:
-        """Send a request, if there is one, and take the answer.
+        """Send a request, if given, and read the answer.
 
-        None where there is none: the child is dead then, and the second value says whether of its time.
+        The answer is None if the child has ended; the second value is then True if the cause is a time limit.
         """
         overdue = threading.Event()
 
@@ -139,7 +140,7 @@ class Decoder:
                 write_frame(cast(BinaryIO, child.stdin), request, data)
             answer = read_frame(cast(BinaryIO, child.stdout), 3 * MAX_PIXELS)
         except OSError:
-            pass  # it ended before it had read all
+            pass  # the child ended before it had read the whole request
         finally:
             timer.cancel()
             if answer is None:
@@ -148,9 +149,9 @@ class Decoder:
 
 
 def _start(arguments: list[str]) -> subprocess.Popen[bytes]:
-    # Modules are found where they were found here; nothing else is handed down.
+    # The child gets the import path of this process, and no other part of its environment.
     paths = [str(Path(__file__).parents[2]), *filter(None, sys.path)]
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     return subprocess.Popen(  # noqa: S603 - our own program, and two numbers
         [sys.executable, *CHILD, *arguments],
         stdin=subprocess.PIPE,
@@ -165,20 +166,20 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     child.kill()
     child.wait()
     for pipe in (child.stdin, child.stdout):
-        with contextlib.suppress(OSError):  # what was left unsent
+        with contextlib.suppress(OSError):  # unsent data
             cast(BinaryIO, pipe).close()
 
 
 def _why(code: int, too_long: bool) -> str:
-    """How a child's end reads, behind the name of the image that it had in hand."""
+    """The predicate of a sentence on the end of a child, behind the name of its image."""
     if too_long:
-        return "takes too long to decode: save it anew, as PNG or JPEG."
+        return "takes too long to decode: save it again, as PNG or JPEG."
     if code == -signal.SIGKILL:
         return "was being decoded when the machine ran out of memory: make it smaller, or try again with --retry."
-    return "makes its decoder crash: it is damaged, or made to do harm. Save it anew, or remove it."
+    return "crashes the decoder: it is damaged or malicious. Save it again, or remove it."
 
 
 shared = Decoder()
-"""The one of this process: its child lives as long as the process does, and decodes all its images."""
+"""The decoder of this process; its child lives as long as the process."""
 
 atexit.register(shared.close)

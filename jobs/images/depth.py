@@ -1,8 +1,8 @@
-"""More than 8 bits a channel, brought to 8: 16-bit and 32-bit integers and floats, of gray and of colour.
+"""Reduction of more than 8 bits a channel to 8: 16-bit and 32-bit integers and floats, gray and colour.
 
-White is the value that the file declares: PNG's sBIT, TIFF's MaxSampleValue or BitsPerSample. Where a PNG or TIFF
-file declares 16 bits or more, and no value needs more than 14, white is the largest of 8, 10, 12 or 14 bits, and a
-note says so: cameras and scanners store their 12 bits in 16.
+White is the value that the file declares: PNG's sBIT, TIFF's MaxSampleValue or BitsPerSample. If a PNG or TIFF file
+declares 16 bits or more, and no value needs more than 14, white is the largest value of 8, 10, 12 or 14 bits, and a
+note says so: cameras and scanners store 12 bits in 16.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Values = npt.NDArray[Any]
 
 FULL = 65535
 _USUAL_WHITES = (255, 1023, 4095, 16383)
-_GUESSED = frozenset({"PNG", "TIFF"})  # other formats say how large their values can be, and Pillow heeds it
+_GUESSED = frozenset({"PNG", "TIFF"})  # other formats declare their largest value, and Pillow applies it
 
 _MAX_SAMPLE_VALUE, _PHOTOMETRIC, _BITS, _SAMPLE_FORMAT = 281, 262, 258, 339
 _SAMPLES = 277
 
-# How Pillow unpacks 16-bit colour, the high byte of each value; and how it would unpack the low one.
+# Pillow's raw modes of 16-bit colour, which unpack the high byte of each value, and the modes for the low byte.
 _NATIVE = "L" if sys.byteorder == "little" else "B"
 _OTHER_BYTE = {
     f"{mode};16{order}": f"{mode};16{'L' if order == 'B' else 'B'}"
@@ -38,16 +38,16 @@ _OTHER_BYTE |= {f"{mode};16N": _OTHER_BYTE[f"{mode};16{_NATIVE}"] for mode in ("
 
 
 class White(NamedTuple):
-    """The value that is white, and what to say of it."""
+    """The value that is white, and its note."""
 
     value: int
     note: str
 
 
 def white_of(highest: int, declared: int | None, guessed: bool) -> White:
-    """White for values up to `highest`, by what the file declares, else as the module says."""
+    """White for values up to `highest`, from the file's declaration or by the rule of this module."""
     if declared and not highest <= declared < FULL:
-        return White(FULL, "16-bit")  # as PNG wants it: samples of fewer bits are stored scaled to 16
+        return White(FULL, "16-bit")  # as PNG requires: samples of fewer bits are stored scaled to 16
     if declared:
         bits = declared.bit_length()
         return White(declared, f"{bits}-bit" if declared == 2**bits - 1 else f"0…{declared}")
@@ -58,7 +58,7 @@ def white_of(highest: int, declared: int | None, guessed: bool) -> White:
 
 
 def declared_white(image: Image.Image, data: bytes) -> int | None:
-    """The largest value that the file says a channel can have; None where it says nothing."""
+    """The largest value of a channel that the file declares; None without a declaration."""
     if image.format == "PNG":
         bits = min(_significant_bits(data), default=0)
         return 2**bits - 1 if bits else None
@@ -78,7 +78,7 @@ def _declared_in_tiff(most: Any, bits: Any, kind: Any) -> int | None:
 
 
 def _significant_bits(data: bytes) -> bytes:
-    """What PNG's sBIT says of each channel; empty where there is none."""
+    """The significant bits of each channel in PNG's sBIT chunk; empty without one."""
     at = 8
     while at + 8 <= len(data):
         size, kind = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
@@ -91,7 +91,7 @@ def _significant_bits(data: bytes) -> bytes:
 
 
 def left_out(image: Image.Image) -> str | None:
-    """What to say of a TIFF's channels that Pillow does not read."""
+    """A note on a TIFF's channels that Pillow does not read; None without such channels."""
     tags: Any = getattr(image, "tag_v2", {})
     stored, read = tags.get(_SAMPLES, 1), len(image.getbands())
     if image.format != "TIFF" or not isinstance(stored, int) or stored <= read:
@@ -100,20 +100,20 @@ def left_out(image: Image.Image) -> str | None:
 
 
 def is_white_zero(image: Image.Image) -> bool:
-    """Whether a TIFF stores 0 for white. Pillow heeds that for 8 bits, and for no other numbers."""
+    """True if a TIFF stores white as 0. Pillow applies that only to 8-bit values."""
     tags: Any = getattr(image, "tag_v2", {})
     return image.format == "TIFF" and tags.get(_PHOTOMETRIC) == 0
 
 
 def _is_unsigned(image: Image.Image) -> bool:
-    """Whether a TIFF's 32 bits are without sign, which Pillow's mode `I` has."""
+    """True for unsigned 32-bit values of a TIFF; Pillow's mode `I` is signed."""
     tags: Any = getattr(image, "tag_v2", {})
     kind = tags.get(_SAMPLE_FORMAT, 1)
     return image.format == "TIFF" and kind in {1, (1,)}
 
 
 def gray(image: Image.Image, data: bytes, name: str) -> tuple[Image.Image, Image.Image | None, str]:
-    """Pillow's modes `I;16`, `I` and `F` as 8-bit gray, alpha where one value is transparent, and a note."""
+    """Pillow's modes `I;16`, `I` and `F` as 8-bit gray; alpha if one value is transparent, else None; and a note."""
     values = np.asarray(image)
     if image.mode == "I" and _is_unsigned(image):
         values = values.view(np.uint32)
@@ -128,10 +128,10 @@ def gray(image: Image.Image, data: bytes, name: str) -> tuple[Image.Image, Image
 def scaled(
     values: Values, name: str, declared: int | None = None, guessed: bool = True, what: str = "gray"
 ) -> tuple[npt.NDArray[np.uint8], str]:
-    """Integers and floats of one or more channels as levels of 255, and a note. Raises `DecodeError`.
+    """Integers and floats of one or more channels scaled to 0…255, and a note. Raises `DecodeError`.
 
-    Integers within 0…65535 have a fixed scale; floats of colour within 0…1 are levels already; all other numbers
-    are stretched from their finite minimum to their maximum.
+    Integers within 0…65535 have a fixed scale, and so have floats of colour within 0…1. All other values are stretched
+    from their finite minimum to their maximum.
     """
     if values.dtype.kind in "ui" and values.min() >= 0 and values.max() <= FULL:
         white = white_of(int(values.max()), declared, guessed)
@@ -153,11 +153,11 @@ def scaled(
     return np.rint(share * 255).astype(np.uint8), note
 
 
-# 16-bit colour, of which Pillow keeps the high byte
+# 16-bit colour. Pillow keeps only the high byte.
 
 
 def rawmode_of(image: Image.Image) -> str:
-    """How Pillow will unpack the pixels of a picture that is not loaded yet; "" where it does not say."""
+    """Pillow's raw mode for the pixels of an image that is not loaded yet; "" if unknown."""
     tiles = list(getattr(image, "tile", []))
     args = tiles[0].args if tiles else ""
     first = args[0] if isinstance(args, tuple) and args else args
@@ -165,9 +165,9 @@ def rawmode_of(image: Image.Image) -> str:
 
 
 def deep_colour(image: Image.Image, data: bytes, rawmode: str, name: str) -> tuple[Image.Image, str] | None:
-    """16-bit colour, loaded by Pillow, whose low bytes count: dark, or with one transparent colour. And a note.
+    """16-bit colour with significant low bytes (dark, or with one transparent colour) at 8 bits, and a note.
 
-    The file is decoded once more for those. None where the high bytes are all that is needed.
+    The file is decoded again for the low bytes. None if the high bytes are sufficient.
     """
     if rawmode not in _OTHER_BYTE and rawmode != "LA;16B":
         return None
@@ -192,7 +192,7 @@ def deep_colour(image: Image.Image, data: bytes, rawmode: str, name: str) -> tup
 
 def _all_bits(high: Values, data: bytes, rawmode: str) -> Values:
     again = Image.open(io.BytesIO(data))
-    other = _OTHER_BYTE.get(rawmode, "RGBA")  # gray and alpha: all four bytes as they stand
+    other = _OTHER_BYTE.get(rawmode, "RGBA")  # gray and alpha: all four bytes, unchanged
     again.tile = [
         tile._replace(args=(other, *tile.args[1:]) if isinstance(tile.args, tuple) else other)
         for tile in getattr(again, "tile", [])
@@ -205,7 +205,7 @@ def _all_bits(high: Values, data: bytes, rawmode: str) -> Values:
 
 
 def as_image(levels: npt.NDArray[np.uint8], info: dict[Any, Any]) -> Image.Image:
-    """Levels `(H, W, 1 to 4)` as a picture of mode L, LA, RGB or RGBA with the colour profile of another's `info`."""
+    """Levels `(H, W, 1 to 4)` as an image of mode L, LA, RGB or RGBA, with the colour profile in `info`, if any."""
     channels = levels.shape[-1]
     image = Image.fromarray(np.ascontiguousarray(levels[..., 0] if channels == 1 else levels))
     if "icc_profile" in info:

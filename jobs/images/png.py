@@ -1,4 +1,4 @@
-"""Pictures as tensors and as PNG files. How files become pictures is in `jobs.images.convert`."""
+"""Conversion between RGB arrays, tensors and PNG files. `jobs.images.convert` decodes files of all formats."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from jobs.images.convert import RGB
 
 
 def encode_png(rgb: RGB) -> bytes:
-    """The picture (H, W, 3) uint8 as a PNG file; `decode` gives back the same pixels."""
+    """The image `(H, W, 3)` uint8 as a PNG file; `decode` returns the same pixels."""
     sink = io.BytesIO()
     Image.fromarray(rgb).save(sink, "PNG")
     return sink.getvalue()
 
 
 def to_tensor(rgb: RGB) -> torch.Tensor:
-    """(H, W, 3) uint8 as (1, 3, H, W) float32: 0 is -1, 255 is 1."""
+    """`(H, W, 3)` uint8 as `(1, 3, H, W)` float32 in [-1, 1]: 0 becomes -1, 255 becomes 1."""
     return torch.tensor(rgb).permute(2, 0, 1).unsqueeze(0).to(torch.float32) / 127.5 - 1
 
 
 def to_rgb(image: torch.Tensor) -> RGB:
-    """(3, H, W) or (1, 3, H, W) in [-1, 1] as (H, W, 3) uint8, clamped and rounded: undoes `to_tensor`.
+    """`(3, H, W)` or `(1, 3, H, W)` in [-1, 1] as `(H, W, 3)` uint8, clamped and rounded: the inverse of `to_tensor`.
 
     Raises:
         ValueError: another shape.

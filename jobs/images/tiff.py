@@ -1,4 +1,4 @@
-"""TIFF files that Pillow does not read: float colour, 16-bit gray with alpha, other numbers of channels."""
+"""Decoding of TIFF files that Pillow does not read: float colour, 16-bit gray with alpha, more channels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jobs.common.codes import Code
 from jobs.images.depth import Values, as_image, scaled
 from jobs.images.unreadable import DecodeError
 
-# What tifffile logs of a damaged file it also raises, or can do without.
+# tifffile also raises the errors that it logs for a damaged file, or recovers from them.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
 
 MAX_BYTES = 2**30  # of all channels of the first page
@@ -23,13 +23,13 @@ _ASSOCIATED, _UNASSOCIATED = 1, 2
 
 
 def is_tiff(data: bytes) -> bool:
-    """Whether the file says that it is a TIFF file, BigTIFF too."""
+    """True if the file has the signature of TIFF or BigTIFF."""
     return data[:4] in {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
 
 
 def read_tiff(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, list[str]]:
-    """The first page as 8-bit gray or RGB, with alpha where it has that, and notes. Raises `DecodeError`."""
-    import tifffile  # takes long, and few files need it
+    """The first page as 8-bit gray or RGB, with alpha if present, and notes. Raises `DecodeError`."""
+    import tifffile  # slow to import, and few files need it
 
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page: Any = file.pages[0]
@@ -41,20 +41,18 @@ def read_tiff(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, lis
             )
         photometric = int(page.photometric)
         if photometric not in {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB} or page.axes not in {"YX", "YXS", "SYX"}:
-            raise DecodeError(
-                f"{name} is a TIFF file of a kind that cannot be read: save it as PNG.", code=Code.IMAGE_FORMAT
-            )
+            raise DecodeError(f"{name} is a TIFF file of an unsupported kind: save it as PNG.", code=Code.IMAGE_FORMAT)
         try:
             values = page.asarray()
-        except Exception as error:  # of many kinds where a compression needs a library that is not here
+        except Exception as error:  # of various types if a compression needs a missing library
             if "imagecodecs" not in str(error):
                 raise
             raise DecodeError(
-                f"{name} is a TIFF file of a kind that can be read only without compression: save it so, or as PNG.",
+                f"{name} is a TIFF file of a kind that is supported only without compression: save it so, or as PNG.",
                 code=Code.IMAGE_FORMAT,
             ) from error
         tags = {tag.code: tag.value for tag in page.tags}
-    image, notes = _picture(_channels_last(values, page.axes), name, photometric, tuple(page.extrasamples), tags)
+    image, notes = _to_image(_channels_last(values, page.axes), name, photometric, tuple(page.extrasamples), tags)
     return image, [f"first of {pages} frames"] * (pages > 1) + notes
 
 
@@ -62,14 +60,12 @@ def _channels_last(values: Values, axes: str) -> Values:
     return values[..., None] if axes == "YX" else np.moveaxis(values, axes.index("S"), -1)
 
 
-def _picture(
+def _to_image(
     values: Values, name: str, photometric: int, extra: tuple[Any, ...], tags: dict[int, Any]
 ) -> tuple[Image.Image, list[str]]:
     colours = 3 if photometric == _RGB else 1
     if values.dtype.kind not in "uif" or values.shape[-1] < colours:
-        raise DecodeError(
-            f"{name} is a TIFF file of numbers that are no picture: save it as PNG.", code=Code.IMAGE_FORMAT
-        )
+        raise DecodeError(f"{name} is a TIFF file without image data: save it as PNG.", code=Code.IMAGE_FORMAT)
     kind = int(extra[0]) if extra else 0
     has_alpha = values.shape[-1] == colours + 1 and kind in {_ASSOCIATED, _UNASSOCIATED}
     colour, alpha = values[..., :colours], values[..., colours:]
@@ -99,6 +95,6 @@ def _picture(
 
 
 def _opacity(alpha: Values) -> Values:
-    """Alpha of any numbers as shares of 1."""
+    """Alpha of any number type, scaled to [0, 1]."""
     most = float(np.iinfo(alpha.dtype).max) if alpha.dtype.kind in "ui" else 1.0
     return np.clip(np.nan_to_num(alpha.astype(np.float64)) / most, 0, 1)

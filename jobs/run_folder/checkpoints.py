@@ -1,7 +1,8 @@
-"""Restart points inside a job: what a worker that died leaves to the next.
+"""Checkpoints of a job in training, from which another worker continues after a crash.
 
-Each is one safetensors object whose name carries its number and its hash. The two last are kept, and one is
-used only where its bytes have that hash, so a half-written or damaged one costs time, never a wrong model.
+Each checkpoint is one safetensors object with its number and the hash of its bytes in its name. The last two are kept.
+A checkpoint is used only if its bytes have that hash: an incomplete or damaged one costs time and never gives a wrong
+pyramid.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from jobs.storage.store import Store
 from pgcn.patchgencn.resume import State
 from pgcn.tensor_files import read_header, read_tensors, to_bytes
 
-KEEP = 2
+KEPT_CHECKPOINTS = 2
 
 
 class Checkpoints:
-    """A job's restart points, as one attempt knows them: listed once, since each listing is a request more."""
+    """A job's checkpoints, for one attempt. They are listed once, since each listing is another request."""
 
     def __init__(self, store: Store, job_id: str) -> None:
         self._store = store
@@ -25,7 +26,7 @@ class Checkpoints:
         self._paths = _listed(store, job_id)
 
     def last(self) -> State | None:
-        """The last restart point that is whole, or None."""
+        """The last intact checkpoint, or None."""
         for path in reversed(self._paths):
             try:
                 data = self._store.get(path)
@@ -36,19 +37,19 @@ class Checkpoints:
         return None
 
     def write(self, state: State) -> None:
-        """Write one more, and remove all but the last two."""
-        tensors, where = state
-        data = to_bytes(tensors, where)
+        """Write another checkpoint, and remove all but the last two."""
+        tensors, header = state
+        data = to_bytes(tensors, header)
         number = 1 + (int(self._paths[-1].rsplit("/", 1)[-1].split("-")[0]) if self._paths else 0)
         path = layout.checkpoint_path(self._job_id, number, hashlib.sha256(data).hexdigest())
         self._store.put(path, data)
         self._paths.append(path)
-        self._store.delete(self._paths[:-KEEP])
-        del self._paths[:-KEEP]
+        self._store.delete(self._paths[:-KEPT_CHECKPOINTS])
+        del self._paths[:-KEPT_CHECKPOINTS]
 
 
 def remove_checkpoints(store: Store, job_id: str) -> None:
-    """Remove all of a job's restart points, whoever wrote them: it is committed."""
+    """Remove all checkpoints of a committed job, of all its attempts."""
     store.delete(_listed(store, job_id))
 
 

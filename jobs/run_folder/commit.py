@@ -1,9 +1,9 @@
-"""The commit: the one fact that a job is done.
+"""Commits and failures of jobs. The commit is the only record that a job is done.
 
 An attempt writes its artifacts under its own name, once, and then one small object, `commits/<job>.json`, that
-names the attempt, the size and sha256 of each artifact, and the result. Readers follow commits alone, so an
-attempt that dies anywhere before leaves nothing that is believed. Two attempts of one job may both reach the
-end: both are right, and the commit names one.
+names the attempt, the size and sha256 of each artifact, and the result. Readers follow commits only, so they ignore
+the artifacts of an attempt that ends before its commit. Two attempts of one job may both complete: both results are
+valid, and the commit names one.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from jobs import layout
-from jobs.common.clock import stamps
-from jobs.common.concurrent_map import ahead
+from jobs.common.clock import attempt_timestamps
+from jobs.common.concurrent_map import concurrent_map
 from jobs.common.failures import FailureClass, class_called
 from jobs.common.redact import redact
+from jobs.run_folder.old_names import current_row
 from jobs.storage.store import Store
 
 
 class Artifact(BaseModel):
-    """One object of an attempt: `path` is below the run."""
+    """One object of an attempt; `path` is relative to the run folder."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -34,18 +35,18 @@ class Artifact(BaseModel):
 
 
 class Commit(BaseModel):
-    """What `commits/<job>.json` holds. `result` has columns of `schemas.RESULTS`."""
+    """Content of `commits/<job>.json`. `result` has columns of `schemas.RESULTS` or `EDITS`, under present names."""
 
     model_config = ConfigDict(frozen=True)
 
     job_id: str
     attempt: str
     artifacts: tuple[Artifact, ...]
-    result: dict[str, Any]
+    result: Annotated[dict[str, Any], AfterValidator(current_row)]
 
 
 class Failure(BaseModel):
-    """What `failures/<job>/<attempt>.json` holds. `final`: no attempt follows unless it is asked for."""
+    """Content of `failures/<job>/<attempt>.json`. `final`: no further attempt follows without --retry."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -63,12 +64,12 @@ class Failure(BaseModel):
 
 
 def new_attempt() -> str:
-    """A name for an attempt: sorts after every attempt that this process has read of, and is its own on any machine."""
-    return f"{stamps.next()}{secrets.token_hex(3)}"
+    """A new attempt name: unique on all machines, and sorted after every attempt that this process has read."""
+    return f"{attempt_timestamps.next()}{secrets.token_hex(3)}"
 
 
 def publish(store: Store, job_id: str, attempt: str, files: Mapping[str, bytes], result: Mapping[str, Any]) -> Commit:
-    """Write an attempt's artifacts, then commit it; returns the commit that stands, which may be another's."""
+    """Write an attempt's artifacts, then commit it. Returns the job's valid commit, which may be another attempt's."""
     artifacts = []
     for name, data in files.items():
         path = layout.artifact_path(job_id, attempt, name)
@@ -79,14 +80,14 @@ def publish(store: Store, job_id: str, attempt: str, files: Mapping[str, bytes],
         return commit
     standing = read_commit(store, job_id)
     if standing is None:
-        # What stands there is no commit, so nobody reads it: ours takes its place.
+        # The object at this path is no valid commit, and readers ignore it: this commit replaces it.
         store.put(layout.commit_path(job_id), commit.model_dump_json(indent=1).encode())
         return commit
     return standing
 
 
 def read_commit(store: Store, job_id: str) -> Commit | None:
-    """The job's commit, or None where there is none that can be read as one."""
+    """The job's commit, or None if it is missing or unreadable."""
     try:
         commit = Commit.model_validate_json(store.get(layout.commit_path(job_id)))
     except (FileNotFoundError, ValidationError):
@@ -95,7 +96,7 @@ def read_commit(store: Store, job_id: str) -> Commit | None:
 
 
 def committed(store: Store) -> set[str]:
-    """Jobs that have a commit, by one listing."""
+    """The jobs that have a commit, from one listing."""
     return {
         layout.job_of_commit(path)
         for path, size in store.list("commits").items()
@@ -104,7 +105,7 @@ def committed(store: Store) -> set[str]:
 
 
 def read_artifact(store: Store, artifact: Artifact) -> bytes:
-    """An artifact's bytes. Raises `ValueError` where they are not those that were committed."""
+    """An artifact's bytes. Raises `ValueError` if they differ from the committed size or hash."""
     data = store.get(artifact.path)
     if len(data) != artifact.size or hashlib.sha256(data).hexdigest() != artifact.sha256:
         raise ValueError(f"{artifact.path} is not what its commit says: it was damaged or changed after the commit")
@@ -112,7 +113,7 @@ def read_artifact(store: Store, artifact: Artifact) -> bytes:
 
 
 def write_failure(store: Store, failure: Failure) -> None:
-    """Keep one attempt's failure, without secrets or home paths."""
+    """Write the record of one attempt's failure, without secrets or home paths."""
     failure = failure.model_copy(
         update={
             "message": redact(failure.message),
@@ -124,24 +125,24 @@ def write_failure(store: Store, failure: Failure) -> None:
 
 
 def read_failures(store: Store, jobs: Collection[str] | None = None) -> dict[str, list[Failure]]:
-    """Failures that can be read, of all jobs or some, by job, in the order of their attempts."""
+    """The readable failures of all jobs or of `jobs`, by job, in the order of their attempts."""
     listed = layout.matching(layout.FAILURE, store.list("failures"))
     paths = [path for path in listed if jobs is None or path.split("/")[1] in jobs]
     failures: dict[str, list[Failure]] = {}
-    for failure in ahead(lambda path: read_failure(store, path), paths):
+    for failure in concurrent_map(lambda path: read_failure(store, path), paths):
         if failure is not None:
-            stamps.seen(failure.attempt)
+            attempt_timestamps.observe(failure.attempt)
             failures.setdefault(failure.job_id, []).append(failure)
     return failures
 
 
 def final_failures(failures: Mapping[str, list[Failure]]) -> dict[str, Failure]:
-    """The last failure of each job that will not be tried again by itself."""
+    """The last failure of each job that has no automatic retry left."""
     return {job: those[-1] for job, those in failures.items() if those[-1].final}
 
 
 def read_failure(store: Store, path: str) -> Failure | None:
-    """The failure in one object, or None where it cannot be read as one."""
+    """The failure in one object, or None if it is missing or unreadable."""
     try:
         return Failure.model_validate_json(store.get(path))
     except (FileNotFoundError, ValidationError):
@@ -149,7 +150,7 @@ def read_failure(store: Store, path: str) -> Failure | None:
 
 
 def damaged(store: Store, jobs: Collection[str]) -> set[str]:
-    """Those of `jobs` whose commit cannot be read, or names artifacts that are gone or of another size."""
+    """The jobs of `jobs` with an unreadable commit, or with artifacts that are missing or of another size."""
     sizes = store.list("attempts")
 
     def whole(job: str) -> bool:
@@ -157,9 +158,9 @@ def damaged(store: Store, jobs: Collection[str]) -> set[str]:
         return commit is not None and all(sizes.get(a.path) == a.size for a in commit.artifacts)
 
     listed = list(jobs)
-    return {job for job, good in zip(listed, ahead(whole, listed), strict=True) if not good}
+    return {job for job, good in zip(listed, concurrent_map(whole, listed), strict=True) if not good}
 
 
 def withdraw(store: Store, jobs: Collection[str]) -> None:
-    """Remove the commits of damaged jobs, so that they run again."""
+    """Remove the commits of `jobs`, which are damaged, so that the jobs run again."""
     store.delete([layout.commit_path(job) for job in jobs])

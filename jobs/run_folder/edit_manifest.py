@@ -1,7 +1,7 @@
-"""The table `manifest_edits`: the tasks that were requested, and the job of each.
+"""The table `manifest_edits`: the requested edits, and the job of each.
 
-An edit's name covers its pyramid, its task with all options, and the bytes of its pictures: where the pyramid was
-trained, and by which run, makes no difference.
+An edit's identity covers its pyramid, its task with all options, and the bytes of its images. It does not depend on the
+run that trained the pyramid.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class EditEntry:
     problem_code: str | None = None
 
     def spec(self, source: Source, edit: EditSource, elsewhere: Mapping[str, PyramidRef]) -> EditSpec:
-        """The job that makes this. Only for entries without a problem."""
+        """The job of this edit. Only for entries without a problem."""
         pictures = [
             None if one is None or sha256 is None else ImageRef(location=one.location, uri=one.uri, sha256=sha256)
             for one, sha256 in zip((source, *edit.others), self.sha256, strict=True)
@@ -75,7 +75,7 @@ class EditEntry:
 
 
 def check_edit(source: Source, edit: EditSource) -> None:
-    """Raises `ConfigError` for what can be seen not to work without looking at any picture."""
+    """Check the task, its inputs' presence and its options, without reading an image. Raises `ConfigError`."""
     try:
         task = find_task(edit.task)
         task.check_given({name: getattr(edit, name) is not None for name in ("target", "mask", "truth")})
@@ -94,9 +94,9 @@ def plan_edit(
     known: EditEntry | None,
     max_pixels: int,
 ) -> EditEntry:
-    """Look at an edit's pictures, and say which job it is, or why it is refused. Raises `StoreError` alone.
+    """Read an edit's images, and return its row: the job, or the reason of a refusal. Raises only `StoreError`.
 
-    `image` is the row of its image, `found` its pyramid where that need not be trained. Pictures that storage says are
+    `image` is the row of its image, `found` its pyramid if that need not be trained. Images that storage reports as
     unchanged since `known` are not read again.
     """
     options = find_task(edit.task).make_options({"seed": image.seed, **edit.options}).model_dump(mode="json")
@@ -108,7 +108,7 @@ def plan_edit(
         others, problem, code = known.sha256[1:], image.problem, image.problem_code
     else:
         others, problem, code = _look(source, edit, image, max_pixels)
-    # An image that was refused has no pyramid to be named by; the edit's name only has to be its own.
+    # A refused image has no pyramid; its job id keeps the edit's identity unique.
     pyramid = image.pyramid if image.problem is None else image.job_id
     own = PyramidRef(name=pyramid, job_id=image.job_id)
     at = found if found is not None and image.problem is None else own
@@ -134,14 +134,14 @@ def plan_edit(
 
 
 def _version(edit: EditSource, image: Entry) -> str | None:
-    """The storage's words for "unchanged" for all that an edit reads; None where one is missing."""
+    """The version tokens of all images that an edit reads, as JSON; None if one is missing."""
     if image.version is None or any(one is not None and one.file_token is None for one in edit.others):
         return None
     return json.dumps([image.version, *(None if one is None else one.file_token for one in edit.others)])
 
 
 def edit_unchanged(edit: EditSource, image: Entry, known: EditEntry | None) -> bool:
-    """Whether storage says that nothing which the edit reads has changed since `known`: nothing need be read."""
+    """True if all version tokens of the edit's images equal those of `known`, so that no image must be read."""
     version = _version(edit, image)
     return (
         known is not None
@@ -176,7 +176,7 @@ def _look(
     except StoreError as error:
         if not any(one is not None and is_web(one.location) for one in (source, *edit.others)):
             raise
-        return hashes, str(error), error.code  # some page's server, which is not the storage that all images need
+        return hashes, str(error), error.code  # a web server failed, not the storage that all images need
     return hashes, None, None
 
 
@@ -188,10 +188,10 @@ def _read(source: Source, edit: EditSource, image: Entry, max_pixels: int) -> tu
     if edit.mask is None and target is None:
         assert image.height is not None
         assert image.width is not None
-        own = torch.empty(1, 3, image.height, image.width, device="meta")  # its size alone is looked at
+        own = torch.empty(1, 3, image.height, image.width, device="meta")  # the checks use its size only
         grid = None
     else:
-        # What the task looks at may be the difference of image and target; and a mask lies as its picture does.
+        # A task may compare image and target, and a mask has the orientation of the image that it belongs to.
         whole = load_image(source.location, source.uri, max_pixels)
         own, grid = whole.image, Grid.of(target or whole)
     mask = None
@@ -203,17 +203,17 @@ def _read(source: Source, edit: EditSource, image: Entry, max_pixels: int) -> tu
 
 
 def read_edits(store: Store) -> dict[str, EditEntry]:
-    """All edits that are asked of the run, by `edit_id`. Raises `ConfigError` where a part is damaged."""
+    """All requested edits of the run, by `edit_id`. Raises `ConfigError` if a part is damaged."""
     entries: dict[str, EditEntry] = {}
     for path in layout.matching(layout.EDITS_PART, store.list(FOLDER)):
         entries |= read_edit_part(store, path)
     return {edit_id: entry for edit_id, entry in entries.items() if not entry.dropped}
 
 
-def overtaken(known: Mapping[str, EditEntry], asked: Iterable[EditEntry], done: Collection[str]) -> list[EditEntry]:
-    """Edits of an earlier command, named by us and never made, that this one asks for in another way: to be dropped.
+def superseded(known: Mapping[str, EditEntry], asked: Iterable[EditEntry], done: Collection[str]) -> list[EditEntry]:
+    """Rows that drop the edits of an earlier command that this command replaces with other masks or options.
 
-    Another mask or option makes another name, and the old one would wait, or have failed, for ever.
+    Only edits with generated names and without a result are dropped: they would wait, or count as failed, for ever.
     """
     now = {entry.edit_id: entry for entry in asked}
     again = {(entry.image_id, entry.task) for entry in now.values()}
@@ -228,11 +228,11 @@ def overtaken(known: Mapping[str, EditEntry], asked: Iterable[EditEntry], done: 
 
 
 def read_edit_part(store: Store, path: str) -> dict[str, EditEntry]:
-    """The rows of one part, by `edit_id`. Raises `ConfigError` where it is damaged."""
+    """The rows of one part, by `edit_id`. Raises `ConfigError` if it is damaged."""
     return {entry.edit_id: entry for entry in read_rows(store, path, lambda row: EditEntry(**row))}
 
 
 def add_edits(store: Store, entries: Iterable[EditEntry], known: Mapping[str, EditEntry]) -> None:
-    """Write the entries that `known` does not have as they are."""
+    """Write the entries that are new or differ from those in `known`."""
     new = [entry for entry in entries if known.get(entry.edit_id) != entry]
     write_parts(store, FOLDER, new, schemas.MANIFEST_EDITS)

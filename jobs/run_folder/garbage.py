@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pydantic import ValidationError
 
 from jobs import layout
-from jobs.common.concurrent_map import ahead
+from jobs.common.concurrent_map import concurrent_map
 from jobs.run_folder.commit import Commit
 from jobs.run_folder.newer_version import check_not_newer
 from jobs.storage.store import Store
@@ -21,7 +21,7 @@ from jobs.storage.store import Store
 ATTEMPTS = "attempts that no commit names"
 CHECKPOINTS = "checkpoints of committed jobs"
 PREVIEWS = "previews of committed jobs"
-TEMPORARIES = "unfinished files of killed writers"
+TEMPORARIES = "temporary files of killed writers"
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Garbage:
 
     @property
     def paths(self) -> list[str]:
-        """All of them."""
+        """The paths of all removable objects."""
         return [path for objects in self.found.values() for path in objects]
 
 
@@ -49,22 +49,22 @@ class Committed:
 def find_garbage(store: Store, older_than: timedelta, *, under_way: bool) -> Garbage:
     """The garbage of a run; removes nothing.
 
-    Ages are by the storage's clock: the clock of a driver or of this machine may be wrong. Attempts and unfinished
+    Ages are by the storage's clock: the clock of a driver or of this machine may be wrong. Attempts and temporary
     files are garbage when they are older than `older_than`. While the run is `under_way`, attempts of jobs without a
-    commit stay however old they are, and so do unfinished files: a worker may be writing them.
+    commit stay however old they are, and so do temporary files: a worker may be writing them.
 
     Files with other names than a run's own are never garbage. Raises `ConfigError` for a run with records of a newer
     version, whose meaning is unknown here.
     """
     check_not_newer(store)
     before = (store.now() or datetime.now(UTC)) - older_than
-    # Commits are read after the listing of what they may name: a commit that comes in between is seen.
+    # Commits are read after the listing of the objects that they may name, so that no commit in between is missed.
     attempts, checkpoints, previews = (store.list(folder) for folder in ("attempts", "checkpoints", "previews"))
     committed = _read_committed(store)
     superseded = _superseded(attempts, committed, under_way=under_way)
-    left = [f"job {job} is left alone: its commit cannot be read" for job in sorted(committed.unreadable)]
+    left = [f"job {job}: its commit cannot be read" for job in sorted(committed.unreadable)]
     if under_way:
-        left.append("the run is under way: attempts of jobs without a commit are left alone")
+        left.append("attempts of jobs without a commit: the run is under way")
     found = {
         ATTEMPTS: _written_before(store, superseded, before),
         CHECKPOINTS: _of_committed_jobs(checkpoints, layout.CHECKPOINT, committed),
@@ -119,7 +119,7 @@ def _read_commits(store: Store) -> Mapping[str, Commit | None]:
 
     paths = layout.matching(layout.COMMIT, store.list("commits"))
     jobs = [layout.job_of_commit(path) for path in paths]
-    return dict(zip(jobs, ahead(read, paths), strict=True))
+    return dict(zip(jobs, concurrent_map(read, paths), strict=True))
 
 
 def _begun(attempt: str) -> datetime | None:
@@ -131,6 +131,6 @@ def _begun(attempt: str) -> datetime | None:
 
 
 def _written_before(store: Store, sizes: Mapping[str, int], before: datetime) -> dict[str, int]:
-    """Those objects that the storage has had since before a moment, by its own clock; none of which it is not known."""
-    times = zip(sizes, ahead(store.modified, sizes), strict=True)
+    """The objects modified before a moment, by the storage's clock; objects of unknown time are left out."""
+    times = zip(sizes, concurrent_map(store.modified, sizes), strict=True)
     return {path: sizes[path] for path, moment in times if moment is not None and moment < before}

@@ -1,4 +1,4 @@
-"""`run.json`: what a run is. Created once; another run does not write into its folder."""
+"""`run.json`: the identity of a run. It is created once; another run cannot use the same folder."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from pgcn.settings import Settings
 
 
 class RunIdentity(BaseModel):
-    """What decides a run's results, and what it was begun with.
+    """The inputs that decide a run's results, and the versions with which it began.
 
-    The first group must agree for a later command to go on with the run; the second is kept for the record.
+    A later command must have the same first group of fields to continue the run; the second is for the record.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -38,14 +38,14 @@ class RunIdentity(BaseModel):
     pgcn_version: str
     torch_version: str
     revision: str | None
-    ray_version: str | None = None  # runs of the first versions do not say
+    ray_version: str | None = None  # None in runs of the first versions
     created_at: str
-    later_settings: tuple[str, ...] = Field((), exclude=True)  # those of a later version, which are not known here
+    later_settings: tuple[str, ...] = Field((), exclude=True)  # names of settings that only a later version knows
 
     @model_validator(mode="before")
     @classmethod
     def _without_later_settings(cls, value: Any) -> Any:
-        """So that the run can be read; `check_same` goes on with none."""
+        """Drop unknown settings so that the run can be read; `check_same` then refuses to continue it."""
         settings = value.get("settings") if isinstance(value, dict) else None
         if not isinstance(settings, dict):
             return value
@@ -68,12 +68,12 @@ class RunIdentity(BaseModel):
         )
 
     def differences(self, other: RunIdentity) -> list[str]:
-        """Lines that say where another run's identity is not this one's: `name: here, there`."""
+        """One line for each difference from another identity: `name: here, there`."""
         mine, theirs = _flat(self), _flat(other)
         return [f"{name}: {mine[name]}, not {theirs[name]}" for name in mine if mine[name] != theirs[name]]
 
     def other_versions(self, other: RunIdentity) -> str | None:
-        """A sentence where `other`, of this run too, is of another pgcn, torch or Ray; None where of the same."""
+        """A sentence if `other`, an identity of the same run, has other versions of pgcn, torch or Ray, else None."""
         names = {"pgcn": "pgcn_version", "torch": "torch_version", "Ray": "ray_version"}
         pairs = {name: (getattr(self, field), getattr(other, field)) for name, field in names.items()}
         differ = {name: pair for name, pair in pairs.items() if None not in pair and pair[0] != pair[1]}
@@ -95,7 +95,7 @@ def _flat(identity: RunIdentity) -> dict[str, Any]:
 
 
 def read_identity(store: Store) -> RunIdentity | None:
-    """The run in this folder, or None. Raises `ConfigError` for a `run.json` that is not one of ours."""
+    """The run in this folder, or None. Raises `ConfigError` for an invalid `run.json`."""
     try:
         return RunIdentity.model_validate_json(store.get(RUN))
     except FileNotFoundError:
@@ -109,10 +109,9 @@ def read_identity(store: Store) -> RunIdentity | None:
 
 
 def open_run(store: Store, identity: RunIdentity) -> RunIdentity:
-    """Begin a run in this folder, or go on with it where it is the same one.
+    """Begin a run in this folder, or continue the same run.
 
-    Raises `ConfigError` where the folder is in use for something else, and with the differences where it belongs to
-    another run.
+    Raises `ConfigError` if the folder has other files and no run, and, with the differences, if it has another run.
     """
     standing = require_place(store)
     if standing is None:
@@ -123,15 +122,15 @@ def open_run(store: Store, identity: RunIdentity) -> RunIdentity:
 
 
 def require_place(store: Store) -> RunIdentity | None:
-    """The run that stands in this folder; None where the folder is empty or absent, so that one can begin.
+    """The run in this folder; None if the folder is empty or absent, so that a run can begin.
 
-    Writes nothing. Raises `ConfigError` where the folder is in use for something else.
+    Writes nothing. Raises `ConfigError` if the folder has other files and no run.
     """
     standing = read_identity(store)
     if standing is not None:
         return standing
     found = store.occupant()
-    # Another command may have begun its run here between the two looks.
+    # Another command may have begun its run here between the two reads.
     standing = read_identity(store) if found is not None else None
     if found is not None and standing is None:
         raise ConfigError(
@@ -143,7 +142,7 @@ def require_place(store: Store) -> RunIdentity | None:
 
 
 def check_same(store: Store, standing: RunIdentity, asked: RunIdentity) -> None:
-    """Raises `ConfigError` with the differences where `asked` is another run than the one `standing` there."""
+    """Raises `ConfigError` with the differences if `asked` is not the run `standing` in the folder."""
     if standing.later_settings:
         raise ConfigError(
             f"{store.url} was begun with pgcn {standing.pgcn_version}, which has settings that this {version('pgcn')} "
@@ -161,7 +160,7 @@ def check_same(store: Store, standing: RunIdentity, asked: RunIdentity) -> None:
 
 
 def _revision() -> str | None:
-    """The commit of the checkout that this code runs from, if it does; not that of a repository around it."""
+    """The Git commit of the checkout that this code runs from; None outside a checkout of this project."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None

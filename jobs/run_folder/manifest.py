@@ -1,7 +1,7 @@
-"""The manifest: which images were asked for, what they are, and which job each one is.
+"""The manifest: the requested images, their properties, and the job of each.
 
-Parts are only ever added. A later part's row for an `image_id` replaces an earlier one, so that a file that
-was mended, added or asked for with another seed is seen as it is now.
+Parts are only added. A later part's row for an `image_id` replaces an earlier one, for example after a repair of the
+file or a request with another seed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from jobs import layout
-from jobs.common.clock import Stamps
+from jobs.common.clock import Timestamps
 from jobs.common.codes import Code
 from jobs.common.failures import ConfigError, InputError, JobError, StoreError
 from jobs.images.decoder import shared as decoder
@@ -33,7 +33,7 @@ from pgcn.settings import Settings, make_settings, override
 T = TypeVar("T")
 
 PART_ROWS = 50_000
-"""Rows of one part of the manifest: some kilobytes a row are in memory while it is written."""
+"""Rows of one part of the manifest. A row takes some kilobytes of memory while its part is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Entry:
 
     @property
     def pyramid(self) -> str:
-        """The name of the pyramid that its job trains, whoever else trains it."""
+        """The identity of the pyramid that its job trains."""
         return pyramid_id(self.sha256 or "", settings_of(self.settings), self.seed, self.holes)
 
     def spec(self, source: Source, ask: RunDefaults) -> JobSpec:
@@ -85,9 +85,9 @@ class Entry:
 
 @lru_cache(maxsize=256)
 def settings_of(text: str) -> Settings:
-    """The settings in a row of the manifest: rows that have the same share one object, which nobody can change.
+    """The settings in a row of the manifest; rows with equal settings share one immutable object.
 
-    Those that only a later version knows are left out. Raises `ConfigError` for what are no settings.
+    Settings that only a later version knows are left out. Raises `ConfigError` for invalid settings.
     """
     try:
         return Settings.model_validate(known_settings(json.loads(text))[0])
@@ -99,7 +99,7 @@ def settings_of(text: str) -> Settings:
 
 @dataclass(frozen=True)
 class RunDefaults:
-    """What a whole run asks of each image, where its manifest row says nothing else."""
+    """The defaults of a run for each image without values of its own."""
 
     preset: str
     overrides: Mapping[str, Any]
@@ -113,9 +113,9 @@ class RunDefaults:
 
 
 def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
-    """Look at one image, and say which job it is, or why it is refused. Raises `StoreError` alone.
+    """Read one image, and return its row: the job, or the reason of a refusal. Raises only `StoreError`.
 
-    An image that storage says is unchanged since `known` is not read again.
+    An image with the version token of its `known` row is not read again.
     """
     settings = ask.settings(source)
     seed = ask.seed if source.seed is None else source.seed
@@ -148,27 +148,27 @@ def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
 
 
 def under_its_name(entry: Entry, source: Source, ask: RunDefaults) -> Entry:
-    """The entry of a source that was given another name since it was looked at."""
+    """The entry of an image that was renamed after it was read."""
     image, holes = _image(source, entry.sha256), _holes(source, entry.holes)
     job = job_id(image, settings_of(entry.settings), entry.seed, ask.plan, holes)
     return replace(entry, image_id=source.image_id, job_id=job)
 
 
 def _image(source: Source, sha256: str | None) -> str:
-    """What a job's image is known by: its bytes; or, where it could not be read, a name that is its own."""
+    """The content hash of a job's image. Unreadable files have none; hashing the URI keeps the id unique."""
     own = source.uri if source.uri.endswith(source.image_id) else f"{source.uri} {source.image_id}"
     return sha256 or hashlib.sha256(f"unreadable {own}".encode()).hexdigest()
 
 
 def _holes(source: Source, digest: str | None) -> str | None:
-    """The same of its holes, so that what they are refused for is not the image's."""
+    """The hash of its mask. Unreadable masks have none; the URI keeps the job apart from that of the image alone."""
     return digest or (None if source.holes is None else f"unreadable {source.holes.uri}")
 
 
 def unchanged(source: Source, known: Entry) -> bool:
-    """Whether storage says that the image is still the one in the manifest, so that it need not be read.
+    """True if the image has the version token of its row in the manifest, so that it must not be read.
 
-    What was wrong with a refused one (its permissions, the bound on pixels) may be mended without that.
+    The cause of a refusal (permissions, the limit on pixels) may disappear without a new version token.
     """
     before = known.place, known.uri, known.version, known.size_bytes, known.holes_uri
     now = source.place, source.uri, source.version_token, source.size_bytes, source.holes_uri
@@ -183,7 +183,7 @@ def _look(source: Source, max_pixels: int) -> dict[str, Any]:
     except StoreError as error:
         if not is_web(source.location):
             raise
-        return _problem(error)  # some page's server, which is not the storage that all images need
+        return _problem(error)  # a web server failed, not the storage that all images need
     facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
     try:
         seen = decoder.look(data, source.uri, max_pixels=max_pixels)
@@ -204,7 +204,7 @@ def _problem(error: JobError) -> dict[str, Any]:
 
 
 def read_manifest(store: Store) -> dict[str, Entry]:
-    """The manifest as it stands, by `image_id`. Raises `ConfigError` where a part of it is damaged."""
+    """The current rows of the manifest, by `image_id`. Raises `ConfigError` if a part is damaged."""
     entries: dict[str, Entry] = {}
     for path in layout.matching(layout.MANIFEST_PART, store.list("manifest")):
         entries |= read_part(store, path)
@@ -212,7 +212,7 @@ def read_manifest(store: Store) -> dict[str, Entry]:
 
 
 def read_part(store: Store, path: str) -> dict[str, Entry]:
-    """The rows of one part of the manifest, by `image_id`. Raises `ConfigError` where it is damaged."""
+    """The rows of one part of the manifest, by `image_id`. Raises `ConfigError` if it is damaged."""
 
     def entry(row: dict[str, Any]) -> Entry:
         return Entry(**row | {"settings": sys.intern(row["settings"])})
@@ -221,9 +221,9 @@ def read_part(store: Store, path: str) -> dict[str, Entry]:
 
 
 def read_rows(store: Store, path: str, make: Callable[[dict[str, Any]], T]) -> list[T]:
-    """The rows of one part of a manifest; columns of another version are left out.
+    """The rows of one part of a manifest, without columns of another version.
 
-    Raises `ConfigError` where it is damaged.
+    Raises `ConfigError` if it is damaged.
     """
     schema = schemas.MANIFEST if path.startswith("manifest/") else schemas.MANIFEST_EDITS
     try:
@@ -237,23 +237,23 @@ def read_rows(store: Store, path: str, make: Callable[[dict[str, Any]], T]) -> l
 
 
 def add_to_manifest(store: Store, entries: Iterable[Entry], known: Mapping[str, Entry]) -> None:
-    """Write the entries that `known` does not have as they are: a part for every so many, none where there are none."""
+    """Write the entries that are new or differ from those in `known`, in parts; no part without such entries."""
     new = [entry for entry in entries if known.get(entry.image_id) != entry]
     write_parts(store, "manifest", new, schemas.MANIFEST)
 
 
 def write_parts(store: Store, folder: str, entries: Sequence[object], schema: pa.Schema) -> None:
-    """Write entries of a manifest as new parts of it. The last part, by name, that has a row is right.
+    """Write entries of a manifest as new parts. The row in the last part by name is the valid one.
 
-    The new names sort after all that are there, also where a driver whose clock is ahead wrote those. Two drivers at
-    once may take the same moment: the hash of what they write keeps both, and puts them in one order for all readers.
+    The new names sort after all existing ones, also after those of a driver with a fast clock. Two drivers may issue
+    the same timestamp: the hash of the content in the name keeps both parts, in one order for all readers.
     """
     if not entries:
         return
-    stamps = Stamps()
+    timestamps = Timestamps()
     for path in filter(layout.is_ours, store.list(folder)):
-        stamps.seen(path)
-    moment = stamps.next()
+        timestamps.observe(path)
+    moment = timestamps.next()
     for at in range(0, len(entries), PART_ROWS):
         data = schemas.parquet_bytes(schemas.table_of(entries[at : at + PART_ROWS], schema))
         store.put(f"{folder}/part-{moment}-{hashlib.sha256(data).hexdigest()[:8]}.parquet", data)

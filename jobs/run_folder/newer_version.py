@@ -1,13 +1,13 @@
-"""Records that a newer version of the program wrote: they are read as far as they are known here, and never removed.
+"""Detection of records that a newer version of the program wrote: known fields are read, no such record is removed.
 
-A record is newer where it names a later version, or has a field or column that is not known here.
+A record is newer if it names a later version, or has a field or column that this version does not know.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -15,17 +15,18 @@ import pyarrow as pa
 
 from jobs import layout
 from jobs.common.codes import Code
-from jobs.common.concurrent_map import ahead
+from jobs.common.concurrent_map import concurrent_map
 from jobs.common.failures import ConfigError, FailureClass, StoreError
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import Artifact, Commit, Failure
 from jobs.run_folder.identity import RunIdentity
+from jobs.run_folder.old_names import current_row, is_old_name
 from jobs.storage.store import Store
 from pgcn.settings import recorded_names
 
 
 def check_not_newer(store: Store) -> None:
-    """Raises `ConfigError` where a newer version has written any record of the run: nothing of it may be removed."""
+    """Raises `ConfigError` if a newer version wrote any record of the run: none of its objects may be removed then."""
     found = list(newer_records(store))
     if found:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
@@ -37,7 +38,7 @@ def check_not_newer(store: Store) -> None:
 
 
 def newer_records(store: Store) -> Iterator[str]:
-    """Paths of the run's records that a newer version wrote."""
+    """The paths of the run's records that a newer version wrote."""
     parts = layout.matching(layout.MANIFEST_PART, store.list("manifest"))
     edits = layout.matching(layout.EDITS_PART, store.list("manifest_edits"))
     kinds: list[tuple[str, Callable[[bytes], bool]]] = [
@@ -54,12 +55,12 @@ def newer_records(store: Store) -> Iterator[str]:
         except FileNotFoundError:
             return False
 
-    yield from (path for (path, _), found in zip(kinds, ahead(newer, kinds), strict=True) if found)
+    yield from (path for (path, _), found in zip(kinds, concurrent_map(newer, kinds), strict=True) if found)
     yield from (f"tables/{name}" for name, schema in schemas.TABLES.items() if _has_newer_part(store, name, schema))
 
 
 def is_newer_commit(store: Store, job: str) -> bool:
-    """Whether a newer version wrote the job's commit."""
+    """True if a newer version wrote the job's commit."""
     try:
         return _is_newer_commit(store.get(layout.commit_path(job)))
     except FileNotFoundError:
@@ -74,7 +75,7 @@ def _is_newer_commit(data: bytes) -> bool:
     artifacts = record.get("artifacts")
     listed = artifacts if isinstance(artifacts, list) else []
     return (
-        bool(record.keys() - Commit.model_fields.keys() or result.keys() - columns)
+        bool(record.keys() - Commit.model_fields.keys() or current_row(result).keys() - columns)
         or any(isinstance(one, dict) and one.keys() - Artifact.model_fields.keys() for one in listed)
         or _is_later(result.get("pgcn_version"))
     )
@@ -100,7 +101,7 @@ def _is_newer_run(data: bytes) -> bool:
 def _is_newer(schema: pa.Schema) -> Callable[[bytes], bool]:
     def newer(data: bytes) -> bool:
         try:
-            return bool(set(schemas.read_parquet(data).column_names) - set(schema.names))
+            return _has_newer(schemas.read_parquet(data).column_names, schema)
         except (OSError, ValueError, pa.ArrowException):
             return False
 
@@ -112,8 +113,12 @@ def _has_newer_part(store: Store, name: str, schema: pa.Schema) -> bool:
         data = store.parquet(f"tables/{name}")
         parts = [] if data is None else [fragment.physical_schema.names for fragment in data.get_fragments()]
     except (StoreError, OSError, ValueError, pa.ArrowException):
-        return False  # damaged: no version's
-    return any(set(names) - set(schema.names) for names in parts)
+        return False  # damaged: of no known version
+    return any(_has_newer(names, schema) for names in parts)
+
+
+def _has_newer(names: Iterable[str], schema: pa.Schema) -> bool:
+    return any(name not in schema.names and not is_old_name(name) for name in names)
 
 
 def _object(data: bytes) -> dict[str, Any]:
@@ -125,7 +130,7 @@ def _object(data: bytes) -> dict[str, Any]:
 
 
 def _is_later(text: object) -> bool:
-    """Whether this is a version after this one: "0.10.0" is after "0.9.1"."""
+    """True for a version later than this one: "0.10.0" is later than "0.9.1"."""
     return isinstance(text, str) and _numbers(text) > _numbers(version("pgcn"))
 
 

@@ -1,8 +1,8 @@
-"""Trained pyramids by what decides them, so that none is trained twice: kept in a folder, or committed in a run.
+"""Storage of trained pyramids by identity, so that none is trained twice: in a folder, or committed in a run.
 
-`PLACE/pyramids/<id>/scale-<s>.safetensors`, where <id> says image, settings, seed, algorithm, and the holes that were
-left out of the loss. A run keeps its pyramids with its jobs, whose samples are part of their names: there the
-manifest tells which job trained which.
+A folder has `pyramids/<id>/scale-<s>.safetensors`; <id> is the hash of image, settings, seed, algorithm and the mask
+left out of the loss. A run stores its pyramids with its jobs, whose identities also cover samples: the manifest gives
+the job that trained each pyramid.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from jobs import layout
 from jobs.common.codes import Code
-from jobs.common.concurrent_map import ahead
+from jobs.common.concurrent_map import concurrent_map
 from jobs.common.failures import PyramidError
 from jobs.run_folder.commit import Commit, committed, read_artifact, read_commit
 from jobs.run_folder.manifest import read_manifest
@@ -28,7 +28,7 @@ from pgcn.settings import Settings
 
 
 def find_kept(store: Store, name: str) -> Pyramid | None:
-    """The pyramid of this name in a folder of pyramids; None where there is none, or it is damaged."""
+    """The pyramid of this identity in a folder of pyramids; None if it is missing or damaged."""
     paths = layout.matching(layout.PYRAMID_FILE, store.list(layout.pyramid_folder(name)))
     files = {path.rsplit("/", 1)[-1]: store.get(path) for path in paths}
     try:
@@ -38,7 +38,7 @@ def find_kept(store: Store, name: str) -> Pyramid | None:
 
 
 def keep(store: Store, name: str, pyramid: Pyramid) -> None:
-    """Put a pyramid where `find_kept` finds it. The coarsest scale, which names the others, comes last."""
+    """Store a pyramid for `find_kept`. The coarsest scale, which names the others, is written last."""
     for file, data in sorted(pyramid.to_files().items(), reverse=True):
         store.put(f"{layout.pyramid_folder(name)}/{file}", data)
 
@@ -51,9 +51,10 @@ def learn(
     device: str = "cpu",
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Pyramid:
-    """Train on an image, its holes left out. A training that diverges is tried once more, as a run does: `reseeded`.
+    """Train on an image `(1, 3, H, W)`, with the pixels of `mask` left out of the loss.
 
-    Raises `DivergenceError` where that diverges too.
+    After a divergence, one retry follows with a new seed and half the step size, as in a run. Raises `DivergenceError`
+    if the retry diverges too.
     """
     train = partial(fit, image, mask=mask, device=device, on_progress=on_progress)
     try:
@@ -64,7 +65,7 @@ def learn(
 
 
 def any_of_image(store: Store, sha256: str) -> PyramidRef | None:
-    """The first plain pyramid of the image with these bytes in a run, whatever its settings and seed."""
+    """The first pyramid without a mask of the image with this hash in a run, of any settings and seed."""
     done = committed(store)
     for entry in sorted(read_manifest(store).values(), key=lambda entry: entry.image_id):
         if entry.sha256 == sha256 and entry.holes is None and entry.job_id in done:
@@ -73,8 +74,8 @@ def any_of_image(store: Store, sha256: str) -> PyramidRef | None:
 
 
 def pyramids_in(store: Store) -> dict[str, PyramidRef]:
-    """All pyramids that are in a place, a run or a folder of `pgcn apply`, by their names."""
-    # The coarsest scale is written last: without it, a pyramid is not whole.
+    """All pyramids in a run or in a folder of `pgcn apply`, by identity."""
+    # The coarsest scale is written last: without it, a pyramid is incomplete.
     kept = layout.matching(layout.PYRAMID_FILE, store.list("pyramids"))
     whole = [path.split("/")[1] for path in kept if path.endswith("/scale-0.safetensors")]
     found = {name: _at(store, name) for name in whole}
@@ -86,13 +87,13 @@ def pyramids_in(store: Store) -> dict[str, PyramidRef]:
 
 
 def _at(store: Store, name: str, job_id: str | None = None) -> PyramidRef:
-    # A run may be sent to others, and says nothing of the machine that it was made on.
+    # A run may be shared: its records name no folder of the machine that made it.
     run = local_path(store.url).name if is_local(store.url) else store.url
     return PyramidRef(name=name, location=store.location, run=run, job_id=job_id)
 
 
 def load(at: PyramidRef, own: Store) -> Pyramid:
-    """The pyramid at a place; `own` is the run that asks. Raises `PyramidError` where it is not there, or damaged."""
+    """The pyramid of a reference; `own` is the job's own run. Raises `PyramidError` if it is missing or damaged."""
     store = own if at.location is None else Store(at.location)
     run = at.run or own.url
     try:
@@ -112,7 +113,7 @@ def load(at: PyramidRef, own: Store) -> Pyramid:
 
 
 def weight_files(store: Store, commit: Commit) -> dict[str, bytes]:
-    """The safetensors objects that a commit names, each checked against its hash."""
+    """The safetensors files that a commit names, by file name, each checked against its hash."""
     named = [a for a in commit.artifacts if a.path.endswith(".safetensors")]
-    data = ahead(lambda artifact: read_artifact(store, artifact), named)
+    data = concurrent_map(lambda artifact: read_artifact(store, artifact), named)
     return {artifact.path.rsplit("/", 1)[-1]: one for artifact, one in zip(named, data, strict=True)}

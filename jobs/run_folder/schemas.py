@@ -1,6 +1,6 @@
-"""The columns of every Parquet object that a run writes. A name here is the name everywhere.
+"""Schemas of the Parquet objects of a run, and conversion of rows to and from tables.
 
-Images are `struct<bytes, path>` holding a PNG, which Hugging Face `datasets` and DuckDB read as they are.
+Images are `struct<bytes, path>` holding a PNG, which Hugging Face `datasets` and DuckDB read directly.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 MANIFEST = pa.schema(
     [
-        ("image_id", pa.string()),  # unique in a run: the path below the folder that was asked for
-        ("uri", pa.string()),  # where the image came from; local paths only below the folder's own name
-        ("place", pa.string()),  # hash of where it lies, and its mask if it has holes: two images may have one uri
+        ("image_id", pa.string()),  # unique in a run: the path below the requested folder
+        ("uri", pa.string()),  # public location of the image; local paths begin at the folder's own name
+        ("place", pa.string()),  # hash of the locations of image and mask: two images may have one uri
         ("job_id", pa.string()),
-        ("sha256", pa.string()),  # of the file's bytes; null where it could not be read
+        ("sha256", pa.string()),  # of the file's bytes; null for unreadable files
         ("size_bytes", pa.int64()),
-        ("version", pa.string()),  # the storage's own word for "unchanged": etag, or time of modification
+        ("version", pa.string()),  # the storage's version token: etag, or time of modification
         ("format", pa.string()),  # PNG, JPEG, …
-        ("width", pa.int32()),  # pixels as the picture is seen, after EXIF orientation
+        ("width", pa.int32()),  # pixels of the image as displayed, after EXIF orientation
         ("height", pa.int32()),
         ("seed", pa.int64()),
         ("settings", pa.string()),  # JSON of every setting of this image's training
-        ("holes", pa.string()),  # hash of the pixels that are left out of the loss; null where none are
-        ("holes_uri", pa.string()),  # the mask that says so
-        ("note", pa.string()),  # how the picture was turned into RGB, where it was not RGB already
-        ("problem", pa.string()),  # why the image is refused; null where it is not
+        ("holes", pa.string()),  # hash of the mask of pixels that the loss leaves out; null without one
+        ("holes_uri", pa.string()),  # public location of that mask
+        ("note", pa.string()),  # conversion to RGB; null for images stored as RGB
+        ("problem", pa.string()),  # reason of a refusal; null for accepted images
         ("problem_code", pa.string()),  # one of `jobs.common.failures.Code`; null in rows of version 0.1
     ]
 )
 
-# What was asked of images' models, one row an edit.
+# Requested edits, one row each.
 MANIFEST_EDITS = pa.schema(
     [
         ("edit_id", pa.string()),  # unique in a run: "cat.jpg:superres"
@@ -47,15 +47,15 @@ MANIFEST_EDITS = pa.schema(
         ("job_id", pa.string()),
         ("pyramid", pa.string()),  # identity of the pyramid that it needs: image, settings, seed, holes
         ("pyramid_job", pa.string()),  # the job that trains it, in this run or in `pyramid_run`; null: kept by `apply`
-        ("pyramid_run", pa.string()),  # where the pyramid is, if not in this run
+        ("pyramid_run", pa.string()),  # run or folder of the pyramid; null for this run
         ("target_uri", pa.string()),
         ("mask_uri", pa.string()),
         ("truth_uri", pa.string()),
-        ("sha256", pa.list_(pa.string())),  # of image, target, mask and truth; null where there is none
-        ("version", pa.string()),  # the storage's words for "unchanged" for all of them
+        ("sha256", pa.list_(pa.string())),  # of image, target, mask and truth; null for absent ones
+        ("version", pa.string()),  # version tokens of all of them, as JSON
         ("options", pa.string()),  # JSON of every option of the task
-        ("dropped", pa.bool_()),  # a later command asked for this in another way, before it was made
-        ("problem", pa.string()),  # why it is refused; null where it is not
+        ("dropped", pa.bool_()),  # a later command replaced this edit before it had a result
+        ("problem", pa.string()),  # reason of a refusal; null for accepted edits
         ("problem_code", pa.string()),  # one of `jobs.common.failures.Code`; null in rows of version 0.1
     ]
 )
@@ -63,15 +63,15 @@ MANIFEST_EDITS = pa.schema(
 METRICS = pa.schema(
     [
         ("job_id", pa.string()),
-        ("scale", pa.int16()),  # 0 is the coarsest; -1 for figures of the whole model
+        ("scale", pa.int16()),  # 0 is the coarsest; -1 for metrics of the whole pyramid
         ("iteration", pa.int32()),
         ("name", pa.string()),
         ("value", pa.float64()),
     ]
 )
 
-# kind: "sample" (what the model is asked for, at the finest scale), "stage" (one sample on its way, at each
-# scale), "observed" (the image's own pyramid), "recovered" (the recovery chain's end at each scale).
+# kind: "sample" (a requested sample, at the finest scale), "stage" (one sample at each scale), "observed" (the image
+# at each scale), "recovered" (the end of the recovery chain at each scale).
 SAMPLES = pa.schema(
     [
         ("job_id", pa.string()),
@@ -79,7 +79,7 @@ SAMPLES = pa.schema(
         ("kind", pa.string()),
         ("index", pa.int32()),
         ("scale", pa.int16()),
-        ("size", pa.string()),  # as asked for: "1x1", "2x1", "320x200"
+        ("size", pa.string()),  # as requested: "1x1", "2x1", "320x200"
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("seed", pa.int64()),
@@ -88,8 +88,8 @@ SAMPLES = pa.schema(
 )
 
 # name: "result" (several of `generate`, the first frame of a clip), "clip" (an animated WebP), "sweep" (every start
-# scale), "tiled"; at most 1024 px: "view" (of a larger result), "image", "target", "mask" and "truth" (what was given),
-# "before" (what there would be without the pyramid).
+# scale), "tiled"; at most 1024 px: "view" (of a larger result), "image", "target", "mask" and "truth" (the inputs),
+# "before" (the baseline without the pyramid).
 PICTURES = pa.schema(
     [
         ("job_id", pa.string()),
@@ -116,23 +116,29 @@ RESULTS = pa.schema(
         ("iterations", pa.int32()),  # over all scales
         ("parameters", pa.int64()),  # over all scales
         ("samples", pa.int32()),
-        # Measures, mean over samples, see `pgcn.metrics.frechet`, `.metrics`, `.nearest`: lower is nearer to the image,
-        # copy is a share in [0, 1], and diversity the mean pixel std over samples / std of the image.
-        ("frechet_vgg22", pa.float64()),
-        ("frechet_vgg33", pa.float64()),
+        # Metrics that have a meaning for a person, means over samples: docs/quality.md; others are in `metrics`.
+        ("frechet_vgg22", pa.float64()),  # distance of small textures from the image's; 0 is equal
+        ("frechet_vgg33", pa.float64()),  # the same of larger structures
+        ("coherence_256", pa.float64()),  # distance of the samples' patches from the image's; null before 0.2, as below
+        ("detail", pa.float64()),  # strength of the finest detail over the image's; 1 is equal
+        ("largest_piece", pa.float64()),  # share of the area that is the largest copied piece
+        ("mean_piece", pa.float64()),  # size of the piece that a random position belongs to, as a share of the area
+        ("in_place", pa.float64()),  # share of the area that is copied from the same place
+        ("layout_diversity", pa.float64()),  # spread of samples at 32 px, 0 where all have one layout
+        ("copy", pa.float64()),  # share of a sample that continues shifted pieces of the image, at 64 px
+        ("diversity", pa.float64()),  # mean pixel std over samples / std of the image
+        # Of version 0.1: later ones have better metrics in their place, and leave these null.
         ("frechet_random", pa.float64()),
         ("patch_swd", pa.float64()),
         ("coherence", pa.float64()),
         ("completeness", pa.float64()),
-        ("copy", pa.float64()),
-        ("diversity", pa.float64()),
         ("recovery_error", pa.float64()),  # squared, summed over channels, mean over pixels, in [-1, 1] units
-        ("warning", pa.string()),  # what a person should look at; null where nothing
-        ("note", pa.string()),  # how the picture was turned into RGB
+        ("warning", pa.string()),  # a finding that a person should check; null without one
+        ("note", pa.string()),  # conversion to RGB
         ("wall_s", pa.float64()),  # of the attempt that committed: reading, training, drawing
-        ("train_s", pa.float64()),  # seconds of training, its share of a stack, over all that its checkpoints come from
-        ("stack", pa.int16()),  # images that were trained side by side with this one, and itself
-        ("resumes", pa.int32()),  # how often training went on from a checkpoint
+        ("train_s", pa.float64()),  # seconds of training, its share of a batch, over all attempts of its checkpoints
+        ("batch", pa.int16()),  # size of the batch of images that were trained together
+        ("resumes", pa.int32()),  # times that training continued from a checkpoint
         ("peak_memory_mb", pa.float64()),  # of the worker process, host memory
         ("device", pa.string()),
         ("algorithm", pa.string()),
@@ -143,7 +149,7 @@ RESULTS = pa.schema(
     ]
 )
 
-# One row for each edit that is done, as `RESULTS` has one for each image.
+# Results of edits, one row each.
 EDITS = pa.schema(
     [
         ("edit_id", pa.string()),
@@ -162,12 +168,12 @@ EDITS = pa.schema(
         ("width", pa.int32()),  # of the result
         ("height", pa.int32()),
         ("pictures", pa.int32()),  # in the result
-        # The task's own figure, by its name in `metrics`, and that of doing nothing; null where a truth is missing.
-        ("figure", pa.string()),
+        # The task's criterion, by its name in `metrics`, its value, and the value of the baseline; null without truth.
+        ("metric", pa.string()),
         ("value", pa.float64()),
-        ("nothing", pa.float64()),
-        ("better", pa.bool_()),  # whether the figure is better than that of doing nothing
-        ("note", pa.string()),  # what was done to the inputs
+        ("baseline", pa.float64()),
+        ("better", pa.bool_()),  # true if the value is better than that of the baseline
+        ("note", pa.string()),  # conversion of the inputs
         ("wall_s", pa.float64()),
         ("peak_memory_mb", pa.float64()),
         ("device", pa.string()),
@@ -187,7 +193,7 @@ FAILURES = pa.schema(
         ("attempt", pa.string()),
         ("failure", pa.string()),  # a class of `jobs.common.failures.FailureClass`
         ("code", pa.string()),  # one of `jobs.common.failures.Code`; null in records of version 0.1
-        ("final", pa.bool_()),  # no further attempt follows, unless asked for with --retry
+        ("final", pa.bool_()),  # no further attempt follows without --retry
         ("message", pa.string()),
         ("traceback", pa.string()),
         ("fingerprint", pa.string()),
@@ -212,7 +218,7 @@ TABLES: dict[str, pa.Schema] = {
     "manifest": MANIFEST,
     "attempts": ATTEMPTS,
     "results": RESULTS,
-    # A sample's picture belongs to a job; the table adds the image it was made from.
+    # A sample belongs to a job; the table adds the job's image.
     "samples": pa.schema([pa.field("image_id", pa.string()), *SAMPLES]),
     "metrics": METRICS,
     "failures": FAILURES,
@@ -223,7 +229,7 @@ TABLES: dict[str, pa.Schema] = {
 
 
 class Kind(NamedTuple):
-    """A kind of job: the tables that its result and its pictures are rows of. `<pictures>.parquet` is an artifact."""
+    """A kind of job: the tables of its result and of its images. `<pictures>.parquet` is an artifact of the job."""
 
     results: str
     pictures: str
@@ -238,12 +244,12 @@ def kind_of(result: Mapping[str, Any]) -> Kind:
 
 
 def json_text(value: Mapping[str, Any]) -> str:
-    """A column's JSON: the same text for the same content."""
+    """JSON text for a column: equal content gives equal text."""
     return json.dumps(value, sort_keys=True)
 
 
 def table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Rows as a table of exactly `schema`: missing keys become null, unknown keys are a mistake (KeyError)."""
+    """A table of exactly `schema` from rows: missing keys become null. Raises `KeyError` for unknown keys."""
     listed = list(rows)
     unknown = {key for row in listed for key in row} - set(schema.names)
     if unknown:
@@ -252,30 +258,30 @@ def table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
 
 
 def known(data: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Those columns of a table that `schema` has: a later version of the program may write more."""
+    """The columns of a table that `schema` has: a later version of the program may write more."""
     return data.select([name for name in data.column_names if name in schema.names])
 
 
 def known_row(row: Mapping[str, Any], schema: pa.Schema) -> dict[str, Any]:
-    """Those values of a row that `schema` has a column for."""
+    """The values of a row that `schema` has columns for."""
     return {name: value for name, value in row.items() if name in schema.names}
 
 
 def table_of(things: Collection[object], schema: pa.Schema) -> pa.Table:
-    """Objects as a table of exactly `schema`, by columns: each has an attribute for every column."""
+    """A table of exactly `schema` from objects with an attribute for every column."""
     return pa.Table.from_pydict(
         {name: [getattr(each, name) for each in things] for name in schema.names}, schema=schema
     )
 
 
 def rows_of(data: pa.Table) -> Iterator[dict[str, Any]]:
-    """The rows one after another: only some hundred of them are ever Python objects at once."""
+    """The rows of a table in order, converted to Python objects in batches of 512 to bound memory."""
     for batch in data.to_batches(max_chunksize=512):
         yield from batch.to_pylist()
 
 
 def parquet_bytes(data: pa.Table) -> bytes:
-    """A whole Parquet object, built in memory: storage only ever sees complete ones."""
+    """The bytes of a Parquet object. It is built in memory, so that storage never has an incomplete one."""
     sink = io.BytesIO()
     pq.write_table(data, sink, compression="zstd")
     return sink.getvalue()

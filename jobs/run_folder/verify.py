@@ -1,4 +1,4 @@
-"""Whether a run's records are what they say: the manifest, commits with all that they name, and failures.
+"""Verification of a run's records: the manifest, commits with the artifacts that they name, and failures.
 
 Tables are built from these records; `cluster.maintenance.verify` compares them.
 """
@@ -14,7 +14,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from jobs import layout
-from jobs.common.concurrent_map import ahead
+from jobs.common.concurrent_map import concurrent_map
 from jobs.common.failures import ConfigError
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import Artifact, Commit, Failure, read_artifact, read_failure
@@ -26,10 +26,10 @@ T = TypeVar("T")
 
 
 class Problem(BaseModel):
-    """What is wrong with one object, as a sentence.
+    """One fault of an object, as a sentence.
 
-    `drop` is the object that is removed to mend it: the job it speaks of then runs again. None where tables and
-    gallery have to be built anew, and nothing else.
+    `drop` is the object that a repair removes: its job then runs again. None if a rebuild of tables and gallery is the
+    whole repair.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -40,7 +40,7 @@ class Problem(BaseModel):
 
 @dataclass
 class Records:
-    """What a run's records say, as far as they can be believed, and what is wrong with the others."""
+    """The valid records of a run, and the problems of the others."""
 
     entries: dict[str, Entry] = field(default_factory=dict)  # by image_id
     edits: dict[str, EditEntry] = field(default_factory=dict)  # by edit_id
@@ -50,15 +50,15 @@ class Records:
 
     @property
     def jobs(self) -> dict[str, str]:
-        """All that was asked for: what people call it, by job."""
+        """The image or edit id of every requested job."""
         images = {entry.job_id: entry.image_id for entry in self.entries.values()}
         return images | {edit.job_id: edit.edit_id for edit in self.edits.values()}
 
 
 def check_records(store: Store, *, quick: bool) -> Records:
-    """Read every record of the run, and every object that a commit names: a few at a time, each one whole.
+    """Read every record of the run, and every artifact that a commit names.
 
-    Where `quick`, such objects are not read: their sizes in a listing have to be right.
+    With `quick`, artifacts are not read: only their sizes in a listing are compared.
     """
     records = Records()
     _check_manifest(store, "manifest", read_part, records.entries, records)
@@ -77,7 +77,7 @@ def _check_manifest(
             rows = read(store, path)
         except ConfigError:
             rows = None
-        # A part's name ends in its hash: a byte may change without making it unreadable.
+        # A part's name ends in the hash of its content: a changed byte may leave it readable.
         if rows is None or not path.endswith(f"-{hashlib.sha256(store.get(path)).hexdigest()[:8]}.parquet"):
             what = "images" if folder == "manifest" else "edits"
             sentence = f"{path} is damaged: the {what} in it have to be asked for again."
@@ -90,19 +90,19 @@ def _check_commits(store: Store, images: Mapping[str, str], records: Records, *,
     sizes = store.list("attempts")
     paths = layout.matching(layout.COMMIT, store.list("commits"))
 
-    def wrong(path: str) -> list[str]:
-        return list(_wrong_with(store, path, images, sizes, quick=quick))
+    def faults(path: str) -> list[str]:
+        return list(_commit_faults(store, path, images, sizes, quick=quick))
 
-    for path, sentences in zip(paths, ahead(wrong, paths), strict=True):
+    for path, sentences in zip(paths, concurrent_map(faults, paths), strict=True):
         records.problems += [Problem(sentence=sentence, drop=path) for sentence in sentences]
         if not sentences:
             records.committed.add(layout.job_of_commit(path))
 
 
-def _wrong_with(
+def _commit_faults(
     store: Store, path: str, images: Mapping[str, str], sizes: Mapping[str, int], *, quick: bool
 ) -> Iterator[str]:
-    """Sentences about one commit, or about what it names; none where all is sound."""
+    """Sentences about the faults of one commit and of its artifacts; none without a fault."""
     job = layout.job_of_commit(path)
     image = f" ({images[job]})" if job in images else ""
     try:
@@ -119,7 +119,7 @@ def _wrong_with(
 
 
 def _fault_of_commit(commit: Commit, job: str) -> str | None:
-    """What is wrong with what the commit filed under `job` says; None where nothing."""
+    """The fault of the commit filed under `job`, or None."""
     if commit.job_id != job:
         return f"is the commit of another job, {commit.job_id}"
     if (commit.result.get("job_id"), commit.result.get("attempt")) != (job, commit.attempt):
@@ -142,12 +142,12 @@ def _fault_of_commit(commit: Commit, job: str) -> str | None:
 
 
 def _fault_of_artifact(store: Store, artifact: Artifact, size: int | None, *, quick: bool) -> str | None:
-    """What is wrong with one artifact, of which the listing said `size`; None where nothing."""
+    """The fault of one artifact, whose size in the listing is `size`; None without a fault."""
     if size is not None and size != artifact.size:
         return f"has {size} bytes, and its commit says {artifact.size}"
     if quick:
         return "is gone" if size is None else None
-    for _ in range(2):  # a fault on the way here must not cost a training: the second look decides
+    for _ in range(2):  # a transfer error must not cost a training: the second read decides
         try:
             read_artifact(store, artifact)
         except FileNotFoundError:
@@ -161,7 +161,7 @@ def _fault_of_artifact(store: Store, artifact: Artifact, size: int | None, *, qu
 
 def _check_failures(store: Store, records: Records) -> None:
     paths = layout.matching(layout.FAILURE, store.list("failures"))
-    for path, failure in zip(paths, ahead(lambda path: read_failure(store, path), paths), strict=True):
+    for path, failure in zip(paths, concurrent_map(lambda path: read_failure(store, path), paths), strict=True):
         if failure is None:
             records.problems.append(Problem(sentence=f"{path} cannot be read as a failure.", drop=path))
         elif path != layout.failure_path(failure.job_id, failure.attempt):

@@ -1,1 +1,1 @@
-"""One door to local folders, buckets and the web: objects, errors and URLs."""
+"""Access to storage, local folders, buckets and the web: objects, errors and URLs."""

@@ -1,6 +1,6 @@
-"""What a storage does and does not: tried on it, said in sentences, with what follows for a run.
+"""`pgcn doctor`: tests of a storage, reported as findings with their consequence for a run.
 
-Everything is tried with the calls that a run makes, in a folder of its own that is gone afterwards.
+The tests use the operations of a run, in a temporary folder that is removed afterwards.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from jobs.common.failures import StoreError
 from jobs.storage.store import Store, explain
 from jobs.storage.urls import filesystem, is_local, is_s3, is_web, local_path
 
-LARGE = 12 * 2**20
-"""Bytes of the large object: a tool that sends parts would send more than one."""
+LARGE_BYTES = 12 * 2**20
+"""Size of the large object, which a client with multipart upload would split."""
 
 ROUNDS = 5
-"""How often something is written, listed, removed and listed again."""
+"""Repetitions of the tests of overwriting and of listing."""
 
-SKEW_S = 60.0
-"""Clocks that differ by more are a finding."""
+MAX_SKEW_S = 60.0
+"""Largest difference of clocks without a finding, seconds."""
 
 _SOURCES = {
     "env": "the environment (AWS_ACCESS_KEY_ID)",
@@ -44,25 +44,25 @@ _SOURCES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was tried: what it showed, what follows for a run, and whether a run can live with it."""
+    """Result of one test, its consequence for a run, and whether the storage is usable for a run in this respect."""
 
     subject: str
     result: str
-    follows: str = ""
+    consequence: str = ""
     usable: bool = True
 
 
 def examine(url: str) -> Iterator[Finding]:
-    """Try what a run needs of the folder or bucket at `url`; findings come as they are made.
+    """Test the folder or bucket at `url`; yields each finding at once.
 
-    Raises `StoreError` or `ConfigError` for a URL that no run can be kept at.
+    Raises `StoreError` or `ConfigError` for a URL that can hold no run.
     """
     if is_web(url):
         raise StoreError(
             f"Cannot use {Store(url).url}: a web address can only be read; give a folder or a bucket.",
             code=Code.STORAGE_UNSUPPORTED,
         )
-    yield _place(url)
+    yield _location(url)
     trial = _Trial(Store(url))
     made = _absent(local_path(url) / trial.folder) if is_local(url) else []
     try:
@@ -83,13 +83,13 @@ class _Trial:
         self._large = f"{self.folder}/large"
 
     def findings(self) -> Iterator[Finding]:
-        """Everything, one after another; what hangs on a right that is missing is not tried."""
+        """The findings of all tests, except of those that need a missing permission."""
         listing = _tried("list", self._list)
         yield listing
         writing = _tried("write", self._write)
         yield writing
         if not (listing.usable or writing.usable):
-            return  # nobody is there, or nothing is allowed: each further question would wait as long
+            return  # no server or no permission: each further test would wait as long
         try:
             yield from self._with_rights(listing, writing)
         finally:
@@ -109,7 +109,9 @@ class _Trial:
             yield _tried("clock", self._clock)
         deleting = _tried("delete", self._delete)
         if not deleting.usable:
-            deleting = replace(deleting, follows=f"What was tried is left in {self.folder}: remove it by hand.")
+            deleting = replace(
+                deleting, consequence=f"The test objects are left in {self.folder}: remove them by hand."
+            )
         yield deleting
         if listing.usable and deleting.usable:
             yield _tried("listing", self._listing)
@@ -127,11 +129,11 @@ class _Trial:
 
     def _read(self) -> Finding:
         if self._store.get(self._small) == b"one":
-            return Finding("read", "allowed; what was written came back at once")
-        return Finding("read", "other bytes came back than were written", "No run can be kept here.", usable=False)
+            return Finding("read", "allowed; the written object is readable at once")
+        return Finding("read", "the bytes differ from those written", "No run can be kept here.", usable=False)
 
     def _read_nothing(self) -> Finding:
-        """A storage that forbids reading does not say either that an object is absent."""
+        """A read of an absent object: a storage that forbids reading does not report that it is absent."""
         with contextlib.suppress(FileNotFoundError):
             self._store.get(self._small)
         return Finding("read", "allowed", "Images can be read from here.")
@@ -143,32 +145,33 @@ class _Trial:
             self._store.put(self._small, data)
             late += self._store.get(self._small) != data
         if not late:
-            return Finding("overwrite", "seen at once")
-        follows = "`pgcn status` and tables may be behind. Commits are written once, and are right."
-        return Finding("overwrite", f"the earlier object was read {late} times of {ROUNDS}", follows)
+            return Finding("overwrite", "visible at once")
+        consequence = "`pgcn status` and tables may be out of date. Commits are written once, and are right."
+        return Finding("overwrite", f"the earlier object was read {late} times of {ROUNDS}", consequence)
 
     def _condition(self) -> Finding:
         self._store.put(self._small, b"first")
         if not self._store.claim(self._small, b"second"):
             return Finding("conditional put", "honoured", "Of two commits of one job the first stands.")
-        follows = (
-            "Of two commits of one job at the same moment the last stands. Both are right, and nothing depends on "
-            "which; start one driver a run, to train nothing twice."
+        consequence = (
+            "Of two concurrent commits of one job the last stands. Both are valid, and nothing depends on the choice; "
+            "start one driver per run, so that nothing is trained twice."
         )
-        return Finding("conditional put", "ignored: the object was replaced without a word", follows)
+        return Finding("conditional put", "ignored: the object was replaced without an error", consequence)
 
     def _large_put(self) -> Finding:
-        data = os.urandom(LARGE)
+        data = os.urandom(LARGE_BYTES)
         began = time.monotonic()
         self._store.put(self._large, data)
         written = time.monotonic()
         same = self._store.get(self._large) == data
         read = time.monotonic()
         if not same:
-            return Finding("large put", "it came back damaged", "No run can be kept here.", usable=False)
-        speeds = f"{LARGE / 1e6 / (written - began):.0f} MB/s written, {LARGE / 1e6 / (read - written):.0f} MB/s read"
-        follows = "A run sends each object whole, in one request: no multipart upload is needed, or left behind."
-        return Finding("large put", f"{LARGE >> 20} MiB came back; {speeds}", follows)
+            return Finding("large put", "the object was damaged", "No run can be kept here.", usable=False)
+        write_rate, read_rate = LARGE_BYTES / 1e6 / (written - began), LARGE_BYTES / 1e6 / (read - written)
+        speeds = f"{write_rate:.0f} MB/s written, {read_rate:.0f} MB/s read"
+        consequence = "A run sends each object in one request: no multipart upload is needed or left incomplete."
+        return Finding("large put", f"{LARGE_BYTES >> 20} MiB intact; {speeds}", consequence)
 
     def _clock(self) -> Finding:
         before = time.time()
@@ -176,20 +179,20 @@ class _Trial:
         after = time.time()
         moment = self._store.modified(self._small)
         if moment is None:
-            follows = "`pgcn gc` leaves unfinished files alone here."
-            return Finding("clock", "not known: this storage does not tell when an object was written", follows)
+            consequence = "`pgcn gc` keeps attempts and temporary files here."
+            return Finding("clock", "unknown: this storage reports no modification times", consequence)
         theirs = moment.timestamp()  # often in whole seconds
         skew = min(0.0, theirs + 1 - before) + max(0.0, theirs - after)
-        if abs(skew) <= SKEW_S:
+        if abs(skew) <= MAX_SKEW_S:
             return Finding("clock", f"within {max(1.0, abs(skew)):.0f} s of this machine's")
-        follows = "Set the one that is wrong: S3 refuses requests beyond 900 s, and `pgcn gc` goes by age."
-        return Finding("clock", f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} this machine's", follows)
+        consequence = "Set the wrong clock: S3 refuses requests beyond 900 s, and `pgcn gc` removes objects by age."
+        return Finding("clock", f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} this machine's", consequence)
 
     def _delete(self) -> Finding:
         self._store.delete([self._small])
         if not self._store.exists(self._small):
             return Finding("delete", "allowed")
-        return Finding("delete", "a removed object is still there", "A damaged result may not be made anew.")
+        return Finding("delete", "a removed object is still there", "A damaged result may not be replaced.")
 
     def _listing(self) -> Finding:
         late = []
@@ -200,16 +203,16 @@ class _Trial:
             self._store.delete([path])
             late += ["a delete"] * (path in self._store.list(self.folder))
         if not late:
-            return Finding("listing", "right at once after a write and after a delete")
-        follows = (
-            "A run may train an image again, or say at its end that results are missing: "
-            "the same command, a little later, finds them."
+            return Finding("listing", "up to date at once after a write and after a delete")
+        consequence = (
+            "A run may train an image again, or report missing results at its end: "
+            "the same command finds them a little later."
         )
-        return Finding("listing", f"behind after {' and '.join(sorted(set(late)))}", follows)
+        return Finding("listing", f"out of date after {' and '.join(sorted(set(late)))}", consequence)
 
 
 def _absent(folder: Path) -> list[Path]:
-    """The folder and those above it that are not there, the deepest first."""
+    """The folder and its parents that do not exist, the deepest first."""
     return [part for part in (folder, *folder.parents) if not os.path.exists(part)]  # noqa: PTH110 (Path's may raise)
 
 
@@ -220,11 +223,11 @@ def _tried(subject: str, step: Callable[[], Finding]) -> Finding:
         return Finding(subject, str(error), usable=False)
 
 
-def _place(url: str) -> Finding:
-    """Where the storage is, and whose word opens it: never a key."""
+def _location(url: str) -> Finding:
+    """The location of the storage, and the source of the credentials; never a key."""
     if is_local(url):
-        follows = "Workers on other machines need it mounted at the same path."
-        return Finding("place", "a folder as this machine sees it", follows)
+        consequence = "Workers on other machines need it mounted at the same path."
+        return Finding("place", "a folder as this machine sees it", consequence)
     filesystem(url)
     if not is_s3(url):
         return Finding("place", f"reached through fsspec, as {url.partition('://')[0]}")
@@ -234,7 +237,7 @@ def _place(url: str) -> Finding:
         endpoint = urlsplit(session.create_client("s3", region_name="us-east-1").meta.endpoint_url)
     except (BotoCoreError, ValueError) as error:
         return Finding("place", explain(error, url), usable=False)
-    source = _SOURCES.get(credentials.method, credentials.method) if credentials else "nowhere: there are none"
+    source = _SOURCES.get(credentials.method, credentials.method) if credentials else "nowhere: none are set"
     port = f":{endpoint.port}" if endpoint.port else ""
     return Finding(
         "place",

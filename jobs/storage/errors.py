@@ -1,4 +1,4 @@
-"""What goes wrong with storage: what is worth another try, and the rest in one sentence without secrets."""
+"""Errors of storage: retries of transient errors, and explanations in one sentence without secrets."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from jobs.storage.urls import public_url
 T = TypeVar("T")
 
 ATTEMPTS = 5
-# No new attempt begins later than this: a server that refuses costs seconds, one that never answers costs one
-# attempt, which has its own limits (`jobs.storage.urls`).
-PATIENCE_S = 10.0
+# No attempt begins later than this. A server that refuses costs seconds; one that never answers costs one attempt,
+# which has its own time limits (`jobs.storage.urls`).
+RETRY_WINDOW_S = 10.0
 
 STORAGE_ERRORS = (OSError, boto.BotoCoreError, boto.ClientError, ResponseParserError, aiohttp.ClientError)
 
@@ -103,13 +103,13 @@ _BY_ERRNO = {
 
 
 def with_retries(call: Callable[[], T], url: str) -> T:
-    """The result of `call`, tried again while its errors may pass, for a few seconds in total.
+    """The result of `call`, with retries of transient errors for at most `RETRY_WINDOW_S` seconds.
 
-    `call` must be safe to repeat. What still fails is raised as `StoreError`, in the words of `explain`; its
-    cause is cut off, for it may quote a URL with a secret.
+    `call` must be idempotent. Raises `StoreError` with the sentence of `explain`; the cause is removed, since it may
+    quote a URL with a secret.
     """
     attempts = Retrying(
-        stop=stop_after_attempt(ATTEMPTS) | stop_after_delay(PATIENCE_S),
+        stop=stop_after_attempt(ATTEMPTS) | stop_after_delay(RETRY_WINDOW_S),
         wait=wait_random_exponential(multiplier=0.3, max=4),
         retry=retry_if_exception(is_transient),
         reraise=True,
@@ -121,9 +121,9 @@ def with_retries(call: Callable[[], T], url: str) -> T:
 
 
 def explain(error: BaseException, url: str) -> str:
-    """One sentence for a person: what is wrong with the storage at `url`, and what to do. Never a secret.
+    """One sentence without secrets: the fault of the storage at `url`, and its remedy.
 
-    Nothing of the error's own text is used, only its kind.
+    It uses the kind of the error and nothing of the error's text.
     """
     return f"Cannot use {public_url(url)}: {_reason(error, url)}."
 
@@ -147,7 +147,7 @@ def code_of_storage(error: BaseException) -> Code:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same request may well succeed a little later."""
+    """True if the same request may succeed a little later."""
     status = _status(error)
     if status is not None:
         return status >= 500 or status == 429 or error_code(error) in _PASSING_CODES
@@ -157,7 +157,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def error_code(error: BaseException) -> str | None:
-    """The storage's own word for the error, such as `NoSuchBucket` or the HTTP status `403`; None without one."""
+    """The storage's code of the error, such as `NoSuchBucket` or the HTTP status `403`; None without one."""
     for cause in _chain(error):
         if isinstance(cause, boto.ClientError):
             return str(cause.response.get("Error", {}).get("Code", "unknown"))
@@ -196,7 +196,7 @@ def _reason(error: BaseException, url: str) -> str:
 
 
 def _server(error: BaseException) -> str:
-    """The server with its address, where botocore tells it; without user name and path."""
+    """The server, with its address if botocore reports it; without user name and path."""
     endpoint = urlsplit(str(getattr(error, "kwargs", {}).get("endpoint_url") or ""))
     if endpoint.hostname is None:
         return "its server"
@@ -205,7 +205,7 @@ def _server(error: BaseException) -> str:
 
 
 def _status(error: BaseException) -> int | None:
-    """The HTTP status of the answer; None where there was no answer."""
+    """The HTTP status of the response; None without a response."""
     for cause in _chain(error):
         if isinstance(cause, boto.ClientError):
             return int(cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
@@ -215,7 +215,7 @@ def _status(error: BaseException) -> int | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it was raised from: s3fs translates botocore's errors and keeps them as the cause."""
+    """The error and its causes: s3fs translates botocore's errors and keeps them as the cause."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause

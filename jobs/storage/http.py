@@ -1,7 +1,6 @@
-"""Reading http(s), where a server may be anybody's: no more than was asked for, in a bounded time, and never a page
-that only this machine can see.
+"""Reads from untrusted http(s) servers, with limits of size and time, and without access to this machine's services.
 
-The check is made on the address that is connected to: neither a redirect nor a name that leads elsewhere passes it.
+The check applies to the address of the connection, so a redirect or a DNS name cannot circumvent it.
 """
 
 from __future__ import annotations
@@ -16,29 +15,29 @@ from fsspec import AbstractFileSystem
 from fsspec.asyn import sync
 
 TOTAL_S = 600.0
-"""For one whole file: a server that sends a byte now and then holds nobody up for longer."""
+"""Time limit of one whole file, seconds: it ends the download from a server that sends a byte now and then."""
 
-# Credentials of clouds' machines are told at these addresses, besides the link-local ones.
+# Metadata services of clouds, which give out credentials, have these addresses besides the link-local ones.
 _METADATA = frozenset({"100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"})
 
 
 class ForbiddenAddress(OSError):
-    """This address is not for images: a metadata service, or this machine, which was not asked for by name."""
+    """The address is a metadata service, or this machine without being named in the URL."""
 
     @staticmethod
     def within(error: BaseException) -> bool:
-        """Whether this is why a connection failed."""
+        """True if this is the cause of a failed connection."""
         return isinstance(getattr(error, "os_error", error), ForbiddenAddress)
 
 
 def is_this_machine(host: str) -> bool:
-    """Whether a URL's host (with its port, if it has one) says that it is the machine which asks, as `localhost`."""
+    """True if a URL's host, with or without a port, names this machine, for example `localhost`."""
     name = host.partition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
     name = name.rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
-        # As the system reads it: 127.1, 0x7f000001 and 2130706433 are 127.0.0.1, too.
+        # The system also reads 127.1, 0x7f000001 and 2130706433 as 127.0.0.1.
         address = ipaddress.ip_address(name) if ":" in name else ipaddress.ip_address(socket.inet_aton(name))
     except (ValueError, OSError):
         return False
@@ -46,7 +45,7 @@ def is_this_machine(host: str) -> bool:
 
 
 def client(host: str) -> Any:
-    """What makes fsspec's session for the files of `host`."""
+    """The factory of fsspec's HTTP sessions for `host`, which refuses connections to forbidden addresses."""
     own = is_this_machine(host)
 
     def guarded(info: AddrInfoType) -> socket.socket:
@@ -59,14 +58,14 @@ def client(host: str) -> Any:
 
     async def session(**options: Any) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(socket_factory=guarded)
-        # Not unpacked: a few kilobytes may unpack to any size.
+        # No decompression: a few kilobytes may expand to any size.
         return aiohttp.ClientSession(connector=connector, auto_decompress=False, **options)
 
     return session
 
 
 def read_web(fs: AbstractFileSystem, url: str, most: int) -> bytes:
-    """The first `most` bytes of a page. Raises what fsspec and aiohttp do, `ForbiddenAddress` among it."""
+    """The first `most` bytes of a page. Raises the errors of fsspec and aiohttp, and `ForbiddenAddress`."""
     return cast(bytes, sync(fs.loop, _read, fs, url, most))
 
 

@@ -1,4 +1,4 @@
-"""Files that a command writes where its user says: on this machine or in any storage, by the same door as a run."""
+"""Output files of a command, at a path of this machine or a URL of any storage."""
 
 from __future__ import annotations
 
@@ -12,25 +12,23 @@ from jobs.storage.urls import is_local, local_path
 
 
 def split_place(out: str) -> tuple[str, str]:
-    """The folder of a file, as it was written, and the file's own name: `s3://b/x`, `a.png` of `s3://b/x/a.png`."""
+    """Folder and name of a file, as written: `s3://b/x` and `a.png` for `s3://b/x/a.png`."""
     name = out.rpartition("/")[2]
     folder = out.removesuffix(name)
     return folder.rstrip("/") or ("/" if folder else "."), name
 
 
 def joined(folder: str, name: str) -> str:
-    """The name of a file in a folder, as a person may see it: relative where the folder was written so."""
+    """The public name of a file in a folder; relative if the folder is."""
     shown = Store(folder).url.rstrip("/")
     return name if shown == "." else f"{shown}/{name}"
 
 
 def write_beside(folder: str, stem: str, endings: Mapping[str, bytes]) -> list[str]:
-    """Write files that are called as a stem and their own endings, and replace none that is there.
+    """Write files named by a stem and an ending each, without replacing any file; returns their public names.
 
-    Returns where they are.
-
-    Where another file has one of the names, all take the next stem: `cat-superres-v2`. A file of the very same bytes
-    is the one that would be written. Raises `StoreError`.
+    If a file with other bytes has one of the names, all files take the next stem: `cat-superres-v2`. Files with equal
+    bytes are kept. Raises `StoreError`.
     """
     store = Store(folder)
     for number in count(1):
@@ -38,7 +36,7 @@ def write_beside(folder: str, stem: str, endings: Mapping[str, bytes]) -> list[s
         files = {f"{named}{ending}": data for ending, data in endings.items()}
         if all(_is_free(store, name, data) for name, data in files.items()):
             taken = [name for name, data in files.items() if not _create(store, name, data)]
-            if not taken:  # by another command, since we looked
+            if not taken:  # by another command after the check
                 return [joined(folder, name) for name in files]
     raise AssertionError("numbers do not end")
 
@@ -55,7 +53,7 @@ def _create(store: Store, name: str, data: bytes) -> bool:
 
 
 def write_file(out: str, data: bytes) -> None:
-    """Write one file whole, in place of any other. Raises `ConfigError` or `StoreError` where that cannot be."""
+    """Write one file whole, in place of any other. Raises `ConfigError` or `StoreError`."""
     if is_local(out):
         try:
             local_path(out).write_bytes(data)  # may be a device, as /dev/stdout

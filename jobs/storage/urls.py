@@ -1,4 +1,4 @@
-"""What a URL stands for: a name that may be shown, a local path, or a filesystem that gives up in time."""
+"""URLs of storage: their public form, local path and protocol, and fsspec filesystems with time limits."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from jobs.common.codes import Code
 from jobs.common.failures import ConfigError, StoreError
 from jobs.storage.http import TOTAL_S, client
 
-# One request waits this long for a connection, and for the next byte of an answer.
+# Time limits of one request, seconds: for the connection, and for the next byte of the response.
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 15
-# Of botocore, at once; `jobs.storage.errors.with_retries` tries again later, where these failed quickly.
+# Immediate attempts of botocore; `jobs.storage.errors.with_retries` adds later ones.
 REQUEST_ATTEMPTS = 2
 
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::|://)")
@@ -30,24 +30,24 @@ _WEB = frozenset({"http", "https"})
 
 
 def is_local(url: str) -> bool:
-    """Whether `url` is a path of this machine's own filesystem, written plainly or as `file://…`."""
+    """True if `url` is a path of this machine's filesystem, with or without `file://`."""
     return _LOCAL.match(url) is not None or _REMOTE.match(url) is None
 
 
 def local_path(url: str) -> Path:
-    """The absolute path that a local `url` means here and now: `~` expanded, `..` taken out, links kept."""
+    """The absolute path of a local `url` in the current folder: `~` expanded, `..` resolved, links kept."""
     return Path(os.path.abspath(os.path.expanduser(_LOCAL.sub("", url))))  # noqa: PTH100, PTH111 (Path's keep "..", raise)
 
 
 def names_local_file(url: str) -> bool:
-    """Whether a local `url` says where on the machine it is: `/…`, `~/…`, `file://…`; not a relative path."""
+    """True if `url` is an absolute local path: `/…`, `~/…`, `file://…`."""
     return is_local(url) and (_LOCAL.match(url) is not None or url.startswith(("/", "~/")))
 
 
 def public_url(url: str) -> str:
-    """`url` as it may be shown and stored: without user name, password and query; local paths as they are.
+    """The public form of `url`: without user name, password and query; local paths unchanged.
 
-    A fragment goes too for http; elsewhere `#` is part of an object's name.
+    For http the fragment is removed too; elsewhere `#` is part of an object's name.
     """
     if is_local(url):
         return url
@@ -55,7 +55,7 @@ def public_url(url: str) -> str:
 
 
 def has_credentials(url: str) -> bool:
-    """Whether `url` says who asks: a user name or password, or, for a page of http(s), a query that may be a key."""
+    """True if `url` has a user name, a password, or (http and https) a query, which may be a key."""
     if is_local(url):
         return False
     parts = url.split("::")
@@ -63,27 +63,27 @@ def has_credentials(url: str) -> bool:
 
 
 def is_web(url: str) -> bool:
-    """Whether `url` is one page of http(s): it cannot be listed, and its query belongs to its address."""
+    """True for http(s): one page, which cannot be listed, and whose query is part of its address."""
     return not is_local(url) and protocol_of(url) in _WEB
 
 
 def is_s3(url: str) -> bool:
-    """Whether `url` is in S3, or in storage that speaks like it."""
+    """True if `url` is in S3 or in S3-compatible storage."""
     return protocol_of(url) in _S3
 
 
 def has_key(url: str) -> bool:
-    """Whether a remote `url` has a user name or password in it."""
+    """True if a remote `url` contains a user name or password."""
     return _without_userinfo(url) != url
 
 
 def host_of(url: str) -> str:
-    """The host of a web `url`, with its port where it has one; without user name and password."""
+    """The host of a web `url`, with its port if given; without user name and password."""
     return _without_userinfo(url).partition("://")[2].partition("/")[0].partition("?")[0].partition("#")[0].lower()
 
 
 def driver_problem(url: str) -> str | None:
-    """Why no filesystem can be had for a remote `url`, as a sentence naming the package to install, or None."""
+    """A sentence with the missing package if no filesystem is available for a remote `url`, else None."""
     protocol = protocol_of(url)
     try:
         get_filesystem_class(protocol)
@@ -96,13 +96,13 @@ def driver_problem(url: str) -> str | None:
 
 
 def filesystem(url: str, options: Mapping[str, Any] | None = None) -> tuple[AbstractFileSystem, str]:
-    """A new filesystem for a remote `url`, and the path on it. It caches no listing and waits with a limit.
+    """A new filesystem for a remote `url`, and the path on it. It caches no listings and has time limits.
 
-    Credentials and endpoint come from the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, …), unless
-    `options`, which are the filesystem's own keywords, name others. It belongs to the process that asked.
+    Credentials and endpoint come from the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, …) or from `options`, the
+    keywords of the filesystem. It must not be used in another process.
 
-    Raises `ConfigError` for a key inside an s3 URL or an endpoint that is no address, `StoreError` for a kind of
-    storage that cannot be had.
+    Raises `ConfigError` for a key inside an s3 URL or an invalid endpoint, `StoreError` for an unavailable kind of
+    storage.
     """
     protocol = protocol_of(url)
     if is_s3(url) and has_key(url):
@@ -123,12 +123,12 @@ def filesystem(url: str, options: Mapping[str, Any] | None = None) -> tuple[Abst
     defaults = _defaults(url, asked.pop("config_kwargs", {}))
     opened, path = url_to_fs(url, **{**defaults, **asked}, use_listings_cache=False, skip_instance_cache=True)
     if protocol in _S3:
-        opened.retries = 1  # botocore has tried already; five times each, a silent server would take minutes
+        opened.retries = 1  # botocore retries already; s3fs's five more would take minutes
     return opened, str(path)
 
 
 def _defaults(url: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Keywords that bound the waiting; `config` is what the user wants of botocore's own settings."""
+    """Keywords with the time limits; `config` has the user's settings of botocore."""
     if is_s3(url):
         bounds = {
             "connect_timeout": CONNECT_TIMEOUT_S,
@@ -147,7 +147,7 @@ def _defaults(url: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def protocol_of(url: str) -> str:
-    """`s3` of `s3://bucket/key`; of a chain of filesystems, the outermost."""
+    """The protocol of a URL, as `s3` of `s3://bucket/key`; the outermost one of a chain of filesystems."""
     return re.split("::|://", url, maxsplit=1)[0].lower()
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pgcn.metrics.nearest_patches import TIE, patch_grid, squared_distances, to_search_size
+from pgcn.metrics.nearest_patches import TIE, PatchKeys, patch_grid, to_search_size
 from pgcn.metrics.patch_distribution import PATCH, patches
 
 SEARCH_SIDE = 100
@@ -65,10 +65,10 @@ def nearest_set(sample: Tensor, image: Tensor) -> Tensor:
     `half_pixel_distance`: a copy that is moved by a fraction of a pixel lies between two shifts, and which of them is
     nearer would change from place to place.
     """
-    queries, keys, half_pixel = patches(sample), patches(image), half_pixel_distance(image)
+    queries, keys, half_pixel = patches(sample), PatchKeys(patches(image)), half_pixel_distance(image)
     found = []
     for chunk in queries.split(max(1, CHUNK // len(keys))):
-        distances = squared_distances(chunk, keys)
+        distances = keys.distances(chunk)
         bound = torch.maximum(distances.amin(1, keepdim=True) + TIE, half_pixel)
         found.append((distances <= bound).cpu())
     return torch.cat(found)

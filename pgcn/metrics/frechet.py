@@ -13,29 +13,34 @@ from torch import Tensor
 from pgcn.imaging.scales import resize
 from pgcn.metrics.features import random_features, vgg
 
-FEATURE_PIXELS = 400 * 400
-"""Larger images are reduced to as many pixels: a second of one core a sample, whatever the image's size."""
+FEATURE_PIXELS = 320 * 320
+"""Larger images are reduced to as many pixels: half a second of one core a sample, whatever the image's size."""
 
 
 class FrechetTo:
     """Distances of samples to one image `(1, 3, H, W)` in [-1, 1], whose statistics are taken once.
 
-    An image of more than 160,000 pixels is reduced to as many, and samples by the same factor: what only the finest
-    pixels show does not count then (`pgcn.metrics.quality.detail` measures that).
+    An image of more than 102,400 pixels is reduced to as many, and samples by the same factor: what only the finest
+    pixels show does not count then (`pgcn.metrics.quality.detail` measures that). `random` adds `frechet_random`, of
+    convolutions that were never trained: a check of the other two, which they agree with.
     """
 
-    def __init__(self, image: Tensor) -> None:
+    def __init__(self, image: Tensor, *, random: bool = False) -> None:
+        self._random = random
         self._factor = min(1.0, (FEATURE_PIXELS / (image.shape[-2] * image.shape[-1])) ** 0.5)
         image = self._reduced(image)
-        self._image = {name: _statistics(features) for name, features in _features(image)}
+        self._image = {name: _statistics(features) for name, features in self._features(image)}
         self._roots = {name: root(covariance) for name, (_, covariance) in self._image.items()}
 
     def __call__(self, sample: Tensor) -> dict[str, float]:
-        """`frechet_vgg22`, `frechet_vgg33` and `frechet_random` of a sample `(1, 3, H, W)`, of any size: 0 is equal."""
+        """`frechet_vgg22` and `frechet_vgg33` of a sample `(1, 3, H, W)`, of any size: 0 is equal."""
         return {
             f"frechet_{name}": relative_distance(_statistics(features), self._image[name], self._roots[name])
-            for name, features in _features(self._reduced(sample))
+            for name, features in self._features(self._reduced(sample))
         }
+
+    def _features(self, image: Tensor) -> Iterable[tuple[str, Tensor]]:
+        return [*vgg(image).items(), *(random_features(image).items() if self._random else ())]
 
     def _reduced(self, x: Tensor) -> Tensor:
         height, width = (max(1, round(side * self._factor)) for side in x.shape[-2:])
@@ -74,7 +79,3 @@ def _statistics(features: Tensor) -> Statistics:
     mean = rows.mean(0)
     centred = rows - mean
     return mean.cpu(), (centred.T @ centred / len(rows)).cpu()
-
-
-def _features(image: Tensor) -> Iterable[tuple[str, Tensor]]:
-    return [*vgg(image).items(), *random_features(image).items()]

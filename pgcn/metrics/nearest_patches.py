@@ -34,15 +34,33 @@ def bidirectional(sample: Tensor, image: Tensor) -> dict[str, float]:
     }
 
 
-def squared_distances(queries: Tensor, keys: Tensor) -> Tensor:
-    """Mean squared difference per value of each of `queries` `(n, d)` from each of `keys` `(m, d)`: `(n, m)`.
+class PatchKeys:
+    """Patches that others are compared with, `(m, d)`, prepared once for any number of queries.
 
-    From |q|² - 2qk + |k|² in float32, after one centre is taken from both, so that the squares stay small.
+    One centre is taken from keys and queries, so that the squares stay small in float32.
     """
-    centre = keys.mean(0)
-    queries, keys = queries - centre, keys - centre
-    squares = queries.square().sum(1, keepdim=True) + keys.square().sum(1)
-    return torch.addmm(squares, queries, keys.T, alpha=-2).clamp_min_(0).div_(keys.shape[1])
+
+    def __init__(self, keys: Tensor) -> None:
+        self._centre = keys.mean(0)
+        self._keys = keys - self._centre
+        self._squares = self._keys.square().sum(1)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def distances(self, queries: Tensor) -> Tensor:
+        """Mean squared difference per value of each of `queries` `(n, d)` from each key: `(n, m)`.
+
+        From |q|² - 2qk + |k|².
+        """
+        queries = queries.to(self._keys.device) - self._centre
+        squares = queries.square().sum(1, keepdim=True) + self._squares
+        return torch.addmm(squares, queries, self._keys.T, alpha=-2).clamp_min_(0).div_(self._keys.shape[1])
+
+
+def squared_distances(queries: Tensor, keys: Tensor) -> Tensor:
+    """Mean squared difference per value of each of `queries` `(n, d)` from each of `keys` `(m, d)`: `(n, m)`."""
+    return PatchKeys(keys).distances(queries)
 
 
 def continued(distances: Tensor) -> float:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from pgcn.heartbeat import beat
 from pgcn.imaging.scales import resize
-from pgcn.metrics.coherence import coherence
+from pgcn.metrics.coherence import CoherenceTo
 from pgcn.metrics.copying import copying
 from pgcn.metrics.frechet import FrechetTo
 from pgcn.metrics.layout_diversity import layout_diversity
@@ -14,7 +15,7 @@ from pgcn.metrics.layout_diversity import layout_diversity
 def metrics(image: Tensor, samples: Tensor) -> dict[str, float]:
     """Metrics of `samples` `(n, 3, h, w)` against `image` `(1, 3, H, W)`, both in [-1, 1]; means over samples.
 
-    - `frechet_vgg22`, `frechet_vgg33`, `frechet_random`: see `pgcn.metrics.frechet`; 0 is equal;
+    - `frechet_vgg22`, `frechet_vgg33`: see `pgcn.metrics.frechet`; 0 is equal;
     - `coherence_<px>`, `completeness_<px>` for 32, 64, 128 and 256 px: see `pgcn.metrics.coherence`; 0 is equal;
     - `detail`: see `detail`; 1 is equal;
     - `largest_piece`, `mean_piece`, `in_place`: see `pgcn.metrics.copying`; shares of the area, 1 for a copy;
@@ -22,10 +23,11 @@ def metrics(image: Tensor, samples: Tensor) -> dict[str, float]:
 
     NaN where a metric has no value: a single sample has no diversity, an image of one colour no pieces.
     """
-    distance = FrechetTo(image)
-    each = [
-        distance(x) | coherence(x, image) | {"detail": detail(x, image)} | copying(x, image) for x in samples.split(1)
-    ]
+    distance, coherence = FrechetTo(image), CoherenceTo(image)
+    each = []
+    for x in samples.split(1):
+        beat()
+        each.append(distance(x) | coherence(x) | {"detail": detail(x, image)} | copying(x, image))
     means = {name: sum(values[name] for values in each) / len(each) for name in each[0]}
     return means | {"layout_diversity": layout_diversity(samples, image)}
 

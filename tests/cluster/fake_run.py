@@ -42,7 +42,7 @@ def job_of(name: str) -> str:
 
 
 def result(name: str, place: int = 0, **changed: Any) -> dict[str, Any]:
-    """A row of the results: figures that differ from image to image, some of them missing."""
+    """A row of the results: metrics that differ from image to image, some of them missing."""
     return {
         "image_id": name,
         "uri": f"images/{name}",
@@ -56,16 +56,18 @@ def result(name: str, place: int = 0, **changed: Any) -> dict[str, Any]:
         "iterations": 4120,
         "parameters": 195205,
         "samples": 6,
-        "frechet_vgg22": None if place % 41 == 40 else 0.021 + 0.0007 * (place * 37 % 97),
-        "frechet_vgg33": 0.11,
-        "frechet_random": 0.09,
-        "patch_swd": 0.04,
-        "coherence": 0.003,
-        "completeness": 0.004,
+        "frechet_vgg22": 0.11,
+        "frechet_vgg33": None if place % 41 == 40 else 0.021 + 0.0007 * (place * 37 % 97),
+        "coherence_256": 0.02,
+        "detail": 0.9,
+        "largest_piece": (place * 53 % 101) / 150,
+        "mean_piece": 0.03,
+        "in_place": (place * 31 % 89) / 120,
+        "layout_diversity": 0.1 + (place * 23 % 79) / 120,
         "copy": (place * 53 % 101) / 150,
         "diversity": 0.4 + (place * 29 % 83) / 120,
         "recovery_error": 0.0123,
-        "warning": "The samples are near copies of the image: copy 0.63." if place % 17 == 3 else None,
+        "warning": "Samples are nearly copies of the image: 63 % is in place." if place % 17 == 3 else None,
         "note": "Gray, copied to three channels." if place % 9 == 1 else None,
         "wall_s": 44.0 + place,
         "train_s": 3.25 + place * 71 % 9000,
@@ -168,9 +170,9 @@ def write_edit(store: Store, edit_id: str, before: Image.Image, after: Image.Ima
     row = {"edit_id": edit_id, "image_id": TWINS[0], "uri": TWINS[0], "task": "style", "job_id": job_id}
     row |= {"attempt": ATTEMPT, "pyramid_job": job_of(TWINS[0]), "options": json.dumps({"seed": 3}), "wall_s": 1.5}
     row |= {
-        "figure": "patch_swd",
+        "metric": "patch_swd",
         "value": 0.125,
-        "nothing": 0.5,
+        "baseline": 0.5,
         "better": True,
         "committed_at": "2026-03-02T08:30:00Z",
     }

@@ -105,7 +105,7 @@ def test_tables_join_edits_with_pictures_metrics_and_models(mixed):
     rows = query(
         store,
         """SELECT e.edit_id, e.value, m.value AS measured, r.image_id, p.image.bytes AS png, p.width
-           FROM edits e JOIN metrics m ON m.job_id = e.job_id AND m.name = e.figure
+           FROM edits e JOIN metrics m ON m.job_id = e.job_id AND m.name = e.metric
            JOIN results r ON r.job_id = e.pyramid_job
            JOIN pictures p ON p.job_id = e.job_id AND p.name = 'result' WHERE e.task = 'superres' ORDER BY e.edit_id""",
     ).to_pylist()
@@ -147,7 +147,7 @@ def test_the_gallery_has_a_page_for_every_edit_and_every_task(mixed):
     for task, count in (("superres", 9), ("style", 8), ("generate", 8), ("animate", 1)):
         assert f'<a href="task-{task}.html"><b>{count}</b> {task}</a>' in index
         assert store.get(f"gallery/task-{task}.html").decode().count('<li class="card">') == count
-    assert "Edits with these models: 30 done." in index
+    assert "Edits with these pyramids: 30 done." in index
 
 
 def test_another_run_takes_the_pyramids_of_this_one_and_trains_nothing(mixed, pictures, there, tmp_path):
@@ -220,8 +220,8 @@ def test_what_fails_is_told_for_each_edit_and_costs_no_other(pictures, tmp_path)
     told = {row.get("edit_id"): row["message"] for row in json.loads(ask("failures", run, "--json")[1])}
     found = {name: told[name] for name in told if name}
     assert "chooses nothing" in next(text for name, text in found.items() if ":inpaint" in name)
-    assert "is not a picture" in next(text for name, text in found.items() if ":style" in name)
-    assert "is not a picture" in found["in/bad.png:energy"]
+    assert "not an image" in next(text for name, text in found.items() if ":style" in name)
+    assert "not an image" in found["in/bad.png:energy"]
     made = query(Store(str(run)), "SELECT edit_id FROM edits").to_pylist()
     assert made == [{"edit_id": "in/0.png:energy"}]
     failed = query(Store(str(run)), "SELECT edit_id, image_id, failure FROM failures").to_pylist()

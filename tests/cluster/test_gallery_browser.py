@@ -29,6 +29,7 @@ from tests.cluster.fake_run import (
     write_run,
     write_table,
 )
+from tests.cluster.test_gallery import rows_in
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -130,8 +131,8 @@ def test_the_first_page_shows_sixty_cards_and_the_tools(gallery, browse):
     dom = browse(f"{gallery}/index.html")
     shown = Shown(dom)
     assert len(shown.cards) == 60
-    assert 'id="tools" role="search">' in dom, "the script ran and unhid the tools"
-    assert '<script src="rows.js">' not in dom, "rows are loaded only when they are wanted"
+    assert 'data-images="130" data-scripts="1">' in dom, "the script ran and unhid the tools"
+    assert '<script src="rows-' not in dom, "rows are loaded only when they are wanted"
 
 
 def test_search_finds_images_of_every_page_by_any_part_of_a_name(gallery, browse):
@@ -157,12 +158,12 @@ def test_a_found_card_is_the_card_of_the_page(gallery, browse):
         assert card == static[card.name]
 
 
-@pytest.mark.parametrize("sort", ["frechet_vgg22", "copy", "diversity", "time", "newest"])
+@pytest.mark.parametrize("sort", ["frechet_vgg33", "largest_piece", "in_place", "layout_diversity", "time", "newest"])
 def test_sorting_is_over_all_images(gallery, browse, sort):
-    column = {"frechet_vgg22": 2, "copy": 3, "diversity": 4, "time": 5, "newest": 6}[sort]
-    text = (gallery / "rows.js").read_text()
-    rows = json.loads(text[text.index("([") + 1 : text.rindex("])") + 1])
-    highest_first = sort in ("diversity", "newest")
+    names = ("frechet_vgg33", "largest_piece", "in_place", "layout_diversity", "time", "newest")
+    column = 2 + names.index(sort)
+    rows = rows_in((gallery / "rows-1.js").read_bytes())
+    highest_first = sort in ("layout_diversity", "newest")
     have = [row for row in rows if row[column] is not None]
     lack = [row for row in rows if row[column] is None]
     for hash_, turned in ((f"#sort={sort}", False), (f"#sort={sort}&reverse=1", True)):
@@ -171,6 +172,22 @@ def test_sorting_is_over_all_images(gallery, browse, sort):
         names = Shown(browse(f"{gallery}/index.html{hash_}")).names()
         assert len(names) == 60
         assert names == [terminal_safe(row[0]) for row in expected[:60]]
+
+
+def test_search_and_sorting_go_over_all_scripts_of_rows(gallery, browse, monkeypatch):
+    """With forty rows a script, a view is the same as with all rows in one script."""
+    views = ("#q=flower-1", "#reverse=1&q=flower", "#sort=in_place", "#sort=newest&reverse=1", "#warning=1")
+    one = {view: Shown(browse(f"{gallery}/index.html{view}")) for view in views}
+    monkeypatch.setattr("cluster.gallery.pages.ROWS_A_SCRIPT", 40)
+    split = gallery.parent.parent / "split"
+    shutil.copytree(gallery.parent, split / "run")
+    build_gallery(Store(str(split / "run")))
+    there = {path.name for path in (split / "run" / "gallery").glob("rows*")}
+    assert there == {"rows-1.js", "rows-2.js", "rows-3.js", "rows-4.js"}
+    for view, expected in one.items():
+        found = Shown(browse(f"{split}/run/gallery/index.html{view}"))
+        assert found.cards == expected.cards and found.cards
+        assert found.found == expected.found
 
 
 def test_hostile_names_run_nothing(gallery, browse):
@@ -217,7 +234,7 @@ def edits(tmp_path_factory):
     """A gallery with two edits: a red picture made green, and one whose every text is hostile."""
     store = Store(str(tmp_path_factory.mktemp("edits") / "run"))
     red, green = Image.new("RGB", (90, 60), (220, 0, 0)), Image.new("RGB", (90, 60), (0, 180, 0))
-    columns = ("uri", "target_uri", "mask_uri", "pyramid", "pyramid_run", "figure", "note", "device", "algorithm")
+    columns = ("uri", "target_uri", "mask_uri", "pyramid", "pyramid_run", "metric", "note", "device", "algorithm")
     harm = dict.fromkeys(columns, HARM) | {"options": json.dumps({HARM: HARM}), "image_id": HARM, "better": False}
     rows = [write_edit(store, "plain", red, green), write_edit(store, HARM, red, green, **harm)]
     stray = write_edit(store, "stray", red, green, task="../../../x")
@@ -294,7 +311,7 @@ def test_a_hostile_hash_is_only_a_search(gallery, browse):
 
 def test_missing_rows_are_said(gallery, browse, tmp_path):
     shutil.copy(gallery / "index.html", tmp_path / "index.html")
-    assert Shown(browse(f"{tmp_path}/index.html#q=a")).found == "rows.js is missing beside this page."
+    assert Shown(browse(f"{tmp_path}/index.html#q=a")).found == "rows-1.js is missing beside this page."
 
 
 @pytest.mark.parametrize("width", [320, 390, 1400])

@@ -24,11 +24,12 @@ from jobs.storage.store import Store
 from tests.cluster.running import TINY, ask, at_start, checkpoints, options, pgcn, start, wait_for, write_photographs
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "v0_1"
-LONG = {"iterations": 400, "langevin_steps": 10, "langevin_steps_init": 10}
+# Short steps: a long training of long ones may diverge, and a job that is tried again begins anew.
+LONG = {"iterations": 120, "langevin_steps": 10, "langevin_steps_init": 10, "step_size": 0.1}
 QUIET = Console(quiet=True)
 
 TINY_CALL = {
-    "preset": "draft", "settings": TINY, "device": "cpu", "samples": 1, "sizes": ("1x1",), "console": QUIET,
+    "preset": "draft", "settings": TINY, "device": "cpu", "samples": 1, "size": ("1x1",), "console": QUIET,
 }  # fmt: skip
 
 

@@ -31,7 +31,7 @@ def run(photos):
 @pytest.fixture
 def width(monkeypatch):
     def set_width(columns):
-        monkeypatch.setattr("cluster.cli.app.console._width", columns)
+        monkeypatch.setattr("cluster.cli.arguments.console._width", columns)
 
     return set_width
 

@@ -36,7 +36,7 @@ OTHER = {option.name: other_value(option) for option in OPTIONS}
 @pytest.mark.parametrize("option", OPTIONS, ids=NAMES)
 def test_the_command_line_declares_each_option_as_the_model_does(option):
     parameter = PARAMETERS[option.name]
-    assert parameter.opts == [option.flag]
+    assert parameter.opts == option.flags
     assert parameter.help == option.help and option.help.endswith((".", "png"))
     assert parameter.multiple == option.repeated
     assert parameter.metavar == option.facts.metavar
@@ -105,3 +105,9 @@ def test_scheduling_options_are_no_part_of_identity(option, tmp_path):
     assert not plain.identity.differences(changed.identity)
     assert (plain.ask.seed, plain.ask.plan) == (changed.ask.seed, changed.ask.plan)
     assert plain.ask.settings(plain.sources[0]) == changed.ask.settings(changed.sources[0])
+
+
+def test_an_option_is_taken_under_its_former_name_too(tmp_path):
+    (tmp_path / "c.yaml").write_text("stack: 3\nout: run\n")
+    assert request_of(run_parameters(["x.png", "--out", "run", "--stack", "2"])).batch == 2
+    assert request_of(run_parameters(["x.png", "--config", str(tmp_path / "c.yaml")])).batch == 3

@@ -16,7 +16,7 @@ from cluster.gallery.publish import finish
 from cluster.planning.request import make_plan, prepare
 from cluster.ray_cluster.parallel_map import map_auto, map_local, map_ray
 from cluster.ray_cluster.session import Cluster
-from cluster.tables.build import gather
+from cluster.tables.build import build_tables
 from jobs.common.failures import StoreError
 from jobs.job_context import JobContext
 from jobs.run_folder.commit import new_attempt
@@ -47,7 +47,7 @@ def made(tmp_path_factory):
 @pytest.fixture
 def run(made, tmp_path, monkeypatch):
     """A copy of it, for slices of three jobs."""
-    monkeypatch.setattr(cluster.tables.build, "SLICE", 3)
+    monkeypatch.setattr(cluster.tables.build, "JOBS_PER_SLICE", 3)
     monkeypatch.setattr(cluster.gallery.build, "SLICE", 3)
     return Store(str(shutil.copytree(made, tmp_path / "copy" / "run")))
 
@@ -77,7 +77,7 @@ def test_tasks_of_a_cluster_write_what_one_process_writes(run, ray_here):
 
 
 def test_no_row_is_lost_or_doubled_between_slices(run):
-    found = gather(run)
+    found = build_tables(run)
     whole = IMAGES - 1
     assert found.rows["samples"] == whole * ROWS and found.rows["metrics"] == whole * CURVES
     for name, rows in found.rows.items():
@@ -89,20 +89,20 @@ def test_no_row_is_lost_or_doubled_between_slices(run):
 
 
 def test_a_slice_too_large_for_a_part_has_several_in_order(run, monkeypatch):
-    once = gather(run)
+    once = build_tables(run)
     order = run.parquet("tables/samples").to_table(columns=["job_id", "index"])
     monkeypatch.setattr(cluster.tables.parquet_writer, "PART_ROWS", ROWS)
-    assert gather(run) == once
+    assert build_tables(run) == once
     names = [path.rpartition("/")[2] for path in run.list("tables/samples")]
     assert names[:4] == ["part-00000.parquet", "part-00000_001.parquet", "part-00000_002.parquet", "part-00001.parquet"]
     assert run.parquet("tables/samples").to_table(columns=["job_id", "index"]).equals(order)
     monkeypatch.undo()
-    gather(run)
+    build_tables(run)
     assert len(run.list("tables/samples")) == 1, "parts of an older build are gone"
 
 
 def test_pages_know_their_neighbours_in_other_slices(run):
-    gather(run)
+    build_tables(run)
     build_gallery(run)
     sliced = built(run)
     run.delete(run.list("gallery"))

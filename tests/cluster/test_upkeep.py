@@ -184,7 +184,7 @@ def test_every_kind_of_damage_is_named_and_mended(whole, local, name):
     code, output = ask("verify", local.url, "--repair")
     assert code == 0, output
     assert path in output and words in output, output
-    assert "Mended: " in output
+    assert "Repaired: " in output
     assert len(output.splitlines()) <= 5, output
     code, output = ask("verify", local.url)
     assert code == 0, output
@@ -228,7 +228,7 @@ def test_a_dropped_job_runs_again_also_where_it_had_failed_for_good_before(whole
     write_failure(local, failure)
     strike(local, "weights flipped")
     code, output = ask("verify", local.url)
-    assert (code, output.splitlines()[-1]) == (3, f"Not sound. `pgcn verify {local.url} --repair` mends it.")
+    assert (code, output.splitlines()[-1]) == (3, f"Not sound. `pgcn verify {local.url} --repair` repairs it.")
     code, output = ask("verify", local.url, "--repair")
     assert code == 0
     assert f"`pgcn run … --out {local.url}` again" in output
@@ -305,7 +305,7 @@ def test_gc_leaves_a_job_alone_whose_commit_cannot_be_read(local):
     job = path.split("/")[1].removesuffix(".json")
     before = local.list("attempts")
     output = ask("gc", local.url, "--older-than", "0s")[1]
-    assert f"Left alone: job {job}" in output
+    assert f"Kept: job {job}" in output
     assert local.list("attempts") == before
 
 

@@ -20,7 +20,6 @@ from rich.console import Console
 from cluster import api
 from cluster.scheduler.local_machine import LocalMachine
 from cluster.scheduler.local_worker import PRELOADED, nothing
-from cluster.scheduler.stopping import Limits
 from jobs.common.failures import JobError
 from tests.cluster.running import TINY
 from tests.faults.points import Strike, plant, plant_for_good
@@ -55,8 +54,8 @@ def run(
         try:
             ended = api.run(
                 images, out, preset="draft", settings=settings, console=Console(file=said, soft_wrap=True),
-                backend=machine, device="cpu", samples=1, sizes=("1x1",), checkpoint_seconds=0.1,
-                limits=Limits(silence_s=silence_s, backoff_s=BACKOFF_S), **options,
+                backend=machine, device="cpu", samples=1, size=("1x1",), checkpoint_seconds=0.1,
+                silence_timeout=silence_s, retry_wait=BACKOFF_S, **options,
             )  # fmt: skip
         except JobError as error:  # as the command line has it
             return 2, f"{said.getvalue()}{error}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jobs.common.concurrent_map import ahead
+from jobs.common.concurrent_map import concurrent_map
 from jobs.storage.store import Store
 from tests.cluster.running import photograph, png_bytes, write_photographs
 from tests.faults.checks import Rows, is_as_if_nothing_happened, rows
@@ -80,7 +80,7 @@ def copied(store: Store, folder: Path) -> Store:
     """The run in a folder: a bucket behind a proxy is slow to be looked at from all sides."""
     copy = Store(str(folder))
     paths = list(store.list())
-    for path, data in zip(paths, ahead(store.get, paths), strict=True):
+    for path, data in zip(paths, concurrent_map(store.get, paths), strict=True):
         copy.put(path, data)
     return copy
 

@@ -22,6 +22,7 @@ import torch
 import cluster.scheduler.worker
 import jobs.inputs.loading
 import jobs.run_folder.manifest
+import jobs.storage.local_folder
 import jobs.storage.store
 from jobs.storage.store import Store
 
@@ -187,7 +188,7 @@ def _halfway(planted: _Planted, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk holds half of an object when it is to be made sure of."""
     writing = threading.local()  # objects are written by several threads at once
     for operation, name in (("put", "put"), ("create", "claim")):
-        plain = getattr(jobs.storage.store._LocalFolder, name)
+        plain = getattr(jobs.storage.local_folder.LocalFolder, name)
 
         def call(self, path, data, plain=plain, operation=operation):
             writing.now = operation, path, data
@@ -196,7 +197,7 @@ def _halfway(planted: _Planted, monkeypatch: pytest.MonkeyPatch) -> None:
             finally:
                 writing.now = None
 
-        monkeypatch.setattr(jobs.storage.store._LocalFolder, name, call)
+        monkeypatch.setattr(jobs.storage.local_folder.LocalFolder, name, call)
 
     sync = os.fsync
 

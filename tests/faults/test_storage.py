@@ -7,7 +7,7 @@ import pytest
 
 import jobs.inputs.source_bytes
 import jobs.storage.errors
-import jobs.storage.store
+import jobs.storage.remote_folder
 import jobs.storage.urls
 from jobs.common.failures import POLICY, FailureClass
 from tests.faults.points import PowerCut, Strike
@@ -45,7 +45,7 @@ def impatient(monkeypatch):
     """Limits that are smaller, in the same arithmetic."""
     monkeypatch.setattr(jobs.storage.urls, "READ_TIMEOUT_S", 1.0)
     monkeypatch.setattr(jobs.storage.urls, "REQUEST_ATTEMPTS", 1)
-    monkeypatch.setattr(jobs.storage.store, "PUT_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(jobs.storage.remote_folder, "PUT_TIMEOUT_S", 1.0)
     monkeypatch.setattr(jobs.storage.errors, "ATTEMPTS", 2)
     jobs.inputs.source_bytes._opened.cache_clear()
     yield

@@ -11,7 +11,7 @@ import pytest
 
 from cluster.monitor.snapshot import Snapshot
 from cluster.monitor.status import under_way
-from jobs.common.clock import Stamps
+from jobs.common.clock import Timestamps
 from jobs.common.failures import FailureClass
 from jobs.layout import PROGRESS
 from jobs.run_folder import schemas
@@ -64,10 +64,10 @@ def test_two_writers_in_one_moment_are_both_kept(store, monkeypatch):
 
 def test_names_that_are_no_moment_and_the_last_moment_of_all_do_no_harm(store):
     store.put(f"{FOLDER}/part-99991399T999999-999-00000000.parquet", b"")
-    stamps = Stamps()
+    timestamps = Timestamps()
     for name in (*store.list(FOLDER), "notes.txt", "part-99991231T235959-999-00000000.parquet"):
-        stamps.seen(name)
-    assert stamps.next() == stamps.next() == "99991231T235959-000"
+        timestamps.observe(name)
+    assert timestamps.next() == timestamps.next() == "99991231T235959-000"
 
 
 def test_the_last_failure_is_the_last_one_written(store, monkeypatch):
@@ -75,18 +75,20 @@ def test_the_last_failure_is_the_last_one_written(store, monkeypatch):
         told = {"failure": FailureClass.NUMERIC, "final": final, "message": "", "failed_at": ""}
         write_failure(store, Failure(job_id="a" * 20, attempt=new_attempt(), **told))
 
-    monkeypatch.setattr("jobs.run_folder.commit.stamps", Stamps())  # one driver, an hour ahead
+    monkeypatch.setattr("jobs.run_folder.commit.attempt_timestamps", Timestamps())  # one driver, an hour ahead
     with monkeypatch.context() as ahead:
         set_clock(ahead, 1)
         fail(final=False)
-    monkeypatch.setattr("jobs.run_folder.commit.stamps", Stamps())  # and another one, which has read what there is
+    monkeypatch.setattr(
+        "jobs.run_folder.commit.attempt_timestamps", Timestamps()
+    )  # and another one, which has read what there is
     read_failures(store)
     fail(final=True)
     assert final_failures(read_failures(store)).keys() == {"a" * 20}
 
 
 def test_attempts_of_one_process_sort_also_where_its_clock_is_set_back(monkeypatch):
-    monkeypatch.setattr("jobs.run_folder.commit.stamps", Stamps())
+    monkeypatch.setattr("jobs.run_folder.commit.attempt_timestamps", Timestamps())
     names = []
     for hours in (1, 0, 0):
         with monkeypatch.context() as clock:

@@ -1,4 +1,4 @@
-"""Commits, failures and restart points: what readers believe, and what they do not."""
+"""Commits, failures and checkpoints: readers follow valid ones only."""
 
 import hashlib
 import json

@@ -34,10 +34,10 @@ def test_a_storage_is_told_as_it_is_and_left_as_it_was(place, request):
     assert all(finding.usable for finding in found.values()), found
     said = {"moto": "honoured", None: "honoured", "juicefs": "ignored"}[server.name if server else None]
     assert said in found["conditional put"].result
-    assert "12 MiB came back" in found["large put"].result
+    assert "12 MiB intact" in found["large put"].result
     assert "within 1 s" in found["clock"].result
-    assert "right at once" in found["listing"].result
-    everything = "\n".join(f"{f.result} {f.follows}" for f in found.values())
+    assert "up to date at once" in found["listing"].result
+    everything = "\n".join(f"{f.result} {f.consequence}" for f in found.values())
     assert KEY not in everything
     assert SECRET not in everything
     if server is None:
@@ -86,12 +86,12 @@ real = {name: getattr(Store, name) for name in ("list", "get", "modified")}
 @pytest.mark.parametrize(
     ("method", "broken", "subject", "words", "usable"),
     [
-        ("list", stale_list, "listing", "behind after a delete and a write", True),
+        ("list", stale_list, "listing", "out of date after a delete and a write", True),
         ("get", stale_get, "overwrite", "the earlier object was read", True),
         ("get", shortened_get, "large put", "damaged", False),
-        ("get", other_get, "read", "other bytes", False),
+        ("get", other_get, "read", "bytes differ", False),
         ("modified", late_clock, "clock", "7200 s ahead", True),
-        ("modified", lambda self, path: None, "clock", "not known", True),
+        ("modified", lambda self, path: None, "clock", "unknown", True),
     ],
 )
 def test_a_storage_that_does_otherwise_is_named(tmp_path, monkeypatch, method, broken, subject, words, usable):
@@ -99,7 +99,7 @@ def test_a_storage_that_does_otherwise_is_named(tmp_path, monkeypatch, method, b
     finding = findings(str(tmp_path / "run"))[subject]
     assert words in finding.result
     assert finding.usable == usable
-    assert finding.follows
+    assert finding.consequence
     assert not list(tmp_path.iterdir())
 
 
@@ -124,7 +124,7 @@ def test_rights_are_told_apart_in_a_bucket(moto, reach, denied, unusable):
     left = client.list_objects_v2(Bucket=bucket).get("Contents", [])
     assert bool(left) == (denied == "s3:DeleteObject")
     if left:
-        assert left[0]["Key"].split("/")[1] in found["delete"].follows, "what could not be removed is said"
+        assert left[0]["Key"].split("/")[1] in found["delete"].consequence, "what could not be removed is said"
 
 
 def test_a_read_only_folder_is_named():

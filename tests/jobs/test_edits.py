@@ -18,7 +18,7 @@ from jobs.inputs.source import EditSource, name_of, with_edit
 from jobs.job_context import ExecutionOptions, JobContext, Stopped
 from jobs.run_folder import schemas
 from jobs.run_folder.commit import new_attempt, publish, read_artifact, read_commit
-from jobs.run_folder.edit_manifest import add_edits, check_edit, overtaken, plan_edit, read_edits
+from jobs.run_folder.edit_manifest import add_edits, check_edit, plan_edit, read_edits, superseded
 from jobs.run_folder.manifest import RunDefaults, add_to_manifest, plan_source
 from jobs.run_folder.pyramids import load, pyramids_in
 from jobs.spec import PyramidRef, SamplePlan, reseeded
@@ -164,13 +164,13 @@ def test_an_edit_that_was_never_made_is_dropped_where_it_is_asked_for_in_another
     _, mine = planned(source_of(folder, "superres", options={"factor": "3"}, edit_id="mine"))
     known = {each.edit_id: each for each in (old, mine)}
     add_edits(store, known.values(), {})
-    assert overtaken(known, [new], {old.job_id}) == [], "it was made"
-    gone = overtaken(known, [new], set())
+    assert superseded(known, [new], {old.job_id}) == [], "it was made"
+    gone = superseded(known, [new], set())
     assert [each.edit_id for each in gone] == [old.edit_id], "a name that the user gave stays"
     time.sleep(1.1)  # parts are in the order of their seconds
     add_edits(store, [*gone, new], known)
     assert set(read_edits(store)) == {new.edit_id, "mine"}
-    assert overtaken(read_edits(store), [old], set()) == [replace(new, dropped=True)], "and back again"
+    assert superseded(read_edits(store), [old], set()) == [replace(new, dropped=True)], "and back again"
 
 
 def test_the_manifest_of_edits_comes_back_as_it_was_written(folder, tmp_path):
@@ -203,8 +203,8 @@ def test_an_edit_is_committed_with_its_pictures_and_figures(folder, tmp_path):
     assert {row["name"] for row in pictures} == {"result", "image", "before", "mask", "truth"}
     metrics = {row["name"]: row["value"] for row in schemas.read_parquet(files["metrics.parquet"]).to_pylist()}
     result = commit.result
-    assert result["value"] == metrics[result["figure"]]
-    assert result["nothing"] > 0
+    assert result["value"] == metrics[result["metric"]]
+    assert result["baseline"] > 0
     assert schemas.kind_of(result) is schemas.EDIT
     schemas.table([result], schemas.EDITS)
     again = run_edit(spec, new_attempt(), JobContext(Store(str(tmp_path / "run"))))

@@ -131,7 +131,7 @@ def test_what_is_not_clear_is_refused(image, says):
 
 def test_notes_say_what_is_not_plain():
     assert note_of(saved(of([255], [0]))) is None
-    assert "93% of the picture is chosen: turn black and white round" in (note_of(saved(of([0], [255]))) or "")
+    assert "93% of the image is chosen: invert black and white" in (note_of(saved(of([0], [255]))) or "")
     ramp = Image.fromarray(np.where(HOLE, 255, np.where(np.arange(W) < 10, np.arange(W) * 20, 0)).astype(np.uint8))
     assert "is neither black nor white" in (note_of(saved(ramp)) or "")
     assert "erased areas" in (note_of(saved(with_alpha(noise(), ~HOLE * 255))) or "")
@@ -224,7 +224,7 @@ def test_a_run_looks_at_masks_alike(folder):
     entry = plan_source(replace(photo, holes=mask), ask, None)
     assert entry.problem is None
     assert "turned like its picture" in (entry.note or "")
-    assert plan_edit(photo, edit, plan_source(photo, ask, None), {}, None, 10**6).problem is None
+    assert plan_edit(photo, edit, plan_source(photo, ask, None), None, None, 10**6).problem is None
     square = replace(edit, mask=one_source(folder("square.png", of([255], [0]).resize((50, 50)))))
-    refused = plan_edit(photo, square, plan_source(photo, ask, None), {}, None, 10**6).problem
+    refused = plan_edit(photo, square, plan_source(photo, ask, None), None, None, 10**6).problem
     assert "of another shape" in (refused or "")

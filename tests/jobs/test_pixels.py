@@ -379,8 +379,8 @@ def bomb(width: int, height: int) -> bytes:
     ("data", "says"),
     [
         (b"", "is empty (0 bytes)"),
-        (b"<html>not found</html>", "is a web page, not a picture"),
-        (bytes(1000), "is not a picture"),
+        (b"<html>not found</html>", "is a web page, not an image"),
+        (bytes(1000), "is not an image"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n%%EndComments\n", "is of the format EPS"),
         (saved(flat(0, "L", (11, 40)), "PNG"), "is 11x40 pixels, and each side must have at least 12"),
         (saved(flat(0, "L", (40, 11)), "PNG"), "is 40x11 pixels, and each side must have at least 12"),

@@ -1,9 +1,14 @@
 """Tables have exactly their columns, whole and readable elsewhere."""
 
+import json
+
 import duckdb
 import pytest
+import yaml
 
 from jobs.run_folder import schemas
+from jobs.run_folder.hugging_face import MARK, with_features, write_card
+from jobs.storage.store import Store
 
 PNG = b"\x89PNG..."
 
@@ -35,3 +40,46 @@ def test_every_table_of_the_design_has_a_schema():
     of_images = {"manifest", "attempts", "results", "samples", "metrics", "failures"}
     assert set(schemas.TABLES) == of_images | {"manifest_edits", "edits", "pictures"}
     assert schemas.TABLES["samples"].names[0] == "image_id"
+
+
+def test_hugging_face_features_name_every_column_by_its_type():
+    """The key and the format are those that `datasets` writes itself; read by `datasets` 5.2.0 once by hand."""
+    data = with_features(schemas.TABLES["samples"].empty_table())
+    stored = schemas.read_parquet(schemas.parquet_bytes(data)).schema
+    features = json.loads(stored.metadata[b"huggingface"])["info"]["features"]
+    assert list(json.loads(stored.metadata[b"huggingface"])) == ["info"]
+    assert features["image"] == {"_type": "Image"}
+    assert features["scale"] == {"dtype": "int16", "_type": "Value"}
+    assert features.keys() == set(stored.names)
+    edits = json.loads(with_features(schemas.MANIFEST_EDITS.empty_table()).schema.metadata[b"huggingface"])
+    features = edits["info"]["features"]
+    assert features["sha256"] == {"feature": {"dtype": "string", "_type": "Value"}, "_type": "Sequence"}
+    assert features["dropped"] == {"dtype": "bool", "_type": "Value"}
+    kinds = {
+        feature["dtype"]
+        for table in schemas.TABLES.values()
+        for feature in json.loads(with_features(table.empty_table()).schema.metadata[b"huggingface"])["info"][
+            "features"
+        ].values()
+        if feature["_type"] == "Value"
+    }
+    assert kinds == {"string", "int16", "int32", "int64", "float64", "bool"}, "names that `datasets` knows"
+
+
+def test_the_card_has_a_configuration_for_each_table(tmp_path):
+    store = Store(str(tmp_path))
+    write_card(store)
+    _, head, _ = store.get("tables/README.md").decode().split("---\n", 2)
+    configs = yaml.safe_load(head)["configs"]
+    assert {each["config_name"]: each["data_files"] for each in configs} == {
+        name: f"{name}/*.parquet" for name in schemas.TABLES
+    }
+    assert [each["config_name"] for each in configs if each.get("default")] == ["samples"]
+
+
+@pytest.mark.parametrize(("there", "kept"), [(b"# My own words\n", True), (MARK.encode() + b"\nolder", False)])
+def test_somebodys_card_is_left_alone(tmp_path, there, kept):
+    store = Store(str(tmp_path))
+    store.put("tables/README.md", there)
+    write_card(store)
+    assert (store.get("tables/README.md") == there) == kept

@@ -24,8 +24,7 @@ import pytest
 from jobs.common.failures import StoreError
 from jobs.run_folder.schemas import parquet_bytes
 from jobs.storage import errors as storage_errors
-from jobs.storage import store as store_module
-from jobs.storage import urls
+from jobs.storage import remote_folder, urls
 from jobs.storage.store import Store, explain, public_url
 from tests.sentences import fails_with
 from tests.servers import KEY, SECRET, S3Server, free_port, hanging_server
@@ -398,12 +397,12 @@ def test_a_server_that_refuses(reach: Reach) -> None:
 @pytest.mark.parametrize("operation", ["put", "put a lot", "list", "exists"])
 def test_a_server_that_never_answers(operation: str, reach: Reach, monkeypatch: pytest.MonkeyPatch) -> None:
     """With smaller limits and the same arithmetic: the real ones stay under a minute."""
-    assert urls.REQUEST_ATTEMPTS * urls.READ_TIMEOUT_S + storage_errors.PATIENCE_S < 45
-    assert store_module.PUT_TIMEOUT_S + storage_errors.PATIENCE_S < 45
+    assert urls.REQUEST_ATTEMPTS * urls.READ_TIMEOUT_S + storage_errors.RETRY_WINDOW_S < 45
+    assert remote_folder.PUT_TIMEOUT_S + storage_errors.RETRY_WINDOW_S < 45
     monkeypatch.setattr(urls, "READ_TIMEOUT_S", 1.5)
-    monkeypatch.setattr(store_module, "PUT_TIMEOUT_S", 2.0)
-    monkeypatch.setattr(store_module, "SLOWEST_UPLOAD", 100 * 2**20)
-    monkeypatch.setattr(storage_errors, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(remote_folder, "PUT_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(remote_folder, "SLOWEST_UPLOAD", 100 * 2**20)
+    monkeypatch.setattr(storage_errors, "RETRY_WINDOW_S", 1.0)
     call = {**OPERATIONS, "put a lot": lambda store: store.put("a", bytes(50 * 2**20))}[operation]
     with hanging_server() as server:
         url = reach(server)
@@ -545,7 +544,7 @@ def test_public_url(url: str, public: str) -> None:
     ("path", "kind"),
     [
         ("gallery/index.html", "text/html"),
-        ("gallery/rows.js", "text/javascript"),
+        ("gallery/rows-1.js", "text/javascript"),
         ("thumbs/a.webp", "image/webp"),
         ("a.safetensors", "application/octet-stream"),
     ],

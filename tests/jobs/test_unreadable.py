@@ -39,14 +39,14 @@ def saved(kind: str, colour=(200, 60, 40), **options) -> bytes:
         (b"/annex/objects/SHA256E-s1--aa.png\n", "git-annex pointer"),
         (b"<!DOCTYPE html><html><body>404</body></html>", "a web page"),
         (b"\xef\xbb\xbf\n<html>", "a web page"),
-        (b'<?xml version="1.0"?>\n<Error><Code>AccessDenied</Code></Error>', "an XML text"),
-        (b'{"message": "Not Found"}', "a JSON text"),
+        (b'<?xml version="1.0"?>\n<Error><Code>AccessDenied</Code></Error>', "an XML file"),
+        (b'{"message": "Not Found"}', "a JSON file"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing"),
-        (b"<?xml version='1.0'?><!-- made --><svg:svg/>", "an SVG drawing|an XML text"),
+        (b"<?xml version='1.0'?><!-- made --><svg:svg/>", "an SVG drawing|an XML file"),
         (b"%PDF-1.7 \x80", "a PDF document"),
         (b"PK\x03\x04\x14\0", "a ZIP archive"),
-        (b"Too many requests\n", "is a text, not a picture"),
-        (HEIC[:40] + bytes(300), "HEIC picture that is damaged|cut short or damaged"),
+        (b"Too many requests\n", "is a text file, not an image"),
+        (HEIC[:40] + bytes(300), "HEIC image that is damaged|cut short or damaged"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -63,7 +63,7 @@ def test_blanks_before_a_picture_are_passed_over(before, kind):
     data = saved(kind)
     picture = decode(before + data, "x")
     np.testing.assert_array_equal(picture.rgb, decode(data, "x").rgb)
-    assert (picture.note or "").startswith(f"{len(before)} bytes before the picture passed over")
+    assert (picture.note or "").startswith(f"{len(before)} bytes before the image skipped")
 
 
 def test_bytes_behind_a_picture_do_no_harm_and_missing_ones_do():

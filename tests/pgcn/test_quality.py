@@ -8,9 +8,10 @@ import torch
 from benchmarks.pictures import photograph
 from benchmarks.quality import EXPECTED, PAGE, measured, put_tables
 from pgcn.imaging.scales import resize
-from pgcn.metrics.coherence import QUERIES, SIDES, coherence, mean_nearest, spread
+from pgcn.metrics.coherence import QUERIES, SIDES, CoherenceTo, coherence, mean_nearest, spread
 from pgcn.metrics.frechet import FrechetTo
 from pgcn.metrics.layout_diversity import layout_diversity
+from pgcn.metrics.nearest_patches import PatchKeys
 from pgcn.metrics.quality import detail, metrics
 
 DISAGREE = {
@@ -55,9 +56,16 @@ def test_evenly_spread_patches_stand_for_all():
     rows, columns = chosen // 58, chosen % 58
     assert float(rows.float().mean()) == pytest.approx(44.5, abs=1.5)
     assert float(columns.float().mean()) == pytest.approx(28.5, abs=1.5)
-    keys = torch.nn.functional.unfold(image, 7)[0].T
-    every = torch.cdist(torch.nn.functional.unfold(sample, 7)[0].T, keys).square().amin(1).mean() / 147
-    assert mean_nearest(sample, image) == pytest.approx(float(every), rel=0.1)
+    keys, queries = (torch.nn.functional.unfold(x, 7)[0].T for x in (image, sample))
+    every = torch.cdist(queries, keys).square().amin(1).mean() / 147
+    assert mean_nearest(queries[chosen], PatchKeys(keys)) == pytest.approx(float(every), rel=0.1)
+
+
+def test_an_image_prepared_once_gives_each_sample_its_own_values():
+    image = photograph("06-cat.jpg", 80)
+    to = CoherenceTo(image)
+    for sample in (image.flip(3), noise(40, 120), image[..., 5:], image.flip(3)):  # of other sizes, and one again
+        assert to(sample) == coherence(sample, image)
 
 
 def test_layout_diversity_of_pixels_in_random_order_is_one():

@@ -1,10 +1,15 @@
 "use strict";
 // Search and sort over all images of the run. The state is the address's hash, so that a view can be sent as a
-// link: index.html#q=cat&sort=copy&reverse=1&warning=1. Without a state the page is what the server wrote.
+// link: index.html#q=cat&sort=in_place&reverse=1&warning=1. Without a state the page is what the server wrote.
 (() => {
   const BATCH = 60;
-  const COLUMN = { name: 0, job: 1, frechet_vgg22: 2, copy: 3, diversity: 4, time: 5, newest: 6, warning: 7, width: 8, height: 9 };
-  const HIGHEST_FIRST = new Set(["diversity", "newest"]);
+  const KEPT = 3000; // so many matches at most are held for a view: a run may have a million rows
+  const CACHED = 50;
+  const COLUMN = {
+    name: 0, job: 1, frechet_vgg33: 2, largest_piece: 3, in_place: 4, layout_diversity: 5, time: 6, newest: 7,
+    warning: 8, width: 9, height: 10,
+  };
+  const HIGHEST_FIRST = new Set(["layout_diversity", "newest"]);
 
   const element = (id) => document.getElementById(id);
   const [query, sort, reverse, warning] = ["q", "sort", "reverse", "warning"].map(element);
@@ -12,17 +17,25 @@
   const list = matches.querySelector("ul");
   const template = element("card").content.firstElementChild;
 
-  // The rows are a script because a page opened from a disk may not fetch; large, so loaded when first wanted.
-  let loading = null;
-  function load() {
-    loading ??= new Promise((resolve, reject) => {
-      self.galleryRows = resolve;
+  const IMAGES = Number(tools.dataset.images);
+  const SCRIPTS = Number(tools.dataset.scripts);
+
+  // Rows are scripts because a page opened from a disk may not fetch: a thousand rows each, loaded one after another.
+  const loaded = new Map();
+  const arrived = new Map();
+  self.galleryRows = (number, rows) => arrived.get(number)?.(rows);
+  function load(number) {
+    if (loaded.has(number)) return loaded.get(number);
+    const rows = new Promise((resolve, reject) => {
+      arrived.set(number, resolve);
       const script = document.createElement("script");
-      script.src = "rows.js";
-      script.onerror = () => reject(new Error("rows.js is missing beside this page."));
+      script.src = `rows-${number}.js`;
+      script.onload = () => script.remove();
+      script.onerror = () => reject(new Error(`rows-${number}.js is missing beside this page.`));
       document.head.append(script);
     });
-    return loading;
+    if (loaded.size < CACHED) loaded.set(number, rows);
+    return rows;
   }
 
   const plain = (text) => text.normalize("NFC").toLowerCase();
@@ -53,18 +66,21 @@
     location.replace(`#${hash}`);
   }
 
-  // Rows come in the order of their names, and sorting is stable: equal figures stay in that order.
-  function select(rows, { words, by, reversed, warned }) {
+  function filter(rows, { words, warned }) {
     const terms = plain(words).split(/\s+/).filter(Boolean);
-    const kept = rows.filter((row) => {
+    return rows.filter((row) => {
       const name = terms.length ? plain(row[COLUMN.name]) : "";
       return (!warned || row[COLUMN.warning]) && terms.every((term) => name.includes(term));
     });
-    if (by === "name") return reversed ? kept.reverse() : kept;
+  }
+
+  // Rows come in the order of their names, and sorting is stable: equal values stay in that order.
+  function sorted(rows, { by, reversed }) {
+    if (by === "name") return rows;
     const column = COLUMN[by];
     const sign = HIGHEST_FIRST.has(by) !== reversed ? -1 : 1;
     const missing = (row) => row[column] === null || row[column] === "";
-    return kept.sort((a, b) => {
+    return rows.sort((a, b) => {
       if (missing(a) || missing(b)) return missing(a) - missing(b);
       return a[column] === b[column] ? 0 : a[column] < b[column] ? -sign : sign;
     });
@@ -91,19 +107,43 @@
     const badge = item.querySelector(".warning");
     badge.textContent = row[COLUMN.warning];
     badge.hidden = !row[COLUMN.warning];
-    const figures = [
-      number(row[COLUMN.frechet_vgg22]), share(row[COLUMN.copy]), number(row[COLUMN.diversity]), duration(row[COLUMN.time]),
+    const values = [
+      number(row[COLUMN.frechet_vgg33]), share(row[COLUMN.largest_piece]), share(row[COLUMN.in_place]),
+      number(row[COLUMN.layout_diversity]), duration(row[COLUMN.time]),
     ];
-    item.querySelectorAll("dd").forEach((place, i) => { place.textContent = figures[i]; });
+    item.querySelectorAll("dd").forEach((place, i) => { place.textContent = values[i]; });
     return item;
   }
 
   let selected = [];
-  function extend() {
+  function extend(most) {
     const start = list.childElementCount;
-    list.append(...selected.slice(start, start + BATCH).map(card));
+    list.append(...selected.slice(start, start + most).map(card));
     more.parentElement.hidden = list.childElementCount >= selected.length;
     return list.children[start];
+  }
+
+  // Search all scripts of rows for one view. The first matches are shown as they come where they come in order.
+  async function search(wanted, asked) {
+    const byName = wanted.by === "name";
+    const count = (value) => value.toLocaleString("en");
+    let total = 0;
+    selected = [];
+    list.replaceChildren();
+    for (let at = 1; at <= SCRIPTS; at += 1) {
+      const backwards = byName && wanted.reversed;
+      const rows = await load(backwards ? SCRIPTS + 1 - at : at);
+      if (location.hash !== asked) return; // a newer view is on its way
+      const kept = filter(rows, wanted);
+      if (backwards) kept.reverse();
+      total += kept.length;
+      selected = sorted(selected.concat(kept), wanted).slice(0, KEPT);
+      if (byName && list.childElementCount < BATCH) extend(BATCH - list.childElementCount);
+      found.textContent = `${count(total)} found, ${Math.round((at / SCRIPTS) * 100)} % searched …`;
+    }
+    found.textContent = `${count(total)} of ${count(IMAGES)} images`;
+    if (total > KEPT) found.textContent += `, the first ${count(KEPT)} below`;
+    extend(BATCH - list.childElementCount);
   }
 
   async function show() {
@@ -112,26 +152,16 @@
     sort.value = wanted.by;
     reverse.checked = wanted.reversed;
     warning.checked = wanted.warned;
-    const asked = location.hash;
     const filtered = Boolean(wanted.words || wanted.by !== "name" || wanted.reversed || wanted.warned);
-    if (filtered) {
-      found.textContent = "Loading …";
-      try {
-        const rows = await load();
-        if (location.hash !== asked) return; // a newer state is on its way
-        selected = select(rows, wanted);
-        found.textContent = `${selected.length.toLocaleString("en")} of ${rows.length.toLocaleString("en")} images`;
-        list.replaceChildren();
-        extend();
-      } catch (error) {
-        found.textContent = error.message;
-        return;
-      }
-    } else {
-      found.textContent = "";
-    }
+    found.textContent = filtered ? "Loading …" : "";
     all.hidden = filtered;
     matches.hidden = !filtered;
+    if (!filtered) return;
+    try {
+      await search(wanted, location.hash);
+    } catch (error) {
+      found.textContent = error.message;
+    }
   }
 
   let typing = 0;
@@ -140,7 +170,7 @@
     typing = setTimeout(remember, 150);
   });
   for (const control of [sort, reverse, warning]) control.addEventListener("change", remember);
-  more.addEventListener("click", () => extend()?.querySelector("a").focus({ preventScroll: true }));
+  more.addEventListener("click", () => extend(BATCH)?.querySelector("a").focus({ preventScroll: true }));
   addEventListener("hashchange", show);
   tools.hidden = false;
   show();

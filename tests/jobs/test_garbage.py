@@ -1,4 +1,4 @@
-"""What may be removed from a run, over random trees: never anything that a commit names."""
+"""Garbage collection of a run, over random trees: no object that a commit names is ever removed."""
 
 import json
 import multiprocessing

@@ -1,0 +1,53 @@
+"""Columns of older versions under their present names: old run folders stay readable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+RENAMED = {
+    "results": {"stack": "batch"},
+    "edits": {"figure": "metric", "nothing": "baseline"},
+}
+"""By table: the column of version 0.1, and its name since. No other table has a column of these names."""
+
+_NOW = {old: new for names in RENAMED.values() for old, new in names.items()}
+
+
+def current_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the results or edits of any version, under present names; a present name that is there wins."""
+    return {_NOW.get(name, name): value for name, value in row.items() if _NOW.get(name) not in row}
+
+
+def current_table(data: pa.Table) -> pa.Table:
+    """A table of any version under present names."""
+    return data.rename_columns([_NOW.get(name, name) for name in data.column_names])
+
+
+def is_old_name(name: str) -> bool:
+    """Whether an older version wrote a column of this name, which has another name since."""
+    return name in _NOW
+
+
+def read_columns(data: ds.Dataset, columns: Sequence[str], schema: pa.Schema, most: int | None = None) -> pa.Table:
+    """Those `columns` of a stored table of any version, the first `most` rows or all of them, as `schema` has them.
+
+    A column that the version did not write is null.
+    """
+    stored = {name: name_in(data.schema.names, name) for name in columns}
+    there = [name for name in stored.values() if name is not None]
+    found = data.to_table(columns=there) if most is None else data.head(most, columns=there)
+    nothing = [pa.nulls(found.num_rows, schema.field(name).type) for name in columns]
+    arrays = [
+        empty if (name := stored[column]) is None else found[name]
+        for column, empty in zip(columns, nothing, strict=True)
+    ]
+    return pa.table(arrays, schema=pa.schema([schema.field(name) for name in columns]))
+
+
+def name_in(columns: list[str], wanted: str) -> str | None:
+    """The one of a table's `columns` that holds the column `wanted`; None where an older version had no such."""
+    return next((name for name in columns if name == wanted or _NOW.get(name) == wanted), None)
