@@ -74,7 +74,8 @@ class _Runs:
         """True for a file in a run's folder; it is passed over, and counted as an image of that run."""
         run = self._run_of(path.parent)
         if run is not None and count:
-            self._passed.of_run(str(run), local_below(self._root, run).uri, path.relative_to(run).as_posix())
+            uri = local_below(self._root, run).uri.removesuffix("/.")
+            self._passed.of_run(str(run), uri, path.relative_to(run).as_posix())
         return run is not None
 
     def _run_of(self, folder: Path) -> Path | None:
