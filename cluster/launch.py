@@ -8,7 +8,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from cluster.exit import Exit
-from cluster.gallery.publish import finish
+from cluster.gallery.publish import publish
 from cluster.monitor.display import display_for
 from cluster.monitor.status import under_way
 from cluster.planning.backend import backend_for
@@ -129,7 +129,7 @@ def _publish(work: _Work, backend: Backend) -> list[str]:
             raise _Abort(
                 f"Workers are done, but {store.url} has nothing of it: use a bucket, or a folder that all share."
             )
-        return finish(store, map_auto)
+        return publish(store, map_auto)
     except StoreError as error:
         raise _Abort(str(error)) from error
     except backend.errors as error:

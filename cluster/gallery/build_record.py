@@ -75,7 +75,7 @@ def digest(shown: Any) -> str:
 def _made_with() -> str:
     """A digest of this package's code and templates, and of the library that writes the pictures."""
     seen = hashlib.sha256(PIL.__version__.encode())
-    for folder in ("gallery", "gallery/templates"):
+    for folder in ("gallery", "gallery/views", "gallery/templates"):
         files = (f for f in resources.files("cluster").joinpath(folder).iterdir() if f.is_file())
         for file in sorted(files, key=lambda f: f.name):
             seen.update(file.name.encode() + b"\0" + file.read_bytes())

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from cluster.gallery.formatting import natural_order
+from cluster.gallery.views.formatting import natural_order
 from jobs.common.failures import FailureClass
 from jobs.run_folder.old_names import read_columns
 from jobs.run_folder.schemas import FAILURES, TABLES

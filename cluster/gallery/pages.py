@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, TypeVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cluster.gallery import formatting
 from cluster.gallery.catalogue import Failed, Totals
-from cluster.gallery.facts import GLOSSARY
 from cluster.gallery.failure_help import HELP, UNKNOWN, Help
+from cluster.gallery.views import formatting
+from cluster.gallery.views.facts import GLOSSARY
 from jobs.common.terminal_text import sentence, terminal_safe
 
 T = TypeVar("T")

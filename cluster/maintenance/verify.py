@@ -8,7 +8,7 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from cluster.gallery.build_record import forget
-from cluster.gallery.publish import finish
+from cluster.gallery.publish import publish
 from cluster.monitor.status import require_run, under_way
 from cluster.tables.build import build_tables, is_current, records_now
 from jobs import layout
@@ -87,7 +87,7 @@ def repair(store: Store, report: VerifyReport) -> list[str]:
     failures = [path for path in filed if path.split("/")[1] in jobs]
     store.delete(failures)
     store.delete(sorted(dropped))
-    return finish(store)
+    return publish(store)
 
 
 def _wrong_tables(store: Store, *, quick: bool) -> list[Problem]:

@@ -109,6 +109,7 @@ def drawn(patches: Patches, settings: DetailSettings, field: Field, t: float, wr
     out = patches.image.new_zeros(height + 2 * margin, width + 2 * margin, 3)
     rows = max(1, settings.band // width)
     for first in range(0, height, rows):
+        beat()
         last = min(height, first + rows)
         part = out[first : last + 2 * margin]
         if compiled(patches.image):

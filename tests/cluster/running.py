@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from cluster.cli.app import main
-from cluster.gallery.publish import finish
+from cluster.gallery.publish import publish
 from cluster.planning.plan import record_refusals
 from cluster.planning.request import make_plan, prepare
 from cluster.planning.run_options import Request
@@ -182,4 +182,4 @@ def run_here(images, out):
         (end,) = run_jobs([job.spec], [new_attempt()], JobContext(store))
         assert not isinstance(end, Exception), end
     torch.set_num_threads(threads)
-    assert not finish(store)
+    assert not publish(store)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 import jobs.run_folder.identity
-from cluster.gallery.publish import finish
+from cluster.gallery.publish import publish
 from cluster.planning.request import prepare
 from cluster.ray_cluster.session import Cluster
 from cluster.tables.query import query
@@ -331,7 +331,7 @@ NEWER = [
 def test_records_of_a_newer_version_are_read_and_never_removed(whole, local, what):
     newer(local, what)
     if not what.startswith("tables"):
-        assert finish(local) == []
+        assert publish(local) == []
     for command in (["status", local.url], ["failures", local.url], ["query", local.url, "SELECT * FROM results"]):
         code, output = ask(*command)
         assert code == 0, output

@@ -19,9 +19,9 @@ from PIL import Image
 from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import terminal_safe
 from jobs.images.convert import DecodeError, decode
-from jobs.inputs.discover import _row_source
-from jobs.inputs.image_list import read_image_list
-from jobs.inputs.list_rules import STORAGE
+from jobs.inputs.lists.image_list import read_image_list
+from jobs.inputs.lists.rows import row_source
+from jobs.inputs.lists.rules import STORAGE
 from jobs.run_folder.schemas import parquet_bytes
 from jobs.storage.urls import is_local, protocol_of
 from pgcn.settings import Settings, SettingsError, make_settings
@@ -168,7 +168,7 @@ def try_list(data: bytes, name: str) -> bool:
 def try_row(uri: str) -> None:
     """A row's source is inside its list's folder, or in a storage that lists may name, or refused."""
     for folder in ("s3://bucket/set", "http://host/set"):
-        source = _row_source(uri, folder, allow_local=False)
+        source = row_source(uri, folder, allow_local=False)
         if source.problem is None:
             assert not is_local(source.location)
             assert "::" not in uri

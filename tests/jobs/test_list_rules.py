@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobs.inputs.discover import find_sources
-from jobs.inputs.list_rules import forbidden
+from jobs.inputs.lists.rules import forbidden
 from jobs.storage.store import Store
 
 BUCKET, WEB, HERE = "s3://bucket/set", "https://images.example/set", "/data/set"

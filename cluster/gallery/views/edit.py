@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from cluster.gallery.album import Row, Shown, png_of
-from cluster.gallery.attempt import Artifact, artifacts_in, read_rows
-from cluster.gallery.facts import Fact
-from cluster.gallery.formatting import duration, number, when
-from cluster.gallery.thumbnails import EmbeddedImage, clip, picture, thumbnail
+from cluster.gallery.views.album import Row, Shown, png_of
+from cluster.gallery.views.attempt import Artifact, artifacts_in, read_rows
+from cluster.gallery.views.facts import Fact
+from cluster.gallery.views.formatting import duration, number, when
+from cluster.gallery.views.thumbnails import EmbeddedImage, clip, picture, thumbnail
 from jobs.storage.store import Store
 from pgcn.tasks.task import all_tasks
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
-from cluster.gallery.formatting import number
+from cluster.gallery.views.formatting import number
 
 WIDTH, HEIGHT, MARGIN = 240, 84, 4
 MAX_POINTS = 120

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from cluster.gallery.thumbnails import EmbeddedImage, picture, thumbnail
+from cluster.gallery.views.thumbnails import EmbeddedImage, picture, thumbnail
 
 # A page carries its pictures inside; more samples than this stay in samples.parquet.
 MAX_SAMPLES = 48

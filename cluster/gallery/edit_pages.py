@@ -13,9 +13,9 @@ import pyarrow as pa
 from cluster.gallery.build_record import Built
 from cluster.gallery.catalogue import EDITS, JOB_ID, Catalogue, CatalogueEntry, read_catalogue
 from cluster.gallery.commands import shell_word, sql_text
-from cluster.gallery.edit import circumstances_of, options_of, read_edit
-from cluster.gallery.formatting import rounded
 from cluster.gallery.pages import EditCard, Pages, task_name
+from cluster.gallery.views.edit import circumstances_of, options_of, read_edit
+from cluster.gallery.views.formatting import rounded
 from jobs.storage.store import Store
 from pgcn.tasks.task import all_tasks
 

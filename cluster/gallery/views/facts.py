@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cluster.gallery.formatting import duration, number, share, when
+from cluster.gallery.views.formatting import duration, number, share, when
 from pgcn.settings import Settings
 
 

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from PIL import Image
 
-from cluster.gallery.album import Album, Shown, album
-from cluster.gallery.curves import Chart, Metric, charts_by_scale
-from cluster.gallery.facts import Fact
-from cluster.gallery.formatting import number, size
+from cluster.gallery.views.album import Album, Shown, album
+from cluster.gallery.views.curves import Chart, Metric, charts_by_scale
+from cluster.gallery.views.facts import Fact
+from cluster.gallery.views.formatting import number, size
 from jobs.layout import is_ours
 from jobs.run_folder.schemas import read_parquet
 from jobs.storage.store import Store

@@ -21,7 +21,7 @@ from typing import Any
 
 from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
-from jobs.inputs.list_formats import SUFFIXES, read_table
+from jobs.inputs.lists.formats import SUFFIXES, read_table
 from jobs.spec import MAX_SEED
 from jobs.storage.urls import public_url
 from pgcn.tasks.task import TaskError, all_tasks, find_task
