@@ -117,6 +117,9 @@ def test_a_hole_is_filled_from_known_pixels_alone(image, hole):
     assert torch.equal(made.result[:, :, hole[0, 0] == 0], image[:, :, hole[0, 0] == 0])
     inside = made.result[:, :, hole[0, 0] > 0]
     assert float((inside[0, 0] - inside[0, 1]).max()) < 1.2, "no red of the hole, where the difference is 2"
+    (field,) = learned.exact.detail.refine(torn, 1).fields
+    rows, columns = field.sources((HEIGHT, WIDTH))
+    assert float(hole[0, 0][rows, columns].max()) == 0, "even the hole's own pixels match known ones"
     assert made.metrics["psnr"] > made.metrics["psnr_mean_fill"]
 
 
