@@ -141,7 +141,7 @@ class ExactDetail:
         return Drawn(torch.cat([picture for picture, _ in drawn]), [field for _, field in drawn])
 
     def matches(self, picture: Tensor, scale: int, *, seed: int = 0, wrap: bool = False) -> Field:
-        """Where the patches of `picture` `(1, 3, H, W)` are in the image at a scale: searched from the coarsest on."""
+        """Matches of the patches of `picture` `(1, 3, H, W)` at a scale, searched from the coarsest scale on."""
         height, width = picture.shape[2:]
         field = None
         for s in range(scale + 1):
