@@ -9,15 +9,16 @@ from rich.table import Table
 
 from cluster.monitor.snapshot import duration
 from cluster.planning.backend import backend_for
+from cluster.planning.estimate import measured_speed
 from cluster.planning.plan import Plan
 from cluster.planning.request import Prepared, make_plan, prepare
 from cluster.planning.run_options import Request
-from cluster.planning.sort_jobs import trained_sizes
+from cluster.planning.sort_jobs import image_size
+from cluster.planning.work import work_of
 from jobs.common.terminal_text import terminal_safe
 from jobs.run_folder.manifest import settings_of
 from jobs.spec import JobSpec
-from pgcn.imaging.scales import scale_sizes
-from pgcn.patchgencn.flops import measured_rate
+from pgcn.imaging.scales import learned_sizes, scale_sizes
 
 LISTED_JOBS = 20
 """Images, and edits, that the printed plan lists one by one."""
@@ -66,19 +67,23 @@ def _edits(plan: Plan) -> Table:
 
 
 def _estimate(prepared: Prepared, plan: Plan) -> str:
-    """The time of all trainings, from the speed of this machine in a second of similar work."""
-    work = sum(job.work for job in plan.jobs.values())
-    trainings = [(job, job.spec) for job in plan.jobs.values() if isinstance(job.spec, JobSpec)]
+    """The time of all trainings with their samples, from the speed of this machine in seconds of similar work."""
+    entries = {entry.job_id: entry for entry in plan.entries}
+    trainings = [(job.spec, image_size(entries[id])) for id, job in plan.jobs.items() if isinstance(job.spec, JobSpec)]
     if not trainings:
         return "No estimate of the time: nothing is trained."
-    largest, spec = max(trainings, key=lambda training: training[0].work)
-    size = trained_sizes(next(entry for entry in plan.entries if entry.job_id == spec.job_id))[-1]
-    threads = max(1, int(prepared.need.cpus))
     if prepared.device == "cuda" and not torch.cuda.is_available():
         return "No estimate of the time: jobs run on GPUs, and this machine, which measures the speed, has none."
-    rate = measured_rate(size, spec.settings, prepared.device, threads)
+    works = [work_of(spec.settings, spec.plan, size) for spec, size in trainings]
+    largest, (spec, size) = max(zip(works, trainings, strict=True), key=lambda one: one[0].operations)
+    threads = max(1, int(prepared.need.cpus))
+    learned = learned_sizes(*size, spec.settings)[-1]
+    speed = measured_speed(size, spec.settings, learned, prepared.device, threads)
+    seconds = [speed.seconds(work) for work in works]
+    training = sum(work.training for work in works) / speed.rate
     workers = "one job on a GPU" if prepared.device == "cuda" else f"one job on {threads} core{'s' * (threads > 1)}"
     return (
-        f"About {duration(work / rate)} of training in all, {duration(largest.work / rate)} for the largest image, "
-        f"at the speed of {workers} of this machine; divide by the number of concurrent jobs."
+        f"About {duration(sum(seconds))} in all: {duration(training)} of training, {duration(sum(seconds) - training)} "
+        f"to draw, measure and store samples. The largest image takes {duration(speed.seconds(largest))}. This is at "
+        f"the speed of {workers} of this machine; divide by the number of concurrent jobs."
     )

@@ -414,7 +414,7 @@ def test_apply_replaces_no_file_and_says_so_before_it_trains(tmp_path):
     before = tree(tmp_path)
     for out in (photo, tmp_path / "cat.png"):
         code, output = ask("apply", "superres", photo, "--out", out, *APPLY)
-        sentence(code, output, "is there already, and is not replaced")
+        sentence(code, output, "exists already, and is not replaced")
         assert "Training" not in output
     assert tree(tmp_path) == before
 

@@ -216,7 +216,7 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(tmp_path):
     assert code == 0, output
     assert "6 images, 2 to train, 4 refused" in output
     assert "bad-text.jpg" in output
-    assert re.search(r"About \d+ s of training in all", output)
+    assert re.search(r"About \d+ s in all: \d+ s of training, \d+ s to draw", output)
     assert not (tmp_path / "run").exists()
 
 
