@@ -1,4 +1,4 @@
-"""Results of a training attempt: pictures and metrics as rows, and the warning that sums them up."""
+"""Results of a training attempt: images and metrics as rows, and a warning on poor samples."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def most_compared(size: Size) -> int:
 
 
 def draw(pyramid: Pyramid, observed: list[Tensor], spec: JobSpec, attempt: str) -> tuple[list[Row], dict[str, float]]:
-    """All pictures of an attempt, and the metrics of its samples at the trained size.
+    """All images of an attempt, and the metrics of its samples at the trained size.
 
     They are those of `sample_metrics`, against the image at the finest scale; one without a value is left out.
     """

@@ -15,10 +15,10 @@ import pyarrow as pa
 from cluster.gallery.build_record import Built, Record, built_bytes, digest, read_built
 from cluster.gallery.catalogue import Catalogue, Totals, by_class, preset_of, read_catalogue
 from cluster.gallery.commands import commands, run_argument
-from cluster.gallery.edit_pages import Used, edit_cards, edit_page, edits_by_model, read_edits
+from cluster.gallery.edit_pages import Used, edit_cards, edit_page, edits_by_pyramid, read_edits
 from cluster.gallery.pages import Card, Pages, list_names, rows_scripts
 from cluster.gallery.views.attempt import read_attempt
-from cluster.gallery.views.facts import all_metrics, circumstances, quality, settings
+from cluster.gallery.views.facts import all_metrics, provenance, quality, settings
 from cluster.gallery.views.formatting import rounded
 from cluster.ray_cluster.parallel_map import Spread, map_local
 from jobs import layout
@@ -61,7 +61,7 @@ def build_gallery(store: Store, title: str | None = None, spread: Spread = map_l
     listing = _list_pages(catalogue, edits, len(failed))
     _claim(store, listing, there, earlier)
     slices = chain(
-        _slices(catalogue, "jobs", edits_by_model(edits), earlier.jobs, there),
+        _slices(catalogue, "jobs", edits_by_pyramid(edits), earlier.jobs, there),
         _slices(edits, "edits", {}, earlier.jobs, there),
     )
     built = [job for part in spread(partial(build_slice, store, look), slices) for job in part]
@@ -162,7 +162,7 @@ class PageSlice:
     folder: str  # "jobs" of images, or "edits"
     rows: pa.Table
     names: list[list[str]]  # of each job, the images or edits that it stands for
-    edits: dict[str, list[Used]]  # of the models that were used for some
+    edits: dict[str, list[Used]]  # of the pyramids that edits used
     before: str | None  # the job before the first
     after: str | None  # the job after the last
     standing: dict[str, BuiltJob]  # what lies in the gallery, whole, from an earlier build
@@ -221,7 +221,7 @@ def _build(store: Store, look: Look, slice_: PageSlice, around: dict[str, Any]) 
             edits=edits,
             quality=quality(row),
             metrics=all_metrics(row, attempt.metrics),
-            circumstances=circumstances(row),
+            provenance=provenance(row),
             settings=settings(row),
             commands=commands(look.run, names[0], job_id),
         )

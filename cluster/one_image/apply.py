@@ -110,7 +110,7 @@ def _check_free(folder: str, stem: str) -> None:
 
 
 def write(task: Task[Any], made: TaskResult, folder: str, stem: str) -> list[str]:
-    """Write the result, what is shown beside it, and all figures as JSON; returns the files.
+    """Write the result, the other images of the task, and all metrics as JSON; returns the files.
 
     No file is replaced: see `write_beside`. Raises `StoreError` where they cannot be written.
     """

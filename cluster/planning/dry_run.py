@@ -20,7 +20,8 @@ from jobs.run_folder.manifest import settings_of
 from jobs.spec import JobSpec
 from pgcn.imaging.scales import learned_sizes, scale_sizes
 
-SHOWN = 20
+LISTED_JOBS = 20
+"""Images, and edits, that the printed plan lists one by one."""
 
 
 def dry_run(request: Request, console: Console) -> None:
@@ -35,7 +36,7 @@ def dry_run(request: Request, console: Console) -> None:
     for sentence in prepared.said:
         console.print(sentence, highlight=False)
     table = Table("image", "size", "trained at", "scales", "plan", box=None, header_style="bold")
-    for entry in plan.entries[:SHOWN]:
+    for entry in plan.entries[:LISTED_JOBS]:
         size = (entry.height, entry.width) if entry.height and entry.width else None
         sizes = scale_sizes(*size, settings_of(entry.settings)) if size and not entry.problem else []
         table.add_row(
@@ -46,12 +47,12 @@ def dry_run(request: Request, console: Console) -> None:
             escape(terminal_safe(plan.fate(entry))),
         )
     console.print(table)
-    if len(plan.entries) > SHOWN:
-        console.print(f"… and {len(plan.entries) - SHOWN} more images", highlight=False)
+    if len(plan.entries) > LISTED_JOBS:
+        console.print(f"… and {len(plan.entries) - LISTED_JOBS} more images", highlight=False)
     if plan.edits:
         console.print(_edits(plan))
-    if len(plan.edits) > SHOWN:
-        console.print(f"… and {len(plan.edits) - SHOWN} more edits", highlight=False)
+    if len(plan.edits) > LISTED_JOBS:
+        console.print(f"… and {len(plan.edits) - LISTED_JOBS} more edits", highlight=False)
     console.print(plan.summary(), highlight=False, markup=False)
     if plan.jobs:
         console.print(_estimate(prepared, plan), highlight=False)
@@ -59,9 +60,9 @@ def dry_run(request: Request, console: Console) -> None:
 
 def _edits(plan: Plan) -> Table:
     table = Table("edit", "task", "pyramid", "plan", box=None, header_style="bold")
-    for edit in plan.edits[:SHOWN]:
-        model = edit.image_id if edit.pyramid_run is None else f"{edit.image_id} in {edit.pyramid_run}"
-        table.add_row(*(escape(terminal_safe(text)) for text in (edit.edit_id, edit.task, model, plan.fate(edit))))
+    for edit in plan.edits[:LISTED_JOBS]:
+        pyramid = edit.image_id if edit.pyramid_run is None else f"{edit.image_id} in {edit.pyramid_run}"
+        table.add_row(*(escape(terminal_safe(text)) for text in (edit.edit_id, edit.task, pyramid, plan.fate(edit))))
     return table
 
 

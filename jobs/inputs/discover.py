@@ -42,8 +42,8 @@ def find_sources(
 
     Two images of one name keep it apart by "-" and six hexadecimal digits, the same at every run. An image that
     is in a list and also in a folder is taken from the list. The same image in several rows with different
-    seeds or settings is several sources; rows that ask for tasks on one model of it are one source with their edits.
-    `ask` says what is asked of all that ask for nothing themselves; without it, they are wanted as they are.
+    seeds or settings is several sources; rows with edits that use the same pyramid are one source with these edits.
+    `ask` returns the edit of a source that has none of its own; without `ask`, its pyramid alone is requested.
 
     A single file that is not there has a `problem`; alone, it is an error. Raises `ConfigError` for an argument
     that names nothing and for a list that is wrong, `StoreError` where the storage does not work.

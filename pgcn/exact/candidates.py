@@ -1,4 +1,4 @@
-"""Where the patches of a picture come from in the image: all compared with all, or carried up and made better."""
+"""Matches of a picture's patches in the image: by exhaustive comparison, or refined from a coarser scale."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Queries:
 
 
 def compiled(x: Tensor) -> bool:
-    """Whether the compiled kernels take this tensor: float32 on a processor."""
+    """True if the compiled kernels take this tensor: float32 on a CPU."""
     return x.device.type == "cpu" and x.dtype == torch.float32
 
 

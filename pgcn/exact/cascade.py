@@ -47,7 +47,7 @@ class Drawn(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Ascent:
-    """How scales are drawn one after the other, from the scale `first` on.
+    """The order and options of drawn scales, one after the other, from the scale `first` on.
 
     `levels` are the noise levels of each scale, by default those of the settings. `after` maps a start or an estimate
     `(1, 3, H, W)` and its scale to the one that is kept: it clamps known pixels, for example. With `frames`, pictures
@@ -182,7 +182,7 @@ class ExactDetail:
         return Drawn(torch.cat([picture for picture, _ in drawn]), [field for _, field in drawn])
 
     def matches(self, picture: Tensor, scale: int, *, seed: int = 0, wrap: bool = False) -> Field:
-        """Where the patches of `picture` `(1, 3, H, W)` are in the image at a scale: searched from the coarsest on."""
+        """Matches of the patches of `picture` `(1, 3, H, W)` at a scale, searched from the coarsest scale on."""
         height, width = picture.shape[2:]
         field = None
         for s in range(scale + 1):

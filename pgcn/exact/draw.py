@@ -22,7 +22,7 @@ SPREAD = 0.2
 
 @dataclass(frozen=True, eq=False)
 class Hold:
-    """What estimates are held to.
+    """Constraints on the estimates.
 
     `low` `(1, 3, h, w)`: the low frequencies, a picture of a smaller size. `pixels` `(1, 3, H, W)`, with `known`
     `(1, 1, H, W)` from 0 to 1: pixels that stay.
@@ -65,7 +65,7 @@ def resized(x: Tensor, size: tuple[int, int], wrap: bool = False) -> Tensor:
 
 @dataclass(frozen=True)
 class Way:
-    """How one scale is drawn: noise levels that fall to 0, the seed of its search, whether borders meet."""
+    """The schedule of one scale: noise levels that fall to 0, the seed of its search, whether borders meet."""
 
     levels: list[float]
     seed: int

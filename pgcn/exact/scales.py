@@ -155,7 +155,7 @@ def _levels(settings: DetailSettings, options: ChainOptions) -> list[float]:
 
 
 def _held(hold: Hold, after: Callable[[Tensor], Tensor] | None) -> Held:
-    """What estimates are held to: low frequencies, and then what `after` clamps."""
+    """Constraints on the estimates: low frequencies, then the clamp `after`."""
     if after is None:
         return hold
     return lambda estimate, wrap, last: after(hold(estimate, wrap, last))

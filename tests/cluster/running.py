@@ -162,14 +162,14 @@ def checkpoints(run):
 
 
 def request_for(images, out):
-    """What `pgcn run IMAGES --out OUT` with `options()` asks for."""
+    """The request of `pgcn run IMAGES --out OUT` with `options()`."""
     return Request(
         images=[str(images)], out=out, preset="draft", overrides=TINY, samples=1, size=("1x1",), device="cpu"
     )
 
 
 def run_here(images, out):
-    """What that command leaves, made in this process without Ray, job by job: on one thread, as a worker does."""
+    """The results of that command, made in this process without Ray, job by job: on one thread, as a worker does."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     prepared = prepare(request_for(images, out), Cluster(None))

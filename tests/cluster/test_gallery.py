@@ -46,7 +46,7 @@ NO_PICTURE = '<span class="none">'
 
 
 class Page(HTMLParser):
-    """What a browser finds in a page: its links, its texts by tag, and every attribute."""
+    """Content of a page for a browser: its links, its texts by tag, and every attribute."""
 
     def __init__(self, html: bytes) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ def picture(path, colour, mode="RGB"):
 
 
 def planned(out, *images, retry=False, **asked):
-    """What a command plans, written as it would be, without a training."""
+    """Write the plan of a command, without a training."""
     prepared = prepare(
         request_for("", out).model_copy(update={"images": [str(image) for image in images], **asked}), Cluster(None)
     )

@@ -4,7 +4,7 @@ import pytest
 
 from cluster.planning.options import read_config
 from cluster.planning.settings_choice import Origin, choose_settings
-from jobs.inputs.image_list import read_image_list
+from jobs.inputs.lists.image_list import read_image_list
 from jobs.inputs.source import Source
 from jobs.run_folder.identity import RunIdentity
 from jobs.run_folder.manifest import RunDefaults

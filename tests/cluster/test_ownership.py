@@ -60,7 +60,7 @@ def sentence(code, output, words, wanted=2):
     assert "Traceback" not in output
 
 
-# Where a run begins.
+# Places for a new run.
 
 
 def test_a_place_in_use_is_refused_and_nothing_in_it_changes(place, tmp_path):
@@ -360,7 +360,7 @@ def test_another_version_that_goes_on_with_a_run_is_said(whole, local):
     assert "was begun with" not in ask("run", whole[0], "--out", local.url, *options(), "--dry-run")[1]
 
 
-# What `apply` and `sample` write.
+# Files of `apply` and `sample`.
 
 
 APPLY = [part for name, value in TINY.items() for part in ("--set", f"{name}={value}")]

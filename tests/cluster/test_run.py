@@ -316,7 +316,7 @@ def test_equal_names_from_two_folders_are_two_images(tmp_path):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """What a run leaves that nobody disturbs."""
+    """The results of an undisturbed run."""
     root = tmp_path_factory.mktemp("undisturbed")
     images = write_photographs(root / "images", 2)
     code, output = run_alone(images, "--out", root / "run", *options(**LONG))

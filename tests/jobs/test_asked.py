@@ -1,4 +1,4 @@
-"""What a list, or a command, asks of images: models, tasks, or both."""
+"""Requests of lists and commands for images: pyramids, edits, or both."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def changed(data: bytes, changes: list[tuple[float, int | None, bytes]], kept: f
 
 
 def try_picture(data: bytes) -> bool:
-    """Whether these bytes are a picture; anything but that and one sentence fails."""
+    """True if these bytes are an image, False if they are refused with a sentence; anything else fails."""
     try:
         picture = decode(data, "x.png", max_pixels=1_000_000)
     except DecodeError as error:
@@ -149,7 +149,7 @@ VALUES = st.one_of(
 
 
 def try_list(data: bytes, name: str) -> bool:
-    """Whether these bytes are a list; its rows become settings and sources, or sentences."""
+    """True if these bytes are a list, whose rows become settings and images, or sentences."""
     try:
         rows = read_image_list(data, name, NAMES)
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""What rows of an image list may name, by where the list lies."""
+"""Files that the rows of an image list may name, by the location of the list."""
 
 from __future__ import annotations
 

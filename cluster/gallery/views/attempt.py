@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Scale(NamedTuple):
-    """One scale of the pyramid: the same picture seen several ways, and how the training went."""
+    """One scale of the pyramid: its images, and the curves of its training."""
 
     scale: int
     iterations: int
@@ -69,8 +69,8 @@ def _album(store: Store, path: str, problems: list[str]) -> Album:
     try:
         return album(rows)
     except (OSError, TypeError, Image.DecompressionBombError) as error:
-        log.warning("The gallery could not read the pictures in %s: %s", path, error)
-        problems.append(f"The pictures in {path} could not be read.")
+        log.warning("The gallery could not read the images in %s: %s", path, error)
+        problems.append(f"The images in {path} could not be read.")
         return Album()
 
 
