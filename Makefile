@@ -11,8 +11,8 @@ PIP     = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c co
 .PHONY: demo bench tasks test lint types check faults soak scale install install-test clean
 
 demo: $(VENV)/.installed
-	@echo "Four photographs with the preset that fits this machine: a few minutes on two CPU cores."
-	@$(BIN)/pgcn run examples/images/0[1-4]-*.jpg --out $(RUN) --samples 4 --size 1x1 --size 2x1
+	@echo "Four photographs with the preset draft, at their own size, under 4 minutes on two idle CPU cores."
+	@$(BIN)/pgcn run examples/images/0[1-4]-*.jpg --out $(RUN) --preset draft --samples 4 --size 1x1 --size 2x1
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.bench

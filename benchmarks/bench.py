@@ -4,10 +4,10 @@
 
 - quality: presets trained to their end on a bundled photograph, with their metrics;
 - reference: a plain implementation of the published algorithm, its time extrapolated from a few iterations per scale;
-- paths: one recipe, `draft`, in that plain implementation and in the product;
+- paths: one recipe, `small`, in that plain implementation and in the product;
 - stack: images per hour, in batches and one at a time (GPU);
-- sampling: 64 samples of 250 px (GPU) or 64 px;
-- matching: direct patch matching, without a generative model.
+- sampling: 64 samples of `small`, and with exact detail of `draft`;
+- field: methods without training, on the CPU (`benchmarks.field`).
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ import torch
 from torch import Tensor
 
 from benchmarks import reference
+from benchmarks.field import arguments, field
 from benchmarks.machine import clock, describe
-from benchmarks.matching import match
 from benchmarks.pictures import photograph
 from benchmarks.sample_metrics import with_patch_swd
 from benchmarks.trained import markdown
 from cluster.planning.device import has_bfloat16_units
 from pgcn import DivergenceError, Pyramid, Trainer, make_settings
-from pgcn.imaging.scales import resize, scale_sizes
+from pgcn.exact.scales import ExactScales
+from pgcn.imaging.scales import exact_sizes, learned_sizes, resize
 from pgcn.patchgencn.energy import EnergyNet
 from pgcn.settings import Settings
 
@@ -82,7 +83,7 @@ def quality(device: str, presets: list[str]) -> str:
         settings = make_settings(preset, {"precision": precision})
         trainer, seconds = train(photograph(PICTURE, settings.max_size), settings, device)
         pyramid = Pyramid.trained(trainer)
-        image = trainer.observed_of(0)[-1]
+        image = (pyramid.observed_scales() or trainer.observed_of(0))[-1]
         figures = with_patch_swd(pyramid.sample(MEASURED, seed=100), pyramid.reconstruct()[-1], image)
         shown = [figures.get(name, float("nan")) for name in FIGURES]
         rows.append([f"`{preset}`", precision, f"{image.shape[3]}x{image.shape[2]}", seconds, *shown])
@@ -97,10 +98,15 @@ def plain_seconds(settings: Settings, device: str, updates: int = 2) -> float:
 
 
 def reference_times(device: str, presets: list[str]) -> str:
-    """The table of times: the published constants at each preset's size, plain, and the preset in the product."""
+    """The table of times: the published constants at each preset's size, plain, and the preset in the product.
+
+    Presets of exact detail are left out: at their sizes the published algorithm takes weeks.
+    """
     rows = []
     for preset in presets:
         settings = make_settings(preset, {"precision": precisions(preset, device)[-1]})
+        if settings.detail == "exact":
+            continue
         plain = plain_seconds(make_settings("paper", {"max_size": settings.max_size}), device)
         _, seconds = train(photograph(PICTURE, settings.max_size), settings, device)
         rows.append([f"{settings.max_size} px", plain, f"`{preset}`", seconds, f"{plain / seconds:.0f}"])
@@ -109,14 +115,14 @@ def reference_times(device: str, presets: list[str]) -> str:
 
 
 def paths(device: str) -> str:
-    """The table of times of `draft`: in the plain implementation, and in the product."""
-    plain = plain_seconds(make_settings("draft"), device)
+    """The table of times of `small`: in the plain implementation, and in the product."""
+    plain = plain_seconds(make_settings("small"), device)
     rows = []
-    for precision in precisions("draft", device):
-        settings = make_settings("draft", {"precision": precision})
+    for precision in precisions("small", device):
+        settings = make_settings("small", {"precision": precision})
         _, seconds = train(photograph(PICTURE, settings.max_size), settings, device)
         rows.append([plain, precision, seconds, f"{plain / seconds:.1f}"])
-    return table(["`draft`, plain loop, s", "precision of the product", "product, s", "times faster"], rows)
+    return table(["`small`, plain loop, s", "precision of the product", "product, s", "times faster"], rows)
 
 
 def stack(device: str, sizes: tuple[int, ...] = (1, 16, 128)) -> str:
@@ -135,35 +141,33 @@ def stack(device: str, sizes: tuple[int, ...] = (1, 16, 128)) -> str:
     return table(["images in a batch", "seconds", "images per hour", "diverged", "peak memory, MiB"], rows)
 
 
-def sampling(device: str) -> str:
+def sampling(device: str, presets: tuple[str, ...] = ("small", "draft")) -> str:
     """Seconds of 64 samples, with untrained networks of a preset's shapes: training does not change the time."""
-    settings = make_settings("best" if device.startswith("cuda") else "draft")
-    image = photograph(PICTURE, settings.max_size)
-    sizes = scale_sizes(image.shape[2], image.shape[3], settings)
-    nets = [
-        EnergyNet(wide=settings.is_wide(max(size)), generators=[torch.Generator().manual_seed(0)]).weights()
-        for size in sizes
-    ]
-    pyramid = Pyramid(settings, 0, sizes, nets, resize(image, sizes[0])).to(device)
-    pyramid.sample(16)
-    began = clock(device)
-    pyramid.sample(64, seed=1)
-    seconds = clock(device) - began
-    size = f"{sizes[-1][1]}x{sizes[-1][0]}"
-    return table(["samples", "px", "seconds"], [[64, size, seconds]])
+    rows = []
+    for preset in presets:
+        settings = make_settings(preset)
+        image = photograph(PICTURE)
+        learned = learned_sizes(image.shape[2], image.shape[3], settings)
+        exact = exact_sizes(image.shape[2], image.shape[3], settings)
+        nets = [
+            EnergyNet(wide=settings.is_wide(max(size)), generators=[torch.Generator().manual_seed(0)]).weights()
+            for size in learned
+        ]
+        detail = ExactScales.of(image, exact, settings) if exact else None
+        pyramid = Pyramid(settings, 0, learned + exact, nets, resize(image, learned[0]), detail).to(device)
+        pyramid.sample(1)  # compiles, and makes the image's patches
+        began = clock(device)
+        pyramid.sample(64, seed=1)
+        seconds = clock(device) - began
+        rows.append([f"`{preset}`", 64, f"{pyramid.sizes[-1][1]}x{pyramid.sizes[-1][0]}", seconds])
+    return table(["preset", "samples", "px", "seconds"], rows)
 
 
-def matching(device: str) -> str:
-    """Seconds and metrics of direct patch matching at the size of `draft`, on the CPU."""
-    settings = make_settings("draft")
-    image = photograph(PICTURE)
-    sizes = scale_sizes(image.shape[2], image.shape[3], settings)
-    began = clock(device)
-    made = match(image, sizes)
-    seconds = clock(device) - began
-    figures = with_patch_swd(made, made, resize(image, sizes[-1]))
-    names = FIGURES[:4]
-    return table(["seconds", *names], [[seconds, *(figures[name] for name in names)]])
+def beside(device: str) -> str:
+    """The table of the field: `draft`, the closed-form diffusion and direct matching, on one thread of the CPU."""
+    if device.startswith("cuda"):
+        raise ValueError("the field is measured on a CPU")
+    return field(PICTURE, [128, 250], arguments().parse_args(["--most", "128"]))
 
 
 def peak_memory(device: str) -> str:
@@ -206,7 +210,7 @@ def main() -> None:
         "reference": partial(reference_times, asked.device, presets),
         "paths": partial(paths, asked.device),
         "sampling": partial(sampling, asked.device),
-        **({"stack": partial(stack, asked.device)} if gpu else {"matching": partial(matching, asked.device)}),
+        **({"stack": partial(stack, asked.device)} if gpu else {"field": partial(beside, asked.device)}),
     }
     warm_up(asked.device)
     titles = {
@@ -215,7 +219,7 @@ def main() -> None:
         "paths": "One recipe, two implementations",
         "stack": "Batches on one GPU",
         "sampling": "Sampling",
-        "matching": "Direct patch matching, as a reference",
+        "field": "Beside methods without training",
     }
     written = [f"{describe(asked.device)}. Image: `{PICTURE}`; one seed."]
     for name, part in parts.items():

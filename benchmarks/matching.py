@@ -3,7 +3,7 @@
 After GPDM (Elnekave and Weiss, CVPR 2022): an image is optimized, coarse to fine, until random projections
 of its patches are distributed like those of the target.
 
-`python -m benchmarks.matching [IMAGE …]` prints its metrics at the sizes of `draft`, one thread.
+`python -m benchmarks.matching [IMAGE …]` prints its metrics at the sizes of `small`, one thread.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main() -> None:
     torch.set_num_threads(1)
     for name in sys.argv[1:] or ["02-launch.jpg"]:
         image = photograph(name)
-        sizes = scale_sizes(image.shape[2], image.shape[3], make_settings("draft"))
+        sizes = scale_sizes(image.shape[2], image.shape[3], make_settings("small"))
         began = time.process_time()
         made = match(image, sizes)
         seconds = time.process_time() - began

@@ -8,7 +8,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from cluster.exit import Exit
-from cluster.gallery.publish import finish
+from cluster.gallery.publish import publish
 from cluster.monitor.display import display_for
 from cluster.monitor.status import under_way
 from cluster.planning.backend import backend_for
@@ -53,13 +53,13 @@ def run(request: Request, console: Console, stop: StopSignal, backend: Backend |
     backend = backend or backend_for(request)
     try:
         work = _begin(request, backend, console)
-        trouble = _train(work, request, backend, stop) if len(work.queue) else None
+        problem = _train(work, request, backend, stop) if len(work.queue) else None
         work.tracker.end()
         if stop and work.tracker.counts[2]:
             # Whoever stops a run wants it to end now: `pgcn gather` builds tables of what is done.
             console.print(f"Interrupted: {_counts(work.tracker)}", highlight=False)
             return Exit.INTERRUPTED
-        return _conclude(work, trouble, backend, console)
+        return _conclude(work, problem, backend, console)
     except _Abort as abort:
         return _stopped(console, str(abort))
     finally:
@@ -129,24 +129,24 @@ def _publish(work: _Work, backend: Backend) -> list[str]:
             raise _Abort(
                 f"Workers are done, but {store.url} has nothing of it: use a bucket, or a folder that all share."
             )
-        return finish(store, map_auto)
+        return publish(store, map_auto)
     except StoreError as error:
         raise _Abort(str(error)) from error
     except backend.errors as error:
         raise _Abort(f"Tables and gallery could not be built on the cluster: {first_line(error)}") from error
 
 
-def _conclude(work: _Work, trouble: str | None, backend: Backend, console: Console) -> Exit:
+def _conclude(work: _Work, problem: str | None, backend: Backend, console: Console) -> Exit:
     """Build tables and gallery where nothing is wrong, say how the run ended, and choose the exit code."""
     damaged: list[str] = []
-    if trouble is None:
+    if problem is None:
         try:
             damaged = _publish(work, backend)
         except _Abort as abort:
-            trouble = str(abort)
-    trouble = trouble or work.queue.stopped
-    if trouble is not None:
-        code = _stopped(console, trouble)
+            problem = str(abort)
+    problem = problem or work.queue.stopped
+    if problem is not None:
+        code = _stopped(console, problem)
         console.print(_counts(work.tracker), highlight=False)
         return Exit.BAD_COMMAND if work.queue.stopped_by_settings else code
     if damaged:
@@ -163,6 +163,6 @@ def _counts(tracker: Tracker) -> str:
     return f"{done} done, {failed} failed, {left} left. The same command goes on."
 
 
-def _stopped(console: Console, trouble: str) -> Exit:
-    console.print(f"The run was aborted. {terminal_safe(trouble)}", highlight=False, markup=False)
+def _stopped(console: Console, problem: str) -> Exit:
+    console.print(f"The run was aborted. {terminal_safe(problem)}", highlight=False, markup=False)
     return Exit.ABORTED

@@ -25,7 +25,7 @@ that works on another image takes it as `--target`. `pgcn apply` trains the pyra
 """
 
 DETAILS = """**`make tasks` makes this page: each command made the image above it.** All pyramids have the preset
-`draft`.
+`draft`, images of at most 512 px.
 
 `--start-scale` is the scale where chains start; 0 is the coarsest, with the most freedom. Without it, a metric
 chooses the scale. The choice is a heuristic: compare all start scales with `--sweep` where it matters.
@@ -69,9 +69,10 @@ gallery each task has a page, and each edit has a page with before and after und
 
 TAIL = """## Limits
 
-- Thin lines and single objects (a face, a rocket's tower) are not learned, so no task can make them.
-- `style` and `harmonize` transfer colours and edges more than structure: patches are 11 px.
-- `edit` removes the seam, and makes the region anew: the region is only as sharp as the pyramid.
-- `animate` moves between samples; it does not move objects.
+- New arrangements of single objects (a face, a rocket's tower) are often broken: layouts are learned at 32 px.
+- `style` and `paint` are made of the image's own patches of 11 px: without a like colour there, a region has speckles.
+- `harmonize` changes an object's colours at the size of the learned scales, and keeps its detail: shadows are not made.
+- `edit` draws the seam again, where patches fit; a step of brightness between two parts of an image stays faintly.
+- `animate` moves between samples; it does not move objects, and details may jump from frame to frame.
 - `recover` has a pyramid of the clean image; one of the corrupted image may restore less (not measured).
 """

@@ -1,4 +1,4 @@
-"""Results of a training attempt: pictures and metrics as rows, and the warning that sums them up."""
+"""Results of a training attempt: images and metrics as rows, and a warning on poor samples."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from jobs.images.png import encode_png, to_rgb
 from jobs.spec import JobSpec, resolve_size
+from pgcn.imaging.scales import Size
 from pgcn.metrics.nearest_patches import bidirectional
 from pgcn.metrics.patch_distribution import diversity
 from pgcn.metrics.quality import metrics
@@ -69,8 +70,13 @@ class Pictures:
             )
 
 
+def most_compared(size: Size) -> int:
+    """Number of samples of this size (height, width), px, that metrics are taken of, at most."""
+    return MOST_LARGE_SAMPLES if max(size) > LARGE_SIDE else MOST_SAMPLES
+
+
 def draw(pyramid: Pyramid, observed: list[Tensor], spec: JobSpec, attempt: str) -> tuple[list[Row], dict[str, float]]:
-    """All pictures of an attempt, and the metrics of its samples at the trained size.
+    """All images of an attempt, and the metrics of its samples at the trained size.
 
     They are those of `sample_metrics`, against the image at the finest scale; one without a value is left out.
     """
@@ -85,7 +91,7 @@ def draw(pyramid: Pyramid, observed: list[Tensor], spec: JobSpec, attempt: str) 
         pictures.add("stage", stage, scale, seed=spec.seed)
 
     compared: Tensor | None = None
-    most = MOST_LARGE_SAMPLES if max(pyramid.sizes[-1]) > LARGE_SIDE else MOST_SAMPLES
+    most = most_compared(pyramid.sizes[-1])
     for size in spec.plan.sizes:
         seed, pixels = spec.seed, resolve_size(size, pyramid.sizes[-1])
         for stages in pyramid.samples(spec.plan.count, pixels, seed=seed):

@@ -59,9 +59,33 @@ def run_edit(spec: EditSpec, attempt: str, context: JobContext) -> Commit:
     notes += made.notes
     for line in [*(f"note: {note}" for note in notes), f"metrics {made.metrics}"]:
         log(line)
-    rows = pictures(spec, attempt, task, inputs, made)
-    metrics = pyramid_metrics(spec.job_id, made.metrics)
     result = {
+        **edit_columns(spec, attempt),
+        "width": made.result.shape[-1],
+        "height": made.result.shape[-2],
+        "pictures": len(made.result),
+        **judged(task, made),
+        "note": "; ".join(notes) or None,
+        "wall_s": round(time.monotonic() - began, 3),
+        **provenance(options.device),
+    }
+    files = {
+        "pictures.parquet": schemas.parquet_bytes(
+            schemas.table(pictures(spec, attempt, task, inputs, made), schemas.PICTURES)
+        ),
+        "metrics.parquet": schemas.parquet_bytes(
+            schemas.table(pyramid_metrics(spec.job_id, made.metrics), schemas.METRICS)
+        ),
+        "log.txt": log.bytes(),
+    }
+    beat()
+    check_stop()
+    return publish(store, spec.job_id, attempt, files, result)
+
+
+def edit_columns(spec: EditSpec, attempt: str) -> dict[str, Any]:
+    """The columns of the result that the request determines."""
+    return {
         "edit_id": spec.edit_id,
         "image_id": spec.image_id,
         "uri": spec.image.uri,
@@ -75,22 +99,7 @@ def run_edit(spec: EditSpec, attempt: str, context: JobContext) -> Commit:
         "mask_uri": spec.mask.uri if spec.mask else None,
         "options": schemas.json_text(spec.options),
         "seed": spec.options["seed"],
-        "width": made.result.shape[-1],
-        "height": made.result.shape[-2],
-        "pictures": len(made.result),
-        **judged(task, made),
-        "note": "; ".join(notes) or None,
-        "wall_s": round(time.monotonic() - began, 3),
-        **provenance(options.device),
     }
-    files = {
-        "pictures.parquet": schemas.parquet_bytes(schemas.table(rows, schemas.PICTURES)),
-        "metrics.parquet": schemas.parquet_bytes(schemas.table(metrics, schemas.METRICS)),
-        "log.txt": log.bytes(),
-    }
-    beat()
-    check_stop()
-    return publish(store, spec.job_id, attempt, files, result)
 
 
 def read(spec: EditSpec, options: ExecutionOptions) -> tuple[Inputs, list[str]]:

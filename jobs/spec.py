@@ -15,7 +15,7 @@ from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
 from pgcn.imaging.scales import Size
 from pgcn.pyramid import ALGORITHM
-from pgcn.settings import Settings, identifying, setting_names
+from pgcn.settings import Settings, identifying, recorded_names
 
 FACTOR_BELOW = 12
 """Sizes with both numbers below this are factors of the image's size; larger numbers are pixels."""
@@ -73,7 +73,7 @@ class SamplePlan(Frozen):
 
 def known_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The settings that this version knows, and the names of the others, which a later version wrote."""
-    known = {name: value for name, value in settings.items() if name in setting_names()}
+    known = {name: value for name, value in settings.items() if name in recorded_names()}
     return known, sorted(settings.keys() - known.keys())
 
 

@@ -129,27 +129,16 @@ def pyramid_for(
         mask, holes = holes_of(inputs.mask, (inputs.image.shape[-2], inputs.image.shape[-1]))
     settings = wanted.settings or wanted.fallback
     name = pyramid_id(read.sha256, settings, wanted.seed, holes)
+    any_settings = wanted.settings is None and holes is None
     for store in (wanted.found_in, wanted.kept_in):
-        if store is None:
-            continue
-        at = pyramids_in(store).get(name) if store.exists(RUN) else PyramidRef(name=name)
-        if at is None and wanted.settings is None and holes is None:
-            at = any_of_image(store, read.sha256)
-        try:
-            found = None if at is None else load(at, store)
-        except PyramidError as error:
-            if at is not None and at.job_id is not None:
-                raise ConfigError(
-                    f"{read.name} has a pyramid in {store.url} that cannot be read. {error}", code=Code.PYRAMID_DAMAGED
-                ) from None
-            found = None  # none is kept there yet, or not whole: it is trained
-        if found is not None:
+        found = None if store is None else _stored(store, name, read, any_settings=any_settings)
+        if store is not None and found is not None:
             on_found(f"The pyramid of {read.name} is in {store.url} already: nothing is trained.")
             return found.to(wanted.device)
-        height, width = inputs.image.shape[-2:]
-        if problem := thin_problem(height, width, settings):
-            raise InputError(f"{read.name} {problem}", code=Code.IMAGE_SMALL)
-        wanted.kept_in.check("pyramids")  # before minutes of training
+    height, width = inputs.image.shape[-2:]
+    if problem := thin_problem(height, width, settings):
+        raise InputError(f"{read.name} {problem}", code=Code.IMAGE_SMALL)
+    wanted.kept_in.check("pyramids")  # before minutes of training
     missing = f" None is in {wanted.found_in.url} yet." if wanted.found_in is not None else ""
     on_found(f"Training a pyramid of {read.name}, once; it is kept in {wanted.kept_in.url}.{missing}")
     try:
@@ -160,3 +149,21 @@ def pyramid_for(
         ) from None
     keep(wanted.kept_in, name, pyramid)
     return pyramid
+
+
+def _stored(store: Store, name: str, read: Read, *, any_settings: bool) -> Pyramid | None:
+    """The pyramid `name` of a run or folder; with `any_settings`, else any of the image. None if there is none.
+
+    Raises `ConfigError` where a run's pyramid is damaged. A damaged one in a folder counts as missing.
+    """
+    at = pyramids_in(store).get(name) if store.exists(RUN) else PyramidRef(name=name)
+    if at is None and any_settings:
+        at = any_of_image(store, read.sha256)
+    try:
+        return None if at is None else load(at, store)
+    except PyramidError as error:
+        if at is not None and at.job_id is not None:
+            raise ConfigError(
+                f"{read.name} has a pyramid in {store.url} that cannot be read. {error}", code=Code.PYRAMID_DAMAGED
+            ) from None
+        return None  # none is kept there yet, or it is not whole: it is trained

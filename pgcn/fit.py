@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
+from pgcn.imaging.scales import Size
 from pgcn.method import Progress
 from pgcn.patchgencn.masked_trainer import MaskedTrainer
 from pgcn.patchgencn.trainer import Trainer
@@ -27,7 +30,8 @@ def fit(
     """Train a pyramid on one image `(1, 3, H, W)` in [-1, 1].
 
     Pixels where `mask` `(1, 1, H, W)` is 1 are unknown, and left out of the loss. `settings` replaces `preset`.
-    `on_progress` is called after every iteration. Raises `ValueError` for a bad image or mask or an unknown preset,
+    `on_progress` is called after every iteration. At small sizes a training uses one thread, unless the environment
+    variable OMP_NUM_THREADS is set. Raises `ValueError` for a bad image or mask or an unknown preset,
     `DivergenceError` where training fails.
 
     >>> import torch, pgcn
@@ -42,7 +46,24 @@ def fit(
         trainer = Trainer([image], settings, [seed], device)
     else:
         trainer = MaskedTrainer(image, mask, settings, seed, device)
-    for progress in trainer.iterations():
-        if on_progress:
-            on_progress(progress)
+    with threads_for(trainer.sizes):
+        for progress in trainer.iterations():
+            if on_progress:
+                on_progress(progress)
     return Pyramid.trained(trainer)
+
+
+SMALL = 128 * 128
+"""Pixels of a finest learned scale up to which a training has one thread: more wait for each other, and gain little."""
+
+
+@contextmanager
+def threads_for(sizes: Sequence[Size]) -> Iterator[None]:
+    """One thread of PyTorch for a training at small `sizes`, unless OMP_NUM_THREADS is set; the number is restored."""
+    before = torch.get_num_threads()
+    if not os.environ.get("OMP_NUM_THREADS") and max(height * width for height, width in sizes) <= SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

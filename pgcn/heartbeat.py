@@ -10,7 +10,10 @@ _callback: ContextVar[Callable[[], None]] = ContextVar("heartbeat", default=lamb
 
 
 def beat() -> None:
-    """Call the callback of the innermost `heartbeat` context, if there is one. Every Langevin chain begins with it."""
+    """Call the callback of the innermost `heartbeat` context, if there is one.
+
+    Every Langevin chain begins with it, and every band of rows of an exact scale.
+    """
     _callback.get()()
 
 

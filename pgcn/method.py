@@ -49,6 +49,8 @@ class ChainOptions:
     - `draw`: source of standard normal noise; without it, state i draws from a generator of seed i.
     - `after`: applied to the states `(N, 3, H, W)` after each step, to clamp known pixels for example.
     - `wrap`: the image is a torus, whose opposite sides meet.
+    - `frames`: states are frames of a clip. At exact scales each begins with the matches of the frame before, and all
+      have the same random numbers.
     """
 
     steps: int | None = None
@@ -57,7 +59,11 @@ class ChainOptions:
     draw: Draw | None = None
     after: Callable[[Tensor], Tensor] | None = None
     wrap: bool = False
+    frames: bool = False
 
+
+AfterStep = Callable[[Tensor, int], Tensor]
+"""Applied to the states `(N, 3, H, W)` after each step at a scale: clamps known pixels, for example."""
 
 AS_SAMPLED = ChainOptions()
 """The chain of plain sampling."""
@@ -74,6 +80,10 @@ class Model(Protocol):
         """Trained sizes (height, width), px, coarsest first."""
 
     @property
+    def learned(self) -> int:
+        """Number of learned scales, the coarsest ones; those above are exact, and bound their memory themselves."""
+
+    @property
     def device(self) -> torch.device:
         """The device of the model's tensors, where its inputs have to be."""
 
@@ -88,6 +98,20 @@ class Model(Protocol):
 
     def refine(self, x: Tensor, scale: int, options: ChainOptions = AS_SAMPLED) -> Tensor:
         """Run one chain of `scale` from `x` `(N, 3, H, W)`, of any size; returns its end, of the same shape."""
+
+    def ascend(
+        self,
+        x: Tensor,
+        sizes: Sequence[Size],
+        first: int = 0,
+        options: ChainOptions = AS_SAMPLED,
+        after: AfterStep | None = None,
+    ) -> Iterator[Tensor]:
+        """Run the chains of scales `first` to the last of `sizes` from `x` `(N, 3, h, w)`; yields the end of each.
+
+        Each starts from the resized end below it. `sizes` are those of scales 0 to the last one that is wanted.
+        `after` is applied to the start of each chain too; `options.after` is not used.
+        """
 
     def gradient(self, scale: int) -> Callable[[Tensor], Tensor]:
         """∇ₓ(-energy) at `scale`: maps `(N, 3, H, W)` to the same shape."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from pgcn.exact.draw import resized
 from pgcn.exact.scales import FILE as EXACT_FILE
 from pgcn.exact.scales import ExactScales
 from pgcn.imaging.noise import noise_start, normal_each, seeded
-from pgcn.imaging.scales import Size, ascend, check_image, exact_sizes, resize, sizes_for
-from pgcn.method import AS_SAMPLED, ChainOptions
+from pgcn.imaging.scales import Size, ascend, check_image, exact_sizes, resize, resize_on_torus, sizes_for
+from pgcn.method import AS_SAMPLED, AfterStep, ChainOptions
 from pgcn.patchgencn.energy import crop, energy, energy_gradient, pad
 from pgcn.patchgencn.sampling import recover_start, recovery_options, refine
 from pgcn.patchgencn.trainer import Trainer
@@ -67,6 +68,11 @@ class Pyramid(TaskMethods):
     def parameters(self) -> int:
         """The number of learned parameters of all scales."""
         return sum(t.numel() for net in self.nets for t in (*net.kernels, *net.biases))
+
+    @property
+    def learned(self) -> int:
+        """The number of learned scales; those above are exact."""
+        return len(self.nets)
 
     @property
     def device(self) -> torch.device:
@@ -134,19 +140,38 @@ class Pyramid(TaskMethods):
             # A little noise, without which all chains from one start would end at the same image.
             noise = draw(resize(begin, sizes[start_scale]))
             begin = (resize(begin, sizes[start_scale]) + 0.1 * noise).clamp(-1, 1)
-        return list(self._ascend(begin, sizes, ChainOptions(draw=draw), start_scale))
+        return list(self.ascend(begin, sizes, start_scale, ChainOptions(draw=draw)))
 
-    def _ascend(self, x: Tensor, sizes: list[Size], options: ChainOptions, first: int = 0) -> Iterator[Tensor]:
-        """The results of scales `first` to the finest of `sizes`; exact scales together, above the learned ones."""
-        learned = min(len(self.nets), len(sizes))
-        if self.exact is None or first > learned:
-            yield from ascend(x, sizes, lambda y, scale: self.refine(y, scale, options), first)
-            return
-        for end in ascend(x, sizes[:learned], lambda y, scale: self.refine(y, scale, options), first):
+    def ascend(
+        self,
+        x: Tensor,
+        sizes: Sequence[Size],
+        first: int = 0,
+        options: ChainOptions = AS_SAMPLED,
+        after: AfterStep | None = None,
+    ) -> Iterator[Tensor]:
+        """The results of scales `first` to the last of `sizes`, as `pgcn.method.Model`; exact ones carry matches."""
+        options = replace(options, draw=options.draw or normal_each(seeded(0, len(x))))
+        learned = len(self.nets)
+
+        def chain(y: Tensor, scale: int) -> Tensor:
+            if after is None:
+                return self.refine(y, scale, options)
+            return self.refine(after(y, scale), scale, replace(options, after=lambda state: after(state, scale)))
+
+        for end in ascend(x, sizes[:learned], chain, first, resize_on_torus if options.wrap else resize):
             x = end
             yield end
-        draw = options.draw or normal_each(seeded(0, len(x)))
-        yield from self.exact.ascend(x, sizes[learned:], draw, wrap=options.wrap)
+        if self.exact is None or len(sizes) <= max(first, learned):
+            return
+        above = max(first - learned, 0)
+        if first > learned or (first == learned and tuple(x.shape[-2:]) != tuple(sizes[first - 1])):
+            x = resized(x, sizes[first - 1], options.wrap)
+
+        def clamp(state: Tensor, scale: int) -> Tensor:
+            return state if after is None else after(state, scale + learned)
+
+        yield from self.exact.ascend(x, sizes[learned + above :], above, options, None if after is None else clamp)
 
     def _below(self, scale: int) -> Tensor:
         """The start of the reconstruction at `scale`, before it is resized."""
@@ -180,7 +205,10 @@ class Pyramid(TaskMethods):
     def _reconstructed(self, scales: int) -> list[Tensor]:
         options = recovery_options(self.settings)
         start = recover_start(self.observed)
-        return list(self._ascend(start, self.sizes[:scales], options))
+        ends = list(self.ascend(start, self.sizes[: min(scales, self.learned)], 0, options))
+        if scales > self.learned:
+            ends += self.ascend(ends[-1], self.sizes[:scales], self.learned)
+        return ends
 
     def observed_scales(self) -> list[Tensor]:
         """The image at every exact scale, `(1, 3, *sizes[s])`; empty without exact scales."""
@@ -196,7 +224,7 @@ class Pyramid(TaskMethods):
         with torch.no_grad():
             maps = [-energy(pad(resize(image, size)), net)[0, 0] for size, net in zip(sizes, self.nets, strict=False)]
             if self.exact is not None:
-                above = sizes[len(self.nets) :]
+                above = sizes[self.learned :]
                 maps += [self.exact.energy(resize(image, size), scale) for scale, size in enumerate(above)]
         return maps
 

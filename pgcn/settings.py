@@ -11,6 +11,8 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pgcn import novelty
+
 LARGEST = 16_384
 """Bound of `max_size`, px."""
 
@@ -231,7 +233,12 @@ PRESETS: dict[str, Settings] = {
 
 
 def setting_names() -> list[str]:
-    """All names by which a setting may be given: the present ones, then the former ones."""
+    """All names by which a setting may be given: those of records, and the shorthand `novelty`."""
+    return [*recorded_names(), novelty.NAME]
+
+
+def recorded_names() -> list[str]:
+    """All names of settings in records: the present ones, then the former ones."""
     return [*Settings.model_fields, *RENAMED]
 
 
@@ -251,6 +258,8 @@ def identifying(settings: Settings) -> dict[str, Any]:
 def make_settings(preset: str, overrides: Mapping[str, Any] | None = None) -> Settings:
     """A preset with some settings replaced. Text values are converted to the setting's type.
 
+    `novelty`, one of `pgcn.novelty.NOVELTIES`, is a shorthand for several settings.
+
     Raises `SettingsError` for an unknown preset or setting, or a value out of range.
     """
     if preset not in PRESETS:
@@ -264,10 +273,15 @@ def override(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
         overrides = with_present_names(overrides)
     except ValueError as error:
         raise SettingsError(f"These settings do not fit: {error}.") from None
-    if unknown := next((name for name in overrides if name not in Settings.model_fields), None):
-        close = difflib.get_close_matches(unknown, Settings.model_fields, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"Choose from {', '.join(Settings.model_fields)}."
+    names = [*Settings.model_fields, novelty.NAME]
+    if unknown := next((name for name in overrides if name not in names), None):
+        close = difflib.get_close_matches(unknown, names, n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else f"Choose from {', '.join(names)}."
         raise SettingsError(f"There is no setting {unknown!r}. {hint}")
+    try:
+        overrides = novelty.without_novelty(overrides, settings.model_dump())
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
     try:
         return Settings.model_validate({**settings.model_dump(), **overrides})
     except ValidationError as error:

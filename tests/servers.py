@@ -43,7 +43,7 @@ class S3Server:
 
     @property
     def env(self) -> dict[str, str]:
-        """What a process must have in its environment to reach the server, and nothing of the user's own."""
+        """Environment variables with which a process reaches the server; none is the user's own."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": KEY,

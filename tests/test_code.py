@@ -18,7 +18,7 @@ CALLS = {
 
 
 def unsafe(source):
-    """What in a module's source would run data as a program: unpickling, evaluating, a shell."""
+    """Names in a module's source that would run data as a program: unpickling, evaluating, a shell."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -56,7 +56,7 @@ def apply(
         str | None, typer.Option(metavar="RUN", help="A run, or an earlier --out, whose pyramids are used.")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Preset of a training: draft (64 px), small (128), best or paper (250).")
+        str | None, typer.Option(help="Preset of a training: draft (to 512 px), small (128), best (2048), paper (250).")
     ] = None,
     set_: Pairs = [],  # noqa: B006 - typer copies it
     seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Seed of training and task; else 0.")] = None,
@@ -65,6 +65,9 @@ def apply(
     ] = None,
     sweep: Annotated[bool, typer.Option("--sweep", help="Also write a contact sheet of all start scales.")] = False,
     device: Device = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Threads on a CPU; else OMP_NUM_THREADS, or one.")
+    ] = None,
 ) -> None:
     """Apply a task to one image, from files to files. Its pyramid is trained once, kept, and used again."""
     from cluster.one_image.apply import ApplyRequest
@@ -74,7 +77,7 @@ def apply(
 
     find(task)
     pairs = merged(parse_pairs(set_), {"seed": seed, "start_scale": start_scale, "sweep": sweep or None})
-    request = ApplyRequest(task, image, target, mask, truth, pairs, preset, pyramids, out, device)
+    request = ApplyRequest(task, image, target, mask, truth, pairs, preset, pyramids, out, device, threads)
     try:
         written = do(request, console)
     except ValueError as error:

@@ -28,7 +28,7 @@ IMAGE = ["image_id", "width", "height", *METRICS, "wall_s"]
 EDIT = ["edit_id", "width", "height", "metric", "value", "baseline", "wall_s"]
 """Columns that are read: a bucket sends no others."""
 
-SHOWN = 10
+SUMMARY_ROWS = 10
 
 Row = Mapping[str, Any]
 
@@ -73,7 +73,8 @@ def _table(
 ) -> list[Row]:
     """Print the first rows of a table, and return them."""
     found = store.read_parquet(
-        f"tables/{name}", lambda data: (data.count_rows(), read_columns(data, columns, TABLES[name], SHOWN).to_pylist())
+        f"tables/{name}",
+        lambda data: (data.count_rows(), read_columns(data, columns, TABLES[name], SUMMARY_ROWS).to_pylist()),
     )
     if found is None or found[0] == 0:
         return []

@@ -1,4 +1,4 @@
-"""The static gallery of a run: pages a person can open from a disk or a bucket, without a server."""
+"""The static gallery of a run: pages that open from a disk or a bucket, without a server."""
 
 from cluster.gallery.build import build_gallery
 

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from cluster.gallery.attempt import read_attempt
 from cluster.gallery.build_record import Built, Record, built_bytes, digest, read_built
 from cluster.gallery.catalogue import Catalogue, Totals, by_class, preset_of, read_catalogue
 from cluster.gallery.commands import commands, run_argument
-from cluster.gallery.edits import Used, edit_cards, edit_page, edits_by_model, read_edits
-from cluster.gallery.facts import all_metrics, circumstances, quality, settings
-from cluster.gallery.formatting import rounded
+from cluster.gallery.edit_pages import Used, edit_cards, edit_page, edits_by_pyramid, read_edits
 from cluster.gallery.pages import Card, Pages, list_names, rows_scripts
+from cluster.gallery.views.attempt import read_attempt
+from cluster.gallery.views.facts import all_metrics, provenance, quality, settings
+from cluster.gallery.views.formatting import rounded
 from cluster.ray_cluster.parallel_map import Spread, map_local
 from jobs import layout
 from jobs.common.codes import Code
@@ -27,10 +27,11 @@ from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import sentence, terminal_safe
 from jobs.storage.store import Store
 
-# Jobs that one task builds the pages of.
-SLICE = 100
-# Jobs in memory at the same time. Most of a job's time goes into waiting for a bucket.
-AT_ONCE = 4
+PAGES_PER_SLICE = 100
+"""Jobs whose pages one task builds."""
+
+JOBS_AT_ONCE = 4
+"""Jobs in memory at the same time. Most of a job's time is spent waiting for storage."""
 
 
 def build_gallery(store: Store, title: str | None = None, spread: Spread = map_local) -> str:
@@ -38,9 +39,8 @@ def build_gallery(store: Store, title: str | None = None, spread: Spread = map_l
 
     The pages need no server and no network, and work from a disk and from a bucket. Built again, the same run
     gives the same bytes; pages of images that are gone are removed, and pages that are still right stay as
-    they are. Memory holds the tables' rows and, where jobs are worked on, the pictures of a few of them. An artifact
-    that is missing or damaged is named on its page and stops nothing. Nothing is replaced or removed that no build
-    has written.
+    they are. Memory holds the tables' rows and the images of `JOBS_AT_ONCE` jobs. A missing or damaged
+    artifact is named on its page and stops nothing. Only objects that a build has written are replaced or removed.
 
     Raises `ConfigError` where somebody's file has the name of a page, and what the store raises when it cannot be used.
     """
@@ -58,16 +58,10 @@ def build_gallery(store: Store, title: str | None = None, spread: Spread = map_l
     there = set(store.list("gallery/"))
     earlier = read_built(store)
     failed = by_class([*catalogue.failed, *edits.failed])
-    made = edits.jobs["task"].to_pylist()
-    of_task = Counter(made[place] for _, place in edits.entries)
-    listing = {f"gallery/{name}" for name in list_names(len(catalogue.entries), len(failed), of_task)}
-    _check_ours(store, there & listing, earlier)
-    # Before any of them is written: a build that is cut off leaves no page that nobody has written.
-    known = None if earlier.lists is None else earlier.lists | listing
-    if known != earlier.lists:
-        store.put(layout.GALLERY_BUILT, built_bytes(earlier._replace(lists=known)))
+    listing = _list_pages(catalogue, edits, len(failed))
+    _claim(store, listing, there, earlier)
     slices = chain(
-        _slices(catalogue, "jobs", edits_by_model(edits), earlier.jobs, there),
+        _slices(catalogue, "jobs", edits_by_pyramid(edits), earlier.jobs, there),
         _slices(edits, "edits", {}, earlier.jobs, there),
     )
     built = [job for part in spread(partial(build_slice, store, look), slices) for job in part]
@@ -87,6 +81,24 @@ def build_gallery(store: Store, title: str | None = None, spread: Spread = map_l
     return f"{store.url.rstrip('/')}/gallery/index.html"
 
 
+def _list_pages(catalogue: Catalogue, edits: Catalogue, classes: int) -> set[str]:
+    """The objects of all pages but those of jobs; `classes` is the number of failure classes."""
+    task_of = edits.jobs["task"].to_pylist()
+    edits_of_task = Counter(task_of[place] for _, place in edits.entries)
+    return {f"gallery/{name}" for name in list_names(len(catalogue.entries), classes, edits_of_task)}
+
+
+def _claim(store: Store, listing: set[str], there: set[str], earlier: Record) -> None:
+    """Record the list pages of this build before any is written, so that an aborted build leaves no unknown page.
+
+    Raises `ConfigError` where one of them would replace an object of `there` that no build has written.
+    """
+    _check_ours(store, there & listing, earlier)
+    known = None if earlier.lists is None else earlier.lists | listing
+    if known != earlier.lists:
+        store.put(layout.GALLERY_BUILT, built_bytes(earlier._replace(lists=known)))
+
+
 def _check_ours(store: Store, there: Iterable[str], earlier: Record) -> None:
     """Raises `ConfigError` where an object that would be replaced is not of an earlier build."""
     for path in sorted(there):
@@ -100,7 +112,7 @@ def _check_ours(store: Store, there: Iterable[str], earlier: Record) -> None:
 
 @dataclass(frozen=True)
 class Look:
-    """What all pages of a gallery show: its title, the run's preset and counts, and how commands name the run."""
+    """Text that all pages of a gallery show: its title, the run's preset and counts, and how commands name the run."""
 
     title: str
     preset: str
@@ -110,7 +122,7 @@ class Look:
     run: str
 
     def pages(self) -> Pages:
-        """What renders them: made once in a process, since templates take their time to be compiled."""
+        """The renderer of the pages, made once in a process, since templates are slow to compile."""
         return _pages(self)
 
 
@@ -150,7 +162,7 @@ class PageSlice:
     folder: str  # "jobs" of images, or "edits"
     rows: pa.Table
     names: list[list[str]]  # of each job, the images or edits that it stands for
-    edits: dict[str, list[Used]]  # of the models that were used for some
+    edits: dict[str, list[Used]]  # of the pyramids that edits used
     before: str | None  # the job before the first
     after: str | None  # the job after the last
     standing: dict[str, BuiltJob]  # what lies in the gallery, whole, from an earlier build
@@ -163,8 +175,8 @@ def _slices(
     jobs: list[str | None] = [None, *catalogue.jobs["job_id"].to_pylist(), None]
     standing = {job_id: BuiltJob(job_id, folder, built, True) for job_id, built in earlier.items()}
     standing = {job_id: job for job_id, job in standing.items() if there.issuperset(job.paths)}
-    for start in range(0, len(names), SLICE):
-        end = min(start + SLICE, len(names))
+    for start in range(0, len(names), PAGES_PER_SLICE):
+        end = min(start + PAGES_PER_SLICE, len(names))
         here = [job for job in jobs[start + 1 : end + 1] if job is not None]
         yield PageSlice(
             folder,
@@ -181,33 +193,24 @@ def _slices(
 def build_slice(store: Store, look: Look, slice_: PageSlice) -> list[BuiltJob]:
     """Write the pages and thumbnails of some jobs, a few at once, unless they are there and still right."""
     jobs = [slice_.before, *slice_.rows["job_id"].to_pylist(), slice_.after]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(
-            pool.map(
-                partial(_build, store, look, slice_),
-                slice_.rows.to_pylist(),
-                slice_.names,
-                jobs[:-2],
-                jobs[2:],
-            )
+    around = [
+        {"row": row, "names": names, "previous": previous, "following": following}
+        for row, names, previous, following in zip(
+            slice_.rows.to_pylist(), slice_.names, jobs[:-2], jobs[2:], strict=True
         )
+    ]
+    with ThreadPoolExecutor(JOBS_AT_ONCE) as pool:
+        return list(pool.map(partial(_build, store, look, slice_), around))
 
 
-def _build(
-    store: Store,
-    look: Look,
-    slice_: PageSlice,
-    row: dict[str, Any],
-    names: list[str],
-    previous: str | None,
-    following: str | None,
-) -> BuiltJob:
+def _build(store: Store, look: Look, slice_: PageSlice, around: dict[str, Any]) -> BuiltJob:
+    """Write the page and thumbnail of one job; `around` has its row, its names, and the jobs before and after it."""
+    row, names = around["row"], around["names"]
     job_id: str = row["job_id"]
     edits = slice_.edits.get(job_id, [])
-    shown = digest([look.title, look.run, row, names, previous, following, edits])
+    shown = digest([look.title, look.run, row, names, around["previous"], around["following"], edits])
     if job_id in slice_.standing and slice_.standing[job_id].built.digest == shown:
         return slice_.standing[job_id]
-    around = {"row": row, "names": names, "previous": previous, "following": following}
     if slice_.folder == "edits":
         page, thumbnail, problem = edit_page(store, look.pages(), look.run, row, around)
     else:
@@ -218,7 +221,7 @@ def _build(
             edits=edits,
             quality=quality(row),
             metrics=all_metrics(row, attempt.metrics),
-            circumstances=circumstances(row),
+            provenance=provenance(row),
             settings=settings(row),
             commands=commands(look.run, names[0], job_id),
         )

@@ -1,4 +1,4 @@
-"""What an earlier build left that is still right, so that a large run's gallery can be rebuilt as it grows."""
+"""The record of earlier builds: pages that are still right are kept, so that a growing gallery is cheap to rebuild."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Built(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What builds have written: pages and thumbnails by job_id, and the objects that show many jobs.
+    """The objects that builds have written: pages and thumbnails by job_id, and the objects that show many jobs.
 
     `lists` of None: there is a record and it does not say, so that every object with such a name may be ours.
     """
@@ -32,14 +32,14 @@ class Record(NamedTuple):
     lists: frozenset[str] | None
 
     def wrote(self, path: str) -> bool:
-        """Whether an earlier build has written this object, which may then be replaced or removed."""
+        """True if an earlier build has written this object, which may then be replaced or removed."""
         if layout.JOB_PAGE.fullmatch(path):
             return True
         return layout.LIST_PAGE.fullmatch(path) is not None and (self.lists is None or path in self.lists)
 
 
 def read_built(store: Store) -> Record:
-    """What earlier builds wrote. Nothing, where there was none."""
+    """The record of earlier builds; empty if there was none."""
     try:
         data = store.get(layout.GALLERY_BUILT)
     except FileNotFoundError:
@@ -73,9 +73,9 @@ def digest(shown: Any) -> str:
 
 @cache
 def _made_with() -> str:
-    """A digest of this package's code and templates, and of the library that writes the pictures."""
+    """A digest of this package's code and templates, and of the library that encodes the images."""
     seen = hashlib.sha256(PIL.__version__.encode())
-    for folder in ("gallery", "gallery/templates"):
+    for folder in ("gallery", "gallery/views", "gallery/templates"):
         files = (f for f in resources.files("cluster").joinpath(folder).iterdir() if f.is_file())
         for file in sorted(files, key=lambda f: f.name):
             seen.update(file.name.encode() + b"\0" + file.read_bytes())

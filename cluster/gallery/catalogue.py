@@ -1,4 +1,4 @@
-"""What a run holds, read from its tables: the images and edits that are done, those that failed, those that wait."""
+"""The images and edits of a run, read from its tables: done, failed and waiting."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from cluster.gallery.formatting import natural_order
+from cluster.gallery.views.formatting import natural_order
 from jobs.common.failures import FailureClass
 from jobs.run_folder.old_names import read_columns
 from jobs.run_folder.schemas import FAILURES, TABLES
@@ -53,7 +53,7 @@ class Totals(NamedTuple):
 
 
 class CatalogueTables(NamedTuple):
-    """Where a kind of jobs is asked for and where its results are: tables, and the column with their names."""
+    """The tables of one kind of jobs: its requests, its results, and the column with their names."""
 
     manifest: str
     results: str
@@ -80,7 +80,7 @@ class Catalogue:
 
     @property
     def totals(self) -> Totals:
-        """How many are done, failed and waiting."""
+        """The numbers of done, failed and waiting."""
         return Totals(len(self.entries), len(self.failed), self.waiting)
 
     def job(self, place: int) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def sql_text(text: str) -> str:
 
 
 def commands(run: str, image_id: str, job_id: str) -> list[Command]:
-    """What one would do next with this model: more samples, and its training curves as a table."""
+    """Commands for a pyramid: more samples, and its training curves as a table."""
     options, words = "--size 2x1 -n 8", f"{shell_word(run)} {shell_word(image_id)}"
     # After a lone "--" a name that starts with a dash is still a name.
     dashed = run.startswith("-") or image_id.startswith("-")
@@ -61,8 +61,8 @@ def commands(run: str, image_id: str, job_id: str) -> list[Command]:
 
 
 def run_argument(url: str) -> str:
-    """How a command names the run: a bucket's URL whole, a folder by its own name.
+    """The run as an argument of commands: the URL of a bucket, the last name of a local folder.
 
-    A gallery is made to be sent, and says nothing of the machine it was made on.
+    A gallery is made to be sent, and reveals no path of the machine that built it.
     """
     return local_path(url).name if is_local(url) else url.rstrip("/")

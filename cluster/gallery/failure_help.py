@@ -1,4 +1,4 @@
-"""What each failure class means to the person who owns the images, and what to do about it."""
+"""Help on each failure class: its meaning for the owner of the images, and the remedy."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ HELP: dict[str, Help] = {
         "Check access rights, free space and the network, then run again.",
     ),
     FailureClass.PYRAMID: Help(
-        "What was asked of the image needs its model, and that could not be trained, or was damaged since.",
-        "See what the image itself failed of; with its model there, the same command makes this too.",
+        "The edit needs the pyramid of its image, which could not be trained, or was damaged since.",
+        "See the failure of the image itself. Once its pyramid is there, the same command makes the edit too.",
     ),
     FailureClass.BUG: Help(
         "Something went wrong that pgcn does not know: most likely a mistake in pgcn.",

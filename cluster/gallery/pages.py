@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, TypeVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cluster.gallery import formatting
 from cluster.gallery.catalogue import Failed, Totals
-from cluster.gallery.facts import GLOSSARY
 from cluster.gallery.failure_help import HELP, UNKNOWN, Help
+from cluster.gallery.views import formatting
+from cluster.gallery.views.facts import GLOSSARY
 from jobs.common.terminal_text import sentence, terminal_safe
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class EditCard(NamedTuple):
 
 
 class Pager(NamedTuple):
-    """Where a page stands among its like: file names of its neighbours, and (number, file name) to jump to.
+    """The place of a page in its sequence: file names of its neighbours, and (number, file name) of pages to jump to.
 
     A None among the jumps is a gap.
     """
@@ -151,7 +151,7 @@ class Pages:
             "totals": totals,
             "edits": edits,
             "tasks": [(task, count, task_name(task, 1)) for task, count in sorted(tasks.items())],
-            # What the script copies and fills for an image that is not on the page.
+            # The template that the script fills for an image that is not on the page.
             "blank": Card("{name}", "", None, None, None, None, None, "", "", 1, 1),
             "glossary": GLOSSARY,
         }

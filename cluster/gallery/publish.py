@@ -1,4 +1,4 @@
-"""A run's last step: its tables and gallery, built from its records where they are not current."""
+"""The last step of a run: builds tables and gallery from its records, unless they are current."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cluster.tables.build import build_tables, is_current, mark_current, records
 from jobs.storage.store import Store
 
 
-def finish(store: Store, spread: Spread = map_local) -> list[str]:
+def publish(store: Store, spread: Spread = map_local) -> list[str]:
     """Build tables and gallery where they are not current; returns sentences for results that are damaged."""
     records = records_now(store)
     if is_current(store, records):

@@ -11,7 +11,7 @@ from datetime import timedelta
 from rich.console import Console
 
 from cluster.exit import Exit
-from cluster.gallery.formatting import size
+from cluster.gallery.views.formatting import size
 from cluster.maintenance.verify import VerifyReport, repair, verify
 from cluster.monitor.status import require_run, under_way
 from jobs.common.codes import Code

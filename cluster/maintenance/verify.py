@@ -8,7 +8,7 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from cluster.gallery.build_record import forget
-from cluster.gallery.publish import finish
+from cluster.gallery.publish import publish
 from cluster.monitor.status import require_run, under_way
 from cluster.tables.build import build_tables, is_current, records_now
 from jobs import layout
@@ -87,7 +87,7 @@ def repair(store: Store, report: VerifyReport) -> list[str]:
     failures = [path for path in filed if path.split("/")[1] in jobs]
     store.delete(failures)
     store.delete(sorted(dropped))
-    return finish(store)
+    return publish(store)
 
 
 def _wrong_tables(store: Store, *, quick: bool) -> list[Problem]:
@@ -145,7 +145,8 @@ def _same_rows(there: bytes, data: bytes) -> bool:
         wanted = schemas.read_parquet(data)
         old = schemas.known(current_table(schemas.read_parquet(there)), wanted.schema)
         empty = [name for name in wanted.column_names if wanted[name].null_count == wanted.num_rows]
-        missing = [name for name in empty if name not in old.column_names]
-        return bool(old.select(wanted.drop_columns(missing).column_names).equals(wanted.drop_columns(missing)))
+        compared = wanted.drop_columns([name for name in empty if name not in old.column_names])
+        columns = compared.column_names
+        return set(columns) <= set(old.column_names) and bool(old.select(columns).equals(compared))
     except (OSError, ValueError, pa.ArrowException):
         return False

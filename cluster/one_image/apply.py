@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from cluster.one_image.progress import task_progress, training_progress, use_threads
 from cluster.one_image.sample import file_stem
 from cluster.planning.device import choose_device
 from cluster.planning.task_request import split_task_options
@@ -24,7 +24,6 @@ from jobs.images.png import encode_png, to_rgb
 from jobs.storage.outputs import joined, split_place, write_beside
 from jobs.storage.store import Store
 from jobs.task_inputs import PyramidRequest, Read, pyramid_for, read_inputs
-from pgcn.method import Progress as Trained
 from pgcn.settings import make_settings
 from pgcn.tasks.task import Task, TaskResult, find_task
 
@@ -43,10 +42,12 @@ class ApplyRequest:
     pyramids: str | None
     out: str
     device: str
+    threads: int | None = None
 
 
 def apply(asked: ApplyRequest, console: Console) -> list[str]:
     """Apply the task, and return the files written. Raises `JobError`, `SettingsError` or `ValueError`."""
+    use_threads(asked.threads)
     task = find_task(asked.task)
     options, overrides = split_task_options(task, asked.pairs)
     parsed = task.make_options(options)
@@ -73,18 +74,10 @@ def apply(asked: ApplyRequest, console: Console) -> list[str]:
 
     for note in read.notes:
         say(f"Note: {note}.")
-    bar = Progress(TextColumn("training"), BarColumn(), TimeRemainingColumn(), console=console, transient=True)
-    row = bar.add_task("training", total=1.0)
-
-    def show(progress: Trained) -> None:
-        bar.start()
-        bar.update(row, completed=progress.done)
-
-    try:
+    with training_progress(console, say) as show:
         pyramid = pyramid_for(task, read, wanted, show, say)
-    finally:
-        bar.stop()
-    made = task(pyramid, read.inputs, **options)
+    with task_progress(task.name, say):
+        made = task(pyramid, read.inputs, **options)
     for note in made.notes:
         say(f"Note: {note}.")
     for name, value in made.metrics.items():
@@ -117,7 +110,7 @@ def _check_free(folder: str, stem: str) -> None:
 
 
 def write(task: Task[Any], made: TaskResult, folder: str, stem: str) -> list[str]:
-    """Write the result, what is shown beside it, and all figures as JSON; returns the files.
+    """Write the result, the other images of the task, and all metrics as JSON; returns the files.
 
     No file is replaced: see `write_beside`. Raises `StoreError` where they cannot be written.
     """

@@ -15,7 +15,7 @@ def say_tasks(console: Console) -> None:
         takes = [name if name in task.needs else f"({name})" for name in ("target", "mask") if getattr(task, name)]
         table.add_row(task.name, task.summary, ", ".join(takes))
     console.print(table)
-    console.print("In brackets: not always needed. `pgcn tasks TASK` has the rest, docs/tasks.md a picture of each.")
+    console.print("In brackets: not always needed. `pgcn tasks TASK` has the rest, docs/tasks.md an image of each.")
 
 
 def say_task(name: str, console: Console) -> None:
@@ -27,7 +27,7 @@ def say_task(name: str, console: Console) -> None:
         if getattr(task, word):
             table.add_row(f"--{word}", getattr(task, word))
     if task.truth:
-        table.add_row("--truth", "what the result should be, for the figures alone")
+        table.add_row("--truth", "the expected result, for metrics only")
     for option, field in task.options.model_fields.items():
         default = "" if field.default is None else f" [{field.default}]"
         table.add_row(f"--set {option}=…", f"{field.description}{default}".replace("[", "\\["))

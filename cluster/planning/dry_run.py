@@ -9,17 +9,19 @@ from rich.table import Table
 
 from cluster.monitor.snapshot import duration
 from cluster.planning.backend import backend_for
+from cluster.planning.estimate import measured_speed
 from cluster.planning.plan import Plan
 from cluster.planning.request import Prepared, make_plan, prepare
 from cluster.planning.run_options import Request
-from cluster.planning.sort_jobs import trained_sizes
+from cluster.planning.sort_jobs import image_size
+from cluster.planning.work import work_of
 from jobs.common.terminal_text import terminal_safe
 from jobs.run_folder.manifest import settings_of
 from jobs.spec import JobSpec
-from pgcn.imaging.scales import scale_sizes
-from pgcn.patchgencn.flops import measured_rate
+from pgcn.imaging.scales import learned_sizes, scale_sizes
 
-SHOWN = 20
+LISTED_JOBS = 20
+"""Images, and edits, that the printed plan lists one by one."""
 
 
 def dry_run(request: Request, console: Console) -> None:
@@ -34,7 +36,7 @@ def dry_run(request: Request, console: Console) -> None:
     for sentence in prepared.said:
         console.print(sentence, highlight=False)
     table = Table("image", "size", "trained at", "scales", "plan", box=None, header_style="bold")
-    for entry in plan.entries[:SHOWN]:
+    for entry in plan.entries[:LISTED_JOBS]:
         size = (entry.height, entry.width) if entry.height and entry.width else None
         sizes = scale_sizes(*size, settings_of(entry.settings)) if size and not entry.problem else []
         table.add_row(
@@ -45,12 +47,12 @@ def dry_run(request: Request, console: Console) -> None:
             escape(terminal_safe(plan.fate(entry))),
         )
     console.print(table)
-    if len(plan.entries) > SHOWN:
-        console.print(f"… and {len(plan.entries) - SHOWN} more images", highlight=False)
+    if len(plan.entries) > LISTED_JOBS:
+        console.print(f"… and {len(plan.entries) - LISTED_JOBS} more images", highlight=False)
     if plan.edits:
         console.print(_edits(plan))
-    if len(plan.edits) > SHOWN:
-        console.print(f"… and {len(plan.edits) - SHOWN} more edits", highlight=False)
+    if len(plan.edits) > LISTED_JOBS:
+        console.print(f"… and {len(plan.edits) - LISTED_JOBS} more edits", highlight=False)
     console.print(plan.summary(), highlight=False, markup=False)
     if plan.jobs:
         console.print(_estimate(prepared, plan), highlight=False)
@@ -58,26 +60,30 @@ def dry_run(request: Request, console: Console) -> None:
 
 def _edits(plan: Plan) -> Table:
     table = Table("edit", "task", "pyramid", "plan", box=None, header_style="bold")
-    for edit in plan.edits[:SHOWN]:
-        model = edit.image_id if edit.pyramid_run is None else f"{edit.image_id} in {edit.pyramid_run}"
-        table.add_row(*(escape(terminal_safe(text)) for text in (edit.edit_id, edit.task, model, plan.fate(edit))))
+    for edit in plan.edits[:LISTED_JOBS]:
+        pyramid = edit.image_id if edit.pyramid_run is None else f"{edit.image_id} in {edit.pyramid_run}"
+        table.add_row(*(escape(terminal_safe(text)) for text in (edit.edit_id, edit.task, pyramid, plan.fate(edit))))
     return table
 
 
 def _estimate(prepared: Prepared, plan: Plan) -> str:
-    """The time of all trainings, from the speed of this machine in a second of similar work."""
-    work = sum(job.work for job in plan.jobs.values())
-    trainings = [(job, job.spec) for job in plan.jobs.values() if isinstance(job.spec, JobSpec)]
+    """The time of all trainings with their samples, from the speed of this machine in seconds of similar work."""
+    entries = {entry.job_id: entry for entry in plan.entries}
+    trainings = [(job.spec, image_size(entries[id])) for id, job in plan.jobs.items() if isinstance(job.spec, JobSpec)]
     if not trainings:
         return "No estimate of the time: nothing is trained."
-    largest, spec = max(trainings, key=lambda training: training[0].work)
-    size = trained_sizes(next(entry for entry in plan.entries if entry.job_id == spec.job_id))[-1]
-    threads = max(1, int(prepared.need.cpus))
     if prepared.device == "cuda" and not torch.cuda.is_available():
         return "No estimate of the time: jobs run on GPUs, and this machine, which measures the speed, has none."
-    rate = measured_rate(size, spec.settings, prepared.device, threads)
+    works = [work_of(spec.settings, spec.plan, size) for spec, size in trainings]
+    largest, (spec, size) = max(zip(works, trainings, strict=True), key=lambda one: one[0].operations)
+    threads = max(1, int(prepared.need.cpus))
+    learned = learned_sizes(*size, spec.settings)[-1]
+    speed = measured_speed(size, spec.settings, learned, prepared.device, threads)
+    seconds = [speed.seconds(work) for work in works]
+    training = sum(work.training for work in works) / speed.rate
     workers = "one job on a GPU" if prepared.device == "cuda" else f"one job on {threads} core{'s' * (threads > 1)}"
     return (
-        f"About {duration(work / rate)} of training in all, {duration(largest.work / rate)} for the largest image, "
-        f"at the speed of {workers} of this machine; divide by the number of concurrent jobs."
+        f"About {duration(sum(seconds))} in all: {duration(training)} of training, {duration(sum(seconds) - training)} "
+        f"to draw, measure and store samples. The largest image takes {duration(speed.seconds(largest))}. This is at "
+        f"the speed of {workers} of this machine; divide by the number of concurrent jobs."
     )

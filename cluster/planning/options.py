@@ -14,7 +14,7 @@ from cluster.planning.run_options import Request, RunOptions, declarations
 from cluster.planning.task_request import find
 from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
-from pgcn.settings import Settings, setting_names
+from pgcn.settings import setting_names
 
 
 def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
@@ -65,7 +65,7 @@ def read_config(path: Path, task_name: str | None = None) -> tuple[dict[str, Any
         elif name in setting_names() or name in task_options:
             settings[name] = value
         else:
-            close = difflib.get_close_matches(str(name), [*RunOptions.model_fields, *Settings.model_fields], n=1)
+            close = difflib.get_close_matches(str(name), [*RunOptions.model_fields, *setting_names()], n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ConfigError(
                 f"The config file {path} sets {name!r}, which is not an option or a setting.{hint}",

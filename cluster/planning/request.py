@@ -71,8 +71,7 @@ def prepare(request: Request, cluster: Backend) -> Prepared:
     choice = choose_settings(
         request.preset, pairs, origin, device, lambda preset: _faster_in_bfloat16(preset, device, cluster), said
     )
-    default = standing.samples if standing is not None else SamplePlan()
-    plan = SamplePlan(count=request.samples or default.count, sizes=request.size or default.sizes)
+    plan = _sample_plan(request, standing)
     seed = request.seed if request.seed is not None else (origin.identity.seed if origin is not None else 0)
     ask = RunDefaults(choice.preset, choice.overrides, seed, plan, request.max_pixels)
     known = read_manifest(store) if standing is not None else {}
@@ -103,6 +102,12 @@ def prepare(request: Request, cluster: Backend) -> Prepared:
         need=need_of(device, request.cpus_per_job, request.gpus_per_job),
         said=said,
     )
+
+
+def _sample_plan(request: Request, standing: RunIdentity | None) -> SamplePlan:
+    """The samples of each pyramid: as requested, else as in the run, else the default."""
+    default = standing.samples if standing is not None else SamplePlan()
+    return SamplePlan(count=request.samples or default.count, sizes=request.size or default.sizes)
 
 
 def _other_run(url: str | None) -> Store | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from cluster.planning.plan import Plan, Refusal, refusal_of
+from cluster.planning.work import work_of
 from cluster.scheduler.queue import Job
 from cluster.scheduler.resources import Resources
 from jobs import layout
@@ -17,10 +18,9 @@ from jobs.run_folder.commit import Failure, committed, damaged, final_failures, 
 from jobs.run_folder.edit_manifest import EditEntry
 from jobs.run_folder.manifest import Entry, RunDefaults, settings_of
 from jobs.run_folder.newer_version import is_newer_commit
-from jobs.spec import JobSpec, PyramidRef, reseeded
+from jobs.spec import JobSpec, PyramidRef, SamplePlan, reseeded
 from jobs.storage.store import Store
 from pgcn.imaging.scales import Size, learned_sizes
-from pgcn.patchgencn.flops import training_operations
 from pgcn.settings import Settings
 
 EditRow = tuple[Source, EditSource, EditEntry]
@@ -119,9 +119,10 @@ def _place_image(plan: Plan, source: Source, entry: Entry, defaults: JobDefaults
         plan.failed[job] = history.final[job].message
     elif job not in plan.jobs:
         spec = _training(entry.spec(source, defaults.ask), history)
-        work, shape = _work_and_shape(spec.settings, tuple(trained_sizes(entry)))
-        shape = "" if entry.holes else shape
-        plan.jobs[job] = Job(spec, entry.image_id, work, defaults.need, shape, late=job in history.failures)
+        work = work_of(spec.settings, spec.plan, image_size(entry))
+        shape = "" if entry.holes else _shape(spec.settings, tuple(trained_sizes(entry)))
+        late, drawing = job in history.failures, work.drawing
+        plan.jobs[job] = Job(spec, entry.image_id, work.operations, defaults.need, shape, late=late, drawing=drawing)
 
 
 def _training(spec: JobSpec, history: History) -> JobSpec:
@@ -161,19 +162,28 @@ def _unrecorded(refused: Iterable[Entry | EditEntry], history: History) -> list[
 
 
 def _edit_work(image: Entry) -> float:
-    """The work of an edit, roughly: chains from every start scale cost as much as some iterations of all scales."""
+    """The work of an edit, roughly: chains from every start scale cost as much as some iterations of all scales.
+
+    With exact detail it is as much as two drawings of the image.
+    """
     settings = settings_of(image.settings)
-    return _work_and_shape(settings, tuple(trained_sizes(image)))[0] * 10 / settings.iterations
+    work = work_of(settings, SamplePlan(count=1, sizes=("1x1",)), image_size(image))
+    return work.training * 10 / settings.iterations + work.drawing * 2 / 3
+
+
+def image_size(entry: Entry) -> Size:
+    """Height and width of an image that was read, px."""
+    assert entry.height is not None
+    assert entry.width is not None
+    return entry.height, entry.width
 
 
 def trained_sizes(entry: Entry) -> list[Size]:
     """The sizes of the learned scales of an image's pyramid."""
-    assert entry.height is not None
-    assert entry.width is not None
-    return learned_sizes(entry.height, entry.width, settings_of(entry.settings))
+    return learned_sizes(*image_size(entry), settings_of(entry.settings))
 
 
 @lru_cache(maxsize=1024)
-def _work_and_shape(settings: Settings, sizes: tuple[Size, ...]) -> tuple[float, str]:
-    """`Job.work` and `Job.shape`; cached, since images of one bucket have few sizes, and then share one text too."""
-    return training_operations(list(sizes), settings), f"{settings.model_dump_json()} {list(sizes)}"
+def _shape(settings: Settings, sizes: tuple[Size, ...]) -> str:
+    """`Job.shape`; cached, so that images of one size share one text."""
+    return f"{settings.model_dump_json()} {list(sizes)}"

@@ -69,7 +69,7 @@ class RayWorkerPool:
         self._machines: Machines | None = None
         self._failed_starts = 0
         self.workers: list[RayHandle] = []
-        self.trouble: str | None = None
+        self.problem: str | None = None
 
     def idle(self, resources: Resources) -> RayHandle | None:
         """A worker with just these resources that can take jobs now."""
@@ -154,7 +154,7 @@ class RayWorkerPool:
             reason = no_start(error)
             self._failed_starts += reason is not None
             if self._failed_starts >= BREAKER:
-                self.trouble = reason
+                self.problem = reason
             return
         worker.first_heartbeat, worker.node, worker.pid = None, heartbeat.node, heartbeat.pid
         self._failed_starts = 0

@@ -174,8 +174,8 @@ class Driver:
         elif moment - self._looked_at > OTHERS_S:
             self._looked_at = moment
             self._drop_committed()
-        if self._pool.trouble:
-            self._queue.stop(self._pool.trouble)
+        if self._pool.problem:
+            self._queue.stop(self._pool.problem)
         elif moment - self._working_at > self._limits.startup_s:
             self._queue.stop(
                 f"No worker could start within {self._limits.startup_s:.0f} s. The cluster has no room for the "

@@ -85,7 +85,7 @@ class LocalWorkerPool:
         self._failed_starts = 0
         self._stopping = False
         self.workers: list[LocalHandle] = []
-        self.trouble: str | None = None
+        self.problem: str | None = None
 
     def idle(self, resources: Resources) -> LocalHandle | None:
         """A worker with just these resources that can take jobs now."""
@@ -178,7 +178,7 @@ class LocalWorkerPool:
         self.end(handle)
         self._failed_starts += 1
         if self._failed_starts >= BREAKER:
-            self.trouble = reason
+            self.problem = reason
 
     def collect(self, worker: LocalHandle) -> list[Outcome]:
         """Outcomes of an ended lease; a worker that is spoiled, spent, terminated or dead is ended."""
@@ -190,7 +190,7 @@ class LocalWorkerPool:
         worker.jobs_done += len(outcomes)
         spoiled = any(outcome.spoiled for outcome in outcomes)
         if spoiled and not self._isolated and any(o.failure is FailureClass.WORKER_LOST for o in outcomes):
-            self.trouble = GPU_LOST
+            self.problem = GPU_LOST
         if spoiled or terminated or worker.jobs_done >= self._jobs_per_worker:
             self.end(worker)
         return outcomes

@@ -25,7 +25,8 @@ BACKOFF_S = 2.0
 
 @dataclass(slots=True)
 class Job:
-    """One job and its story in this run. `work` is in operations, for shares and estimates.
+    """One job and its story in this run. `work` is in operations, for shares and estimates; `drawing` is the part of it
+    that follows the training.
 
     `label` is its name for people: an image's `image_id`, an edit's `edit_id`. Jobs of one `shape` (their settings, and
     the sizes of their pyramids) can be trained as one batch; "" is like no other. An edit is begun `after` the job that
@@ -39,6 +40,7 @@ class Job:
     shape: str = ""
     after: str | None = None
     late: bool = False
+    drawing: float = 0.0
     tries: Counter[FailureClass] = field(default_factory=Counter)
     ready_at: float = 0.0
 

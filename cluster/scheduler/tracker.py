@@ -127,7 +127,8 @@ class Tracker:
             progress = lease.heartbeat.progress if lease.heartbeat else None
             if progress is None:
                 continue
-            work = sum(job.work for job in lease.jobs)
+            # Heartbeats report the progress of the training alone.
+            work = sum(job.work - job.drawing for job in lease.jobs)
             under_way += work * progress.done
             assert lease.heartbeat is not None
             if lease.attempts[0] not in self._seen:

@@ -94,31 +94,8 @@ class Worker:
     def train(self, specs: list[JobSpec | EditSpec], attempts: list[str]) -> list[Outcome]:
         """Try a batch of trainings, or one edit; outcomes are in the order of `specs`."""
         began = time.monotonic()
-        where = f"{socket.gethostname()} process {os.getpid()}"
         self._attempt, self._progress, self._alive_at = attempts[0], None, began
         self._pace = (began, 0)
-
-        def outcome(attempt: str, end: Commit | Exception) -> Outcome:
-            wall_s = round(time.monotonic() - began, 3)
-            if isinstance(end, Commit):
-                anothers = end.attempt != attempt
-                return Outcome(attempt, "committed", wall_s, where, metrics=end.result, anothers=anothers)
-            if isinstance(end, Stopped):
-                return Outcome(attempt, "stopped", wall_s, where)
-            failure = classify(end)
-            expected = isinstance(end, JobError) or failure is FailureClass.NUMERIC
-            return Outcome(
-                attempt,
-                "failed",
-                wall_s,
-                where,
-                failure=failure,
-                message=redact(str(end) if expected else f"{type(end).__name__}: {end}"),
-                traceback="" if expected else redact("".join(traceback.format_exception(end))),
-                fingerprint=fingerprint(end),
-                code=code_of(end),
-                spoiled=isinstance(end, torch.AcceleratorError) or failure is FailureClass.HOST_OOM,
-            )
 
         ends: dict[str, Commit | Exception] = {}
         try:
@@ -142,7 +119,8 @@ class Worker:
                 ends.setdefault(attempt, error)
         finally:
             self._attempt = None
-        return [outcome(attempt, ends[attempt]) for attempt in attempts]
+        wall_s = round(time.monotonic() - began, 3)
+        return [_outcome(attempt, ends[attempt], wall_s) for attempt in attempts]
 
     def _do(self, left: list[tuple[JobSpec | EditSpec, str]]) -> list[Commit | Exception]:
         with heartbeat(self._live):
@@ -173,3 +151,27 @@ class Worker:
         if self._progress is None or progress.scale != self._progress.scale:
             self._pace = (time.monotonic(), progress.iteration)
         self._progress = progress
+
+
+def _outcome(attempt: str, end: Commit | Exception, wall_s: float) -> Outcome:
+    """The outcome of an attempt that ended in a commit, or in an exception."""
+    where = f"{socket.gethostname()} process {os.getpid()}"
+    if isinstance(end, Commit):
+        anothers = end.attempt != attempt
+        return Outcome(attempt, "committed", wall_s, where, metrics=end.result, anothers=anothers)
+    if isinstance(end, Stopped):
+        return Outcome(attempt, "stopped", wall_s, where)
+    failure = classify(end)
+    expected = isinstance(end, JobError) or failure is FailureClass.NUMERIC
+    return Outcome(
+        attempt,
+        "failed",
+        wall_s,
+        where,
+        failure=failure,
+        message=redact(str(end) if expected else f"{type(end).__name__}: {end}"),
+        traceback="" if expected else redact("".join(traceback.format_exception(end))),
+        fingerprint=fingerprint(end),
+        code=code_of(end),
+        spoiled=isinstance(end, torch.AcceleratorError) or failure is FailureClass.HOST_OOM,
+    )

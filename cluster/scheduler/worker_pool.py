@@ -19,11 +19,11 @@ Handle = TypeVar("Handle", bound=WorkerHandle)
 class WorkerPool(Protocol[Handle]):
     """Workers of one run, each with at most one lease. A pool retries nothing: the queue decides what follows.
 
-    `trouble` is a sentence where no worker can start and waiting will not help.
+    `problem` is a sentence where no worker can start and waiting will not help.
     """
 
     workers: list[Handle]
-    trouble: str | None
+    problem: str | None
 
     def idle(self, resources: Resources) -> Handle | None:
         """A worker with just these resources that can take jobs now."""

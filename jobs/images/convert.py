@@ -134,7 +134,7 @@ def _decode(data: bytes, name: str, min_side: int, max_pixels: int, mask: bool) 
     kind = str(image.format)
     if kind in NOT_PIXELS:
         raise DecodeError(
-            f"{name} is of the format {kind}, which is not a picture made of pixels: export it as PNG.",
+            f"{name} is of the format {kind}, which is not an image of pixels: export it as PNG.",
             code=Code.IMAGE_FORMAT,
         )
     _check_size(image, name, min_side, max_pixels)
@@ -183,7 +183,7 @@ def _check_size(image: Image.Image, name: str, min_side: int, max_pixels: int) -
     width, height = image.size
     if min(width, height) < min_side:
         raise DecodeError(
-            f"{name} is {width}x{height} pixels, and each side must have at least {min_side}: use a larger picture.",
+            f"{name} is {width}x{height} pixels, and each side must have at least {min_side}: use a larger image.",
             code=Code.IMAGE_SMALL,
         )
     if width * height > max_pixels:

@@ -21,7 +21,7 @@ from pgcn.imaging.scales import Size
 MAX_PIXELS = 64_000_000
 
 SWAPPED = frozenset({5, 6, 7, 8})
-"""EXIF orientations that make a picture's width its height."""
+"""EXIF orientations that swap an image's width and height."""
 
 
 class LoadedImage(NamedTuple):
@@ -67,7 +67,7 @@ class Grid(NamedTuple):
 def load_mask(
     location: str, uri: str, grid: Grid, max_pixels: int = MAX_PIXELS, expected: str | None = None
 ) -> TakenMask:
-    """A picture of any mode as a mask for a picture that lies as `grid`: `jobs.images.mask_rules` says what
+    """An image of any mode as a mask for an image of the orientation `grid`: `jobs.images.mask_rules` says what
     it selects.
 
     A mask that was made on the pixels as they are stored, before EXIF turned them, is turned as they were.
@@ -90,13 +90,13 @@ def _laid(mask: Tensor, grid: Grid, uri: str) -> tuple[Tensor, str | None]:
     stored = seen[::-1] if grid.turn in SWAPPED else seen
     if size == seen or (size != stored and _alike(size, seen)):
         told = grid.turn == 1 or stored != seen
-        return mask, None if told else "taken as made on the picture as it is seen, turned by EXIF"
+        return mask, None if told else "taken as made on the image as displayed, after its EXIF rotation"
     if size == stored or _alike(size, stored):
         turned = orient(mask, grid.turn)
-        return turned, "turned like its picture, which EXIF turns: it was made on the pixels as they are stored"
+        return turned, "rotated by the EXIF orientation of its image: it was made on the pixels as stored"
     raise InputError(
-        f"The mask {uri} is {_words(size)} px and its picture {_words(seen)}, of another shape: "
-        "make the mask on the picture itself, at its size or in its proportions.",
+        f"The mask {uri} is {_words(size)} px and its image {_words(seen)}, of another shape: "
+        "make the mask on the image itself, at its size or in its proportions.",
         code=Code.MASK_INVALID,
     )
 

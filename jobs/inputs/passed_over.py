@@ -9,12 +9,12 @@ from pathlib import PurePosixPath
 from jobs.common.terminal_text import terminal_safe
 from jobs.layout import is_ours
 
-SHOWN = 8
+KINDS_NAMED = 8
 """Kinds of files, or runs, that a sentence names."""
 
 
 class Passed:
-    """Counts of files that are no images by their names, and of pictures that belong to runs."""
+    """Counts of files that are no images by their names, and of images that belong to runs."""
 
     def __init__(self) -> None:
         self._files: Counter[str] = Counter()  # by extension
@@ -60,5 +60,5 @@ class Passed:
 
 
 def _some_of(words: list[str], what: str = "kinds") -> str:
-    more = [f"and {len(words) - SHOWN} more {what}"] if len(words) > SHOWN else []
-    return ", ".join(words[:SHOWN] + more)
+    more = [f"and {len(words) - KINDS_NAMED} more {what}"] if len(words) > KINDS_NAMED else []
+    return ", ".join(words[:KINDS_NAMED] + more)

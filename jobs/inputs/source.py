@@ -75,7 +75,7 @@ class EditSource:
 def with_edit(source: Source, edit: EditSource) -> Source:
     """The image with this edit as its only request.
 
-    Where the task leaves the mask out of what is learned, that is another model of the same image than its plain one.
+    If the training leaves the mask out, the pyramid differs from that of the whole image.
     """
     holes = edit.mask if find_task(edit.task).holes and edit.target is None else None
     return replace(source, holes=holes, wanted=False, edits=(edit,))

@@ -22,7 +22,7 @@ from jobs.run_folder.commit import Artifact, Commit, Failure
 from jobs.run_folder.identity import RunIdentity
 from jobs.run_folder.old_names import current_row, is_old_name
 from jobs.storage.store import Store
-from pgcn.settings import setting_names
+from pgcn.settings import recorded_names
 
 
 def check_not_newer(store: Store) -> None:
@@ -93,7 +93,7 @@ def _is_newer_run(data: bytes) -> bool:
     settings = record.get("settings")
     return (
         bool(record.keys() - RunIdentity.model_fields.keys())
-        or bool(isinstance(settings, dict) and settings.keys() - set(setting_names()))
+        or bool(isinstance(settings, dict) and settings.keys() - set(recorded_names()))
         or _is_later(record.get("pgcn_version"))
     )
 

@@ -28,7 +28,7 @@ def current_table(data: pa.Table) -> pa.Table:
 
 
 def is_old_name(name: str) -> bool:
-    """Whether an older version wrote a column of this name, which has another name since."""
+    """True for the former name of a column that has been renamed since."""
     return name in _NOW
 
 

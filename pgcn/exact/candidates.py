@@ -1,4 +1,4 @@
-"""Where the patches of a picture come from in the image: all compared with all, or carried up and made better."""
+"""Matches of a picture's patches in the image: by exhaustive comparison, or refined from a coarser scale."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pgcn.exact import kernels, plain
 from pgcn.exact.field import Field, Round, jumps_of
 from pgcn.exact.patches import Patches, bordered
 from pgcn.exact.settings import DetailSettings
+from pgcn.heartbeat import beat
 
 KEPT = 2**26
 """Values of queries that are kept between rounds (256 MiB); above it they are made again in each."""
@@ -57,7 +58,7 @@ class Queries:
 
 
 def compiled(x: Tensor) -> bool:
-    """Whether the compiled kernels take this tensor: float32 on a processor."""
+    """True if the compiled kernels take this tensor: float32 on a CPU."""
     return x.device.type == "cpu" and x.dtype == torch.float32
 
 
@@ -101,6 +102,7 @@ def _distances(queries: Queries, keys: Tensor, squares: Tensor) -> Iterator[tupl
     chunk = max(1, 4_000_000 // len(keys))
     for first, last in queries.bands():
         for q in queries.of(first, last).split(chunk):
+            beat()
             d = torch.addmm(squares + q.square().sum(1, keepdim=True), q, keys.T, alpha=-2)
             yield len(q), d.clamp_min_(0).div_(queries.patches.values)
 
@@ -136,19 +138,26 @@ def _round(task: Round, queries: Queries, field: Field) -> tuple[Field, Tensor]:
 def in_threads(
     bands: list[tuple[int, int]], one: Callable[[tuple[int, int], Tensor], None], room: Callable[[], Tensor]
 ) -> list[Tensor]:
-    """Do bands in as many threads as PyTorch has, each with a `room` of its own: these."""
+    """Do bands in as many threads as PyTorch has, each with a `room` of its own: these.
+
+    The calling thread is one of them: it alone sends heartbeats, one a band.
+    """
     threads = min(torch.get_num_threads(), len(bands))
     rooms = [room() for _ in range(threads)]
 
     def work(thread: int) -> None:
         for band in bands[thread::threads]:
+            beat()
             one(band, rooms[thread])
 
     if threads == 1:
         work(0)
     else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, range(threads)))
+        with ThreadPoolExecutor(threads - 1) as pool:
+            others = [pool.submit(work, thread) for thread in range(1, threads)]
+            work(0)
+            for other in others:
+                other.result()
     return rooms
 
 

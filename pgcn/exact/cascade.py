@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -18,7 +18,7 @@ from pgcn.exact.patches import Patches, patches_of
 from pgcn.exact.settings import DetailSettings
 from pgcn.imaging.scales import Size, resize
 
-COMPARISONS = 500_000_000
+COMPARISONS = 50_000_000
 """Pairs of patches up to which an energy is that of the definition."""
 
 SCALES = 64
@@ -43,6 +43,32 @@ class Drawn(NamedTuple):
 
     picture: Tensor
     fields: list[Field]
+
+
+@dataclass(frozen=True, eq=False)
+class Ascent:
+    """The order and options of drawn scales, one after the other, from the scale `first` on.
+
+    `levels` are the noise levels of each scale, by default those of the settings. `after` maps a start or an estimate
+    `(1, 3, H, W)` and its scale to the one that is kept: it clamps known pixels, for example. With `frames`, pictures
+    are frames of a clip: the search for the matches of one begins with those of the frame before.
+    """
+
+    first: int = 0
+    levels: list[float] | None = None
+    after: Callable[[Tensor, int], Tensor] | None = None
+    wrap: bool = False
+    frames: bool = False
+
+    def clamped(self, x: Tensor, scale: int) -> Tensor:
+        """`x` after `after`."""
+        return x if self.after is None else self.after(x, scale)
+
+    def held(self, hold: Hold, scale: int) -> Held:
+        """`hold`, then `after`."""
+        if self.after is None:
+            return hold
+        return lambda estimate, wrap, last: self.clamped(hold(estimate, wrap, last), scale)
 
 
 class ExactDetail:
@@ -85,27 +111,42 @@ class ExactDetail:
                 f"{len(self.sizes)} exact scales and {len(layouts)} layouts need as many sizes and seeds, "
                 f"not {len(sizes)} and {len(seeds)}"
             )
-        return self._ascend(layouts, sizes, seeds, wrap)
+        return self.ascend(layouts, sizes, seeds, Ascent(wrap=wrap))
 
-    def _ascend(self, x: Tensor, sizes: list[Size], seeds: Sequence[int], wrap: bool) -> Iterator[Drawn]:
+    def ascend(self, x: Tensor, sizes: Sequence[Size], seeds: Sequence[int], way: Ascent) -> Iterator[Drawn]:
+        """As `draw`, from the scale `way.first` on, for as many scales as there are `sizes`.
+
+        Low frequencies of the first one are held to `x` `(n, 3, h, w)`, which is smaller.
+        """
         fields: list[Field | None] = [None] * len(seeds)
-        for scale, size in enumerate(sizes):
-            drawn = []
+        for scale, size in enumerate(sizes, way.first):
+            drawn: list[tuple[Tensor, Field]] = []
             for i, seed in enumerate(seeds):
                 begin = fields[i]
-                if begin is not None:
+                if way.frames and drawn:
+                    begin = drawn[-1][1]
+                elif begin is not None:
                     begin = carried(begin, self.sizes[scale - 1], self.sizes[scale], size)
-                way = Way(self.settings.levels(), _seed(seed, scale), wrap)
-                made = self._draw(resized(x[i : i + 1], size, wrap), scale, way, Hold(x[i : i + 1]), begin)
-                drawn.append(self._settled(*made, way) if scale == 0 else made)
+                drawn.append(self._at(x[i : i + 1], scale, size, seed, way, begin))
             x, fields = torch.cat([picture for picture, _ in drawn]), [field for _, field in drawn]
             yield Drawn(x, [field for _, field in drawn])
 
-    def _settled(self, x: Tensor, field: Field, way: Way) -> tuple[Tensor, Field]:
+    def _at(
+        self, below: Tensor, scale: int, size: Size, seed: int, ascent: Ascent, field: Field | None
+    ) -> tuple[Tensor, Field]:
+        """One picture at one scale, from the one below it, with its matches; the coarsest scale settles."""
+        way = Way(ascent.levels or self.settings.levels(), _seed(seed, scale), ascent.wrap)
+        start = ascent.clamped(resized(below, size, ascent.wrap), scale)
+        if field is None and scale > 0:
+            field = self.matches(start, scale, seed=seed, wrap=ascent.wrap)
+        made = self._draw(start, scale, way, ascent.held(Hold(below), scale), field)
+        return self._settled(*made, way, ascent) if scale == 0 and ascent.levels is None else made
+
+    def _settled(self, x: Tensor, field: Field, way: Way, ascent: Ascent) -> tuple[Tensor, Field]:
         """A picture of the coarsest scale, drawn again without a hold: what no patch agrees with moves or goes."""
         for number in range(self.settings.settle):
             again = Way(self.settings.levels(self.settings.settle_noise), way.seed + 1 + number, way.wrap)
-            x, field = self._draw(x, 0, again, Hold(), field)
+            x, field = self._draw(x, 0, again, ascent.held(Hold(), 0), field)
         return x, field
 
     def _draw(self, start: Tensor, scale: int, way: Way, hold: Held, field: Field | None) -> tuple[Tensor, Field]:
@@ -141,7 +182,7 @@ class ExactDetail:
         return Drawn(torch.cat([picture for picture, _ in drawn]), [field for _, field in drawn])
 
     def matches(self, picture: Tensor, scale: int, *, seed: int = 0, wrap: bool = False) -> Field:
-        """Where the patches of `picture` `(1, 3, H, W)` are in the image at a scale: searched from the coarsest on."""
+        """Matches of the patches of `picture` `(1, 3, H, W)` at a scale, searched from the coarsest scale on."""
         height, width = picture.shape[2:]
         field = None
         for s in range(scale + 1):

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pgcn.exact.patches import unfolded
+from pgcn.heartbeat import beat
 
 COMPARED = 4_000_000
 """Pairs of patches that are compared together: bounds memory (16 MB)."""
@@ -67,5 +68,6 @@ def _logits(queries: Tensor, keys: Tensor, t: float) -> Iterator[Tensor]:
     """-|q - k|² / 2t² of some queries and all keys at a time."""
     squares = keys.square().sum(1)
     for q in queries.split(max(1, COMPARED // len(keys))):
+        beat()
         apart = torch.addmm(squares + q.square().sum(1, keepdim=True), q, keys.T, alpha=-2)
         yield apart.clamp_min(0) / (-2 * t * t)

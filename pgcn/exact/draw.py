@@ -14,6 +14,7 @@ from pgcn.exact.candidates import Queries, compiled, exhaustive, improved
 from pgcn.exact.field import Field
 from pgcn.exact.patches import Patches, around
 from pgcn.exact.settings import DETAIL, MIDDLE, DetailSettings
+from pgcn.heartbeat import beat
 
 SPREAD = 0.2
 """Standard deviation of the window that middles are drawn with, in halves of a patch's side."""
@@ -21,7 +22,7 @@ SPREAD = 0.2
 
 @dataclass(frozen=True, eq=False)
 class Hold:
-    """What estimates are held to.
+    """Constraints on the estimates.
 
     `low` `(1, 3, h, w)`: the low frequencies, a picture of a smaller size. `pixels` `(1, 3, H, W)`, with `known`
     `(1, 1, H, W)` from 0 to 1: pixels that stay.
@@ -64,7 +65,7 @@ def resized(x: Tensor, size: tuple[int, int], wrap: bool = False) -> Tensor:
 
 @dataclass(frozen=True)
 class Way:
-    """How one scale is drawn: noise levels that fall to 0, the seed of its search, whether borders meet."""
+    """The schedule of one scale: noise levels that fall to 0, the seed of its search, whether borders meet."""
 
     levels: list[float]
     seed: int
@@ -85,6 +86,7 @@ def draw_scale(
     least = torch.zeros(len(patches.keys), dtype=y.dtype, device=y.device)
     few = y.shape[2] * y.shape[3] * len(patches.keys) <= settings.exhaustive
     for step, (t, after) in enumerate(zip(way.levels, way.levels[1:], strict=False)):
+        beat()
         queries = Queries(patches, y, 1 - t, way.wrap, settings.band)
         if few or field is None:
             field = exhaustive(queries, settings)
@@ -107,6 +109,7 @@ def drawn(patches: Patches, settings: DetailSettings, field: Field, t: float, wr
     out = patches.image.new_zeros(height + 2 * margin, width + 2 * margin, 3)
     rows = max(1, settings.band // width)
     for first in range(0, height, rows):
+        beat()
         last = min(height, first + rows)
         part = out[first : last + 2 * margin]
         if compiled(patches.image):

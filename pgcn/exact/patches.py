@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pgcn.exact.settings import MIDDLE
+from pgcn.heartbeat import beat
 
 SOME = 16_384
 """Patches from which the principal components are taken."""
@@ -92,6 +93,7 @@ def patches_of(image: Tensor, patch: int, components: int, known: Tensor | None 
     rows = max(1, band // w)
     keys = image.new_empty(h * w, basis.shape[1])
     for top in range(0, h, rows):
+        beat()
         b = min(rows, h - top)
         keys[top * w : (top + b) * w] = made.queries(padded[:, :, top : top + b + patch - 1], 1.0)
     return Patches(image, patch, kernel, made.mean, keys, snap)

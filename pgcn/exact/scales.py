@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from pgcn.exact import definition
-from pgcn.exact.cascade import ExactDetail
+from pgcn.exact.cascade import Ascent, ExactDetail
 from pgcn.exact.draw import Held, Hold, resized
 from pgcn.exact.settings import DetailSettings
 from pgcn.imaging.noise import Draw, normal_each, seeded
 from pgcn.imaging.scales import Size, finest_size, resize
-from pgcn.method import AS_SAMPLED, ChainOptions
+from pgcn.method import AS_SAMPLED, AfterStep, ChainOptions
 from pgcn.settings import Settings
 from pgcn.tensor_files import read_header, read_tensors, to_bytes
 
@@ -57,14 +57,31 @@ class ExactScales:
         """The image at every exact scale: `(1, 3, *sizes[s])` in [-1, 1]."""
         return [resize(self._image(), size) for size in self.sizes]
 
-    def ascend(self, x: Tensor, sizes: Sequence[Size], draw: Draw, *, wrap: bool = False) -> Iterator[Tensor]:
-        """Draw the exact scales above `x` `(N, 3, h, w)`: yields `(N, 3, *size)` for each of `sizes`.
+    def ascend(
+        self,
+        x: Tensor,
+        sizes: Sequence[Size],
+        first: int = 0,
+        options: ChainOptions = AS_SAMPLED,
+        after: AfterStep | None = None,
+    ) -> Iterator[Tensor]:
+        """Draw the exact scales from `first` on above `x` `(N, 3, h, w)`: yields `(N, 3, *size)` for each of `sizes`.
 
-        Low frequencies of a scale are held to the result below it. Matches are carried from scale to scale. `draw`
-        gives the randomness; sample i depends on `x[i]` and its own random numbers alone.
+        Low frequencies of a scale are held to the result below it, those of the first one to `x`. Matches are carried
+        from scale to scale, and with `options.frames` from state to state. State i depends on `x[i]` and its own random
+        numbers alone, without `frames`. `after` maps states and their scale to the states that are kept.
         """
-        every = [*sizes, *self.sizes[len(sizes) :]]
-        for _, drawn in zip(sizes, self.detail.draw(x, every, _seeds(x, draw), wrap=wrap), strict=False):
+        levels = None
+        if options.steps is not None or options.last is not None:
+            levels = _levels(self.settings, options)
+            if len(levels) < 2:
+                yield from (resized(x, size, options.wrap) for size in sizes)
+                return
+        seeds = _seeds(x, options.draw or normal_each(seeded(0, len(x))))
+        if options.frames:
+            seeds = seeds[:1] * len(x)
+        way = Ascent(first, levels, after, options.wrap, options.frames)
+        for drawn in self.detail.ascend(x, sizes, seeds, way):
             yield drawn.picture
 
     def refine(self, x: Tensor, scale: int, below: Size, options: ChainOptions = AS_SAMPLED) -> Tensor:
@@ -138,7 +155,7 @@ def _levels(settings: DetailSettings, options: ChainOptions) -> list[float]:
 
 
 def _held(hold: Hold, after: Callable[[Tensor], Tensor] | None) -> Held:
-    """What estimates are held to: low frequencies, and then what `after` clamps."""
+    """Constraints on the estimates: low frequencies, then the clamp `after`."""
     if after is None:
         return hold
     return lambda estimate, wrap, last: after(hold(estimate, wrap, last))

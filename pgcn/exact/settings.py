@@ -13,7 +13,7 @@ DETAIL = 16
 
 @dataclass(frozen=True)
 class DetailSettings:
-    """How a picture is drawn from the patches of an image.
+    """Settings of the exact scales, which draw a picture from the patches of an image.
 
     - `patch`: side of a patch, px, odd and at least 7. Larger patches copy larger pieces and keep things whole.
     - `steps`, `noise`: steps of one scale, and the noise level t in (0, 1) that its first step begins at.

@@ -24,6 +24,15 @@ def resize(x: Tensor, size: Size) -> Tensor:
     return F.interpolate(x, size=size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
 
 
+def resize_on_torus(x: Tensor, size: Size) -> Tensor:
+    """`resize` of an image whose opposite sides meet: the middle of three by three copies."""
+    if tuple(x.shape[-2:]) == tuple(size):
+        return x
+    nine = x.repeat(1, 1, 3, 3)
+    height, width = size
+    return resize(nine, (3 * height, 3 * width))[..., height : 2 * height, width : 2 * width]
+
+
 SHORTEST = 12
 """Least short side of the finest scale of a thin image, px: the energy sees 11 by 11 pixels."""
 

@@ -1,4 +1,4 @@
-"""How a sample copies its image: connected pieces of one shift, found from the exact nearest patch of every position.
+"""Copying of an image by its samples: connected pieces of one shift, found from the exact nearest patches.
 
 A shift is where the nearest patch of the image is, minus where the patch of the sample is. A copied part of the image
 has one shift over its whole area; new content has a different shift at nearly every position.
@@ -75,7 +75,7 @@ def nearest_set(sample: Tensor, image: Tensor) -> Tensor:
 
 
 def half_pixel_distance(image: Tensor) -> Tensor:
-    """How far each patch of `image` `(1, 3, H, W)` is from itself moved by half a pixel both ways: `(m,)`.
+    """Distance of each patch of `image` `(1, 3, H, W)` from itself, shifted by half a pixel both ways: `(m,)`.
 
     The mean over the patch of ((∂x)² + (∂y)²) / 4, from differences of neighbouring pixels: exact to first order.
     """

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from safetensors.torch import load
 from torch import Tensor
 
-# What the trunk was trained with: BGR in [0, 255] minus these.
+# Input of the trunk as in its training: BGR in [0, 255] minus these.
 MEAN_BGR = (104.00699, 116.66877, 122.67892)
 
 BLOCKS = (("1_1", "1_2"), ("2_1", "2_2"), ("3_1", "3_2", "3_3"))

@@ -1,4 +1,4 @@
-"""Figures of what tasks make. Pictures are `(1, 3, H, W)` in [-1, 1], masks `(1, 1, H, W)` of zeros and ones."""
+"""Metrics of task results. Images are `(1, 3, H, W)` in [-1, 1], masks `(1, 1, H, W)` of zeros and ones."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _gaussian(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def layout_error(a: Tensor, b: Tensor, side: int = 16) -> float:
-    """How far two pictures are from having one layout, in [0, 2]: 1 - correlation of their luma at `side` px.
+    """Difference of the layouts of two images, in [0, 2]: 1 - correlation of their luma at `side` px.
 
     Free of brightness and contrast, so that a picture in other colours can have the layout of a painting.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from pgcn.heartbeat import beat
 from pgcn.imaging.scales import resize
 from pgcn.metrics.coherence import CoherenceTo
 from pgcn.metrics.copying import copying
@@ -23,7 +24,10 @@ def metrics(image: Tensor, samples: Tensor) -> dict[str, float]:
     NaN where a metric has no value: a single sample has no diversity, an image of one colour no pieces.
     """
     distance, coherence = FrechetTo(image), CoherenceTo(image)
-    each = [distance(x) | coherence(x) | {"detail": detail(x, image)} | copying(x, image) for x in samples.split(1)]
+    each = []
+    for x in samples.split(1):
+        beat()
+        each.append(distance(x) | coherence(x) | {"detail": detail(x, image)} | copying(x, image))
     means = {name: sum(values[name] for values in each) / len(each) for name in each[0]}
     return means | {"layout_diversity": layout_diversity(samples, image)}
 

@@ -43,6 +43,14 @@ def training_operations(sizes: list[Size], settings: Settings) -> float:
     return sum(scale_operations(scale, sizes, settings) for scale in range(len(sizes)))
 
 
+def sampling_operations(sizes: list[Size], settings: Settings) -> float:
+    """Operations of the chains of one sample, from the coarsest to the finest of the learned scales `sizes`."""
+    return sum(
+        settings.steps_at(scale) * 2 * energy_operations(size, wide=settings.is_wide(max(size)))
+        for scale, size in enumerate(sizes)
+    )
+
+
 def measured_rate(size: Size, settings: Settings, device: str = "cpu", threads: int = 1) -> float:
     """Operations per second of Langevin steps at `size` on this machine, measured for about a second.
 

@@ -1,1 +1,1 @@
-"""Tasks for a trained model, one file each, found by `pgcn.tasks.task.all_tasks`."""
+"""Tasks for a trained pyramid, one file each, found by `pgcn.tasks.task.all_tasks`."""

@@ -68,7 +68,7 @@ def apply(model: Model, inputs: Inputs, options: AnimateOptions) -> TaskResult:
     def draw(x: Tensor) -> Tensor:
         return walk.normal(tuple(x.shape[1:])).to(x)
 
-    x = run(model, start, sizes, first, ChainOptions(noise_std=options.noise, draw=draw))
+    x = run(model, start, sizes, first, ChainOptions(noise_std=options.noise, draw=draw, frames=True))
     step, apart = differences(x)
     return TaskResult({"result": x}, {"frame_step": step, "frames_apart": apart, "smoothness": apart / max(step, 1e-9)})
 

@@ -6,17 +6,14 @@ lower scale gives more freedom, a higher one a result nearer to the injected ima
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import Tensor
 
 from pgcn.imaging.noise import normal_each, seeded
-from pgcn.imaging.scales import Size, ascend, resize, sizes_for
-from pgcn.method import AS_SAMPLED, ChainOptions, Model
-
-AfterStep = Callable[[Tensor, int], Tensor]
-"""Applied to the states `(N, 3, H, W)` after each step at a scale: clamps known pixels, for example."""
+from pgcn.imaging.scales import Size, resize, sizes_for
+from pgcn.method import AS_SAMPLED, AfterStep, ChainOptions, Model
 
 
 def working_size(image: Tensor, model: Model) -> Size:
@@ -35,6 +32,17 @@ def working_size(image: Tensor, model: Model) -> Size:
 def sizes_of(image: Tensor, model: Model) -> list[Size]:
     """The sizes of all scales for an image; the last is its `working_size`."""
     return sizes_for(working_size(image, model), model.sizes)
+
+
+def coarse_count(model: Model) -> int:
+    """Number of coarse scales: those up to the first exact scale above the size of the learned ones.
+
+    Of a model without exact scales, all. Start scales are compared on them, and energies: a finer exact scale adds
+    detail and changes nothing else, and costs much more.
+    """
+    finest = model.sizes[model.learned - 1]
+    larger = [scale for scale, size in enumerate(model.sizes) if min(size) > 1.5 * min(finest)]
+    return min(larger, default=len(model.sizes) - 1) + 1
 
 
 def injection(image: Tensor, sizes: Sequence[Size], scale: int) -> Tensor:
@@ -60,13 +68,7 @@ def run(
     chain too. The end is `(N, 3, *sizes[-1])`.
     """
     options = replace(options, draw=options.draw or normal_each(seeded(0, len(start))))
-
-    def chain(x: Tensor, scale: int) -> Tensor:
-        if after is None:
-            return model.refine(x, scale, options)
-        return model.refine(after(x, scale), scale, replace(options, after=lambda state: after(state, scale)))
-
-    *_, end = ascend(start, sizes, chain, first, resize_on_torus if options.wrap else resize)
+    *_, end = model.ascend(start, sizes, first, options, after)
     return end
 
 
@@ -86,15 +88,6 @@ def injected(
     """`image` `(1, 3, h, w)` injected at `scale` and run to the finest: `(1, 3, H, W)` at its working size."""
     sizes = sizes_of(image, model) if sizes is None else sizes
     return run(model, injection(image, sizes, scale), sizes, scale, options, after)
-
-
-def resize_on_torus(x: Tensor, size: Size) -> Tensor:
-    """`resize` of an image whose opposite sides meet: the middle of three by three copies."""
-    if tuple(x.shape[-2:]) == tuple(size):
-        return x
-    nine = x.repeat(1, 1, 3, 3)
-    height, width = size
-    return resize(nine, (3 * height, 3 * width))[..., height : 2 * height, width : 2 * width]
 
 
 def check_scale(model: Model, scale: int) -> int:

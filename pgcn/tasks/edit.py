@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from pgcn.imaging.masks import fit
+from pgcn.imaging.scales import resize
 from pgcn.method import Model
 from pgcn.metrics.pictures import rmse, seam_gradient
 from pgcn.tasks.choose import choose
@@ -24,13 +26,17 @@ def apply(model: Model, inputs: Inputs, options: EditOptions) -> TaskResult:
     region, notes = region_of(model, inputs, options, "edit")
     before = seam_gradient(region.given, region.mask)
     usual = rmse(region.given, mean_on(region.given, region.mask), region.mask) + 1
+
+    def small(count: int) -> Tensor:
+        return fit(region.mask, region.sizes[count - 1])
+
     choice = choose(
         model,
         options,
-        lambda scale: region.from_scale(model, scale, options.seed),
-        style_distance=lambda x: seam_gradient(x, region.mask),
-        content_distance=lambda x: rmse(x, region.given, region.mask) / usual,
-        baseline=before,
+        lambda scale, count: region.from_scale(model, scale, count, options.seed),
+        style_distance=lambda x: seam_gradient(x, region.at(x).mask),
+        content_distance=lambda x: rmse(x, region.at(x).given, region.at(x).mask) / usual,
+        baseline=lambda count: seam_gradient(resize(region.given, region.sizes[count - 1]), small(count)),
     )
     made = choice.best.image
     result = region.replaced(model, made, options.seed) if options.full_size else made

@@ -18,8 +18,11 @@ from torch import Tensor
 from pgcn.imaging.scales import resize
 from pgcn.method import ChainOptions, Model
 from pgcn.metrics.pictures import auroc
-from pgcn.tasks.chains import sizes_of
+from pgcn.tasks.chains import coarse_count, sizes_of
 from pgcn.tasks.task import Criterion, Inputs, Options, Task, TaskResult
+
+LEVEL = 2 / 255
+"""One level of eight bits, in [-1, 1] units."""
 
 
 class EnergyOptions(Options):
@@ -31,9 +34,10 @@ class EnergyOptions(Options):
 def score(model: Model, other: Tensor, image: Tensor) -> float:
     """The energy of `other` above that of the trained `image`, in standard deviations of the image's energy.
 
-    Both `(1, 3, H, W)`, of any sizes. The mean over scales of (mean E(other) - mean E(image)) / std E(image).
+    Both `(1, 3, H, W)`, of any sizes. The mean of (mean E(other) - mean E(image)) / std E(image) over coarse scales.
     """
-    pairs = zip(*(model.energy(x, sizes_of(x, model)) for x in (image, other)), strict=True)
+    count = coarse_count(model)
+    pairs = zip(*(model.energy(x, sizes_of(x, model)[:count]) for x in (image, other)), strict=True)
     found = [float((there.mean() - own.mean()) / own.std().clamp_min(1e-9)) for own, there in pairs]
     return sum(found) / len(found)
 
@@ -41,12 +45,14 @@ def score(model: Model, other: Tensor, image: Tensor) -> float:
 def movement(model: Model, other: Tensor, image: Tensor, steps: int) -> Tensor:
     """Squared movement of each pixel by chains of `steps` steps: `(1, 1, H, W)` at the working size.
 
-    The mean over channels and scales, each scale relative to the mean movement of the trained `image`.
+    The mean over channels and the coarse scales, each scale relative to the mean movement of the trained `image`.
     """
     sizes, own = sizes_of(other, model), sizes_of(image, model)
     maps = []
-    for scale in range(len(model.sizes)):
-        usual = _moved(model, resize(image, own[scale]), scale, steps).mean().clamp_min(1e-12)
+    for scale in range(coarse_count(model)):
+        usual = _moved(model, resize(image, own[scale]), scale, steps).mean()
+        # Exact scales hardly move the trained image, whose own patches they have.
+        usual = usual.clamp_min(1e-12 if scale < model.learned else LEVEL**2)
         there = _moved(model, resize(other, sizes[scale]), scale, steps) / usual
         maps.append(F.interpolate(there, size=sizes[-1], mode="bilinear", align_corners=False))
     return torch.cat(maps).mean(0, keepdim=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
@@ -22,16 +23,19 @@ STEPS = 3
 """Default number of last steps of a chain after each enlargement: enough to sharpen, too few and too short to invent
 content. Three steps of the mean size drew ridges into skies."""
 
+MARGIN = 32
+"""Pixels around a mask that are refined with it."""
+
 BACK = 8
 """Rounds of back-projection, each of which leaves about a third of the difference."""
 
 
 def step_factor(model: Model) -> float:
-    """The factor 1/r between the sizes of neighbouring scales; 1.5 for a model of one scale."""
-    count = len(model.sizes) - 1
-    if count == 0:
+    """The factor between the sizes of neighbouring scales, of the two finest exact ones if there are; else 1.5."""
+    sizes = model.sizes[model.learned :] if model.learned < len(model.sizes) else model.sizes
+    if len(sizes) < 2:
         return 1.5
-    first, last = model.sizes[0], model.sizes[-1]
+    first, last, count = (sizes[0], sizes[-1], len(sizes) - 1)
     return max(1.1, float((last[0] * last[1] / (first[0] * first[1])) ** (0.5 / count)))
 
 
@@ -93,5 +97,23 @@ def enlarged(model: Model, image: Tensor, size: Size, how: Refinement) -> Tensor
                 return tile
             return model.refine(tile, finest, options)
 
-        x = how.after(tiled(x, refined))
+        if model.learned == len(model.sizes):
+            x = how.after(tiled(x, refined))
+        else:  # Tiles would be drawn from different patches, and their overlap would be a mixture.
+            x = how.after(on_part(x, wanted, partial(model.refine, scale=finest, options=options)))
     return resize(x, size)
+
+
+def on_part(x: Tensor, wanted: Tensor | None, work: Callable[[Tensor], Tensor]) -> Tensor:
+    """`x` with `work` applied to the rectangle around the mask `wanted` and a margin; to all of it without one."""
+    if wanted is None:
+        return work(x)
+    if not bool(wanted.any()):
+        return x
+    where = []
+    for axis in (2, 3):
+        chosen = wanted[0, 0].amax(3 - axis).nonzero()
+        where.append(slice(max(0, int(chosen.min()) - MARGIN), int(chosen.max()) + 1 + MARGIN))
+    made = x.clone()
+    made[..., where[0], where[1]] = work(x[..., where[0], where[1]])
+    return made

@@ -63,8 +63,6 @@ def _one(model: Model, size: Size, first: int, options: GenerateOptions, seed: i
         # A little noise, without which all chains from one start would end at the same image.
         start = resize(model.reconstruct()[first - 1], sizes[first])
         start = (start + 0.1 * draw(start)).clamp(-1, 1)
-    if not options.tile:
-        draw = normal_each(seeded(seed, 1))
     return run(model, start, sizes, first, ChainOptions(draw=draw, noise_std=options.noise, wrap=options.tile))
 
 

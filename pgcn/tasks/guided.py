@@ -20,6 +20,9 @@ from pgcn.tasks.choose import Choice, choose
 from pgcn.tasks.enlarge import Refinement, enlarged
 from pgcn.tasks.task import Injected, TaskResult
 
+COARSE = 64
+"""Longest side at which a result is compared with its guide, px."""
+
 
 class GuidedOptions(Injected):
     """Options of the tasks that work on a whole second image."""
@@ -58,13 +61,20 @@ def guided(
     """
     guide = resize(target, working_size(target, model))
     sizes, start = sizes_of(target, model), start_of(guide)
+
+    # The content is the coarse structure; the finer one is to be the image's.
+    coarse = next(size for size in sizes[::-1] if max(size) <= COARSE or size == sizes[0])
+
+    def scale_of(x: Tensor) -> int:
+        return len(sizes) - 1 - sizes[::-1].index((x.shape[-2], x.shape[-1]))
+
     choice = choose(
         model,
         options,
-        lambda scale: injected(model, start, scale, seeded_noise(options.seed), sizes=sizes),
-        style_distance=lambda x: patch_swd(x, image),
-        content_distance=lambda x: content_distance(x, guide),
-        baseline=patch_swd(start, image),
+        lambda scale, count: injected(model, start, scale, seeded_noise(options.seed), sizes=sizes[:count]),
+        style_distance=lambda x: patch_swd(x, resize(image, model.sizes[scale_of(x)])),
+        content_distance=lambda x: content_distance(resize(x, coarse), resize(guide, coarse)),
+        baseline=lambda count: patch_swd(resize(start, sizes[count - 1]), resize(image, model.sizes[count - 1])),
     )
     made = choice.best.image
     size = target.shape[-2], target.shape[-1]

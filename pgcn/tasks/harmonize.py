@@ -1,8 +1,10 @@
 """Harmonization: an object pasted into an image takes on the image's look.
 
 As in SinGAN (Shaham et al., ICCV 2019), the composite is injected at a scale that keeps the object's shape, the finer
-scales give it the image's patches, and a dilated, blurred mask blends it in. Patches hardly change a colour cast of the
-whole object, so its colours are first moved half of the way (Reinhard et al., 2001, with covariances).
+learned scales give it the image's patches, and a dilated, blurred mask blends it in. Patches hardly change a colour
+cast of the whole object, so its colours are first moved half of the way (Reinhard et al., 2001, with covariances). The
+change is enlarged and added to the composite, so that the object keeps its own detail: exact scales have no patches of
+an object that is not in the image.
 """
 
 from __future__ import annotations
@@ -38,13 +40,14 @@ def apply(model: Model, inputs: Inputs, options: HarmonizeOptions) -> TaskResult
     choice = choose(
         model,
         options,
-        lambda scale: region.from_scale(model, scale, options.seed, start),
-        style_distance=lambda x: colour_distance(x, region.mask, scene),
-        content_distance=lambda x: shape_error(x, region.given, region.mask),
-        baseline=before,
+        lambda scale, count: region.from_scale(model, scale, count, options.seed, start),
+        style_distance=lambda x: colour_distance(x, region.at(x).mask, scene),
+        content_distance=lambda x: shape_error(x, region.at(x).given, region.at(x).mask),
+        baseline=lambda _: before,
+        scales=model.learned,
     )
     made = choice.best.image
-    result = region.recoloured(made) if options.full_size else made
+    result = region.recoloured(made, options.full_size)
     metrics = {
         "colour_distance": choice.best.style_distance,
         "colour_distance_before": before,

@@ -21,10 +21,13 @@ from pgcn.imaging.masks import check_mask, fit
 from pgcn.imaging.scales import Size, resize
 from pgcn.method import Model
 from pgcn.metrics.pictures import psnr, rmse
-from pgcn.tasks.chains import check_scale, run, seeded_noise, sizes_of, working_size
+from pgcn.tasks.chains import check_scale, coarse_count, run, seeded_noise, sizes_of, working_size
 from pgcn.tasks.enlarge import Refinement, enlarged
 from pgcn.tasks.region import mask_image
 from pgcn.tasks.task import Criterion, Injected, Inputs, Task, TaskResult
+
+FINEST = 3
+"""Number of start scales, the finest ones, that are compared for a thin hole where there are exact scales."""
 
 HIDDEN = 0.25
 """Largest share of an image that is hidden to compare start scales."""
@@ -66,7 +69,7 @@ class Hole:
         return clamp_known(x, resize(self.smooth, size), hole_at(self.mask, size))
 
     def filled_from(self, model: Model, scale: int, options: InpaintOptions, seed: int) -> Tensor:
-        """The image at its working size, with the hole filled from `scale` on."""
+        """The image at the last of `sizes`, with the hole filled from `scale` on."""
         start = resize(self.smooth, self.sizes[scale])
         generator = torch.Generator().manual_seed(seed)
         start = start + options.noise * torch.randn(start.shape, generator=generator).to(start)
@@ -82,9 +85,10 @@ def apply(model: Model, inputs: Inputs, options: InpaintOptions) -> TaskResult:
         notes.append("the mask was fitted to the image's size")
         mask = check_mask(fit(mask, full))
     hole = Hole.of(image, mask, model)
-    every = list(range(len(model.sizes)))
+    every = start_scales(model, image, mask)
     if options.start_scale is not None:
-        every = every if options.sweep else [check_scale(model, options.start_scale)]
+        own = check_scale(model, options.start_scale)
+        every = sorted({*every, own}) if options.sweep else [own]
     trials = {scale: trial for scale, trial in zip(every, held_out(model, image, mask, every, options), strict=True)}
     chosen = options.start_scale
     if chosen is None:
@@ -111,6 +115,17 @@ def apply(model: Model, inputs: Inputs, options: InpaintOptions) -> TaskResult:
     return TaskResult(images, metrics, notes)
 
 
+def start_scales(model: Model, image: Tensor, mask: Tensor) -> list[int]:
+    """The start scales that are compared: coarse ones for a wide hole, the finest for a thin one.
+
+    A thin hole is not there at coarse scales.
+    """
+    if is_thin(hole_at(mask, working_size(image, model))):
+        every = list(range(len(model.sizes)))
+        return every if model.learned == len(every) else every[-FINEST:]
+    return list(range(coarse_count(model)))
+
+
 @dataclass(frozen=True)
 class Trial:
     """The error of filling holes of this kind, in levels of 255, and the share of the chain's end in the fill."""
@@ -120,29 +135,62 @@ class Trial:
 
 
 def held_out(model: Model, image: Tensor, mask: Tensor, scales: list[int], options: InpaintOptions) -> list[Trial]:
-    """Each start scale tried at the working size on a second hole: the mask, shifted to where the image is known."""
-    size = working_size(image, model)
-    small, gone = resize(filled(image, mask), size), hole_at(mask, size)
-    hidden = gone.roll((size[0] // 2, size[1] // 2), (2, 3)) * (1 - gone)
-    # At most a quarter is hidden, so that enough is known to fill it from.
+    """Each start scale tried on other holes: the mask, shifted to where the image is known.
+
+    A trial runs at the working size for a thin hole, and on `coarse_count` scales for another. Where there are exact
+    scales these are small, and three shifts are tried: the content of one may be unlike that of the hole.
+    """
+    thin, sizes = is_thin(hole_at(mask, working_size(image, model))), sizes_of(image, model)
+    if len(scales) == 1 and not thin:
+        return [Trial(0.0, 1.0)]
+    count = len(sizes) if thin else max(coarse_count(model), scales[-1] + 1)
+    height, width = sizes[count - 1]
+    small, gone = resize(filled(image, mask), (height, width)), hole_at(mask, (height, width))
+    shifts = [(height // 2, width // 2)]
+    if not thin and model.learned < len(sizes):
+        shifts += [(0, width // 2), (height // 2, 0)]
+    holes = [hidden for shift in shifts if bool((hidden := _hidden(gone, shift)).any())]
+    if not holes:
+        return [Trial(float(-scale), 1.0) for scale in scales]
+    filling = _Filling(model, options, small, gone, sizes[:count])
+    return [filling.trial(scale, holes, thin) for scale in scales]
+
+
+def _hidden(gone: Tensor, shift: Size) -> Tensor:
+    """The hole `gone`, shifted, less itself; of a large one a part, so that enough is known to fill it from."""
+    hidden = gone.roll(shift, (2, 3)) * (1 - gone)
     amount = float(hidden.mean())
     if amount > HIDDEN:
         generator = torch.Generator().manual_seed(0)
         hidden = hidden * (torch.rand(hidden.shape, generator=generator).to(hidden) < HIDDEN / amount)
-    if not bool(hidden.any()):
-        return [Trial(float(-scale), 1.0) for scale in scales]
-    both = (gone + hidden).clamp_max(1)
-    hole = Hole.of(small, both, model)
-    smooth = hole.smooth
-    trials = []
-    for scale in scales:
-        made = hole.filled_from(model, scale, options, options.seed)
+    return hidden
+
+
+@dataclass(frozen=True)
+class _Filling:
+    """An image at the last of `sizes`, with its hole `gone`, in which other holes are filled."""
+
+    model: Model
+    options: InpaintOptions
+    image: Tensor
+    gone: Tensor
+    sizes: list[Size]
+
+    def trial(self, scale: int, holes: list[Tensor], thin: bool) -> Trial:
+        """The mean over some holes; the chain's share is fitted for thin ones alone."""
+        found = [self._one(scale, hidden, thin) for hidden in holes]
+        return Trial(sum(one.error for one in found) / len(found), sum(one.share for one in found) / len(found))
+
+    def _one(self, scale: int, hidden: Tensor, thin: bool) -> Trial:
+        both = (self.gone + hidden).clamp_max(1)
+        hole = Hole(filled(self.image, both), both, self.sizes)
+        smooth = hole.smooth
+        made = hole.filled_from(self.model, scale, self.options, self.options.seed)
         # Least squares: truth ≈ smooth + share·(made - smooth).
-        moved, wanted = (made - smooth) * hidden, (small - smooth) * hidden
+        moved, wanted = (made - smooth) * hidden, (self.image - smooth) * hidden
         best = float((moved * wanted).sum() / moved.square().sum().clamp_min(1e-9))
-        share = min(1.0, max(0.0, best)) if is_thin(gone) else 1.0
-        trials.append(Trial(rmse(smooth + share * (made - smooth), small, hidden), share))
-    return trials
+        share = min(1.0, max(0.0, best)) if thin else 1.0
+        return Trial(rmse(smooth + share * (made - smooth), self.image, hidden), share)
 
 
 def mean_fill(image: Tensor, mask: Tensor) -> Tensor:

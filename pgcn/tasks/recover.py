@@ -87,9 +87,15 @@ def _usual_scale(model: Model) -> int:
 
 
 def _scales(model: Model, options: RecoverOptions, *, noisy: bool) -> list[int]:
-    """The start scales to try; all for noise, where the scale with the least error is known."""
+    """The start scales to try: several for noise, where the scale with the least error is known.
+
+    All learned ones, or where there are exact scales these alone: from a learned scale on they would draw another
+    layout.
+    """
     if options.sweep or (noisy and options.start_scale is None):
-        return list(range(len(model.sizes)))
+        scales = list(range(len(model.sizes)))
+        exact = scales[model.learned :]
+        return exact if exact and not options.sweep else scales
     return [_usual_scale(model) if options.start_scale is None else check_scale(model, options.start_scale)]
 
 

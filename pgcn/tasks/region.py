@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import Field
 from torch import Tensor
@@ -38,30 +38,46 @@ class Region:
     sizes: list[Size]
     rim: int
 
-    def from_scale(self, model: Model, scale: int, seed: int, start: Tensor | None = None) -> Tensor:
-        """The image with its region remade from `scale` on; pixels beyond the rim are clamped at every step.
+    def at(self, x: Tensor) -> Region:
+        """The region at the size of `x`, a smaller image of it; the image at the given size stays."""
+        size = x.shape[-2], x.shape[-1]
+        if size == tuple(self.given.shape[-2:]):
+            return self
+        mask, rim = fit(self.mask, size), max(1, round(self.rim * size[0] / self.given.shape[-2]))
+        return replace(self, given=resize(self.given, size), mask=mask, weights=soft(mask, rim), rim=rim)
 
-        Chains begin from the image, or from `start`, which has its size.
+    def from_scale(self, model: Model, scale: int, count: int, seed: int, start: Tensor | None = None) -> Tensor:
+        """The image at the last of `count` scales, with its region remade from `scale` on.
+
+        Pixels beyond the rim are clamped at every step. Chains begin from the image, or from `start`, which has its
+        size.
         """
-        begin = self.given if start is None else start
-        known = [resize(self.given, size) for size in self.sizes]
-        free = [fit(grow(self.mask, self.rim), size) for size in self.sizes]
+        begin, sizes = self.given if start is None else start, self.sizes[:count]
+        known = [resize(self.given, size) for size in sizes]
+        free = [fit(grow(self.mask, self.rim), size) for size in sizes]
 
         def clamp(x: Tensor, at: int) -> Tensor:
             return blend(x, known[at], free[at])
 
-        made = injected(model, begin, scale, seeded_noise(seed), clamp, self.sizes)
-        return blend(made, self.given, self.weights)
+        made = injected(model, begin, scale, seeded_noise(seed), clamp, sizes)
+        there = self.at(made)
+        return blend(made, there.given, there.weights)
 
     @property
     def full_size(self) -> Size:
         """The size of the given image."""
         return self.full.shape[-2], self.full.shape[-1]
 
-    def recoloured(self, made: Tensor) -> Tensor:
-        """The result at the given size, with the fine detail of the given image: the change is enlarged and added."""
-        changed = self.full + resize_free(made - self.given, self.full_size)
-        return self._into_full(changed.clamp(-1, 1))
+    def recoloured(self, made: Tensor, full_size: bool) -> Tensor:
+        """The result at the given or the working size, with the fine detail of the given image.
+
+        The change by `made`, an image of any size, is enlarged and added.
+        """
+        change = made - self.at(made).given
+        if full_size:
+            return self._into_full((self.full + resize_free(change, self.full_size)).clamp(-1, 1))
+        size = self.given.shape[-2], self.given.shape[-1]
+        return blend((self.given + resize_free(change, size)).clamp(-1, 1), self.given, self.weights)
 
     def replaced(self, model: Model, made: Tensor, seed: int) -> Tensor:
         """The result at the given size, with a region of the pyramid's patches alone, enlarged."""

@@ -36,7 +36,7 @@ def settings(**more):
     ],
 )
 def test_the_trainer_is_the_published_algorithm(image, more, monkeypatch):
-    monkeypatch.setattr(pgcn.patchgencn.starts, "AHEAD", 1)
+    monkeypatch.setattr(pgcn.patchgencn.starts, "STARTS_AHEAD", 1)
     made = settings(**more)
     plain = reference.train(image, made, seed=3, norms="update")
     trainer = pgcn.Trainer([image], made, [3])

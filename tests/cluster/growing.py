@@ -52,7 +52,7 @@ class GrowingCluster(RayCluster):
         return [f"--autoscaling-config={file}"]
 
     def waiting(self) -> int:
-        """How many tasks and workers wait for room, as the autoscaler sees them."""
+        """Number of waiting tasks and workers, as the autoscaler sees them."""
         demand = get_cluster_status(self.address).resource_demands.ray_task_actor_demand
         return sum(by_count.count for shape in demand for by_count in shape.bundles_by_count)
 

@@ -60,7 +60,7 @@ class Machine:
         return [child.pid for child in self._below() if _name(child).startswith(name)]
 
     def node_id(self) -> str:
-        """What Ray calls it: its raylet's command line has it."""
+        """Ray's name of the node, from the command line of its raylet."""
         (raylet,) = self.named("raylet")
         return next(
             part.partition("=")[2] for part in psutil.Process(raylet).cmdline() if part.startswith("--node_id=")
@@ -117,7 +117,7 @@ class RayCluster:
         return []
 
     def jobs(self, path: str = "") -> Any:
-        """What the job server says below /api/jobs/, asked plainly, as JSON."""
+        """The JSON answer of the job server to a plain request below /api/jobs/."""
         token = Path(self.env["RAY_AUTH_TOKEN_PATH"]).read_text()
         request = urllib.request.Request(
             f"{self.dashboard}/api/jobs/{path}", headers={"Authorization": f"Bearer {token}"}

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from cluster.cli.app import run_command
-from cluster.gallery.publish import finish
+from cluster.gallery.publish import publish
 from cluster.planning.plan import record_refusals
 from cluster.planning.request import make_plan, prepare
 from cluster.planning.run_options import Request
@@ -162,14 +162,14 @@ def checkpoints(run):
 
 
 def request_for(images, out):
-    """What `pgcn run IMAGES --out OUT` with `options()` asks for."""
+    """The request of `pgcn run IMAGES --out OUT` with `options()`."""
     return Request(
         images=[str(images)], out=out, preset="draft", overrides=TINY, samples=1, size=("1x1",), device="cpu"
     )
 
 
 def run_here(images, out):
-    """What that command leaves, made in this process without Ray, job by job: on one thread, as a worker does."""
+    """The results of that command, made in this process without Ray, job by job: on one thread, as a worker does."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     prepared = prepare(request_for(images, out), Cluster(None))
@@ -182,4 +182,4 @@ def run_here(images, out):
         (end,) = run_jobs([job.spec], [new_attempt()], JobContext(store))
         assert not isinstance(end, Exception), end
     torch.set_num_threads(threads)
-    assert not finish(store)
+    assert not publish(store)

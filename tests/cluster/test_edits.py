@@ -220,8 +220,8 @@ def test_what_fails_is_told_for_each_edit_and_costs_no_other(pictures, tmp_path)
     told = {row.get("edit_id"): row["message"] for row in json.loads(ask("failures", run, "--json")[1])}
     found = {name: told[name] for name in told if name}
     assert "chooses nothing" in next(text for name, text in found.items() if ":inpaint" in name)
-    assert "is not an image" in next(text for name, text in found.items() if ":style" in name)
-    assert "is not an image" in found["in/bad.png:energy"]
+    assert "not an image" in next(text for name, text in found.items() if ":style" in name)
+    assert "not an image" in found["in/bad.png:energy"]
     made = query(Store(str(run)), "SELECT edit_id FROM edits").to_pylist()
     assert made == [{"edit_id": "in/0.png:energy"}]
     failed = query(Store(str(run)), "SELECT edit_id, image_id, failure FROM failures").to_pylist()

@@ -19,13 +19,13 @@ import pytest
 from PIL import Image
 
 from cluster.gallery import build_gallery, pages
-from cluster.gallery import formatting as figures
-from cluster.gallery.album import SIDE
 from cluster.gallery.build_record import forget
 from cluster.gallery.commands import commands, run_argument, shell_word
-from cluster.gallery.curves import MAX_POINTS, Metric, charts_by_scale, thinned
 from cluster.gallery.failure_help import HELP
-from cluster.gallery.thumbnails import THUMB_HEIGHT, THUMB_WIDTH, thumbnail
+from cluster.gallery.views import formatting
+from cluster.gallery.views.album import SIDE
+from cluster.gallery.views.curves import MAX_POINTS, Metric, charts_by_scale, thinned
+from cluster.gallery.views.thumbnails import THUMB_HEIGHT, THUMB_WIDTH, thumbnail
 from jobs.common.failures import ConfigError, FailureClass
 from jobs.common.terminal_text import terminal_safe
 from jobs.run_folder import schemas
@@ -46,7 +46,7 @@ NO_PICTURE = '<span class="none">'
 
 
 class Page(HTMLParser):
-    """What a browser finds in a page: its links, its texts by tag, and every attribute."""
+    """Content of a page for a browser: its links, its texts by tag, and every attribute."""
 
     def __init__(self, html: bytes) -> None:
         super().__init__()
@@ -496,17 +496,17 @@ def test_no_page_says_where_the_run_lies(run):
     ],
 )
 def test_numbers_are_short_and_plain(value, text):
-    assert figures.number(value) == text
+    assert formatting.number(value) == text
 
 
 def test_times_and_sizes_take_their_unit():
-    assert [figures.duration(s) for s in (0.5, 41.0, 100, 5999, 11520)] == [
+    assert [formatting.duration(s) for s in (0.5, 41.0, 100, 5999, 11520)] == [
         "0.5 s",
         "41 s",
         "2 min",
         "100 min",
         "3.2 h",
     ]
-    assert [figures.size(n) for n in (812, 153_000, 4_100_000)] == ["812 B", "153 kB", "4.1 MB"]
-    assert figures.when("2026-03-01T13:02:11+01:00") == "2026-03-01 12:02 UTC"
-    assert figures.when("last week") == "last week"
+    assert [formatting.size(n) for n in (812, 153_000, 4_100_000)] == ["812 B", "153 kB", "4.1 MB"]
+    assert formatting.when("2026-03-01T13:02:11+01:00") == "2026-03-01 12:02 UTC"
+    assert formatting.when("last week") == "last week"

@@ -1,4 +1,4 @@
-"""What is given on the command line is used or refused: nothing is ignored without a word."""
+"""Options of the command line are used or refused, never silently ignored."""
 
 import pytest
 from PIL import Image

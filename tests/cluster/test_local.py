@@ -45,7 +45,7 @@ def weights(run):
 
 
 def resumes(run):
-    """How often jobs went on from checkpoints."""
+    """Number of jobs continued from checkpoints."""
     return query(Store(str(run)), "SELECT sum(resumes) AS n FROM results").to_pylist()[0]["n"]
 
 
@@ -62,7 +62,7 @@ def test_a_run_needs_no_ray_at_all(tmp_path):
 
 
 def test_a_local_run_and_a_run_on_ray_are_one(there, tmp_path):
-    """What one has done the other finds done; the models are the same to the bit."""
+    """Each finds the jobs of the other done; the pyramids are equal to the bit."""
     images = write_photographs(tmp_path / "images", 2)
     assert ask("run", images, "--out", tmp_path / "a", *options(), "--local", "--workers", "1")[0] == 0
     code, output = there(images, "--out", tmp_path / "a", *options())

@@ -32,8 +32,10 @@ def picture(path, colour, mode="RGB"):
 
 
 def planned(out, *images, retry=False, **asked):
-    """What a command plans, written as it would be, without a training."""
-    prepared = prepare(replace(request_for("", out), images=[str(image) for image in images], **asked), Cluster(None))
+    """Write the plan of a command, without a training."""
+    prepared = prepare(
+        request_for("", out).model_copy(update={"images": [str(image) for image in images], **asked}), Cluster(None)
+    )
     open_run(prepared.store, prepared.identity)
     plan = make_plan(prepared, None, retry=retry)
     add_to_manifest(prepared.store, plan.entries, prepared.known)

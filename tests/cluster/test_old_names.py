@@ -11,7 +11,7 @@ from rich.console import Console
 from cluster.cli.run_summary import say_summary
 from cluster.gallery import build_gallery
 from cluster.maintenance.verify import verify
-from cluster.tables.build import gather
+from cluster.tables.build import build_tables
 from cluster.tables.query import query
 from jobs.common.failures import ConfigError
 from jobs.run_folder.commit import committed, read_commit
@@ -44,7 +44,7 @@ def test_commits_have_present_names(old):
 def test_tables_are_gathered_under_present_names(old):
     before = rows(old, EDITS)
     assert [row["nothing"] for row in before] == [row["nothing"] for row in before if row["nothing"] > 0]
-    found = gather(old)
+    found = build_tables(old)
     assert not found.problems and found.rows["edits"] == len(before) == 2
     assert read_parquet(old.get(RESULTS)).column_names == TABLES["results"].names
     after = rows(old, EDITS)
@@ -65,7 +65,7 @@ def test_tables_are_gathered_under_present_names(old):
 )
 def test_queries_know_both_names_and_the_old_one_is_said(old, gathered, sql, present):
     if gathered:
-        gather(old)
+        build_tables(old)
     said = []
     values = [list(row.values()) for row in query(old, sql, said.append).to_pylist()]
     assert len(said) == 1 and "is now called" in said[0]

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 import jobs.run_folder.identity
-from cluster.gallery.publish import finish
+from cluster.gallery.publish import publish
 from cluster.planning.request import prepare
 from cluster.ray_cluster.session import Cluster
 from cluster.tables.query import query
@@ -60,7 +60,7 @@ def sentence(code, output, words, wanted=2):
     assert "Traceback" not in output
 
 
-# Where a run begins.
+# Places for a new run.
 
 
 def test_a_place_in_use_is_refused_and_nothing_in_it_changes(place, tmp_path):
@@ -331,7 +331,7 @@ NEWER = [
 def test_records_of_a_newer_version_are_read_and_never_removed(whole, local, what):
     newer(local, what)
     if not what.startswith("tables"):
-        assert finish(local) == []
+        assert publish(local) == []
     for command in (["status", local.url], ["failures", local.url], ["query", local.url, "SELECT * FROM results"]):
         code, output = ask(*command)
         assert code == 0, output
@@ -360,7 +360,7 @@ def test_another_version_that_goes_on_with_a_run_is_said(whole, local):
     assert "was begun with" not in ask("run", whole[0], "--out", local.url, *options(), "--dry-run")[1]
 
 
-# What `apply` and `sample` write.
+# Files of `apply` and `sample`.
 
 
 APPLY = [part for name, value in TINY.items() for part in ("--set", f"{name}={value}")]
@@ -414,7 +414,7 @@ def test_apply_replaces_no_file_and_says_so_before_it_trains(tmp_path):
     before = tree(tmp_path)
     for out in (photo, tmp_path / "cat.png"):
         code, output = ask("apply", "superres", photo, "--out", out, *APPLY)
-        sentence(code, output, "is there already, and is not replaced")
+        sentence(code, output, "exists already, and is not replaced")
         assert "Training" not in output
     assert tree(tmp_path) == before
 

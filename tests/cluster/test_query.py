@@ -37,7 +37,7 @@ def width(monkeypatch):
 
 
 def right(row):
-    """Whether every value stands under its own name, as text or as a number."""
+    """True if every value stands under its own name, as text or as a number."""
     name = "photo-00.png"
     return [str(row[each]) for each in NAMES] == [name, name, str(row["width"]), name, "1"] and int(row["width"]) > 1
 

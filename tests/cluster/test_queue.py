@@ -1,4 +1,4 @@
-"""What follows a failure: the policy, as arithmetic."""
+"""Consequences of failures: the policy, as arithmetic."""
 
 import pytest
 

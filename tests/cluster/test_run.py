@@ -216,7 +216,7 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(tmp_path):
     assert code == 0, output
     assert "6 images, 2 to train, 4 refused" in output
     assert "bad-text.jpg" in output
-    assert re.search(r"About \d+ s of training in all", output)
+    assert re.search(r"About \d+ s in all: \d+ s of training, \d+ s to draw", output)
     assert not (tmp_path / "run").exists()
 
 
@@ -316,7 +316,7 @@ def test_equal_names_from_two_folders_are_two_images(tmp_path):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """What a run leaves that nobody disturbs."""
+    """The results of an undisturbed run."""
     root = tmp_path_factory.mktemp("undisturbed")
     images = write_photographs(root / "images", 2)
     code, output = run_alone(images, "--out", root / "run", *options(**LONG))

@@ -10,7 +10,7 @@ from cluster.planning.request import prepare
 from cluster.planning.run_options import OptionDeclaration, Request, declarations
 from cluster.ray_cluster.session import Cluster
 from cluster.submission.submit import run_arguments
-from jobs.inputs import image_list
+from jobs.inputs.lists import image_list
 from tests.cluster.running import TINY, photograph
 from tests.sentences import fails_with
 

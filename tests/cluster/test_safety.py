@@ -145,7 +145,7 @@ def unpacked(data: bytes) -> bytes:
 
 
 def test_rays_record_of_the_job_has_no_secret(web, ray_address):
-    """What `ray list jobs` shows: asked of a cluster while its driver still runs."""
+    """The output of `ray list jobs`, while the driver still runs."""
     code = (
         "import json, ray; from cluster.ray_cluster.session import Cluster; c = Cluster(None); c.join()\n"
         "from ray._private.state import state\n"

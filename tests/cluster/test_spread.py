@@ -12,7 +12,7 @@ import cluster.tables.parquet_writer
 from benchmarks.noop import CURVES, ROWS, run_nothing
 from benchmarks.scale import write_images
 from cluster.gallery import build_gallery
-from cluster.gallery.publish import finish
+from cluster.gallery.publish import publish
 from cluster.planning.request import make_plan, prepare
 from cluster.ray_cluster.parallel_map import map_auto, map_local, map_ray
 from cluster.ray_cluster.session import Cluster
@@ -66,11 +66,11 @@ def built(store):
 
 
 def test_tasks_of_a_cluster_write_what_one_process_writes(run, ray_here):
-    (sentence,) = finish(run, map_local)
+    (sentence,) = publish(run, map_local)
     assert "damaged" in sentence
     alone = built(run)
     run.delete(alone)
-    assert finish(run, map_ray) == [sentence]
+    assert publish(run, map_ray) == [sentence]
     assert built(run) == alone
     assert len(run.list("tables/samples")) == 4, "eleven jobs in slices of three"
     assert len(run.list("gallery/jobs")) == IMAGES - 1

@@ -1,4 +1,4 @@
-"""What cannot run here, as far as it can be checked: the manifest by KubeRay's fields, the image by the tree."""
+"""Static checks of the deployment: the manifest against KubeRay's fields, the container image against the tree."""
 
 import json
 import re

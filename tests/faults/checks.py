@@ -1,4 +1,4 @@
-"""What has to be so after every strike and the same command again."""
+"""Invariants after every fault and a repetition of the command."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def bucket(in_bucket: tuple[str, Rows, float], proxy: FaultyServer, reach, tmp_p
 def _undisturbed(
     images: str, places: list[str], folder: Path, env: dict[str, str], edits: Mapping[str, Any] | None = None
 ) -> tuple[Rows, float]:
-    """What a run leaves that nobody disturbs, and the seconds of the last one: the first pays for imports."""
+    """The results of an undisturbed run, and the seconds of the last one: the first pays for imports."""
     for place in places:
         began = time.monotonic()
         code, output = run(images, place, env=env, **(edits or {}))

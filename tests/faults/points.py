@@ -1,4 +1,4 @@
-"""Where a process can be struck, and with what: planted by tests into the code that runs, which knows nothing of it.
+"""Fault points of a process and the faults at them; tests inject them into unmodified code.
 
 A point is a moment of one operation. Half of an object is on the disk, under its temporary name, at the moments
 called "within"; the product's own code then goes on, where the strike lets it.
@@ -107,7 +107,7 @@ class Strike:
 
     @property
     def at(self) -> float:
-        """When it struck, in seconds since the epoch."""
+        """Time of the fault, in seconds since the epoch."""
         return self.flag.stat().st_mtime
 
 

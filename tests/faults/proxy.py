@@ -93,7 +93,7 @@ class FaultyServer(http.server.ThreadingHTTPServer):
 
     @property
     def server(self) -> S3Server:
-        """How it is reached."""
+        """The URL of the proxy."""
         return S3Server("faulty", f"http://{HOST}:{self.server_port}", self.behind.bucket)
 
     def strike(self, fault: str, method: str, pattern: str, *, times: int | None = 1, skip: int = 0) -> Rule:

@@ -71,7 +71,7 @@ class Batch:
         return self.machines.machines[1]
 
     def resumes(self) -> int:
-        """How often jobs went on from checkpoints, by their results."""
+        """Number of jobs continued from checkpoints, by their results."""
         return query(self.store, "SELECT sum(resumes) AS n FROM results").to_pylist()[0]["n"]
 
     def reasons(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What is asked of a bucket: each request costs money, and a listing as much as a write."""
+"""Number of requests to a bucket: each costs money, and a listing as much as a write."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What a list, or a command, asks of images: models, tasks, or both."""
+"""Requests of lists and commands for images: pyramids, edits, or both."""
 
 from __future__ import annotations
 
@@ -105,16 +105,17 @@ def test_what_is_asked_of_all_is_asked_of_those_that_ask_for_nothing(folder):
 
 def test_names_that_are_alike_in_six_digits_are_told_apart_by_more(folder, monkeypatch):
     monkeypatch.setattr(
-        "jobs.inputs.discover.name_of", lambda source, edit, length=6: f"a:{edit.options['seed'] if length > 6 else ''}"
+        "jobs.inputs.unique_names.name_of",
+        lambda source, edit, length=6: f"a:{edit.options['seed'] if length > 6 else ''}",
     )
     (a,) = sources(folder, "uri,task,task_seed\na.png,generate,1\na.png,generate,2\na.png,generate,1\n")
     assert [edit.edit_id for edit in a.edits] == ["a:", "a:2"]
 
 
 def test_a_list_from_elsewhere_names_no_file_of_this_machine_for_a_task_either(tmp_path):
-    from jobs.inputs.discover import _row_edit
-    from jobs.inputs.image_list import EditRow
+    from jobs.inputs.lists.image_list import EditRow
+    from jobs.inputs.lists.rows import row_edit
 
     row = EditRow("harmonize", {}, "/etc/passwd", "file:///etc/passwd", "../../other/bucket.png", None)
-    edit = _row_edit(row, "s3://bucket/lists", allow_local=False)
+    edit = row_edit(row, "s3://bucket/lists", allow_local=False)
     assert all(other is not None and other.problem and "cannot be read" in other.problem for other in edit.others)

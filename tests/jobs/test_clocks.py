@@ -98,7 +98,7 @@ def test_attempts_of_one_process_sort_also_where_its_clock_is_set_back(monkeypat
 
 
 def say_progress(store, moment):
-    """What a driver writes that believes it is this moment."""
+    """The progress record of a driver whose clock says `moment`."""
     snapshot = Snapshot(
         state="running", updated_at=f"{moment:%Y-%m-%dT%H:%M:%SZ}", images=1, done=0, failed=0, waiting=1
     )

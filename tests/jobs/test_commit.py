@@ -46,7 +46,7 @@ def test_a_commit_names_every_artifact_with_its_size_and_hash(store):
 
 
 def test_attempts_of_one_second_keep_their_order(store):
-    """Where a training ends at once, the last of its failures is the final one all the same."""
+    """The last failure of a training that ends at once is still its final one."""
     attempts = []
     for final in (False, False, False, False, True):
         attempts.append(new_attempt())

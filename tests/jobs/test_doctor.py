@@ -1,4 +1,4 @@
-"""What the doctor says of storages that are sound, of those that are not, and of rights that are missing."""
+"""Findings of the doctor on sound storage, faulty storage and missing permissions."""
 
 import json
 import os

@@ -19,9 +19,9 @@ from PIL import Image
 from jobs.common.failures import ConfigError
 from jobs.common.terminal_text import terminal_safe
 from jobs.images.convert import DecodeError, decode
-from jobs.inputs.discover import _row_source
-from jobs.inputs.image_list import read_image_list
-from jobs.inputs.list_rules import STORAGE
+from jobs.inputs.lists.image_list import read_image_list
+from jobs.inputs.lists.rows import row_source
+from jobs.inputs.lists.rules import STORAGE
 from jobs.run_folder.schemas import parquet_bytes
 from jobs.storage.urls import is_local, protocol_of
 from pgcn.settings import Settings, SettingsError, make_settings
@@ -92,7 +92,7 @@ def changed(data: bytes, changes: list[tuple[float, int | None, bytes]], kept: f
 
 
 def try_picture(data: bytes) -> bool:
-    """Whether these bytes are a picture; anything but that and one sentence fails."""
+    """True if these bytes are an image, False if they are refused with a sentence; anything else fails."""
     try:
         picture = decode(data, "x.png", max_pixels=1_000_000)
     except DecodeError as error:
@@ -149,7 +149,7 @@ VALUES = st.one_of(
 
 
 def try_list(data: bytes, name: str) -> bool:
-    """Whether these bytes are a list; its rows become settings and sources, or sentences."""
+    """True if these bytes are a list, whose rows become settings and images, or sentences."""
     try:
         rows = read_image_list(data, name, NAMES)
     except ConfigError as error:
@@ -168,7 +168,7 @@ def try_list(data: bytes, name: str) -> bool:
 def try_row(uri: str) -> None:
     """A row's source is inside its list's folder, or in a storage that lists may name, or refused."""
     for folder in ("s3://bucket/set", "http://host/set"):
-        source = _row_source(uri, folder, allow_local=False)
+        source = row_source(uri, folder, allow_local=False)
         if source.problem is None:
             assert not is_local(source.location)
             assert "::" not in uri

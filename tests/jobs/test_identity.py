@@ -1,4 +1,4 @@
-"""What a run is, and that another one does not write into its folder."""
+"""Identity of a run: no other run writes into its folder."""
 
 import pytest
 

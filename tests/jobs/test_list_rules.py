@@ -1,11 +1,11 @@
-"""What rows of an image list may name, by where the list lies."""
+"""Files that the rows of an image list may name, by the location of the list."""
 
 from __future__ import annotations
 
 import pytest
 
 from jobs.inputs.discover import find_sources
-from jobs.inputs.list_rules import forbidden
+from jobs.inputs.lists.rules import forbidden
 from jobs.storage.store import Store
 
 BUCKET, WEB, HERE = "s3://bucket/set", "https://images.example/set", "/data/set"

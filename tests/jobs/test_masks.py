@@ -1,4 +1,4 @@
-"""What pictures choose as masks, and where masks lie on pictures that EXIF turns."""
+"""Masks from images, and their place on images with an EXIF rotation."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_notes_say_what_is_not_plain():
     assert "erased areas" in (note_of(saved(with_alpha(noise(), ~HOLE * 255))) or "")
 
 
-# Where a mask lies
+# Place of a mask
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_a_mask_on_the_stored_pixels_is_turned_like_them(folder, turn, factor):
     expected = decode(saved(of((255,) * 3, (0,) * 3), exif=exif), "x").rgb[..., 0] > 0  # turned as a picture is
     found = read.inputs.mask[0, 0, ::factor, ::factor].numpy() > 0
     np.testing.assert_array_equal(found, expected)
-    assert any("turned like its picture" in note for note in read.notes)
+    assert any("rotated by the EXIF orientation" in note for note in read.notes)
 
 
 def test_a_mask_on_the_picture_as_it_is_seen_stays(folder):
@@ -179,7 +179,7 @@ def test_a_mask_on_the_picture_as_it_is_seen_stays(folder):
     assert not any("mask" in note for note in read.notes)
     square = turned_photograph(folder, 3, "square.png", (40, 40))
     mask = folder("m40.png", of([255], [0], HOLE).resize((40, 40)))
-    assert any("as it is seen" in note for note in read_inputs(square, None, mask, None).notes)
+    assert any("as displayed" in note for note in read_inputs(square, None, mask, None).notes)
 
 
 def test_the_target_is_what_a_mask_lies_on(folder):
@@ -223,7 +223,7 @@ def test_a_run_looks_at_masks_alike(folder):
 
     entry = plan_source(replace(photo, holes=mask), ask, None)
     assert entry.problem is None
-    assert "turned like its picture" in (entry.note or "")
+    assert "rotated by the EXIF orientation" in (entry.note or "")
     assert plan_edit(photo, edit, plan_source(photo, ask, None), None, None, 10**6).problem is None
     square = replace(edit, mask=one_source(folder("square.png", of([255], [0]).resize((50, 50)))))
     refused = plan_edit(photo, square, plan_source(photo, ask, None), None, None, 10**6).problem

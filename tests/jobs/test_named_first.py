@@ -84,7 +84,8 @@ def test_two_stars_do_not_walk_links(tmp_path):
 @pytest.mark.parametrize("asked", ["site", "site/**/*", "site/"])
 def test_pictures_of_other_runs_are_told_of_and_not_taken(place, asked):
     store = Store(place)
-    for path in ("a.png", "b/c.png", "b/run/gallery/thumbs/c.png", "run2/previews/d.png", "run2/gallery/e.png"):
+    previews = [f"run2/previews/{digit * 20}.png" for digit in "de"]
+    for path in ("a.png", "b/c.png", "b/run/gallery/thumbs/c.png", *previews):
         store.put(f"site/{path}", b"x")
     for path in ("b/run/run.json", "run2/run.json", "b/run/gallery/notes.txt"):
         store.put(f"site/{path}", b"{}")
@@ -174,7 +175,7 @@ def test_one_image_twice_under_its_name_is_that_image_once(tmp_path):
     ],
 )
 def test_lists_that_are_none_are_sentences(tmp_path, monkeypatch, name, data, words):
-    monkeypatch.setattr("jobs.inputs.list_formats.MAX_UNPACKED", 5000)
+    monkeypatch.setattr("jobs.inputs.lists.formats.MAX_UNPACKED", 5000)
     (tmp_path / name).write_bytes(data)
     with pytest.raises(ConfigError, match=words):
         find(tmp_path / name)

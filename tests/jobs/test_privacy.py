@@ -1,4 +1,4 @@
-"""What is taken out of text before it is kept."""
+"""Redaction of text before it is stored."""
 
 from pathlib import Path
 

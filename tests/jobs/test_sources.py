@@ -1,4 +1,4 @@
-"""What the arguments of `pgcn run` name, over real folders, buckets, web pages and lists."""
+"""Images named by the arguments of `pgcn run`: real folders, buckets, web pages and lists."""
 
 from __future__ import annotations
 

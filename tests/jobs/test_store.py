@@ -318,7 +318,7 @@ def test_parquet_is_read_by_duckdb(store: Store) -> None:
     assert samples.count_rows() == 6
 
 
-# What goes wrong, in one sentence, in bounded time, without secrets.
+# Failures, in one sentence, in bounded time, without secrets.
 
 
 def sentence(call: Callable[[], object]) -> str:

@@ -20,7 +20,7 @@ def photograph(name, size=(48, 64)):
 
 
 def test_distance_of_gaussians_is_the_formula():
-    """Where the covariances commute, tr(Σa + Σb - 2(ΣaΣb)^½) is Σ(√a - √b)² over their eigenvalues."""
+    """For commuting covariances, tr(Σa + Σb - 2(ΣaΣb)^½) is Σ(√a - √b)² over their eigenvalues."""
     generator = torch.Generator().manual_seed(0)
     basis, _ = torch.linalg.qr(torch.randn(6, 6, generator=generator, dtype=torch.float64))
     a, b = (torch.rand(6, generator=generator, dtype=torch.float64) for _ in range(2))

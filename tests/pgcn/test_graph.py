@@ -1,4 +1,4 @@
-"""What can be said of CUDA graphs without a GPU; the rest is in test_gpu.py."""
+"""CUDA graphs, as far as they can be tested without a GPU; the rest is in test_gpu.py."""
 
 import torch
 

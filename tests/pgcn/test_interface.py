@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import pgcn
+from pgcn.exact import DetailSettings, ExactDetail
 from pgcn.heartbeat import beat, heartbeat
 from pgcn.method import ChainOptions
 
@@ -27,6 +28,29 @@ def test_every_chain_sends_a_heartbeat():
     beats.clear()
     pyramid.sample(1)
     assert not beats, "none outside"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_every_band_of_an_exact_scale_sends_heartbeats(threads):
+    size = (48, 40)
+    beats = []
+    exact = ExactDetail(torch.rand(1, 3, *size) * 2 - 1, [size], DetailSettings(band=40 * 8, exhaustive=0, settle=0))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with heartbeat(lambda: beats.append(1)):
+            exact.patches(0)
+            assert len(beats) == 6, "one for each band of the image's patches"
+            beats.clear()
+            fields = [exact.matches(torch.zeros(1, 3, *size), 0)]
+            beats.clear()
+            exact.refine(torch.rand(1, 3, *size) * 2 - 1, 0, fields=fields)
+    finally:
+        torch.set_num_threads(before)
+    steps, passes = exact.settings.steps, exact.settings.passes
+    assert len(beats) == steps * (6 + passes * 6 // threads), (
+        "one a band for each drawing, and for each round of search"
+    )
 
 
 def test_a_training_sends_heartbeats_and_an_exception_in_one_ends_it():

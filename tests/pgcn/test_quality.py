@@ -19,7 +19,7 @@ DISAGREE = {
     ("a mirrored image is a copy", "largest_piece"),
     ("an enlarged crop is a copy", "largest_piece"),
 }
-"""What the page names as not found by the metric."""
+"""Defects that the metric does not find, as the page says."""
 
 
 def noise(height, width, seed=0):

@@ -1,8 +1,13 @@
 """Settings: presets are the documented constants, and mistakes get a sentence."""
 
+import re
+
 import pytest
 
-from pgcn.settings import PRESETS, Settings, SettingsError, make_settings
+from pgcn.novelty import NOVELTIES
+from pgcn.settings import PRESETS, Settings, SettingsError, identifying, make_settings, override
+
+NEW = NOVELTIES["new"]
 
 
 def test_paper_is_the_published_constants():
@@ -85,3 +90,53 @@ def test_settings_do_not_change():
 
 def test_every_setting_says_what_it_is():
     assert all(field.description for field in Settings.model_fields.values())
+
+
+@pytest.mark.parametrize("preset", ["draft", "best"])
+def test_the_balanced_novelty_is_the_preset(preset):
+    assert make_settings(preset, {"novelty": "balanced"}) == PRESETS[preset]
+
+
+@pytest.mark.parametrize("preset", ["draft", "best"])
+@pytest.mark.parametrize("name", NOVELTIES)
+def test_a_novelty_stands_for_settings_and_is_none_itself(preset, name):
+    settings = make_settings(preset, {"novelty": name})
+    novelty = NOVELTIES[name]
+    assert settings.iterations_at(0) == pytest.approx(novelty.first_iterations, abs=2), "whatever the number of scales"
+    assert (settings.patch, settings.completeness) == (novelty.patch, novelty.completeness)
+    assert "novelty" not in identifying(settings)
+    given = {field: getattr(settings, field) for field in ("iterations", "patch", "completeness")}
+    assert make_settings(preset, given) == settings, "the same as its settings given one by one, so the same job"
+    assert override(settings, {"novelty": name}) == settings, "again makes no difference"
+
+
+def test_novelties_are_different():
+    assert len({make_settings("draft", {"novelty": name}) for name in NOVELTIES}) == len(NOVELTIES) == 3
+
+
+def test_a_novelty_beside_other_settings():
+    settings = make_settings("draft", {"novelty": "new", "max_size": "300", "scales": "5", "patch": str(NEW.patch)})
+    assert (settings.max_size, settings.scales) == (300, 5)
+    assert settings.iterations_at(0) == pytest.approx(NEW.first_iterations, abs=2)
+    row = override(make_settings("draft", {"novelty": "new"}), {"patch": 21})
+    assert row.patch == 21, "a row's own setting replaces the run's"
+    assert row.iterations_at(0) == pytest.approx(NEW.first_iterations, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("preset", "given", "message"),
+    [
+        ("draft", {"novelty": "old"}, "There is no novelty 'old'. Choose one of new, balanced, close."),
+        ("small", {"novelty": "new"}, "every scale is learned"),
+        ("paper", {"novelty": "balanced"}, "every scale is learned"),
+        ("draft", {"novelty": "new", "detail": "learned"}, "every scale is learned"),
+        ("draft", {"novelty": "new", "iterations": 500}, "novelty new stands for iterations=86, and iterations=500 is"),
+        ("best", {"novelty": "close", "patch": "7"}, "patch=7 is given too: leave one of them out."),
+        ("draft", {"novelty": "close", "completeness": "x"}, "completeness=x is given too"),
+        ("draft", {"novelty": "new", "scales": "many"}, "The setting scales cannot be 'many'"),
+        ("draft", {"novlty": "new"}, "Did you mean 'novelty'?"),
+    ],
+)
+def test_novelties_that_cannot_be(preset, given, message):
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        make_settings(preset, given)

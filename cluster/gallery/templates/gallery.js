@@ -101,7 +101,7 @@
     } else {
       const none = document.createElement("span");
       none.className = "none";
-      none.textContent = "No picture";
+      none.textContent = "No image";
       image.replaceWith(none);
     }
     const badge = item.querySelector(".warning");

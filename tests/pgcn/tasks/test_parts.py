@@ -255,10 +255,10 @@ def test_the_scale_is_chosen_that_is_like_the_image_and_true_to_what_was_put_in(
         return choose(
             pyramid,
             Injected(**options),
-            made.__getitem__,
+            lambda scale, _: made[scale],
             style_distance=lambda x: unlike[at[id(x)]],
             content_distance=lambda x: astray[at[id(x)]],
-            baseline=2.0,
+            baseline=lambda _: 2.0,
         )
 
     assert chosen([1.0, 1.9], [0.4, 0.0]).best.scale == 0

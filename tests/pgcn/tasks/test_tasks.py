@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 import pgcn
-from pgcn.imaging.scales import resize
+from pgcn.imaging.scales import resize, resize_on_torus
 from pgcn.method import ChainOptions
 from pgcn.metrics.patch_distribution import patch_swd
 from pgcn.metrics.pictures import psnr
@@ -137,8 +137,8 @@ def test_a_torus_has_no_edges(pyramid):
 
 def test_a_torus_is_brought_up_without_edges():
     x = torch.rand(1, 3, 10, 12) - 0.5
-    up = chains.resize_on_torus(x, (20, 24))
-    torch.testing.assert_close(chains.resize_on_torus(x.roll((3, 4), (2, 3)), (20, 24)), up.roll((6, 8), (2, 3)))
+    up = resize_on_torus(x, (20, 24))
+    torch.testing.assert_close(resize_on_torus(x.roll((3, 4), (2, 3)), (20, 24)), up.roll((6, 8), (2, 3)))
 
 
 def test_seams_of_tiles_are_like_the_inside_and_those_of_plain_samples_are_not(pyramid, image):
@@ -214,7 +214,7 @@ def test_a_regions_surroundings_are_held_by_the_chain_and_its_rim_is_mixed(pyram
         return torch.ones_like(picture)
 
     monkeypatch.setattr(region, "injected", white)
-    made = own.from_scale(pyramid, 1, seed=0)
+    made = own.from_scale(pyramid, 1, len(pyramid.sizes), seed=0)
     torch.testing.assert_close(made, composite + own.weights * (1 - composite))
     assert len(own.weights.unique()) > 3
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cluster.gallery.formatting import duration, number, share, when
+from cluster.gallery.views.formatting import duration, number, share, when
 from pgcn.settings import Settings
 
 
@@ -61,7 +61,7 @@ MEANINGS = {
     "layout_diversity": "how much layouts of samples differ: 0 is one layout",
     "copy": "how much of a sample is in shifted pieces of the image, at 64 px",
     "diversity": "how much samples differ pixel by pixel, over the image's contrast: 0 is all alike",
-    "recovery_error": "how far the recovered picture is from the image",
+    "recovery_error": "distance of the recovered image from the image",
     "contrast": "contrast of samples over the image's: 1 is equal",
     "frechet_random": "distance of features of random convolutions: 0 is equal",
     "patch_swd": "sliced Wasserstein distance of patches: 0 is equal",
@@ -80,8 +80,8 @@ def all_metrics(row: Mapping[str, Any], measured: Sequence[Fact]) -> list[Fact]:
     ]
 
 
-def circumstances(row: Mapping[str, Any]) -> list[Fact]:
-    """How the model was made."""
+def provenance(row: Mapping[str, Any]) -> list[Fact]:
+    """Provenance of a pyramid: time, memory, device and versions."""
     peak = row["peak_memory_mb"]
     facts = [
         Fact("preset", row["preset"] or ""),

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from PIL import Image
 
-from cluster.gallery.album import Album, Shown, album
-from cluster.gallery.curves import Chart, Metric, charts_by_scale
-from cluster.gallery.facts import Fact
-from cluster.gallery.formatting import number, size
+from cluster.gallery.views.album import Album, Shown, album
+from cluster.gallery.views.curves import Chart, Metric, charts_by_scale
+from cluster.gallery.views.facts import Fact
+from cluster.gallery.views.formatting import number, size
 from jobs.layout import is_ours
 from jobs.run_folder.schemas import read_parquet
 from jobs.storage.store import Store
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Scale(NamedTuple):
-    """One scale of the pyramid: the same picture seen several ways, and how the training went."""
+    """One scale of the pyramid: its images, and the curves of its training."""
 
     scale: int
     iterations: int
@@ -69,8 +69,8 @@ def _album(store: Store, path: str, problems: list[str]) -> Album:
     try:
         return album(rows)
     except (OSError, TypeError, Image.DecompressionBombError) as error:
-        log.warning("The gallery could not read the pictures in %s: %s", path, error)
-        problems.append(f"The pictures in {path} could not be read.")
+        log.warning("The gallery could not read the images in %s: %s", path, error)
+        problems.append(f"The images in {path} could not be read.")
         return Album()
 
 

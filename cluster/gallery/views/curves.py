@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
-from cluster.gallery.formatting import number
+from cluster.gallery.views.formatting import number
 
 WIDTH, HEIGHT, MARGIN = 240, 84, 4
 MAX_POINTS = 120
@@ -43,7 +43,7 @@ class Line(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """One small picture of curves: a heading, the legends in order, and the drawing."""
+    """One chart of curves: a heading, the legends in order, and the drawing."""
 
     heading: str
     labels: list[str]
@@ -51,7 +51,7 @@ class Chart(NamedTuple):
 
 
 def charts_by_scale(metrics: Iterable[Metric]) -> dict[int, list[Chart]]:
-    """Every scale's charts, in the same order at each scale. Whole-model figures (scale -1) are left out."""
+    """Every scale's charts, in the same order at each scale. Metrics of the whole pyramid (scale -1) are left out."""
     curves: dict[int, dict[str, list[Point]]] = defaultdict(lambda: defaultdict(list))
     for metric in metrics:
         drawn = metric.scale >= 0 and metric.name not in NOT_DRAWN

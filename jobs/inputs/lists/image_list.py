@@ -4,8 +4,8 @@ Columns: `uri` (needed), `image_id`, `seed`, and any setting by its name. Other 
 are left alone, unless one looks like a misspelt setting. Rows with nothing in them are left out.
 
 With a column `task`, a row that has one asks for that task on the image: `target_uri`, `mask_uri` and `truth_uri` name
-its other pictures, `edit_id` names what is made, and any option of any task is a column (`task_seed` is its `seed`).
-Rows of one image share its model.
+its other images, `edit_id` names what is made, and any option of any task is a column (`task_seed` is its `seed`).
+Rows of one image share its pyramid.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 from jobs.common.codes import Code
 from jobs.common.failures import ConfigError
-from jobs.inputs.list_formats import SUFFIXES, read_table
+from jobs.inputs.lists.formats import SUFFIXES, read_table
 from jobs.spec import MAX_SEED
 from jobs.storage.urls import public_url
 from pgcn.tasks.task import TaskError, all_tasks, find_task

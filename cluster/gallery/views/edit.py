@@ -1,4 +1,4 @@
-"""One edit as its page shows it: what went in, what came out, and the two side by side."""
+"""One edit as its page shows it: its inputs, its results, and the comparison of both."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from cluster.gallery.album import Row, Shown, png_of
-from cluster.gallery.attempt import Artifact, artifacts_in, read_rows
-from cluster.gallery.facts import Fact
-from cluster.gallery.formatting import duration, number, when
-from cluster.gallery.thumbnails import EmbeddedImage, clip, picture, thumbnail
+from cluster.gallery.views.album import Row, Shown, png_of
+from cluster.gallery.views.attempt import Artifact, artifacts_in, read_rows
+from cluster.gallery.views.facts import Fact
+from cluster.gallery.views.formatting import duration, number, when
+from cluster.gallery.views.thumbnails import EmbeddedImage, clip, picture, thumbnail
 from jobs.storage.store import Store
 from pgcn.tasks.task import all_tasks
 
 log = logging.getLogger(__name__)
 
 MOST = 1024
-"""The longest side of a picture on a page, px: a result as large as a photograph stays in `pictures.parquet`."""
+"""The longest side of an image on a page, px: a result as large as a photograph stays in `pictures.parquet`."""
 
 SIDE, WIDE = 380, 720
 """The longest side on the page, CSS pixels: of what went in, and of the two that are compared."""
@@ -37,7 +37,7 @@ SHEETS = {"sweep": ("Every start scale", "coarsest and freest first"), "tiled": 
 
 
 class Sheet(NamedTuple):
-    """A row of pictures in one, under a heading."""
+    """Several images in one row, under a heading."""
 
     heading: str
     detail: str
@@ -59,7 +59,7 @@ class EditShown:
 
 
 def read_edit(store: Store, row: Mapping[str, Any]) -> EditShown:
-    """Read one edit's attempt. What is missing or damaged leaves gaps and a sentence, never an exception.
+    """Read one edit's attempt. Missing or damaged artifacts leave gaps and a sentence, never an exception.
 
     Raises what the store raises when it cannot be used.
     """
@@ -72,8 +72,8 @@ def read_edit(store: Store, row: Mapping[str, Any]) -> EditShown:
     try:
         pictures = _pictures(by_name)
     except (OSError, TypeError, Image.DecompressionBombError) as error:
-        log.warning("The gallery could not read the pictures of job %s: %s", job_id, error)
-        problems.append(f"The pictures in {folder}pictures.parquet could not be read.")
+        log.warning("The gallery could not read the images of job %s: %s", job_id, error)
+        problems.append(f"The images in {folder}pictures.parquet could not be read.")
         pictures = {}
     rows = read_rows(store, folder + "metrics.parquet", problems)
     metrics = {one["name"]: number(one["value"]) for one in rows if one["name"] is not None}
@@ -147,8 +147,8 @@ def options_of(row: Mapping[str, Any]) -> list[Fact]:
         return [Fact("options", row["options"])]
 
 
-def circumstances_of(row: Mapping[str, Any]) -> list[Fact]:
-    """How the edit was made."""
+def provenance_of(row: Mapping[str, Any]) -> list[Fact]:
+    """Provenance of an edit: its images, pyramid, time, memory, device and versions."""
     text = {
         name: row[name] or "" for name in ("target_uri", "mask_uri", "pyramid", "pyramid_run", "device", "algorithm")
     }
@@ -157,8 +157,8 @@ def circumstances_of(row: Mapping[str, Any]) -> list[Fact]:
         Fact("uri", row["uri"] or "", "the image"),
         Fact("target_uri", text["target_uri"]),
         Fact("mask_uri", text["mask_uri"]),
-        Fact("pyramid", text["pyramid"], "of the image's model"),
-        Fact("pyramid_run", text["pyramid_run"], "where the model was found"),
+        Fact("pyramid", text["pyramid"], "of the image"),
+        Fact("pyramid_run", text["pyramid_run"], "the run that trained it"),
         Fact("wall_s", duration(row["wall_s"]), "storage included, training not"),
         Fact("peak_memory_mb", number(peak) if peak is not None else "", "host memory of the worker"),
         Fact("device", text["device"]),

@@ -13,9 +13,9 @@ import pyarrow as pa
 from cluster.gallery.build_record import Built
 from cluster.gallery.catalogue import EDITS, JOB_ID, Catalogue, CatalogueEntry, read_catalogue
 from cluster.gallery.commands import shell_word, sql_text
-from cluster.gallery.edit import circumstances_of, options_of, read_edit
-from cluster.gallery.formatting import rounded
 from cluster.gallery.pages import EditCard, Pages, task_name
+from cluster.gallery.views.edit import options_of, provenance_of, read_edit
+from cluster.gallery.views.formatting import rounded
 from jobs.storage.store import Store
 from pgcn.tasks.task import all_tasks
 
@@ -23,7 +23,7 @@ TASK = re.compile(r"[a-z][a-z0-9_]{0,40}")
 
 
 class Used(NamedTuple):
-    """One edit that a model was used for."""
+    """One edit that used a pyramid."""
 
     edit_id: str
     job_id: str
@@ -39,8 +39,8 @@ def read_edits(store: Store) -> Catalogue:
     return replace(catalogue, jobs=catalogue.jobs.take(pa.array(kept, pa.int64())), entries=entries)
 
 
-def edits_by_model(edits: Catalogue) -> dict[str, list[Used]]:
-    """The edits of each model that this run trained, by its job."""
+def edits_by_pyramid(edits: Catalogue) -> dict[str, list[Used]]:
+    """The edits of each pyramid that this run trained, by its job."""
     rows = edits.jobs.select(["job_id", "pyramid_job", "pyramid_run"]).to_pylist()
     found: dict[str, list[Used]] = defaultdict(list)
     for edit_id, place in edits.entries:
@@ -66,7 +66,7 @@ def edit_cards(edits: Catalogue, built: Sequence[Built]) -> dict[str, list[EditC
 def edit_page(
     store: Store, pages: Pages, run: str, row: Mapping[str, Any], around: Mapping[str, Any]
 ) -> tuple[bytes, tuple[bytes, int, int] | None, str]:
-    """One edit's page, its thumbnail, and what of it could not be read."""
+    """One edit's page, its thumbnail, and a sentence on what could not be read."""
     edit = read_edit(store, row)
     task = all_tasks().get(row["task"])
     here = row["pyramid_job"] and not row["pyramid_run"] and JOB_ID.fullmatch(row["pyramid_job"])
@@ -79,7 +79,7 @@ def edit_page(
         model=row["pyramid_job"] if here else None,
         task_page=task_name(row["task"], 1),
         options=options_of(row),
-        circumstances=circumstances_of(row),
+        provenance=provenance_of(row),
         command=f"pgcn query {shell_word(run)} {shell_word(question)}",
     )
     return page, edit.thumbnail, edit.problem

@@ -1,4 +1,4 @@
-"""The pictures of one job, laid out: each encoded once, with its size on the page."""
+"""The images of one job, laid out: each encoded once, with its size on the page."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from cluster.gallery.thumbnails import EmbeddedImage, picture, thumbnail
+from cluster.gallery.views.thumbnails import EmbeddedImage, picture, thumbnail
 
-# A page carries its pictures inside; more samples than this stay in samples.parquet.
+# A page embeds its images; more samples than this stay in samples.parquet.
 MAX_SAMPLES = 48
 # The longest side of the image on the page, in CSS pixels, and the bounds of its enlargement. Samples are
 # enlarged like the image, so that a sample of twice the width is seen to be just that.
@@ -24,7 +24,7 @@ Row = Mapping[str, Any]
 
 
 class Shown(NamedTuple):
-    """One picture on the page, with its size there in CSS pixels."""
+    """One image on the page, with its size there in CSS pixels."""
 
     picture: EmbeddedImage
     width: int
@@ -42,7 +42,7 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class Album:
-    """All pictures of a page. `scales` holds those of the pyramid, by scale; `thumbnail` is for the index."""
+    """All images of a page. `scales` holds those of the pyramid, by scale; `thumbnail` is for the index."""
 
     original: Shown | None = None
     recovered: Shown | None = None
@@ -55,7 +55,7 @@ class Album:
 def album(samples: Iterable[Row]) -> Album:
     """Lay out the rows of one `samples.parquet`.
 
-    Raises OSError for bytes that are no picture, TypeError for a row without one.
+    Raises OSError for bytes that are no image, TypeError for a row without one.
     """
     kinds: dict[str, list[Row]] = defaultdict(list)
     for row in sorted(samples, key=lambda row: (row["scale"] or 0, row["index"] or 0)):
@@ -75,7 +75,7 @@ def album(samples: Iterable[Row]) -> Album:
 
 
 def png_of(row: Row) -> bytes:
-    """The bytes of a row's picture."""
+    """The bytes of a row's image."""
     data: bytes = row["image"]["bytes"]
     return data
 
@@ -109,7 +109,7 @@ def _size(asked: str, made: EmbeddedImage) -> str:
 def _scales(kinds: Mapping[str, Sequence[Row]]) -> dict[int, list[Shown]]:
     shown: dict[int, list[Shown]] = defaultdict(list)
     for kind, label in STAGES.items():
-        # Rows are sorted by index: of several pictures at one scale the first one is shown.
+        # Rows are sorted by index: of several images at one scale the first one is shown.
         for scale, rows in itertools.groupby(kinds.get(kind, ()), key=lambda row: row["scale"]):
             made = picture(png_of(next(rows)))
             shown[scale].append(Shown(made, *made.fitted(SIDE), label))

@@ -17,7 +17,7 @@ QUALITY = 90
 
 
 class EmbeddedImage(NamedTuple):
-    """One picture ready for a page: `source` is a data URI, sizes are its own pixels."""
+    """One image ready for a page: `source` is a data URI, sizes are its own pixels."""
 
     source: str
     width: int

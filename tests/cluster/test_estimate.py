@@ -1,0 +1,75 @@
+"""Estimates of a run's time and its progress: training, and all that follows it."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from cluster.planning.estimate import Speed, measured_speed
+from cluster.planning.work import work_of
+from cluster.scheduler.queue import Job, Queue
+from cluster.scheduler.tracker import Tracker
+from jobs.spec import SamplePlan
+from jobs.storage.store import Store
+from pgcn import make_settings
+from pgcn.imaging.scales import learned_sizes
+
+IMAGE = (300, 450)
+DRAFT = make_settings("draft")
+
+
+def plan(count, *sizes):
+    return SamplePlan(count=count, sizes=sizes or ("1x1",))
+
+
+def test_drawing_is_work_by_its_pixels():
+    pixels = IMAGE[0] * IMAGE[1]
+    work = work_of(DRAFT, plan(4), IMAGE)
+    assert work.exact == 6 * pixels, "four samples, a reconstruction, and one sample at every scale"
+    assert work_of(DRAFT, plan(4, "1x1", "2x1"), IMAGE).exact == 14 * pixels
+    assert work_of(DRAFT, plan(1, "900x300"), IMAGE).exact == 5 * pixels, "one of the image's size is drawn to measure"
+    assert work_of(DRAFT, plan(4), (600, 900)).exact == pytest.approx(6 * 512 * 341)
+    assert 0 < work.drawing < work.operations
+
+
+def test_learned_pyramids_draw_by_chains_alone():
+    work = work_of(make_settings("small"), plan(4), IMAGE)
+    assert work.exact == 0
+    assert 0 < work.chains < 0.1 * work.training
+    assert work.drawing == work.chains
+
+
+def test_a_size_that_the_job_will_refuse_stops_no_planning():
+    best, large = make_settings("best"), (2000, 2000)
+    assert work_of(best, plan(1, "5x5"), large).exact == work_of(best, plan(1), large).exact, "10,000 px are too many"
+
+
+def test_an_estimate_adds_up():
+    work = work_of(DRAFT, plan(4), IMAGE)
+    speed = Speed(rate=work.training / 20, drawing=1e-5, storing=1e-7, measuring=2e-6)
+    expected = 20 + 20 * work.chains / work.training + 6 * 1.35 + 8 * 0.0135 + 5 * 0.27
+    assert speed.seconds(work) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("preset", ["draft", "small"])
+def test_the_speed_of_this_machine(preset):
+    settings = make_settings(preset, {"max_size": 64})
+    image = (48, 64)
+    speed = measured_speed(image, settings, learned_sizes(*image, settings)[-1], "cpu", 1)
+    assert (speed.drawing > 0) == (preset == "draft"), "only exact detail is drawn by pixels"
+    assert min(speed.rate, speed.storing, speed.measuring) > 0
+
+
+def test_progress_counts_drawing_as_work_left(tmp_path):
+    shown = []
+    display = SimpleNamespace(show=shown.append, line=lambda text: None, close=lambda: None)
+    jobs = [Job(None, "a", 100.0, None, drawing=60.0), Job(None, "b", 100.0, None)]
+    tracker = Tracker(Store(str(tmp_path)), display, jobs, 0, 0)
+    progress = SimpleNamespace(done=1.0, scale=0, scales=4, iteration=1, iterations=1)
+    leases = [
+        SimpleNamespace(jobs=[job], attempts=[job.label], heartbeat=SimpleNamespace(progress=progress, rate=1.0))
+        for job in jobs
+    ]
+    tracker.tick(leases[:1], Queue([]))
+    assert shown[-1].share == pytest.approx(0.2), "trained, and yet to be drawn"
+    tracker.tick(leases, Queue([]))
+    assert shown[-1].share == pytest.approx(0.7)
