@@ -21,7 +21,7 @@ from jobs.images.unreadable import DecodeError
 FOLDER = Path(__file__).with_name("sentences")
 
 _CHANGING = [
-    (re.compile(r"/(?:tmp|private|var)/[^\s'`\"]*?pytest-\d+/[^/\s'`\"]+"), "<tmp>"),
+    (re.compile(r"/(?:tmp|private|var)/[^\s'`\"]*?pytest-\d+/(?:popen-gw\d+/)?[^/\s'`\"]+"), "<tmp>"),
     (re.compile(r"(127\.0\.0\.1|localhost):\d+"), r"\1:<port>"),
     (re.compile(r"\b\d{8}T\d{6}-[0-9a-f]+"), "<attempt>"),
     (re.compile(r"\b[0-9a-f]{12,20}\b"), "<id>"),

@@ -26,7 +26,9 @@ class Demand:
 
     def show(self, counts: Mapping[Resources, int], options: Mapping[Resources, Mapping[str, Any]]) -> None:
         """Let so many tasks wait for each resources, and none for others. `options`: Ray's, of a worker of each."""
-        self._warnings.show(not counts)
+        if counts:
+            # For good: Ray may print a warning about a task some seconds after it is gone.
+            self._warnings.hide()
         for resources in {*counts, *self._waiting}:
             waiting = self._waiting.pop(resources, [])
             if waiting:

@@ -25,9 +25,9 @@ class InfeasibleWarnings:
     def __init__(self) -> None:
         self._print = ray._private.worker.print_to_stdstream
 
-    def show(self, shown: bool) -> None:
-        """Print them, or not; all other output of Ray is printed."""
-        ray._private.worker.print_to_stdstream = self._print if shown else self._print_others
+    def hide(self) -> None:
+        """Print them no more; all other output of Ray is printed."""
+        ray._private.worker.print_to_stdstream = self._print_others
 
     def _print_others(self, data: dict[str, Any], *arguments: Any, **named: Any) -> None:
         if not any("infeasible resource requests" in line for line in data["lines"]):

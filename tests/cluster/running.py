@@ -157,7 +157,7 @@ def workers():
 
 
 def checkpoints(run):
-    """Jobs that have restart points now."""
+    """Jobs that have checkpoints now."""
     return {path.split("/")[1] for path in Store(str(run)).list("checkpoints")}
 
 

@@ -35,7 +35,7 @@ def begin(machines, images, run, checkpoint_seconds, *more):
 
 
 def under_way(process, run, count):
-    """Wait until so many images have restart points."""
+    """Wait until so many images have checkpoints."""
     wait_for(lambda: len(checkpoints(run)) >= count, process=process)
 
 
@@ -49,12 +49,12 @@ def ends(process, timeout=90):
 
 
 def resumed_at(store):
-    """Scale and iteration of the restart points that finished jobs went on from."""
+    """Scale and iteration of the checkpoints that finished jobs went on from."""
     found = []
     for job in committed(store):
         commit = read_commit(store, job)
         (log,) = [each.path for each in commit.artifacts if each.path.endswith("log.txt")]
-        found += re.findall(r"from a restart point at scale (\d+), iteration (\d+)", store.get(log).decode())
+        found += re.findall(r"from a checkpoint at scale (\d+), iteration (\d+)", store.get(log).decode())
     return [(int(scale), int(iteration)) for scale, iteration in found]
 
 
@@ -77,7 +77,7 @@ def test_a_machine_that_joins_late_goes_on_alone_when_the_first_loses_its_power(
     store = Store(str(run))
     assert len(committed(store)) == COUNT
     assert failures(store) == [("WORKER_LOST", False)], "the one job in its hands, once"
-    assert len(resumed_at(store)) == 1, "it lost only the time since its last restart point"
+    assert len(resumed_at(store)) == 1, "it lost only the time since its last checkpoint"
 
 
 @pytest.mark.soak
@@ -107,7 +107,7 @@ def test_a_machine_that_is_taken_back_with_notice_hands_its_job_back(machines, i
     machines.leave_only()
     going = machines.add("going")
     run = tmp_path / "run"
-    # But for the ends of scales, restart points are written on notice.
+    # But for the ends of scales, checkpoints are written on notice.
     process = begin(machines, images, run, 600, "--limit", 2)
     wait_for(lambda: Store(str(run)).list("previews"), process=process)
     going.drain()

@@ -48,14 +48,14 @@ def test_a_run_keeps_its_settings_where_a_later_version_changed_the_preset(image
     asked = Request(images=images, out=out, preset="draft", device="cpu", overrides={"iterations": "7"})
     begun = prepare(asked, Cluster(None))
     open_run(begun.store, begun.identity)
-    changed = PRESETS["draft"].model_copy(update={"chains": 3, "scales": 5})
+    changed = PRESETS["draft"].model_copy(update={"chains": 3, "scales": 6})
     monkeypatch.setitem(PRESETS, "draft", changed)
     for again in (asked, asked.model_copy(update={"overrides": {}}), asked.model_copy(update={"preset": None})):
         prepared = prepare(again, Cluster(None))
         prepared.check_belongs()
         assert prepared.identity.settings == begun.identity.settings
         assert prepared.ask.settings(prepared.sources[0]) == begun.identity.settings
-        assert any("chains=1, scales=6" in line or "scales=6, chains=1" in line for line in prepared.said)
+        assert any("chains=1, scales=4" in line or "scales=4, chains=1" in line for line in prepared.said)
     fresh = prepare(asked.model_copy(update={"out": str(tmp_path / "new")}), Cluster(None))
     assert fresh.identity.settings.chains == 3
 
@@ -65,7 +65,7 @@ def test_a_run_keeps_its_settings_where_a_later_version_changed_the_preset(image
     [
         ("draft", {"chains": "2"}, "chains: 1, not 2"),
         (None, {"step_fall": "0.5"}, "step_decay: 0.9, not 0.5"),
-        ("small", {}, "max_size: 64, not 128"),
+        ("small", {}, "max_size: 512, not 128"),
     ],
 )
 def test_settings_that_are_given_and_differ_are_refused(images, tmp_path, monkeypatch, preset, overrides, said):

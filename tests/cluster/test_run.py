@@ -328,7 +328,7 @@ STRUCK = [*options(**LONG), "--checkpoint-seconds", "0.2"]
 
 
 def strike(images, run, act, *more):
-    """Begin a run, `act` on it when both images have restart points of this command; its exit code and output."""
+    """Begin a run, `act` on it when both images have checkpoints of this command; its exit code and output."""
     store = Store(str(run))
     before = set(store.list("checkpoints"))
     process = start("run", images, "--out", run, *STRUCK, *more)

@@ -48,7 +48,7 @@ def made(tmp_path_factory):
 def run(made, tmp_path, monkeypatch):
     """A copy of it, for slices of three jobs."""
     monkeypatch.setattr(cluster.tables.build, "JOBS_PER_SLICE", 3)
-    monkeypatch.setattr(cluster.gallery.build, "SLICE", 3)
+    monkeypatch.setattr(cluster.gallery.build, "PAGES_PER_SLICE", 3)
     return Store(str(shutil.copytree(made, tmp_path / "copy" / "run")))
 
 

@@ -168,7 +168,7 @@ def test_trouble_with_the_cluster_is_said_and_nothing_is_sent(cluster, moto, ima
     assert "Traceback" not in output
     output, _ = wrong.communicate(timeout=200)
     assert wrong.returncode == 2, output
-    assert "asks for its token" in output
+    assert "requires its token" in output
     assert sent(cluster) == before
 
 
@@ -262,6 +262,9 @@ def test_an_address_that_is_none_is_said():
 def test_what_is_no_wheel_of_pgcn_is_said(tmp_path):
     (tmp_path / "text.whl").write_text("this is not a wheel")
     (tmp_path / "empty").mkdir()
-    for source, words in ((tmp_path / "text.whl", "neither a wheel"), (tmp_path / "empty", "No wheel could be built")):
+    for source, words in (
+        (tmp_path / "text.whl", "neither a wheel"),
+        (tmp_path / "empty", "A wheel could not be built"),
+    ):
         with pytest.raises(ConfigError, match=words), unpacked(source):
             pass

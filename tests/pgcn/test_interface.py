@@ -48,8 +48,8 @@ def test_every_band_of_an_exact_scale_sends_heartbeats(threads):
     finally:
         torch.set_num_threads(before)
     steps, passes = exact.settings.steps, exact.settings.passes
-    assert len(beats) == steps * (6 + passes * 6 // threads), (
-        "one a band for each drawing, and for each round of search"
+    assert len(beats) == steps * (1 + 6 + passes * 6 // threads), (
+        "one a step, and one a band for each drawing and for each round of search"
     )
 
 
