@@ -25,6 +25,7 @@ _CHANGING = [
     (re.compile(r"(127\.0\.0\.1|localhost):\d+"), r"\1:<port>"),
     (re.compile(r"\b\d{8}T\d{6}-[0-9a-f]+"), "<attempt>"),
     (re.compile(r"\b[0-9a-f]{12,20}\b"), "<id>"),
+    (re.compile(r"(?<=-)[0-9a-f]{6}\b"), "<id>"),  # of an edit: a hash of where its images are
 ]
 
 
