@@ -13,12 +13,11 @@ import time
 import torch
 from torch import Tensor
 
-from pgcn.exact import ExactDetail, exact_sizes
-from pgcn.imaging.scales import Size, resize
+from pgcn.exact import ExactDetail
+from pgcn.imaging.scales import Size, exact_sizes, learned_sizes, resize
+from pgcn.settings import LARGEST, make_settings
 
 MEGAPIXELS = (0.06, 0.25, 1.0, 4.0, 16.0)
-SHORT_SIDE = 32
-"""Short side of the layouts, px."""
 
 
 def made_image(size: Size) -> Tensor:
@@ -36,9 +35,10 @@ def made_image(size: Size) -> Tensor:
 def measured(megapixels: float) -> tuple[float, float, float]:
     """Seconds of a core to prepare an image, for one sample of its size, and the peak of memory so far, GiB."""
     height = round(math.sqrt(megapixels * 1e6 / 1.5))
-    sizes = exact_sizes((height, round(1.5 * height)), (SHORT_SIDE, round(1.5 * SHORT_SIDE)))
+    whole, settings = (height, round(1.5 * height)), make_settings("best", {"max_size": LARGEST})
+    sizes = exact_sizes(*whole, settings)
     image = made_image(sizes[-1])
-    layout = resize(image, sizes[0]).roll((5, 9), (2, 3))
+    layout = resize(image, learned_sizes(*whole, settings)[-1]).roll((5, 9), (2, 3))
     began = time.thread_time()
     exact = ExactDetail(image, sizes)
     for scale in range(len(sizes)):

@@ -44,8 +44,8 @@ def map_local(call: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 def map_ray(call: Callable[[T], R], items: Iterable[T], at_most: int | None = None) -> Iterator[R]:
     """Each item in a Ray task, which holds one core; Ray is joined already. `at_most` tasks at once.
 
-    Where no result comes for `PATIENCE_S`, since other runs hold all cores or machines are gone, items are done in
-    this process until the cluster answers again: slower, and never an endless wait.
+    After `PATIENCE_S` without a result (other runs hold all cores, or machines are gone), this process does the items
+    itself until the cluster answers again. That is slower, but the wait has an end.
 
     Raises the `JobError` that a task ended with, and Ray's own errors where the cluster is gone.
     """

@@ -6,9 +6,9 @@ Nothing is trained. The posterior mean is a softmax over patches (`definition`);
 instead of all patches it is linear in pixels, and adds detail to layouts that are learned.
 """
 
-from pgcn.exact.cascade import Drawn, ExactDetail, exact_sizes
+from pgcn.exact.cascade import Drawn, ExactDetail
 from pgcn.exact.draw import Hold
 from pgcn.exact.field import Field
 from pgcn.exact.settings import DetailSettings
 
-__all__ = ["DetailSettings", "Drawn", "ExactDetail", "Field", "Hold", "exact_sizes"]
+__all__ = ["DetailSettings", "Drawn", "ExactDetail", "Field", "Hold"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -23,19 +22,6 @@ COMPARISONS = 50_000_000
 
 SCALES = 64
 """More than there are scales: seeds of a sample's scales differ by less."""
-
-
-def exact_sizes(finest: Size, layout: Size) -> list[Size]:
-    """Sizes of the exact scales of an image of size `finest`, from that of its layout on, each about twice the last.
-
-    The first is the layout's own size: the larger a patch is beside the picture, the more things stay whole.
-    """
-    factor = min(finest[0] / layout[0], finest[1] / layout[1])
-    count = max(0, round(math.log2(max(1.0, factor))))
-    if count == 0:
-        return [finest]
-    ratios = [factor ** (-k / count) for k in range(count, -1, -1)]
-    return [(max(1, round(finest[0] * r)), max(1, round(finest[1] * r))) for r in ratios]
 
 
 class Drawn(NamedTuple):

@@ -8,8 +8,10 @@ import torch
 from pgcn.imaging.scales import (
     SHORTEST,
     check_image,
+    exact_sizes,
     finest_size,
     image_pyramid,
+    learned_sizes,
     resize,
     scale_sizes,
     sizes_for,
@@ -119,3 +121,18 @@ def test_the_pyramid_holds_the_image_at_each_size():
 def test_what_is_not_an_image_is_refused(bad):
     with pytest.raises(ValueError, match="image"):
         check_image(bad)
+
+
+@pytest.mark.parametrize(("image", "scales"), [((300, 451), 4), ((427, 640), 4), ((2000, 1500), 4)])
+def test_exact_sizes_double_from_the_learned_scales_to_the_image(image, scales):
+    settings = make_settings("draft")
+    sizes, learned = exact_sizes(*image, settings), learned_sizes(*image, settings)
+    assert len(sizes) == scales and sizes[-1] == finest_size(*image, settings)
+    assert 0.9 * min(learned[-1]) <= min(sizes[0]) < 2 * min(learned[-1])
+    assert all(1.9 < above[0] / below[0] < 2.1 for below, above in itertools.pairwise(sizes))
+    assert scale_sizes(*image, settings) == learned + sizes
+
+
+def test_small_images_and_learned_detail_have_no_exact_scale():
+    assert exact_sizes(30, 40, make_settings("draft")) == []
+    assert exact_sizes(300, 451, make_settings("paper")) == []

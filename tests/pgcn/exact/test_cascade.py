@@ -1,7 +1,6 @@
 """All exact scales: seeds, sizes, bands, borders that meet, known pixels, energies, both of two textures."""
 
 import dataclasses
-import itertools
 import math
 import subprocess
 import sys
@@ -9,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from pgcn.exact import DetailSettings, ExactDetail, Hold, exact_sizes
+from pgcn.exact import DetailSettings, ExactDetail, Hold
 from pgcn.exact.draw import resized
 from pgcn.imaging.scales import resize
 
@@ -168,16 +167,6 @@ def test_numbers_that_do_not_fit_are_refused(exact, layouts):
     for wrong in ({"patch": 8}, {"noise": 1.0}, {"completeness": 0.0}, {"steps": 0}, {"coherence": 1.0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             DetailSettings(**wrong)
-
-
-def test_sizes_lead_from_the_layout_to_the_image():
-    sizes = exact_sizes((300, 451), (27, 41))
-    assert len(sizes) == 4 and sizes[-1] == (300, 451)
-    sizes = exact_sizes((427, 640), (27, 40))
-    assert len(sizes) == 5 and sizes[-1] == (427, 640)
-    assert abs(sizes[0][0] - 27) <= 1 and abs(sizes[0][1] - 40) <= 1
-    assert all(1.6 < above[0] / below[0] < 2.4 for below, above in itertools.pairwise(sizes))
-    assert exact_sizes((30, 40), (27, 36)) == [(30, 40)]
 
 
 MEMORY = """
