@@ -12,7 +12,7 @@ from pgcn_cluster.planning.plan import Plan, Refusal, refusal_of
 from pgcn_cluster.planning.work import work_of
 from pgcn_cluster.scheduler.queue import Job
 from pgcn_cluster.scheduler.resources import Resources
-from pgcn_jobs import layout
+from pgcn_cluster.tables.parts_record import forget_parts
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import FailureClass, policy_of
 from pgcn_jobs.inputs.source import EditSource, Source
@@ -70,7 +70,7 @@ def read_history(store: Store, requested: set[str], *, retry: bool) -> History:
     if broken:
         withdraw(store, broken)
         # New commits may have exactly the sizes of the old ones: tables would seem to be current.
-        store.delete([layout.TABLES_BUILT])
+        forget_parts(store)
     done -= broken
     failures = read_failures(store, requested - done)
     final = final_failures(failures)

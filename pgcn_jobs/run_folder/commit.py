@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
@@ -127,7 +127,11 @@ def write_failure(store: Store, failure: Failure) -> None:
 def read_failures(store: Store, jobs: Collection[str] | None = None) -> dict[str, list[Failure]]:
     """The readable failures of all jobs or of `jobs`, by job, in the order of their attempts."""
     listed = layout.matching(layout.FAILURE, store.list("failures"))
-    paths = [path for path in listed if jobs is None or path.split("/")[1] in jobs]
+    return read_failures_at(store, [path for path in listed if jobs is None or path.split("/")[1] in jobs])
+
+
+def read_failures_at(store: Store, paths: Iterable[str]) -> dict[str, list[Failure]]:
+    """The readable failures of some records, by job, in the order of the paths."""
     failures: dict[str, list[Failure]] = {}
     for failure in concurrent_map(lambda path: read_failure(store, path), paths):
         if failure is not None:

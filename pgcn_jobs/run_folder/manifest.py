@@ -229,11 +229,16 @@ def read_rows(store: Store, path: str, make: Callable[[dict[str, Any]], T]) -> l
     try:
         return [make(row) for row in schemas.rows_of(schemas.known(schemas.read_parquet(store.get(path)), schema))]
     except (KeyError, TypeError, ValueError, OSError, pa.ArrowException):
-        raise ConfigError(
-            f"{path} in {store.url} cannot be read as a part of the manifest. "
-            f"`pgcn verify {store.url}` looks at the whole run, and mends it with --repair.",
-            code=Code.RUN_DAMAGED,
-        ) from None
+        raise damaged_part(store, path) from None
+
+
+def damaged_part(store: Store, path: str) -> ConfigError:
+    """The error of a part of a manifest that cannot be read."""
+    return ConfigError(
+        f"{path} in {store.url} cannot be read as a part of the manifest. "
+        f"`pgcn verify {store.url}` looks at the whole run, and mends it with --repair.",
+        code=Code.RUN_DAMAGED,
+    )
 
 
 def add_to_manifest(store: Store, entries: Iterable[Entry], known: Mapping[str, Entry]) -> None:

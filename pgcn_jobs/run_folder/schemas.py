@@ -229,13 +229,23 @@ TABLES: dict[str, pa.Schema] = {
 
 
 class Kind(NamedTuple):
-    """A kind of job: the tables of its result and of its images. `<pictures>.parquet` is an artifact of the job."""
+    """A kind of job: the tables of its requests, its result and its images.
 
+    The manifest is also the folder of the requests; `<pictures>.parquet` is an artifact of the job.
+    """
+
+    manifest: str
     results: str
     pictures: str
 
+    @property
+    def name(self) -> str:
+        """The column that names a request, unique in a run."""
+        name: str = TABLES[self.manifest].names[0]
+        return name
 
-TRAINING, EDIT = Kind("results", "samples"), Kind("edits", "pictures")
+
+TRAINING, EDIT = Kind("manifest", "results", "samples"), Kind("manifest_edits", "edits", "pictures")
 
 
 def kind_of(result: Mapping[str, Any]) -> Kind:

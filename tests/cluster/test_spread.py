@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import pgcn_cluster.gallery.build
-import pgcn_cluster.tables.build
 import pgcn_cluster.tables.parquet_writer
+import pgcn_cluster.tables.slices
 from benchmarks.noop import CURVES, ROWS, run_nothing
 from benchmarks.scale import write_images
 from pgcn_cluster.gallery import build_gallery
@@ -47,7 +47,7 @@ def made(tmp_path_factory):
 @pytest.fixture
 def run(made, tmp_path, monkeypatch):
     """A copy of it, for slices of three jobs."""
-    monkeypatch.setattr(pgcn_cluster.tables.build, "JOBS_PER_SLICE", 3)
+    monkeypatch.setattr(pgcn_cluster.tables.slices, "ROWS_PER_SLICE", 3)
     monkeypatch.setattr(pgcn_cluster.gallery.build, "PAGES_PER_SLICE", 3)
     return Store(str(shutil.copytree(made, tmp_path / "copy" / "run")))
 
@@ -92,12 +92,12 @@ def test_a_slice_too_large_for_a_part_has_several_in_order(run, monkeypatch):
     once = build_tables(run)
     order = run.parquet("tables/samples").to_table(columns=["job_id", "index"])
     monkeypatch.setattr(pgcn_cluster.tables.parquet_writer, "PART_ROWS", ROWS)
-    assert build_tables(run) == once
+    assert build_tables(run, anew=True) == once
     names = [path.rpartition("/")[2] for path in run.list("tables/samples")]
     assert names[:4] == ["part-00000.parquet", "part-00000_001.parquet", "part-00000_002.parquet", "part-00001.parquet"]
     assert run.parquet("tables/samples").to_table(columns=["job_id", "index"]).equals(order)
     monkeypatch.undo()
-    build_tables(run)
+    build_tables(run, anew=True)
     assert len(run.list("tables/samples")) == 1, "parts of an older build are gone"
 
 
