@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -37,13 +37,24 @@ def read_columns(data: ds.Dataset, columns: Sequence[str], schema: pa.Schema, mo
 
     A column that the version did not write is null.
     """
-    stored = {name: name_in(data.schema.names, name) for name in columns}
-    there = [name for name in stored.values() if name is not None]
-    found = data.to_table(columns=there) if most is None else data.head(most, columns=there)
-    nothing = [pa.nulls(found.num_rows, schema.field(name).type) for name in columns]
+    there = _stored(data.schema.names, columns)
+    return _completed(data.to_table(columns=there) if most is None else data.head(most, columns=there), columns, schema)
+
+
+def read_batches(data: ds.Dataset, columns: Sequence[str], schema: pa.Schema) -> Iterator[pa.Table]:
+    """All rows as `read_columns` has them, in tables of bounded size."""
+    for batch in data.to_batches(columns=_stored(data.schema.names, columns)):
+        yield _completed(pa.Table.from_batches([batch]), columns, schema)
+
+
+def _stored(names: list[str], columns: Sequence[str]) -> list[str]:
+    return [stored for name in columns if (stored := name_in(names, name)) is not None]
+
+
+def _completed(found: pa.Table, columns: Sequence[str], schema: pa.Schema) -> pa.Table:
     arrays = [
-        empty if (name := stored[column]) is None else found[name]
-        for column, empty in zip(columns, nothing, strict=True)
+        pa.nulls(found.num_rows, schema.field(name).type) if stored is None else found[stored]
+        for name, stored in ((name, name_in(found.column_names, name)) for name in columns)
     ]
     return pa.table(arrays, schema=pa.schema([schema.field(name) for name in columns]))
 
