@@ -7,15 +7,15 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 
 from pgcn_cluster.gallery.views.formatting import natural_order
+from pgcn_jobs import layout
+from pgcn_jobs.common.concurrent_map import concurrent_map
 from pgcn_jobs.common.failures import FailureClass
-from pgcn_jobs.run_folder.old_names import read_batches
+from pgcn_jobs.run_folder.old_names import read_part
 from pgcn_jobs.run_folder.schemas import FAILURES, TABLES
 from pgcn_jobs.storage.store import Store
 
@@ -120,21 +120,20 @@ def read_catalogue(store: Store, kind: CatalogueTables = IMAGES) -> Catalogue:
     failed = _failed(wanted, _final(failures, kind), finished)
     waiting = len({name for name, _ in wanted} - {f.image_id for f in failed})
     rows = pa.array([row_of[job_id] for job_id in place], pa.int64())
-    return Catalogue(_run_record(store), results.take(rows), entries, failed, waiting)
+    for at, column in enumerate(results.column_names):  # one after another, so that memory holds no second table
+        results = results.set_column(at, column, results[column].take(rows))
+    pa.default_memory_pool().release_unused()
+    return Catalogue(_run_record(store), results, entries, failed, waiting)
 
 
 def _read(store: Store, name: str, columns: list[str]) -> pa.Table:
-    schema = TABLES[name]
-    table = store.read_parquet(f"tables/{name}", lambda stored: _read_lean(stored, columns, schema))
-    if table is None:
-        return pa.schema([schema.field(column) for column in columns]).empty_table()
-    return table
-
-
-def _read_lean(stored: ds.Dataset, columns: list[str], schema: pa.Schema) -> pa.Table:
     """Columns of a stored table; rows share equal texts of settings, which are a kilobyte, and the like."""
-    nothing = pa.schema([schema.field(column) for column in columns]).empty_table()
-    return pa.concat_tables(map(_shared, chain([nothing], read_batches(stored, columns, schema)))).unify_dictionaries()
+    schema = TABLES[name]
+    paths = layout.matching(layout.TABLE_PART, store.list(f"tables/{name}"))
+    # Decoded in one thread, since Arrow keeps memory for each.
+    parts = (_shared(read_part(data, columns, schema)) for data in concurrent_map(store.get, paths))
+    nothing = _shared(pa.schema([schema.field(column) for column in columns]).empty_table())
+    return pa.concat_tables([nothing, *parts]).unify_dictionaries()
 
 
 def _shared(table: pa.Table) -> pa.Table:
@@ -153,15 +152,15 @@ def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
 def _latest_rows(results: pa.Table, named: str) -> dict[str, int]:
     """The row of each job's latest commit. Rows whose ids could lead out of the gallery's folder are left out."""
     latest: dict[str, int] = {}
-    attempts: dict[str, str] = {}
     keys = results.select(["job_id", "attempt", named])
     for i, row in enumerate(_rows(keys)):
         job_id, attempt, name = row["job_id"] or "", row["attempt"] or "", row[named]
         if name is None or not JOB_ID.fullmatch(job_id) or not ATTEMPT.fullmatch(attempt):
             log.warning("The gallery leaves out a result with the ids %r and %r.", job_id, attempt)
             continue
-        if attempt >= attempts.get(job_id, ""):
-            latest[job_id], attempts[job_id] = i, attempt
+        before = latest.get(job_id)
+        if before is None or attempt >= results["attempt"][before].as_py():
+            latest[job_id] = i
     return latest
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import io
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 RENAMED = {
     "results": {"stack": "batch"},
@@ -41,10 +43,10 @@ def read_columns(data: ds.Dataset, columns: Sequence[str], schema: pa.Schema, mo
     return _completed(data.to_table(columns=there) if most is None else data.head(most, columns=there), columns, schema)
 
 
-def read_batches(data: ds.Dataset, columns: Sequence[str], schema: pa.Schema) -> Iterator[pa.Table]:
-    """All rows as `read_columns` has them, in tables of bounded size."""
-    for batch in data.to_batches(columns=_stored(data.schema.names, columns)):
-        yield _completed(pa.Table.from_batches([batch]), columns, schema)
+def read_part(data: bytes, columns: Sequence[str], schema: pa.Schema) -> pa.Table:
+    """The same of one Parquet object: many small parts as one dataset take ten times the memory of their rows."""
+    file = pq.ParquetFile(io.BytesIO(data))
+    return _completed(file.read(_stored(file.schema_arrow.names, columns), use_threads=False), columns, schema)
 
 
 def _stored(names: list[str], columns: Sequence[str]) -> list[str]:
