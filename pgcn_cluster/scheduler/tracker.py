@@ -122,6 +122,7 @@ class Tracker:
 
     def _snapshot(self, state: str, leases: list[Lease], waiting: int) -> Snapshot:
         lanes, under_way = [], 0.0
+        self._seen &= {lease.attempts[0] for lease in leases}  # those that have ended are no longer needed
         making = [job.label for lease in leases for job in lease.jobs if isinstance(job.spec, EditSpec)]
         for lease in leases:
             progress = lease.heartbeat.progress if lease.heartbeat else None

@@ -33,7 +33,10 @@ from pgcn_jobs.storage.urls import is_web
 T = TypeVar("T")
 
 PART_ROWS = 50_000
-"""Rows of one part of the manifest. A row takes some kilobytes of memory while its part is written."""
+"""Rows of one part of the manifest."""
+
+ROWS_AT_ONCE = 2000
+"""Rows that are converted at once: a row takes some kilobytes of memory meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,5 +263,7 @@ def write_parts(store: Store, folder: str, entries: Sequence[object], schema: pa
         timestamps.observe(path)
     moment = timestamps.next()
     for at in range(0, len(entries), PART_ROWS):
-        data = schemas.parquet_bytes(schemas.table_of(entries[at : at + PART_ROWS], schema))
+        part = entries[at : at + PART_ROWS]
+        batches = (part[start : start + ROWS_AT_ONCE] for start in range(0, len(part), ROWS_AT_ONCE))
+        data = schemas.batches_bytes((schemas.table_of(batch, schema) for batch in batches), schema)
         store.put(f"{folder}/part-{moment}-{hashlib.sha256(data).hexdigest()[:8]}.parquet", data)

@@ -297,6 +297,15 @@ def parquet_bytes(data: pa.Table) -> bytes:
     return sink.getvalue()
 
 
+def batches_bytes(batches: Iterable[pa.Table], schema: pa.Schema) -> bytes:
+    """The bytes of a Parquet object with the rows of all `batches`, of which one is in memory."""
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_table(batch)
+    return sink.getvalue()
+
+
 def read_parquet(data: bytes) -> pa.Table:
     """The table in one Parquet object's bytes."""
     return pq.read_table(io.BytesIO(data))
