@@ -120,10 +120,12 @@ def read_catalogue(store: Store, kind: CatalogueTables = IMAGES) -> Catalogue:
     failed = _failed(wanted, _final(failures, kind), finished)
     waiting = len({name for name, _ in wanted} - {f.image_id for f in failed})
     rows = pa.array([row_of[job_id] for job_id in place], pa.int64())
-    for at, column in enumerate(results.column_names):  # one after another, so that memory holds no second table
-        results = results.set_column(at, column, results[column].take(rows))
+    jobs = {}
+    for column in results.column_names:  # one after another, so that memory holds no second table
+        jobs[column] = results[column].take(rows)
+        results = results.drop_columns([column])
     pa.default_memory_pool().release_unused()
-    return Catalogue(_run_record(store), results, entries, failed, waiting)
+    return Catalogue(_run_record(store), pa.table(jobs), entries, failed, waiting)
 
 
 def _read(store: Store, name: str, columns: list[str]) -> pa.Table:
