@@ -23,10 +23,7 @@
   // Rows are scripts because a page opened from a disk may not fetch: a thousand rows each, loaded one after another.
   const loaded = new Map();
   const arrived = new Map();
-  self.galleryRows = (number, rows) => {
-    arrived.get(number)?.(rows);
-    arrived.delete(number); // it would keep the rows: a million of them must not be in memory at once
-  };
+  self.galleryRows = (number, rows) => arrived.get(number)?.(rows);
   function load(number) {
     if (loaded.has(number)) return loaded.get(number);
     const rows = new Promise((resolve, reject) => {
