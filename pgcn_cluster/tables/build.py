@@ -55,9 +55,11 @@ def build_tables(store: Store, spread: Spread = map_local, *, anew: bool = False
         if number in earlier and earlier[number].digest == digest and earlier[number].is_there(listed)
     }
     changed = [[number for number in each if number not in kept] for each in digests]
+    recorded = earlier
     if kept != {number: parts for number, parts in earlier.items() if number != EMPTY}:
         # An aborted build must leave no record of parts that it has replaced.
         write_parts(store, kept)
+        recorded = kept
     found = BuiltTables()
     built = dict(kept)
     digest_of = {number: digest for each in digests for number, digest in each.items()}
@@ -68,7 +70,10 @@ def build_tables(store: Store, spread: Spread = map_local, *, anew: bool = False
         digest = "" if slice_.damaged else digest_of[slice_.number]
         built[slice_.number] = SliceParts(digest, slice_.rows, slice_.parts)
     built[EMPTY] = _write_empty(store, built.values(), earlier.get(EMPTY), listed)
-    _complete(store, built, earlier, listed)
+    _complete(store, built, listed)
+    if built != recorded:
+        write_parts(store, built)
+    write_card(store)
     found.rows = {name: sum(parts.rows.get(name, 0) for parts in built.values()) for name in schemas.TABLES}
     return found
 
@@ -94,17 +99,12 @@ def _write_empty(
     return SliceParts("", {}, empty)
 
 
-def _complete(
-    store: Store, built: dict[str, SliceParts], earlier: dict[str, SliceParts], listed: dict[str, int]
-) -> None:
-    """Remove parts of earlier builds that hold nothing any more, and write the record and the card."""
+def _complete(store: Store, built: dict[str, SliceParts], listed: dict[str, int]) -> None:
+    """Remove the parts of earlier builds that this one has not written or kept."""
     current = {path for parts in built.values() for path in parts.parts}
     tables = {f"tables/{name}" for name in schemas.TABLES}
     old = [path for path in layout.matching(layout.TABLE_PART, listed) if path.rpartition("/")[0] in tables]
     store.delete([path for path in old if path not in current])
-    if built != earlier:
-        write_parts(store, built)
-    write_card(store)
 
 
 def is_current(store: Store, records: bytes) -> bool:
