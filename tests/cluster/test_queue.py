@@ -1,13 +1,22 @@
 """Consequences of failures: the policy, as arithmetic."""
 
+import gc
+
 import pytest
+from rich.console import Console
 
 import pgcn_cluster.scheduler.queue
+from pgcn.method import Progress
 from pgcn.settings import PRESETS
+from pgcn_cluster.monitor.display import display_for
+from pgcn_cluster.scheduler.lease import Lease
 from pgcn_cluster.scheduler.queue import BREAKER, DOUBLED_FROM, Job, Queue
 from pgcn_cluster.scheduler.resources import Resources
+from pgcn_cluster.scheduler.tracker import Tracker
+from pgcn_cluster.scheduler.worker import Heartbeat, Outcome
 from pgcn_jobs.common.failures import POLICY, FailureClass
 from pgcn_jobs.spec import JobSpec, SamplePlan
+from pgcn_jobs.storage.store import Store
 
 NEED = Resources(cpus=1)
 
@@ -229,3 +238,21 @@ def test_elsewhere_is_another_place_of_the_same_order_and_late_jobs_stay_last(mo
     queue.put_back(jobs[4])
     queue.rotate()
     assert take(queue) is jobs[4]
+
+
+def test_a_job_that_has_ended_is_in_memory_no_longer(tmp_path):
+    queue = Queue(job(f"{n}") for n in range(9))
+    tracker = Tracker(Store(str(tmp_path)), display_for(Console(quiet=True)), [job(f"{n}") for n in range(9)], 0, 0)
+    for _ in range(6):
+        lease = Lease.begin([take(queue)])
+        lease.hear(Heartbeat(1, lease.attempts[0], 0.0, Progress(0, 1, 1, 2, 0.2), 1.0))
+        tracker.tick([lease], queue)
+        (ended,) = lease.jobs
+        queue.succeeded(ended)
+        tracker.committed(ended, Outcome(lease.attempts[0], "committed", 0.1, ""))
+    tracker.tick([], queue)
+    del lease, ended
+    gc.collect()
+    jobs = [one for one in gc.get_objects() if type(one) is Job]
+    assert len(queue) == len(jobs) == 3
+    assert not tracker._seen, "attempts that have ended"

@@ -21,6 +21,13 @@ def test_missing_columns_are_null_and_unknown_ones_are_a_mistake():
         schemas.table([{"job_id": "a", "colour": 1}], schemas.METRICS)
 
 
+def test_a_part_that_is_converted_in_batches_has_all_rows_in_order():
+    rows = [{"job_id": str(i), "value": i / 3} for i in range(25)]
+    batches = (schemas.table(rows[at : at + 10], schemas.METRICS) for at in range(0, len(rows), 10))
+    data = schemas.batches_bytes(batches, schemas.METRICS)
+    assert schemas.read_parquet(data).equals(schemas.table(rows, schemas.METRICS))
+
+
 def test_the_same_rows_are_the_same_bytes():
     rows = [{"job_id": str(i), "value": i / 3} for i in range(100)]
     data = schemas.parquet_bytes(schemas.table(rows, schemas.METRICS))
