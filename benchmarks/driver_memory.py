@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -101,12 +102,14 @@ def source(index: int) -> Source:
 
 
 def entry(source: Source, settings: Settings) -> Entry:
-    """Its row, as a task of the cluster gives it back: with its own copies of all text."""
+    """Its row, as a task of the cluster gives it back: a copy with text of its own."""
     sha256 = hashlib.sha256(source.uri.encode()).hexdigest()
     row: dict[str, Any] = dict.fromkeys(MANIFEST.names)
-    row |= {name: f"{getattr(source, name)} "[:-1] for name in ("image_id", "uri", "place", "version")}
+    row |= {name: getattr(source, name) for name in ("image_id", "uri", "place", "version")}
     row |= {"size_bytes": 2000, "format": "PNG", "width": 28, "height": 24, "seed": 0}
-    return Entry(**row | {"sha256": sha256, "job_id": sha256[:20], "settings": settings.model_dump_json()})
+    made = Entry(**row | {"sha256": sha256, "job_id": sha256[:20], "settings": settings.model_dump_json()})
+    copied: Entry = pickle.loads(pickle.dumps(made))
+    return copied
 
 
 def partial_spread(task: Callable[[Any], Any]) -> Callable[[Callable[..., Any], Iterable[Any]], Iterator[Any]]:

@@ -61,6 +61,11 @@ class Entry:
     problem_code: str | None = None
     place: str | None = None  # None in rows that an older version wrote
 
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        """A row from another process; rows share equal texts of settings, which take more than all other columns."""
+        for name, value in zip(self.__slots__, state, strict=True):
+            object.__setattr__(self, name, sys.intern(value) if name == "settings" else value)
+
     @property
     def pyramid(self) -> str:
         """The identity of the pyramid that its job trains."""
