@@ -125,7 +125,7 @@ def slice_of(store: Store, slice_: RecordSlice) -> BuiltSlice:
         for job, names in slice_.jobs.items()
     ]
     built = BuiltSlice(slice_.number)
-    for name, add in (("manifest", slice_.rows), ("results", rows)):
+    for name, add in (("manifest", slice_.rows.cast(MANIFEST)), ("results", rows)):
         writer = PartWriter(store, name, slice_.number)
         writer.add_rows(add) if name == "results" else writer.add(add)
         writer.finish()

@@ -91,7 +91,8 @@ class Catalogue:
     def rows(self, start: int, end: int) -> pa.Table:
         """Some rows of the results, copied: a slice of a table carries the whole of it wherever it is sent."""
         rows = self.jobs.take(pa.array(range(start, end), pa.int64()))
-        return rows.cast(pa.schema([(f.name, f.type.value_type if f.name in SHARED else f.type) for f in rows.schema]))
+        plain = pa.schema([(f.name, f.type.value_type if f.name in SHARED else f.type) for f in rows.schema])
+        return _shared(rows.cast(plain))  # with the texts of these rows only
 
     def names(self) -> list[list[str]]:
         """For every job, the images or edits it stands for."""

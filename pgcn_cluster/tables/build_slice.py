@@ -31,7 +31,7 @@ def build_slice(store: Store, slice_: RecordSlice) -> BuiltSlice:
     kind = slice_.kind
     names = (kind.manifest, kind.results, kind.pictures, "metrics", "attempts", "failures")
     writers = {name: PartWriter(store, name, slice_.number) for name in names}
-    writers[kind.manifest].add(slice_.rows)
+    writers[kind.manifest].add(slice_.rows.cast(schemas.TABLES[kind.manifest]))
     done = _add_jobs(store, slice_, writers)
     _add_failures(store, slice_, done, writers)
     built = BuiltSlice(slice_.number)

@@ -52,8 +52,8 @@ def list_records(store: Store) -> Records:
 class RecordSlice:
     """All that the parts of a slice are built from.
 
-    `rows`: its manifest rows, without those that later ones replace. `jobs`: each job with its first row here, and all
-    rows that request it; `done` have a commit. `failures`: paths of the jobs' failures.
+    `rows`: its manifest rows, without those that later ones replace, long texts as dictionaries. `jobs`: each job with
+    its first row here, and all rows that request it; `done` have a commit. `failures`: paths of the jobs' failures.
     """
 
     number: str
@@ -100,7 +100,7 @@ class ManifestSlices:
         return RecordSlice(
             number,
             self._kind,
-            self._rows_at(positions).sort_by(self._kind.name),
+            self._small(self._rows_at(positions).sort_by(self._kind.name)),
             ordered,
             {job for job in ordered if self._records.commits.get(layout.commit_path(job))},
             [path for job in ordered for path in sorted(self._records.failures.get(job, ()))],
@@ -140,6 +140,10 @@ class ManifestSlices:
             here = positions[(positions >= self._starts[part]) & (positions < self._starts[part + 1])]
             found.append(self._open[1].take(here - self._starts[part]).cast(schema))
         return pa.concat_tables(found)
+
+    def _small(self, rows: pa.Table) -> pa.Table:
+        """The rows with one text for equal settings: Ray keeps what is small out of its shared memory."""
+        return rows.set_column(rows.column_names.index(self._long), self._long, rows[self._long].dictionary_encode())
 
     def _read(self, path: str, columns: list[str]) -> pa.Table:
         """Columns of one part; null where the version that wrote it had none. Raises `ConfigError` if it is damaged."""
