@@ -38,14 +38,14 @@ class GenerateOptions(Options):
 
 
 def apply(model: Model, inputs: Inputs, options: GenerateOptions) -> TaskResult:
-    """Samples, `(number, 3, H, W)`."""
+    """Samples, `(number, C, H, W)`."""
     size = (options.height, options.width) if options.height and options.width else model.sizes[-1]
     first = check_scale(model, options.start_scale)
     if options.tile and min(sizes_for(size, model.sizes)[first]) < model.halo:
         raise TaskError(f"a tile of {size[1]}x{size[0]} px is too small for this pyramid: make both sides larger.")
     samples = torch.cat([_one(model, size, first, options, options.seed + i) for i in range(options.number)])
     image = resize(inputs.image, model.sizes[-1])
-    noise = noise_start(size, seeded(options.seed, 1)).to(image)
+    noise = noise_start(size, seeded(options.seed, 1), channels=model.channels.count).to(image)
     metrics = {"patch_swd": patch_swd(samples[:1], image), "patch_swd_noise": patch_swd(noise, image)}
     images = {"result": samples}
     if options.tile:
@@ -58,7 +58,7 @@ def _one(model: Model, size: Size, first: int, options: GenerateOptions, seed: i
     generators = seeded(seed, 1)
     draw, sizes = normal_each(generators), sizes_for(size, model.sizes)
     if first == 0:
-        start = noise_start(sizes[0], generators).to(model.device)
+        start = noise_start(sizes[0], generators, channels=model.channels.count).to(model.device)
     else:
         # A little noise, without which all chains from one start would end at the same image.
         start = resize(model.reconstruct()[first - 1], sizes[first])

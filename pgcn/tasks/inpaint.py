@@ -17,14 +17,14 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from pgcn.imaging.holes import clamp_known, filled, hole_at, is_thin
-from pgcn.imaging.masks import check_mask, fit
+from pgcn.imaging.masks import check_mask, fit, joined_masks
 from pgcn.imaging.scales import Size, resize
 from pgcn.method import Model
 from pgcn.metrics.pictures import psnr, rmse
 from pgcn.tasks.chains import check_scale, coarse_count, run, seeded_noise, sizes_of, working_size
 from pgcn.tasks.enlarge import Refinement, enlarged
 from pgcn.tasks.region import mask_image
-from pgcn.tasks.task import Criterion, Injected, Inputs, Task, TaskResult
+from pgcn.tasks.task import Criterion, Injected, Inputs, Task, TaskError, TaskResult
 
 FINEST = 3
 """Number of start scales, the finest ones, that are compared for a thin hole where there are exact scales."""
@@ -78,12 +78,16 @@ class Hole:
 
 def apply(model: Model, inputs: Inputs, options: InpaintOptions) -> TaskResult:
     """The image with new pixels on the mask, and all others unchanged."""
-    assert inputs.mask is not None
-    image, mask, notes = inputs.image, inputs.mask, []
+    image, notes = inputs.image, []
     full = image.shape[-2], image.shape[-1]
-    if tuple(mask.shape[-2:]) != full:
+    mask = inputs.mask
+    if mask is not None and tuple(mask.shape[-2:]) != full:
         notes.append("the mask was fitted to the image's size")
         mask = check_mask(fit(mask, full))
+    if mask is None:
+        notes.append("no mask was given: the pixels without data are filled")
+    mask = joined_masks(mask, inputs.unknown)
+    assert mask is not None
     hole = Hole.of(image, mask, model)
     every = start_scales(model, image, mask)
     if options.start_scale is not None:
@@ -113,6 +117,15 @@ def apply(model: Model, inputs: Inputs, options: InpaintOptions) -> TaskResult:
         for name, made_image in {"": results[0], "_smooth_fill": hole.smooth, "_mean_fill": mean}.items():
             metrics |= {f"psnr{name}": psnr(made_image, truth), f"rmse_hole{name}": rmse(made_image, truth, mask)}
     return TaskResult(images, metrics, notes)
+
+
+def needs_hole(inputs: Inputs) -> None:
+    """Raises `TaskError` where there is nothing to fill."""
+    if inputs.mask is None and inputs.unknown is None:
+        raise TaskError(
+            "The task inpaint needs a mask: white on the missing pixels. This image has no transparent pixels, and "
+            "none without data, that could be filled without one."
+        )
 
 
 def start_scales(model: Model, image: Tensor, mask: Tensor) -> list[int]:
@@ -194,7 +207,7 @@ class _Filling:
 
 
 def mean_fill(image: Tensor, mask: Tensor) -> Tensor:
-    """The mean colour of the known pixels, everywhere: `(1, 3, H, W)`."""
+    """The mean colour of the known pixels, everywhere: `(1, C, H, W)`."""
     known = 1 - mask
     mean = (image * known).sum((2, 3), keepdim=True) / known.sum().clamp_min(1)
     return mean.expand_as(image)
@@ -206,8 +219,8 @@ TASK = Task(
     options=InpaintOptions,
     apply=apply,
     criterion=Criterion("psnr", "psnr_mean_fill", "higher"),
-    mask="white on the missing pixels",
-    needs=("mask",),
+    mask="white on the missing pixels; without one, the pixels without data are filled",
+    validate=lambda inputs, _: needs_hole(inputs),
     holes=True,
     truth=True,
 )

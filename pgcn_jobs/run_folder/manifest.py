@@ -16,15 +16,17 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from pgcn.imaging.channels import Channels, ChannelsError
 from pgcn.imaging.scales import thin_problem
 from pgcn.settings import Settings, make_settings, override
 from pgcn_jobs import layout
 from pgcn_jobs.common.clock import Timestamps
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError, InputError, JobError, StoreError
+from pgcn_jobs.images.convert import Reading
 from pgcn_jobs.images.decoder import shared as decoder
 from pgcn_jobs.inputs.discover import Source, read_source
-from pgcn_jobs.inputs.loading import Grid, holes_of, load_mask
+from pgcn_jobs.inputs.loading import Grid, holes_of, load_image, load_mask, reading_of
 from pgcn_jobs.run_folder import schemas
 from pgcn_jobs.spec import JobSpec, MaskRef, SamplePlan, job_id, known_settings, pyramid_id
 from pgcn_jobs.storage.store import Store
@@ -57,11 +59,13 @@ class Entry:
     holes_uri: str | None = None
     problem_code: str | None = None
     place: str | None = None  # None in rows that an older version wrote
+    channels: str | None = None  # JSON; None for RGB of 8 bits
 
     @property
     def pyramid(self) -> str:
         """The identity of the pyramid that its job trains."""
-        return pyramid_id(self.sha256 or "", settings_of(self.settings), self.seed, self.holes)
+        settings = settings_of(self.settings)
+        return pyramid_id(self.sha256 or "", settings, self.seed, self.holes, self.channels)
 
     def spec(self, source: Source, ask: RunDefaults) -> JobSpec:
         """The job that trains this image. Only for entries without a problem."""
@@ -97,6 +101,17 @@ def settings_of(text: str) -> Settings:
         ) from None
 
 
+@lru_cache(maxsize=256)
+def channel_count(text: str | None) -> int:
+    """The number of channels in a row's column `channels`. Raises `ConfigError` for text that is not valid."""
+    try:
+        return 3 if text is None else Channels.from_json(text).count
+    except ChannelsError:
+        raise ConfigError(
+            f"The manifest has channels that this version of the program cannot read: {text}.", code=Code.RUN_DAMAGED
+        ) from None
+
+
 @dataclass(frozen=True)
 class RunDefaults:
     """The defaults of a run for each image without values of its own."""
@@ -112,6 +127,10 @@ class RunDefaults:
         return override(make_settings(self.preset, self.overrides), source.overrides)
 
 
+FACTS = ("sha256", "format", "width", "height", "note", "holes", "channels")
+"""Columns that reading an image gives."""
+
+
 def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
     """Read one image, and return its row: the job, or the reason of a refusal. Raises only `StoreError`.
 
@@ -119,17 +138,18 @@ def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
     """
     settings = ask.settings(source)
     seed = ask.seed if source.seed is None else source.seed
-    facts: dict[str, Any] = dict.fromkeys(("sha256", "format", "width", "height", "note", "holes"))
+    facts: dict[str, Any] = dict.fromkeys(FACTS)
     unread = source.holes if source.problem is None and source.holes is not None else source
     facts |= {"size_bytes": source.size_bytes, "problem": unread.problem, "problem_code": unread.problem_code}
     text = sys.intern(settings.model_dump_json())
     # An image may have been refused for its settings, which may be others now.
     same = known is not None and known.settings == text
     kept = known is not None and unchanged(source, known) and (same or known.problem is None)
+    kept = kept and known is not None and (same or reading_of(settings_of(known.settings)) == reading_of(settings))
     if known and kept:
         facts = {name: getattr(known, name) for name in facts}
     elif facts["problem"] is None:
-        facts |= _look(source, ask.max_pixels)
+        facts |= _look(source, ask.max_pixels, reading_of(settings))
     if facts["problem"] is None and facts["height"] and not (kept and same):
         problem = thin_problem(facts["height"], facts["width"], settings)
         if problem:
@@ -138,7 +158,14 @@ def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
         image_id=source.image_id,
         uri=source.uri,
         place=source.place,
-        job_id=job_id(_image(source, facts["sha256"]), settings, seed, ask.plan, _holes(source, facts["holes"])),
+        job_id=job_id(
+            _image(source, facts["sha256"]),
+            settings,
+            seed,
+            ask.plan,
+            _holes(source, facts["holes"]),
+            facts["channels"],
+        ),
         version=source.version_token,
         seed=seed,
         settings=text,
@@ -150,7 +177,7 @@ def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
 def under_its_name(entry: Entry, source: Source, ask: RunDefaults) -> Entry:
     """The entry of an image that was renamed after it was read."""
     image, holes = _image(source, entry.sha256), _holes(source, entry.holes)
-    job = job_id(image, settings_of(entry.settings), entry.seed, ask.plan, holes)
+    job = job_id(image, settings_of(entry.settings), entry.seed, ask.plan, holes, entry.channels)
     return replace(entry, image_id=source.image_id, job_id=job)
 
 
@@ -175,7 +202,7 @@ def unchanged(source: Source, known: Entry) -> bool:
     return source.version_token is not None and before == now
 
 
-def _look(source: Source, max_pixels: int) -> dict[str, Any]:
+def _look(source: Source, max_pixels: int, reading: Reading) -> dict[str, Any]:
     try:
         data = read_source(source.location, source.uri)
     except InputError as error:
@@ -186,12 +213,16 @@ def _look(source: Source, max_pixels: int) -> dict[str, Any]:
         return _problem(error)  # a web server failed, not the storage that all images need
     facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
     try:
-        seen = decoder.look(data, source.uri, max_pixels=max_pixels)
+        seen = decoder.look(data, source.uri, max_pixels=max_pixels, reading=reading)
         facts |= {"format": seen.format, "width": seen.width, "height": seen.height, "note": seen.note}
+        facts |= {"channels": None if seen.channels is None else seen.described.to_json(), "holes": seen.unknown}
         if source.holes is not None:
             grid = Grid((seen.height, seen.width), seen.turn)
             mask = load_mask(source.holes.location, source.holes.uri, grid, max_pixels)
-            facts["holes"] = holes_of(mask.mask, grid.size)[1]
+            known = None
+            if seen.unknown is not None:
+                known = load_image(source.location, source.uri, max_pixels, facts["sha256"], reading).known
+            facts["holes"] = holes_of(mask.mask, grid.size, known)[1]
             if mask.note:
                 facts["note"] = f"{seen.note}; mask: {mask.note}" if seen.note else f"mask: {mask.note}"
     except InputError as error:
