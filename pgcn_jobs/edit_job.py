@@ -136,7 +136,7 @@ def read(spec: EditSpec, options: ExecutionOptions, reading: Reading) -> LoadedI
         return None if one is None else InputRef(one.location, one.uri, one.uri, one.sha256)
 
     own = InputRef(spec.image.location, spec.image.uri, spec.image.uri, spec.image.sha256)
-    refs = InputRefs(own, ref(spec.target), ref(spec.mask), ref(spec.truth))
+    refs = InputRefs(own, ref(spec.target), ref(spec.mask), ref(spec.truth), spec.parts)
     return load_inputs(refs, options.max_pixels, reading)
 
 

@@ -86,6 +86,16 @@ class MaskRef(Frozen):
 
 
 @dataclass(frozen=True, slots=True)
+class PartRef:
+    """A file of further channels of an image: `name` as in `pgcn_jobs.inputs.parts`, and the hash of its bytes."""
+
+    name: str
+    location: str
+    uri: str
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class JobSpec:
     """One image's training: the inputs that decide the result, and the location of the image.
 
@@ -105,6 +115,7 @@ class JobSpec:
     seed: int
     plan: SamplePlan
     holes: MaskRef | None = None
+    parts: tuple[PartRef, ...] = ()
 
 
 class ImageRef(Frozen):
@@ -141,6 +152,7 @@ class EditSpec(Frozen):
     target: ImageRef | None = None
     mask: ImageRef | None = None
     truth: ImageRef | None = None
+    parts: tuple[PartRef, ...] = ()
 
 
 def edit_job_id(

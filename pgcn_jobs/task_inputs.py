@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -17,9 +18,11 @@ from pgcn_jobs.common.failures import ConfigError, InputError, PyramidError
 from pgcn_jobs.images.convert import AS_RGB, Reading
 from pgcn_jobs.inputs.discover import Source, find_sources
 from pgcn_jobs.inputs.loading import MAX_PIXELS, Grid, LoadedImage, holes_of, load_image, load_mask, with_channels
+from pgcn_jobs.inputs.parts import load_whole
 from pgcn_jobs.layout import RUN
+from pgcn_jobs.run_folder.manifest import channel_identity
 from pgcn_jobs.run_folder.pyramids import any_of_image, keep, learn, load, pyramids_in
-from pgcn_jobs.spec import PyramidRef, pyramid_id
+from pgcn_jobs.spec import PartRef, PyramidRef, pyramid_id
 from pgcn_jobs.storage.store import Store
 
 
@@ -47,6 +50,8 @@ class InputRefs(NamedTuple):
     target: InputRef | None = None
     mask: InputRef | None = None
     truth: InputRef | None = None
+    parts: tuple[PartRef, ...] = ()
+    """Further channels of the image."""
 
 
 def load_inputs(refs: InputRefs, max_pixels: int, reading: Reading = AS_RGB) -> LoadedInputs:
@@ -62,6 +67,9 @@ def load_inputs(refs: InputRefs, max_pixels: int, reading: Reading = AS_RGB) -> 
         return loaded
 
     own = load_one(refs.image)
+    if refs.parts:
+        own, hashes = load_whole(own, refs.image.uri, refs.parts, max_pixels)
+        own = own._replace(parts=json.dumps(hashes, sort_keys=True))
     other, true = (
         None if ref is None else with_channels(load_one(ref), own.channels, ref.uri)
         for ref in (refs.target, refs.truth)
@@ -98,6 +106,7 @@ def read_inputs(
     *,
     max_pixels: int = MAX_PIXELS,
     reading: Reading = AS_RGB,
+    parts: Mapping[str, str] | None = None,
 ) -> Read:
     """The images of a task from files or URLs. Raises `ConfigError` or `InputError` with the file's name."""
 
@@ -107,7 +116,14 @@ def read_inputs(
 
     own = ref(image, "image")
     assert own is not None
-    refs = InputRefs(own, ref(target, "target"), ref(mask, "mask"), ref(truth, "truth"))
+    more = [(name, _named(where, f"channels {name}")) for name, where in (parts or {}).items()]
+    refs = InputRefs(
+        own,
+        ref(target, "target"),
+        ref(mask, "mask"),
+        ref(truth, "truth"),
+        tuple(PartRef(name, source.location, source.uri, None) for name, source in more),
+    )
     loaded = load_inputs(refs, max_pixels, reading)
     return Read(loaded.inputs, loaded.own, own.name, loaded.notes)
 
@@ -159,7 +175,7 @@ def pyramid_for(
         mask, holes = holes_of(read.own.unknown, (inputs.image.shape[-2], inputs.image.shape[-1]))
     settings = wanted.settings or wanted.fallback
     channels = read.own.channels
-    described = None if channels.is_rgb else channels.to_json()
+    described = channel_identity(None if channels.is_rgb else channels.to_json(), read.own.parts)
     name = pyramid_id(read.sha256, settings, wanted.seed, holes, described)
     any_settings = wanted.settings is None and holes is None
     for store in (wanted.found_in, wanted.kept_in):

@@ -26,14 +26,15 @@ from pgcn.pyramid import Pyramid
 from pgcn_jobs.artifacts import RESULT_METRICS, Observed, Row, draw, preview, pyramid_metrics, warning
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import InputError
-from pgcn_jobs.inputs.loading import Grid, changed, holes_of, load_image, load_mask, reading_of
+from pgcn_jobs.inputs.loading import Grid, changed, holes_of, load_mask, reading_of
+from pgcn_jobs.inputs.parts import read_whole
 from pgcn_jobs.job_context import ExecutionOptions, JobContext, Log, Stopped
 from pgcn_jobs.layout import preview_path
 from pgcn_jobs.provenance import provenance
 from pgcn_jobs.run_folder import schemas
 from pgcn_jobs.run_folder.checkpoints import Checkpoints, remove_checkpoints
 from pgcn_jobs.run_folder.commit import Commit, publish
-from pgcn_jobs.spec import JobSpec, MaskRef
+from pgcn_jobs.spec import JobSpec, MaskRef, PartRef
 from pgcn_jobs.storage.store import Store
 
 
@@ -81,7 +82,8 @@ class _Job:
         spec, log = self.spec, self.log
         log(f"job {spec.job_id}, attempt {self.attempt}, image {spec.uri}")
         log(f"settings {spec.settings.model_dump_json()}, seed {spec.seed}")
-        taken = load_image(spec.location, spec.uri, options.max_pixels, spec.sha256, reading_of(spec.settings))
+        ref = PartRef("image", spec.location, spec.uri, spec.sha256)
+        taken, _ = read_whole(ref, spec.parts, options.max_pixels, reading_of(spec.settings))
         self.image, picture, self.channels = taken.image, taken.picture, taken.channels
         self.note, self.format = picture.note, picture.format
         self.mask = taken.unknown

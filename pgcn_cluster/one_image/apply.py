@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -46,6 +46,7 @@ class ApplyRequest:
     out: str
     device: str
     threads: int | None = None
+    channels: Mapping[str, str] = field(default_factory=dict)
 
 
 def apply(asked: ApplyRequest, console: Console) -> list[str]:
@@ -92,7 +93,8 @@ def apply(asked: ApplyRequest, console: Console) -> list[str]:
 
 def _read(asked: ApplyRequest, settings: Settings) -> Read:
     """The images of the task, as a training with these settings reads them."""
-    return read_inputs(asked.image, asked.target, asked.mask, asked.truth, reading=reading_of(settings))
+    reading = reading_of(settings)
+    return read_inputs(asked.image, asked.target, asked.mask, asked.truth, reading=reading, parts=asked.channels)
 
 
 def place(out: str, read: Read, task: Task[Any]) -> tuple[str, str]:

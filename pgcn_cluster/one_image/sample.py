@@ -82,6 +82,8 @@ def draw_samples(store: Store, entry: Entry, request: SampleRequest, out: str) -
         batches = pyramid.samples(request.count, pixels, seed=seed, start_scale=start_scale)
         for index, image in enumerate(image for stages in batches for image in stages[-1]):
             name = f"{stem}-{size}{start}-seed{seed + index}"
-            exact = encode_values(image, pyramid.channels, entry.format)
-            shown = encode_png(to_rgb(pyramid.channels.display(image[None])))
-            yield from write_beside(out, name, {".png": shown, f".{exact.ending}": exact.data})
+            files = {".png": encode_png(to_rgb(pyramid.channels.display(image[None])))}
+            if not pyramid.channels.is_rgb:
+                exact = encode_values(image, pyramid.channels, entry.format)
+                files[f".{exact.ending}"] = exact.data
+            yield from write_beside(out, name, files)

@@ -50,6 +50,7 @@ from pgcn_jobs.images.unreadable import DecodeError, describe_unreadable, is_hei
 from pgcn_jobs.images.values import (
     Channelled,
     Transparency,
+    as_label,
     group,
     nodata_of,
     of_deep_colour,
@@ -106,12 +107,12 @@ class DecodedImage:
 
 @dataclass(frozen=True)
 class Reading:
-    """What an image becomes: `rgb`, RGB of 8 bits; or `auto`, all its channels with all their bits.
+    """What an image becomes: `rgb`, RGB of 8 bits; `auto`, all its channels with all their bits; `label`, categories.
 
     `transparency` is for `auto`: see `pgcn_jobs.images.values.Transparency`.
     """
 
-    channels: Literal["rgb", "auto"] = "rgb"
+    channels: Literal["rgb", "auto", "label"] = "rgb"
     transparency: Transparency = "white"
 
 
@@ -151,6 +152,8 @@ def decode(
         # Containers (ICO, ICNS) open further images while they load, and exceeding the limit is then only a warning.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
+            if reading.channels == "label":
+                return _decode_label(data, name, min_side, limit)
             if reading.channels == "auto" and not mask:
                 return _decode_all(data, name, min_side, limit, reading.transparency)
             return _decode(data, name, min_side, limit, mask)
@@ -244,6 +247,25 @@ def _decode_all(data: bytes, name: str, min_side: int, max_pixels: int, how: Tra
         found.notes.append("turned by EXIF")
     seen = next((each for each in (turn, turned) if each in _UPRIGHT), 1)
     return _described(found.turned(turn), kind, image.mode, seen)
+
+
+def _decode_label(data: bytes, name: str, min_side: int, max_pixels: int) -> DecodedImage:
+    """As `_decode`, with one number a pixel: its category.
+
+    A palette's entries and the values of gray are categories as they are; each colour of a colour image is one.
+    """
+    data, _ = without_blanks(data)
+    if not is_array(data) and not is_heic(data):
+        image = None
+        with contextlib.suppress(UnidentifiedImageError):
+            image = Image.open(io.BytesIO(data))
+        if image is not None and image.mode in {"P", "1"}:
+            _check_size(image, name, min_side, max_pixels)
+            image.load()
+            turn = _orientation(image)
+            return _described(as_label(np.asarray(image), name).turned(turn), str(image.format), image.mode, turn)
+    found = _decode_all(data, name, min_side, max_pixels, "unknown")
+    return _described(as_label(found.values, name), found.format, found.mode, found.turn)
 
 
 def _values_of(image: Image.Image, data: bytes, rawmode: str, how: Transparency, name: str) -> Channelled:

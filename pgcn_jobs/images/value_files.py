@@ -5,7 +5,8 @@
 | RGB of 8 bits                                        | PNG                                                        |
 | gray of 8 or 16 bits; 8 bits with opacity            | PNG; TIFF or NPY where the image was one                   |
 | RGB of 16 bits or float, bands of one number format  | TIFF, with the no-data value; NPY where the image was one  |
-| groups of several number formats, and of other kinds | safetensors, an array a group, with their description      |
+| groups of several number formats, and of other kinds | safetensors, an array a group, with their description;     |
+|                                                      | so are all where the image was one                         |
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def encode_values(image: Tensor, channels: Channels, like: str | None = None) ->
     image = (image if image.ndim == 4 else image[None]).detach().cpu()
     if image.ndim != 4 or image.shape[:2] != (1, channels.count):
         raise ValueError(f"expected {channels.count} channels, got {tuple(image.shape)}")
-    if channels.is_rgb:
+    if like == "SAFETENSORS":
+        return ValueFile("safetensors", _safetensors(image, channels))
+    if channels.is_rgb and like not in {"TIFF", "NPY"}:
         return ValueFile("png", encode_png(to_rgb(image)))
     kinds, numbers = tuple(g.kind for g in channels.groups), {g.number for g in channels.groups}
     if len(numbers) > 1 or not _is_plain(kinds):

@@ -147,6 +147,36 @@ def _band(values: Values, absent: Mask, label: str, nodata: float | None, name: 
     return group(label, "band", number, low, high, None if nodata is None or math.isnan(nodata) else nodata)
 
 
+def as_label(values: Values, name: str) -> Channelled:
+    """Categories `(H, W)`, or values of one or three integers `(H, W, S)`, as a label. Raises `DecodeError`."""
+    values = values.astype(np.uint8) if values.dtype.kind == "b" else values
+    if values.ndim == 3 and values.shape[-1] == 3 and values.dtype == np.uint8:
+        values = values.astype(np.int32) @ np.array([65536, 256, 1], np.int32)
+    elif values.ndim == 3 and values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.ndim != 2 or values.dtype.kind not in "ui":
+        raise DecodeError(
+            f"{name} is no label: it needs one whole number a pixel, a palette, or one colour for each category.",
+            code=Code.CHANNELS_INVALID,
+        )
+    classes = np.unique(values)
+    if len(classes) > MOST_CHANNELS:
+        raise DecodeError(
+            f"{name} has {len(classes)} categories, and a label has at most {MOST_CHANNELS}: a photograph is none, and "
+            "neither is a JPEG, whose edges are blurred.",
+            code=Code.CHANNELS_MANY,
+        )
+    low, high = int(classes[0]), int(classes[-1])
+    number = next(each for each in ("uint8", "uint16", "int32") if _fits(low, high, each) or each == "int32")
+    made = group("label", "label", number, low, high if high > low else low + 1)
+    return Channelled(values[..., None], [made | {"classes": classes.tolist()}], None, [f"{len(classes)} categories"])
+
+
+def _fits(low: int, high: int, number: str) -> bool:
+    limits = np.iinfo(number)
+    return bool(limits.min <= low and high <= limits.max)
+
+
 def of_gray_image(image: Image.Image, data: bytes, name: str) -> Channelled:
     """Pillow's modes `I;16`, `I` and `F`."""
     values = np.asarray(image)

@@ -37,6 +37,8 @@ class LoadedImage(NamedTuple):
     picture: DecodedImage
     channels: Channels = RGB
     known: Tensor | None = None
+    parts: str | None = None
+    """JSON of the hashes of files of further channels, by name; None without some."""
 
     @property
     def unknown(self) -> Tensor | None:
@@ -141,12 +143,12 @@ def load_mask(
         mask = check_mask(torch.from_numpy(picture.rgb[..., 0].astype(np.float32) / 255))
     except ValueError as error:
         raise InputError(f"The mask {uri} cannot be used: {error}.", code=Code.MASK_INVALID) from None
-    mask, note = _laid(mask, grid, uri)
+    mask, note = laid(mask, grid, uri)
     return TakenMask(mask, sha256, "; ".join(filter(None, [picture.note, note])) or None)
 
 
-def _laid(mask: Tensor, grid: Grid, uri: str) -> tuple[Tensor, str | None]:
-    """The mask in the orientation of its image, and a note."""
+def laid(mask: Tensor, grid: Grid, uri: str, what: str = "mask") -> tuple[Tensor, str | None]:
+    """A mask, or other channels, in the orientation of its image, and a note. Raises `InputError` for another shape."""
     size, seen = (mask.shape[-2], mask.shape[-1]), grid.size
     stored = seen[::-1] if grid.turn in SWAPPED else seen
     if size == seen or (size != stored and _alike(size, seen)):
@@ -156,9 +158,9 @@ def _laid(mask: Tensor, grid: Grid, uri: str) -> tuple[Tensor, str | None]:
         turned = orient(mask, grid.turn)
         return turned, "rotated by the EXIF orientation of its image: it was made on the pixels as stored"
     raise InputError(
-        f"The mask {uri} is {_words(size)} px and its image {_words(seen)}, of another shape: "
-        "make the mask on the image itself, at its size or in its proportions.",
-        code=Code.MASK_INVALID,
+        f"The {what} {uri} {'is' if what == 'mask' else 'are'} {_words(size)} px and its image {_words(seen)}, of "
+        f"another shape: make the {what} on the image itself, at its size or in its proportions.",
+        code=Code.MASK_INVALID if what == "mask" else Code.CHANNELS_SIZE,
     )
 
 

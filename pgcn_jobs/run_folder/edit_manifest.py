@@ -22,10 +22,11 @@ from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError, InputError, StoreError
 from pgcn_jobs.common.terminal_text import terminal_safe
 from pgcn_jobs.inputs.loading import Grid, load_image, load_mask, reading_of, with_channels
+from pgcn_jobs.inputs.parts import read_whole
 from pgcn_jobs.inputs.source import EditSource, Source
 from pgcn_jobs.run_folder import schemas
-from pgcn_jobs.run_folder.manifest import Entry, read_rows, settings_of, write_parts
-from pgcn_jobs.spec import EditSpec, ImageRef, PyramidRef, edit_job_id
+from pgcn_jobs.run_folder.manifest import Entry, part_refs, read_rows, settings_of, write_parts
+from pgcn_jobs.spec import EditSpec, ImageRef, PartRef, PyramidRef, edit_job_id
 from pgcn_jobs.storage.store import Store
 from pgcn_jobs.storage.urls import is_web
 
@@ -54,6 +55,7 @@ class EditEntry:
     dropped: bool = False
     problem_code: str | None = None
     channels: str | None = None
+    parts: str | None = None
 
     def spec(self, source: Source, edit: EditSource, elsewhere: Mapping[str, PyramidRef]) -> EditSpec:
         """The job of this edit. Only for entries without a problem."""
@@ -74,6 +76,7 @@ class EditEntry:
             target=target,
             mask=mask,
             truth=truth,
+            parts=part_refs(source, self.parts),
         )
 
 
@@ -131,6 +134,7 @@ def plan_edit(
         truth_uri=uris[2],
         sha256=[image.sha256, *seen.hashes],
         channels=seen.channels,
+        parts=image.parts,
         version=version,
         options=text,
         problem=problem,
@@ -214,7 +218,8 @@ def _read(source: Source, edit: EditSource, image: Entry, max_pixels: int) -> tu
         grid = None
     else:
         # A task may compare image and target, and a mask has the orientation of the image that it belongs to.
-        whole = load_image(source.location, source.uri, max_pixels, reading=reading)
+        ref = PartRef("image", source.location, source.uri, None)
+        whole, _ = read_whole(ref, part_refs(source, None), max_pixels, reading)
         own, grid, unknown = whole.image, Grid.of(target or whole), (target or whole).unknown
     mask = None
     if edit.mask is not None and grid is not None:

@@ -32,6 +32,8 @@ MANIFEST = pa.schema(
         ("holes", pa.string()),  # hash of the mask of pixels that the loss leaves out; null without one
         ("holes_uri", pa.string()),  # public location of that mask
         ("channels", pa.string()),  # JSON of the channels; null for RGB of 8 bits
+        ("parts", pa.string()),  # JSON: hashes of the files of further channels, by name; null without some
+        ("part_uris", pa.string()),  # JSON: public locations of those files
         ("note", pa.string()),  # conversion; null for images stored as RGB
         ("problem", pa.string()),  # reason of a refusal; null for accepted images
         ("problem_code", pa.string()),  # one of `pgcn_jobs.common.failures.Code`; null in rows of version 0.1
@@ -55,6 +57,7 @@ MANIFEST_EDITS = pa.schema(
         ("sha256", pa.list_(pa.string())),  # of image, target, mask and truth; null for absent ones
         ("version", pa.string()),  # version tokens of all of them, as JSON
         ("options", pa.string()),  # JSON of every option of the task
+        ("parts", pa.string()),  # as in the manifest, of the image
         ("channels", pa.string()),  # JSON: what target and truth were read as; null for RGB of 8 bits, known everywhere
         ("dropped", pa.bool_()),  # a later command replaced this edit before it had a result
         ("problem", pa.string()),  # reason of a refusal; null for accepted edits
