@@ -78,6 +78,12 @@ def _safetensors(data: bytes, name: str) -> Channelled:
         words = ", ".join(f"{key} {part.shape[1]}x{part.shape[0]}" for key, part in list(parts.items())[:4])
         raise DecodeError(f"{name} holds arrays of different sizes ({words}): save one size.", code=Code.CHANNELS_SIZE)
     if described := _described(data, list(parts)):
+        stored = {"colour": 3, "normal": 3}
+        if any(parts[str(one["name"])].shape[-1] != stored.get(str(one.get("kind")), 1) for one in described):
+            raise DecodeError(
+                f"{name} describes channels that its arrays do not have: leave out its {HEADER}.",
+                code=Code.CHANNELS_INVALID,
+            )
         return Channelled(np.concatenate(list(parts.values()), -1), described, None, ["as described in the file"])
     made = [of_values(part, name, colours=_colours(part), guessed=False, nodata=None) for part in parts.values()]
     if len(made) == 1:
