@@ -53,7 +53,8 @@ def ran(tmp_path_factory):
     code, output = ask("run", images, "--out", place / "run", *options(), *LOCAL)
     assert code == 0, output
     code, output = ask(
-        "run", images / "holes.png", images / "height.tif", "--out", place / "run", *options(), *LOCAL, "--task", "inpaint"
+        "run", images / "holes.png", images / "height.tif", "--out", place / "run", *options(), *LOCAL,
+        "--task", "inpaint",
     )  # fmt: skip
     assert code == 0, output
     return place / "run"
