@@ -218,6 +218,7 @@ TASK = Task(
     summary="missing pixels made from the known ones",
     options=InpaintOptions,
     apply=apply,
+    keeps_frame=True,
     criterion=Criterion("psnr", "psnr_mean_fill", "higher"),
     mask="white on the missing pixels; without one, the pixels without data are filled",
     validate=lambda inputs, _: needs_hole(inputs),
