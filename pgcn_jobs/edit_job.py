@@ -55,7 +55,7 @@ def run_edit(spec: EditSpec, attempt: str, context: JobContext) -> Commit:
     pyramid = load(spec.pyramid, store).to(options.device)
     log(f"pyramid {spec.pyramid.name} of {spec.image_id}: {len(pyramid.sizes)} scales")
     loaded = read(spec, options, reading_of(pyramid.settings))
-    inputs, notes, format = loaded.inputs, loaded.notes, loaded.own.picture.format
+    inputs, notes = loaded.inputs, loaded.notes
     task = find_task(spec.task)
     try:
         with heartbeat(check_stop):
@@ -77,7 +77,7 @@ def run_edit(spec: EditSpec, attempt: str, context: JobContext) -> Commit:
         "wall_s": round(time.monotonic() - began, 3),
         **provenance(options.device),
     }
-    values = value_files(task, made, pyramid.channels, format)
+    values = value_files(task, made, pyramid.channels, loaded)
     shown = made.displayed(pyramid.channels)
     rows = pictures(spec, attempt, task, displayed_inputs(inputs, pyramid.channels), shown)
     results = [row for row in rows if row["name"] == "result"]
@@ -115,11 +115,15 @@ def edit_columns(spec: EditSpec, attempt: str) -> dict[str, Any]:
     }
 
 
-def value_files(task: Task[Any], made: TaskResult, channels: Channels, like: str) -> dict[str, bytes]:
-    """The results with all channels and bits, as files by name; none for RGB of 8 bits, drawings and clips."""
-    if channels.is_rgb or task.clip or "result" in made.drawn:
+def value_files(task: Task[Any], made: TaskResult, channels: Channels, loaded: LoadedInputs) -> dict[str, bytes]:
+    """The results with all channels and bits, as files by name; none for drawings and clips.
+
+    Results in the frame of a GeoTIFF have its georeference. There are none of other RGB of 8 bits.
+    """
+    place = loaded.frame.georeference(made.result.shape[-2:]) if task.keeps_frame else None
+    if (channels.is_rgb and place is None) or task.clip or "result" in made.drawn:
         return {}
-    found = (encode_values(result, channels, like) for result in made.result)
+    found = (encode_values(result, channels, loaded.frame.picture.format, place) for result in made.result)
     return {f"result-{index}.{file.ending}": file.data for index, file in enumerate(found)}
 
 

@@ -41,6 +41,8 @@ class LoadedInputs(NamedTuple):
     inputs: Inputs
     own: LoadedImage
     notes: list[str]
+    frame: LoadedImage
+    """The image that results have the frame of: the target, or the image where there is none."""
 
 
 class InputRefs(NamedTuple):
@@ -80,17 +82,30 @@ def load_inputs(refs: InputRefs, max_pixels: int, reading: Reading = AS_RGB) -> 
         found = load_mask(mask.location, mask.uri, Grid.of(other or own), max_pixels, mask.expected)
         notes.extend([f"{mask.name}: {found.note}"] if found.note else [])
         inputs = replace(inputs, mask=found.mask)
-    return LoadedInputs(inputs, own, notes)
+    return LoadedInputs(inputs, own, notes, other or own)
 
 
 @dataclass(frozen=True)
 class Read:
     """A task's images, the hash of the image's bytes, and the name of the image for people and files."""
 
-    inputs: Inputs
-    own: LoadedImage
+    loaded: LoadedInputs
     name: str
-    notes: list[str]
+
+    @property
+    def inputs(self) -> Inputs:
+        """The images as tensors."""
+        return self.loaded.inputs
+
+    @property
+    def own(self) -> LoadedImage:
+        """The image itself."""
+        return self.loaded.own
+
+    @property
+    def notes(self) -> list[str]:
+        """Notes on the conversion of the images."""
+        return self.loaded.notes
 
     @property
     def sha256(self) -> str:
@@ -125,7 +140,7 @@ def read_inputs(
         tuple(PartRef(name, source.location, source.uri, None) for name, source in more),
     )
     loaded = load_inputs(refs, max_pixels, reading)
-    return Read(loaded.inputs, loaded.own, own.name, loaded.notes)
+    return Read(loaded, own.name)
 
 
 def _named(where: str, what: str) -> Source:

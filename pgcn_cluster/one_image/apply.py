@@ -88,7 +88,7 @@ def apply(asked: ApplyRequest, console: Console) -> list[str]:
         say(f"Note: {note}.")
     for name, value in made.metrics.items():
         say(f"  {name:24s} {value:.4g}")
-    return write(task, made, folder, stem, pyramid.channels, read.own.picture.format)
+    return write(task, made, folder, stem, value_files(task, made, pyramid.channels, read.loaded), pyramid.channels)
 
 
 def _read(asked: ApplyRequest, settings: Settings) -> Read:
@@ -122,16 +122,23 @@ def _check_free(folder: str, stem: str) -> None:
 
 
 def write(
-    task: Task[Any], made: TaskResult, folder: str, stem: str, channels: Channels = RGB, like: str | None = None
+    task: Task[Any],
+    made: TaskResult,
+    folder: str,
+    stem: str,
+    values: Mapping[str, bytes] | None = None,
+    channels: Channels = RGB,
 ) -> list[str]:
     """Write the result, the other images of the task, and all metrics as JSON; returns the files.
 
-    A result of other channels than RGB of 8 bits is written with all of them, as `encode_values` does, and as PNG to
-    look at where that is another file.
+    `values` are the files of `value_files`, written beside the PNG to look at, or in its place.
     No file is replaced: see `write_beside`. Raises `StoreError` where they cannot be written.
     """
-    exact = {f".{name.partition('.')[2]}" if len(made.result) == 1 else name.removeprefix("result"): data
-             for name, data in value_files(task, made, channels, like or "").items()}  # fmt: skip
+    single = len(made.result) == 1
+    exact = {
+        f".{name.partition('.')[2]}" if single else name.removeprefix("result"): data
+        for name, data in (values or {}).items()
+    }
     made = made.displayed(channels)
     files = {".json": json.dumps({"task": task.name, **made.metrics}, indent=1).encode()}
     if task.clip:

@@ -45,7 +45,7 @@ from pgcn_jobs.images.array_files import is_array, read_array
 from pgcn_jobs.images.colour import composite_on_white, one_line, split_channels, to_srgb
 from pgcn_jobs.images.depth import Values
 from pgcn_jobs.images.mask_rules import mask_of
-from pgcn_jobs.images.tiff import is_tiff, read_tiff, read_tiff_values
+from pgcn_jobs.images.tiff import georeference_of, is_tiff, read_tiff, read_tiff_values
 from pgcn_jobs.images.unreadable import DecodeError, describe_unreadable, is_heic, read_heic, without_blanks
 from pgcn_jobs.images.values import (
     Channelled,
@@ -97,6 +97,7 @@ class DecodedImage:
     turn: int = 1  # the EXIF orientation, 1 to 8, by which it was turned
     channels: str | None = None
     unknown: npt.NDArray[np.bool_] | None = None  # (H, W)
+    georeference: str | None = None  # JSON, of a GeoTIFF that was not turned
 
     @property
     def rgb(self) -> RGB:
@@ -231,7 +232,7 @@ def _decode_all(data: bytes, name: str, min_side: int, max_pixels: int, how: Tra
     if image is None or depth.left_out(image):
         found, alpha, turn = read_tiff_values(data, name, max_pixels)
         _check_shape(found.values, name, min_side, max_pixels)
-        return _described(with_opacity(found, alpha, how, name).turned(turn), "TIFF", "", turn)
+        return _described(with_opacity(found, alpha, how, name).turned(turn), "TIFF", "", turn, data)
     kind = str(image.format)
     if kind in NOT_PIXELS:
         return _decode(data, name, min_side, max_pixels, mask=False)  # which refuses it
@@ -246,7 +247,7 @@ def _decode_all(data: bytes, name: str, min_side: int, max_pixels: int, how: Tra
     if turn in _UPRIGHT or turned in _UPRIGHT:
         found.notes.append("turned by EXIF")
     seen = next((each for each in (turn, turned) if each in _UPRIGHT), 1)
-    return _described(found.turned(turn), kind, image.mode, seen)
+    return _described(found.turned(turn), kind, image.mode, seen, data)
 
 
 def _decode_label(data: bytes, name: str, min_side: int, max_pixels: int) -> DecodedImage:
@@ -302,12 +303,13 @@ PLAIN = [group("colour", "colour", "uint8", 0, 255)]
 """The groups of RGB of 8 bits."""
 
 
-def _described(found: Channelled, kind: str, mode: str, turn: int) -> DecodedImage:
+def _described(found: Channelled, kind: str, mode: str, turn: int, data: bytes = b"") -> DecodedImage:
     channels = None if found.groups == PLAIN else json.dumps(found.groups)
     unknown = found.unknown
     if unknown is not None and not unknown.any():
         unknown = None
-    return DecodedImage(found.values, kind, mode, "; ".join(found.notes) or None, turn, channels, unknown)
+    place = georeference_of(data) if kind == "TIFF" and turn == 1 else None
+    return DecodedImage(found.values, kind, mode, "; ".join(found.notes) or None, turn, channels, unknown, place)
 
 
 def _check_shape(values: Values, name: str, min_side: int, max_pixels: int) -> None:

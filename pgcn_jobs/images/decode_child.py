@@ -87,6 +87,7 @@ def _answer(answers: BinaryIO, request: Header, data: bytes) -> None:
     height, width = picture.values.shape[:2]
     header = {"format": picture.format, "mode": picture.mode, "note": picture.note, "turn": picture.turn}
     header |= {"width": width, "height": height, "channels": picture.channels, "number": picture.values.dtype.name}
+    header |= {"georeference": picture.georeference}
     unknown = None if picture.unknown is None else picture.unknown.astype(np.uint8).tobytes()
     header |= {"unknown": None if unknown is None else hashlib.sha256(unknown).hexdigest()}
     values = np.ascontiguousarray(picture.values)

@@ -63,6 +63,7 @@ class ImageFacts(BaseModel):
     channels: str | None = Field(None, max_length=100_000)
     number: Literal["uint8", "uint16", "int16", "int32", "uint32", "float32", "float64"] = "uint8"
     unknown: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    georeference: str | None = Field(None, max_length=1_000_000)
 
     @cached_property
     def described(self) -> Channels:
@@ -100,7 +101,8 @@ class Decoder:
         """
         request = {"name": name, "min_side": min_side, "max_pixels": max_pixels, "mask": mask} | asdict(reading)
         seen, values, unknown = self._see(data, pixels=True, **request)
-        return DecodedImage(values, seen.format, seen.mode, seen.note, seen.turn, seen.channels, unknown)
+        facts = seen.format, seen.mode, seen.note, seen.turn, seen.channels
+        return DecodedImage(values, *facts, unknown, seen.georeference)
 
     def look(
         self,

@@ -11,6 +11,7 @@ from PIL import ExifTags, Image
 
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.images.depth import Values, as_image, scaled
+from pgcn_jobs.images.georeference import read_georeference
 from pgcn_jobs.images.unreadable import DecodeError
 from pgcn_jobs.images.values import NODATA_TAG, Channelled, of_values, parsed_nodata
 
@@ -26,6 +27,20 @@ _ASSOCIATED, _UNASSOCIATED = 1, 2
 def is_tiff(data: bytes) -> bool:
     """True if the file has the signature of TIFF or BigTIFF."""
     return data[:4] in {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
+
+
+def georeference_of(data: bytes) -> str | None:
+    """The georeference of a TIFF file, as JSON; None without one, or where its tags are damaged."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            page: Any = file.pages[0]
+            tags = {tag.code: tag.value for tag in page.tags}
+    except Exception:  # of various types; the pixels were read without these tags
+        return None
+    found = read_georeference(tags.get)
+    return None if found is None else found.to_json()
 
 
 class Page(NamedTuple):
@@ -99,7 +114,8 @@ def _read_page(data: bytes, name: str, max_pixels: int) -> Page:
             if "imagecodecs" not in str(error):
                 raise
             raise DecodeError(
-                f"{name} is a TIFF file of a kind that is supported only without compression: save it so, or as PNG.",
+                f"{name} is a TIFF file whose compression needs the package imagecodecs: install it "
+                "(pip install 'pgcn[tiff]', on every machine), or save the file without compression.",
                 code=Code.IMAGE_FORMAT,
             ) from error
         tags = {tag.code: tag.value for tag in page.tags}

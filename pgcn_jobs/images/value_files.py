@@ -22,6 +22,7 @@ from torch import Tensor
 from pgcn.imaging.channels import Channels
 from pgcn_jobs.images.array_files import HEADER
 from pgcn_jobs.images.depth import Values
+from pgcn_jobs.images.georeference import Georeference
 from pgcn_jobs.images.png import encode_png, to_rgb
 from pgcn_jobs.images.values import NODATA_TAG
 
@@ -41,10 +42,13 @@ class ValueFile(NamedTuple):
     data: bytes
 
 
-def encode_values(image: Tensor, channels: Channels, like: str | None = None) -> ValueFile:
+def encode_values(
+    image: Tensor, channels: Channels, like: str | None = None, place: Georeference | None = None
+) -> ValueFile:
     """`image` `(C, H, W)` or `(1, C, H, W)` in [-1, 1] as a file of its channels' values, by this module's table.
 
-    `like` is the format of the file that the image was read from. Raises `ValueError` for another shape.
+    `like` is the format of the file that the image was read from, `place` the georeference of a TIFF. Raises
+    `ValueError` for another shape.
     """
     image = (image if image.ndim == 4 else image[None]).detach().cpu()
     if image.ndim != 4 or image.shape[:2] != (1, channels.count):
@@ -63,7 +67,7 @@ def encode_values(image: Tensor, channels: Channels, like: str | None = None) ->
         return ValueFile("npy", sink.getvalue())
     if like != "TIFF" and (data := _png(values, kinds)) is not None:
         return ValueFile("png", data)
-    return ValueFile("tif", _tiff(values, channels, kinds))
+    return ValueFile("tif", _tiff(values, channels, kinds, place))
 
 
 def values_of(image: Tensor, channels: Channels) -> Values:
@@ -88,13 +92,13 @@ def _png(values: Values, kinds: tuple[str, ...]) -> bytes | None:
     return sink.getvalue()
 
 
-def _tiff(values: Values, channels: Channels, kinds: tuple[str, ...]) -> bytes:
+def _tiff(values: Values, channels: Channels, kinds: tuple[str, ...], place: Georeference | None) -> bytes:
     import tifffile  # slow to import, and few files need it
 
     colours = 3 if kinds[0] == "colour" else 1
     extra = [2 if kind == "alpha" else 0 for kind in kinds[1:]]
     nodata = {group.nodata for group in channels.groups if group.nodata is not None}
-    tags: list[tuple[int, str, int, str | list[int], bool]] = []
+    tags = [] if place is None else place.tags()
     if len(nodata) == 1:
         text = f"{nodata.pop():g}"
         tags.append((NODATA_TAG, "s", len(text) + 1, text, True))

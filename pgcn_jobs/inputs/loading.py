@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from pgcn_jobs.common.failures import InputError
 from pgcn_jobs.images.convert import AS_RGB, DecodedImage, Reading
 from pgcn_jobs.images.decoder import shared as decoder
 from pgcn_jobs.images.depth import Values
+from pgcn_jobs.images.georeference import Georeference
 from pgcn_jobs.images.png import to_tensor
 from pgcn_jobs.inputs.discover import read_source
 
@@ -44,6 +46,13 @@ class LoadedImage(NamedTuple):
     def unknown(self) -> Tensor | None:
         """The mask of pixels without data, `(1, 1, H, W)`; None without any."""
         return None if self.known is None else 1 - self.known
+
+    def georeference(self, size: Sequence[int]) -> Georeference | None:
+        """The georeference of a result of this `size` (height, width) in the image's frame; None without one."""
+        if self.picture.georeference is None:
+            return None
+        height, width = self.image.shape[-2:]
+        return Georeference.from_json(self.picture.georeference).scaled(size[1] / width, size[0] / height)
 
     @property
     def described(self) -> str | None:

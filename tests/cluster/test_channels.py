@@ -13,6 +13,8 @@ from PIL import Image
 import pgcn
 from pgcn_cluster.exit import Exit
 from pgcn_cluster.tables.query import query
+from pgcn_jobs.images.georeference import Georeference
+from pgcn_jobs.images.tiff import georeference_of
 from pgcn_jobs.run_folder.commit import committed, read_commit
 from pgcn_jobs.storage.store import Store
 from tests.cluster.running import ask, options
@@ -21,6 +23,9 @@ H, W = 24, 30
 GRAY = (np.add.outer(np.arange(H) ** 2, np.arange(W) * 9) % 251).astype(np.uint8)
 COLOUR = np.dstack([GRAY, GRAY[::-1], GRAY[:, ::-1]])
 LOCAL = ["--local", "--workers", "1"]
+PLACE = Georeference(
+    {33550: (10.0, 10.0, 0.0), 33922: (0.0, 0.0, 0.0, 5e5, 4e6, 0.0), 34735: (1, 1, 0, 1, 1024, 0, 1, 1)}
+)
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "v0_1"
 
 
@@ -39,7 +44,7 @@ def write_images(folder):
     tifffile.imwrite(folder / "bands.tif", bands, photometric="minisblack", planarconfig="contig")
     height = GRAY.astype(np.float32) / 3 - 20
     height[:6, :7] = -9999
-    tifffile.imwrite(folder / "height.tif", height, extratags=[(42113, "s", 6, "-9999", True)])
+    tifffile.imwrite(folder / "height.tif", height, extratags=[(42113, "s", 6, "-9999", True), *PLACE.tags()])
     np.save(folder / "cube.npy", bands[..., :2].astype(np.float32))
     Image.fromarray(COLOUR).save(folder / "plain.png")
     return folder
@@ -52,10 +57,8 @@ def ran(tmp_path_factory):
     images = write_images(place / "images")
     code, output = ask("run", images, "--out", place / "run", *options(), *LOCAL)
     assert code == 0, output
-    code, output = ask(
-        "run", images / "holes.png", images / "height.tif", "--out", place / "run", *options(), *LOCAL,
-        "--task", "inpaint",
-    )  # fmt: skip
+    some = [images / "holes.png", images / "height.tif"]
+    code, output = ask("run", *some, "--out", place / "run", *options(), *LOCAL, "--task", "inpaint")
     assert code == 0, output
     return place / "run"
 
@@ -115,6 +118,7 @@ def test_pixels_without_data_are_filled_without_a_mask(ran):
     height = pgcn.read_image(ran / found["height.tif"]["values"])
     before = pgcn.read_image(ran.parent / "images" / "height.tif")
     assert height.known is None, "all is filled"
+    assert georeference_of((ran / found["height.tif"]["values"]).read_bytes()) == PLACE.to_json()
     old, new = (x.channels.values(x.tensor)["value"][before.known > 0] for x in (before, height))
     np.testing.assert_allclose(new, old, atol=1e-4)
 

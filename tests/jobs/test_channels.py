@@ -15,6 +15,7 @@ from pgcn.imaging.channels import RGB
 from pgcn_jobs.common.failures import JobError
 from pgcn_jobs.images.convert import Reading
 from pgcn_jobs.images.decoder import shared as decoder
+from pgcn_jobs.images.georeference import Georeference
 from pgcn_jobs.images.value_files import encode_values
 from pgcn_jobs.inputs.loading import load_image
 from tests.sentences import fails_with
@@ -235,3 +236,34 @@ def test_a_description_from_a_file_is_checked():
     data = save({"a": np.dstack([LEVELS, LEVELS])}, {"pgcn_channels": json.dumps(groups)})
     with fails_with("channels.invalid"):
         decoder.decode(data, "x.safetensors", reading=AUTO)
+
+
+AREA = {33550: (10.0, 20.0, 0.0), 33922: (2.0, 3.0, 0.0, 500.0, 900.0, 0.0), 34735: (1, 1, 0, 1, 1025, 0, 1, 1)}
+MATRIX = {34264: (10.0, 1, 0, 500, 2, -20, 0, 900, 0, 0, 0, 0, 0, 0, 0, 1), 34735: (1, 1, 0, 1, 1025, 0, 1, 2)}
+
+
+def on_ground(place, x, y):
+    """The coordinates of the point `x`, `y` px from the upper left corner of the upper left pixel."""
+    keys = place.numbers[34735]
+    middle = 0.5 if keys[7] == 2 else 0.0
+    i, j = x - middle, y - middle
+    if 34264 in place.numbers:
+        m = place.numbers[34264]
+        return m[0] * i + m[1] * j + m[3], m[4] * i + m[5] * j + m[7]
+    (sx, sy, _), (ti, tj, _, tx, ty, _) = place.numbers[33550], place.numbers[33922]
+    return tx + (i - ti) * sx, ty - (j - tj) * sy
+
+
+@pytest.mark.parametrize("numbers", [AREA, MATRIX, {**AREA, 34735: (1, 1, 0, 1, 1025, 0, 1, 2)}])
+def test_a_result_in_the_frame_of_a_geotiff_lies_where_its_image_lies(numbers, tmp_path):
+    place = Georeference(numbers, "WGS 84|")
+    (tmp_path / "a.tif").write_bytes(tif(COLOUR, photometric="rgb", extratags=place.tags()))
+    image = load_image(str(tmp_path / "a.tif"), "a.tif", reading=AUTO)
+    larger = torch.nn.functional.interpolate(image.image, size=(3 * H, 2 * W))
+    made = encode_values(larger, image.channels, "TIFF", image.georeference((3 * H, 2 * W)))
+    (tmp_path / "b.tif").write_bytes(made.data)
+    again = load_image(str(tmp_path / "b.tif"), "b.tif", reading=AUTO).georeference((3 * H, 2 * W))
+    assert again.text == place.text
+    for x, y in ((0, 0), (W, 0), (W, H), (3.25, 7.5)):
+        assert on_ground(again, 2 * x, 3 * y) == pytest.approx(on_ground(place, x, y))
+    assert load_image(str(tmp_path / "b.tif"), "b.tif").georeference((H, W)) is None, "RGB of 8 bits has none"
