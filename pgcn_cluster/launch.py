@@ -9,6 +9,7 @@ from rich.console import Console
 
 from pgcn_cluster.exit import Exit
 from pgcn_cluster.gallery.publish import publish
+from pgcn_cluster.interrupts import INTERRUPTS
 from pgcn_cluster.monitor.display import display_for
 from pgcn_cluster.monitor.status import under_way
 from pgcn_cluster.planning.backend import backend_for
@@ -52,7 +53,8 @@ def run(request: Request, console: Console, stop: StopSignal, backend: Backend |
     """
     backend = backend or backend_for(request)
     try:
-        work = _begin(request, backend, console)
+        with INTERRUPTS.at_once():  # the same command continues after any end of this one
+            work = _begin(request, backend, console)
         problem = _train(work, request, backend, stop) if len(work.queue) else None
         work.tracker.end()
         if stop and work.tracker.counts[2]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
+
+from pgcn_cluster.interrupts import SIGNALS
 
 
 def draining_nodes() -> frozenset[str]:
@@ -32,3 +37,24 @@ class InfeasibleWarnings:
     def _print_others(self, data: dict[str, Any], *arguments: Any, **named: Any) -> None:
         if not any("infeasible resource requests" in line for line in data["lines"]):
             self._print(data, *arguments, **named)
+
+
+@contextmanager
+def own_signal_handlers() -> Iterator[None]:
+    """Keep this process's handlers of SIGINT and SIGTERM where Ray, in this context, is joined or left.
+
+    Ray sets handlers of SIGTERM in Python, with other exit codes. Its C++ part sets one that prints a stack and aborts
+    three seconds later; it sets the default where the driver leaves.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    set_handler = ray._private.utils.set_sigterm_handler
+    ray._private.utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        ray._private.utils.set_sigterm_handler = set_handler
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -11,7 +11,8 @@ import torch
 from ray.exceptions import RayError
 from ray.job_config import JobConfig
 
-from pgcn_cluster.ray_cluster.compat import filter_command_line
+from pgcn_cluster.interrupts import INTERRUPTS
+from pgcn_cluster.ray_cluster.compat import filter_command_line, own_signal_handlers
 from pgcn_cluster.ray_cluster.ray_pool import RayWorkerPool
 from pgcn_cluster.scheduler.resources import Resources
 from pgcn_cluster.scheduler.worker_pool import first_line
@@ -43,13 +44,14 @@ class Cluster:
         filter_command_line(redact)  # URLs in it may have passwords and signatures
         try:
             local = {} if self.address else {"include_dashboard": False}
-            ray.init(
-                address=self.address or "local",
-                log_to_driver=False,
-                logging_level="ERROR",
-                job_config=_InstalledCodeOnly(),
-                **local,
-            )
+            with INTERRUPTS.at_once(), own_signal_handlers():
+                ray.init(
+                    address=self.address or "local",
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                    job_config=_InstalledCodeOnly(),
+                    **local,
+                )
         except Exception as error:  # Ray raises `Exception` itself where its processes do not come up
             where = f"Ray at {self.address} does not answer" if self.address else "A local Ray could not be started"
             raise ConfigError(f"{where}: {first_line(error)}", code=Code.RAY_UNREACHABLE) from None
@@ -84,7 +86,8 @@ class Cluster:
     def leave(self) -> None:
         """Disconnect, and end a Ray that was started here."""
         if ray.is_initialized():
-            ray.shutdown()
+            with INTERRUPTS.at_once(), own_signal_handlers():
+                ray.shutdown()
 
 
 class _InstalledCodeOnly(JobConfig):  # type: ignore[misc]  # Ray has no types
