@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray._private.authentication import authentication_token_setup
 
 from pgcn_cluster.interrupts import SIGNALS
 
@@ -22,6 +24,16 @@ def filter_command_line(redact: Callable[[str], str]) -> None:
     """Let Ray keep the driver's command line, which it stores among its jobs, only as `redact` returns it."""
     plain = ray._private.utils.get_entrypoint_name
     ray._private.utils.get_entrypoint_name = lambda: redact(plain())
+
+
+def use_token() -> None:
+    """Let clients of this process send the cluster's token, where it is known and RAY_AUTH_MODE is not set.
+
+    It is that of RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or `~/.ray/auth_token`. A local Ray of this user makes the last
+    one; `ray start --head` takes any of them, as does `ray.init` with an address. Ray's client of jobs takes none.
+    """
+    logging.getLogger(authentication_token_setup.__name__).setLevel(logging.ERROR)  # it warns that there is a token
+    authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 class InfeasibleWarnings:

@@ -15,12 +15,16 @@ from pgcn_cluster.interrupts import INTERRUPTS
 from pgcn_cluster.ray_cluster.compat import filter_command_line, own_signal_handlers
 from pgcn_cluster.ray_cluster.ray_pool import RayWorkerPool
 from pgcn_cluster.scheduler.resources import Resources
+from pgcn_cluster.scheduler.sockets import check_socket_path
 from pgcn_cluster.scheduler.worker_pool import first_line
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.common.redact import redact
 from pgcn_jobs.job_context import ExecutionOptions
 from pgcn_jobs.storage.store import Store
+
+_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+"""The longest path of a socket of a local Ray, below the folder for temporary files."""
 
 
 class Cluster:
@@ -39,6 +43,8 @@ class Cluster:
             return
         if self.address is not None:
             _check_address(self.address)
+        else:
+            check_socket_path(["RAY_TMPDIR", "TMPDIR"], _SOCKET)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         filter_command_line(redact)  # URLs in it may have passwords and signatures

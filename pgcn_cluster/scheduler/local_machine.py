@@ -27,6 +27,7 @@ from pgcn_cluster.scheduler.local_worker import (
     processes,
 )
 from pgcn_cluster.scheduler.resources import Resources
+from pgcn_cluster.scheduler.sockets import check_socket_path
 from pgcn_cluster.scheduler.worker import Worker
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
@@ -66,8 +67,9 @@ class LocalMachine:
         return torch.cuda.is_available()
 
     def join(self) -> None:
-        """Start the server that forks workers: it imports torch meanwhile."""
+        """Start the server that forks workers: it imports torch meanwhile. Raises `ConfigError`."""
         if not self.in_process and processes.get_start_method() == "forkserver":
+            check_socket_path(["TMPDIR"], "/pymp-01234567/listener-01234567")
             processes.set_forkserver_preload(PRELOADED)
             forkserver.ensure_running()
 

@@ -46,7 +46,7 @@ class StopSignal:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle SIGINT and SIGTERM in this context; outside the main thread, where Python allows no handlers, do not."""
+        """Handle SIGINT and SIGTERM in this context; not outside the main thread, where Python allows no handlers."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
