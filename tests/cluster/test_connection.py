@@ -7,15 +7,17 @@ from pgcn_cluster.ray_cluster.session import Cluster
 from pgcn_cluster.scheduler.local_machine import LocalMachine
 from pgcn_cluster.scheduler.sockets import check_socket_path
 from pgcn_jobs.common.failures import ConfigError
+from tests.cluster.machines import short_folder
 from tests.cluster.running import options, pgcn, write_photographs
 
 
 def test_a_ray_that_cannot_start_is_a_sentence(tmp_path):
     """A file stands where Ray wants its folder."""
     images = write_photographs(tmp_path / "images", 1)
-    (tmp_path / "file").write_text("x")
-    env = {"RAY_TMPDIR": str(tmp_path / "file")}
-    code, output = pgcn("run", images, "--out", tmp_path / "run", *options(), env=env)
+    with short_folder() as folder:
+        (folder / "file").write_text("x")
+        env = {"RAY_TMPDIR": str(folder / "file")}
+        code, output = pgcn("run", images, "--out", tmp_path / "run", *options(), env=env)
     assert code == 2, output
     assert "A local Ray could not be started: " in output
     assert "Traceback" not in output
