@@ -18,6 +18,7 @@ from pgcn_cluster.planning.request import Prepared, make_plan, prepare
 from pgcn_cluster.planning.run_options import Request
 from pgcn_cluster.ray_cluster.parallel_map import map_auto
 from pgcn_cluster.scheduler.driver import Driver
+from pgcn_cluster.scheduler.meter import NoMeter
 from pgcn_cluster.scheduler.queue import Queue
 from pgcn_cluster.scheduler.stopping import StopSignal
 from pgcn_cluster.scheduler.tracker import KEEP_EVERY_S, Tracker
@@ -94,7 +95,12 @@ def _begin(request: Request, backend: Backend, console: Console) -> _Work:
         options=ExecutionOptions(prepared.device, request.checkpoint_seconds, request.max_pixels),
         queue=queue,
         tracker=Tracker(
-            prepared.store, display_for(console), jobs, len(plan.done), len(plan.failed) + len(plan.refused)
+            prepared.store,
+            display_for(console),
+            jobs,
+            len(plan.done),
+            len(plan.failed) + len(plan.refused),
+            backend.meter(prepared.store.url) if jobs else NoMeter(),
         ),
     )
 

@@ -13,6 +13,7 @@ from ray.job_config import JobConfig
 
 from pgcn_cluster.interrupts import INTERRUPTS
 from pgcn_cluster.ray_cluster.compat import filter_command_line, own_signal_handlers
+from pgcn_cluster.ray_cluster.ray_meter import RayMeter
 from pgcn_cluster.ray_cluster.ray_pool import RayWorkerPool
 from pgcn_cluster.scheduler.resources import Resources
 from pgcn_cluster.scheduler.sockets import check_socket_path
@@ -88,6 +89,10 @@ class Cluster:
         """A pool without workers yet."""
         grows = self.address is not None
         return RayWorkerPool(store, options, jobs_per_worker=jobs_per_worker, grows=grows, worker=self._worker)
+
+    def meter(self, run: str) -> RayMeter:
+        """Ray's metrics."""
+        return RayMeter(run)
 
     def leave(self) -> None:
         """Disconnect, and end a Ray that was started here."""

@@ -26,6 +26,7 @@ from pgcn_cluster.scheduler.local_worker import (
     nothing,
     processes,
 )
+from pgcn_cluster.scheduler.meter import NoMeter
 from pgcn_cluster.scheduler.resources import Resources
 from pgcn_cluster.scheduler.sockets import check_socket_path
 from pgcn_cluster.scheduler.worker import Worker
@@ -95,6 +96,10 @@ class LocalMachine:
             return ChildWorker(make, gpu, self._before, self._oom_kills)
 
         return LocalWorkerPool(start, self._room(), jobs_per_worker=jobs_per_worker, isolated=not self.in_process)
+
+    def meter(self, run: str) -> NoMeter:
+        """None: nothing monitors this machine."""
+        return NoMeter()
 
     def leave(self) -> None:
         """Give this process its threads back, which a worker in it had set."""
