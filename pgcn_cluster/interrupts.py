@@ -80,7 +80,7 @@ class Interrupts:
 
     def _interrupted(self, number: int, frame: FrameType | None) -> None:
         # Modules written in C turn an exception that is raised during their import into another one, or a crash.
-        if self._received or _is_import(frame):
+        if self._at_once or self._received or _is_import(frame):
             leave()
         self._received = True
         with contextlib.suppress(RuntimeError):  # no thread can be started while the interpreter shuts down
