@@ -30,9 +30,9 @@ DETAILS = """**`make tasks` makes this page: each command made the image above i
 `--start-scale` is the scale where chains start; 0 is the coarsest, with the most freedom. Without it, a metric
 chooses the scale. The choice is a heuristic: compare all start scales with `--sweep` where it matters.
 
-`inpaint` without a mask fills transparent pixels and pixels without data; with `--target` it fills the holes of that image
-from the patches of IMAGE, a texture for example. `generate --set tile=true --set keep=0.8` makes a tile of IMAGE itself: the
-inner 80 % of both sides stay, and only the border between copies is made anew.
+`inpaint` without a mask fills transparent pixels and pixels without data; with `--target` it fills the holes of that
+image from the patches of IMAGE, a texture for example. `generate --set tile=true --set keep=0.8` makes a tile of IMAGE
+itself: the inner 80 % of both sides stay, and only the border between copies is made anew.
 """
 
 BUCKET = """## Tasks for a folder or bucket

@@ -231,6 +231,7 @@ TASK = Task(
     options=InpaintOptions,
     apply=apply,
     keeps_frame=True,
+    fills=True,
     target="another image, whose missing pixels are made from this image's patches",
     criterion=Criterion("psnr", "psnr_mean_fill", "higher"),
     mask="white on the missing pixels; without one, the pixels without data are filled",
