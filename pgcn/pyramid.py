@@ -178,6 +178,9 @@ class Pyramid(TaskMethods):
         def clamp(state: Tensor, scale: int) -> Tensor:
             return state if after is None else after(state, scale + learned)
 
+        if first == 0:
+            x = self.exact.settled(x, self.sizes[learned - 1], options, lambda state: clamp(state, -1))
+
         yield from self.exact.ascend(x, sizes[learned + above :], above, options, None if after is None else clamp)
 
     def _below(self, scale: int) -> Tensor:

@@ -38,6 +38,7 @@ ADDED: Mapping[str, Any] = {
     "detail_steps": 3,
     "detail_noise": 0.6,
     "completeness": 0.002,
+    "layout_patch": 0,
     "channels": "rgb",
     "transparency": "white",
 }
@@ -103,6 +104,13 @@ class Settings(BaseModel):
         le=100,
         description="mean squared difference below which rarely used patches are preferred, at exact scales",
     )
+    layout_patch: int = Field(
+        0,
+        ge=0,
+        le=31,
+        description="side of a patch, px, odd, that draws a sample's layout again at the finest learned scale, before "
+        "exact detail; 0: the layout stays as learned",
+    )
 
     # Energy network
     net_width: Literal["by_size", "narrow", "wide"] = Field(
@@ -165,6 +173,8 @@ class Settings(BaseModel):
             raise ValueError(f"min_size ({self.min_size}) is larger than learned_size ({self.learned_size})")
         if self.patch % 2 == 0:
             raise ValueError(f"patch ({self.patch}) is even")
+        if self.layout_patch and (self.layout_patch < 7 or self.layout_patch % 2 == 0):
+            raise ValueError(f"layout_patch ({self.layout_patch}) is neither 0 nor an odd number from 7 on")
         return self
 
     def iterations_at(self, scale: int) -> int:
@@ -214,6 +224,8 @@ _layout = Settings(
     channels="auto",
     transparency="unknown",
     detail="exact",
+    # Half the height of the layout: whole objects instead of broken ones (docs/quality.md).
+    layout_patch=15,
     max_size=512,
     min_size=12,
     scales=4,

@@ -75,6 +75,7 @@ class ExactDetail:
         self.sizes = [(int(h), int(w)) for h, w in sizes]
         self._image, self._known = image, known
         self._patches: dict[int, Patches] = {}
+        self._layout: ExactDetail | None = None
 
     def patches(self, scale: int) -> Patches:
         """The image's patches at a scale, made when first needed."""
@@ -83,6 +84,13 @@ class ExactDetail:
             known = None if self._known is None else (resized(self._known, size) > 0.99).float()
             self._patches[scale] = patches_of(resize(self._image, size), s.patch, s.components, known, s.band)
         return self._patches[scale]
+
+    def at_layout(self, size: Size) -> ExactDetail:
+        """The exact energy of the image at one small size, of patches of `settings.layout_patch`."""
+        if self._layout is None or self._layout.sizes != [size]:
+            settings = replace(self.settings, patch=self.settings.layout_patch)
+            self._layout = ExactDetail(self._image, [size], settings, self._known)
+        return self._layout
 
     def draw(self, layouts: Tensor, sizes: list[Size], seeds: Sequence[int], *, wrap: bool = False) -> Iterator[Drawn]:
         """Pictures from `layouts` `(n, C, h, w)`, with detail added scale by scale, coarsest first.
