@@ -16,6 +16,9 @@ from pgcn import novelty
 LARGEST = 16_384
 """Bound of `max_size`, px."""
 
+SMALLEST_WINDOW = 16
+"""Bound of `window`, px: its inner part should be larger than the 11 pixels that a position of f sees."""
+
 
 class SettingsError(ValueError):
     """A setting does not exist, or its value is not allowed; the text is a sentence for a person."""
@@ -38,6 +41,7 @@ ADDED: Mapping[str, Any] = {
     "detail_steps": 3,
     "detail_noise": 0.6,
     "completeness": 0.002,
+    "window": 0,
 }
 """Settings that came after the first release, each with the value that describes results from before it.
 
@@ -117,7 +121,15 @@ class Settings(BaseModel):
         0,
         ge=0,
         le=65_536,
-        description="number of starts kept for scales above 0; 0: new ones for each iteration",
+        description="number of starts kept for scales above 0, fewer where they are larger than a window; "
+        "0: new ones for each iteration",
+    )
+
+    window: int = Field(
+        0,
+        ge=0,
+        le=LARGEST,
+        description="side of the random windows that larger scales are trained on, px; 0: whole images",
     )
 
     # Recovery chain, which keeps the image itself as a mode of the distribution
@@ -148,6 +160,8 @@ class Settings(BaseModel):
             raise ValueError(f"min_size ({self.min_size}) is larger than learned_size ({self.learned_size})")
         if self.patch % 2 == 0:
             raise ValueError(f"patch ({self.patch}) is even")
+        if 0 < self.window < SMALLEST_WINDOW:
+            raise ValueError(f"window ({self.window}) is smaller than {SMALLEST_WINDOW} px; 0 trains on whole images")
         return self
 
     def iterations_at(self, scale: int) -> int:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pgcn.method import DivergenceError
-from pgcn.patchgencn.energy import crop, pad
+from pgcn.patchgencn.energy import crop
 from pgcn.settings import Settings
 
 DIVERGED = 2.0
@@ -54,13 +54,13 @@ def check_recovery(
 ) -> tuple[Tensor, dict[int, DivergenceError]]:
     """The recovery errors `(B,)` of a batch, and the images whose training has failed by them, each with its error.
 
-    `start` and `observed` are `(1, B·3, H, W)`, `recovered` is the padded end of the chain from `start`. An error that
+    `observed` is `(1, B·3, H, W)`, `recovered` the end of the chain from `start`, both with their border. An error that
     is too large fails, and so does a chain that never moved. Weights that are not finite show in the error too.
     `where` names scale and iteration in the messages.
     """
     errors = recovery_errors(crop(recovered), observed)
-    bounds = (BEYOND_START * recovery_errors(start, observed)).clamp_min(DIVERGED)
-    moves = largest_move(pad(start), recovered)
+    bounds = (BEYOND_START * recovery_errors(crop(start), observed)).clamp_min(DIVERGED)
+    moves = largest_move(start, recovered)
     failed = {}
     rows = zip(errors.tolist(), bounds.tolist(), moves.tolist(), strict=True)
     for image, (error, bound, moved) in enumerate(rows):
