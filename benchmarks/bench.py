@@ -28,12 +28,12 @@ from benchmarks.machine import clock, describe
 from benchmarks.pictures import photograph
 from benchmarks.sample_metrics import with_patch_swd
 from benchmarks.trained import markdown
-from cluster.planning.device import has_bfloat16_units
 from pgcn import DivergenceError, Pyramid, Trainer, make_settings
 from pgcn.exact.scales import ExactScales
 from pgcn.imaging.scales import exact_sizes, learned_sizes, resize
 from pgcn.patchgencn.energy import EnergyNet
 from pgcn.settings import Settings
+from pgcn_cluster.planning.device import has_bfloat16_units
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 PICTURE = "02-launch.jpg"

@@ -1,4 +1,4 @@
-"""Milliseconds per image: decoding in a child process (`jobs.images.decoder`) and in the calling process.
+"""Milliseconds per image: decoding in a child process (`pgcn_jobs.images.decoder`) and in the calling process.
 
     python -m benchmarks.decoding
 
@@ -15,8 +15,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from jobs.images.convert import decode
-from jobs.images.decoder import Decoder
+from pgcn_jobs.images.convert import decode
+from pgcn_jobs.images.decoder import Decoder
 
 SIZES = ((64, 64, 300), (640, 480, 100), (4000, 3000, 9))
 """Width, height, and how often."""

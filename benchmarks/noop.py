@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-import cluster.scheduler.worker
-from cluster.ray_cluster.ray_worker import RayWorker
-from jobs.images.png import encode_png
-from jobs.inputs.discover import read_source
-from jobs.job_context import ExecutionOptions, JobContext
-from jobs.provenance import provenance
-from jobs.run_folder import schemas
-from jobs.run_folder.commit import Commit, publish
-from jobs.spec import JobSpec
-from jobs.storage.store import Store
-from jobs.training_job import clean_up
+import pgcn_cluster.scheduler.worker
+from pgcn_cluster.ray_cluster.ray_worker import RayWorker
+from pgcn_jobs.images.png import encode_png
+from pgcn_jobs.inputs.discover import read_source
+from pgcn_jobs.job_context import ExecutionOptions, JobContext
+from pgcn_jobs.provenance import provenance
+from pgcn_jobs.run_folder import schemas
+from pgcn_jobs.run_folder.commit import Commit, publish
+from pgcn_jobs.spec import JobSpec
+from pgcn_jobs.storage.store import Store
+from pgcn_jobs.training_job import clean_up
 
 ROWS = 10
 """Rows that a job adds to the table of samples: one image, and samples."""
@@ -41,11 +41,11 @@ class NoOp(RayWorker):
 
     def __init__(self, store: Store, options: ExecutionOptions, threads: int, gpu_share: float) -> None:
         super().__init__(store, options, threads, gpu_share)
-        setattr(cluster.scheduler.worker, "run_jobs", run_nothing)  # noqa: B010 - a name that the module only imports
+        setattr(pgcn_cluster.scheduler.worker, "run_jobs", run_nothing)  # noqa: B010 - a name that the module only imports
 
 
 def run_nothing(specs: Sequence[JobSpec], attempts: Sequence[str], context: JobContext) -> list[Commit | Exception]:
-    """In place of `jobs.training_job.run_jobs`."""
+    """In place of `pgcn_jobs.training_job.run_jobs`."""
     store = context.store
     ends: list[Commit | Exception] = []
     for spec, attempt in zip(specs, attempts, strict=True):

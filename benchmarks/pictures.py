@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from jobs.images.contact_sheets import in_a_row
-from jobs.images.png import to_rgb, to_tensor
+from pgcn_jobs.images.contact_sheets import in_a_row
+from pgcn_jobs.images.png import to_rgb, to_tensor
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "images"
 

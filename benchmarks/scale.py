@@ -32,9 +32,9 @@ import psutil
 
 from benchmarks.noop import ROWS
 from benchmarks.scale_driver import Taken
-from jobs.common.concurrent_map import concurrent_map
-from jobs.images.png import encode_png
-from jobs.storage.store import Store
+from pgcn_jobs.common.concurrent_map import concurrent_map
+from pgcn_jobs.images.png import encode_png
+from pgcn_jobs.storage.store import Store
 
 SAMPLED_S = 0.5
 """Between two looks at the memory of all processes."""

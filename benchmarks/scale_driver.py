@@ -16,22 +16,22 @@ from typing import Any
 import psutil
 from rich.console import Console
 
-import cluster.gallery.publish
-import cluster.launch
+import pgcn_cluster.gallery.publish
+import pgcn_cluster.launch
 from benchmarks.noop import NoOp
-from cluster.planning.run_options import Request
-from cluster.ray_cluster.session import Cluster
-from cluster.scheduler.stopping import StopSignal
+from pgcn_cluster.planning.run_options import Request
+from pgcn_cluster.ray_cluster.session import Cluster
+from pgcn_cluster.scheduler.stopping import StopSignal
 
 STEPS: dict[str, tuple[Any, str]] = {
-    "find images": (cluster.launch, "prepare"),
-    "plan": (cluster.launch, "make_plan"),
-    "write manifest": (cluster.launch, "add_to_manifest"),
-    "run jobs": (cluster.launch, "_train"),
-    "list commits": (cluster.launch, "committed"),
-    "check for changes": (cluster.gallery.publish, "records_now"),
-    "build tables": (cluster.gallery.publish, "build_tables"),
-    "build gallery": (cluster.gallery.publish, "build_gallery"),
+    "find images": (pgcn_cluster.launch, "prepare"),
+    "plan": (pgcn_cluster.launch, "make_plan"),
+    "write manifest": (pgcn_cluster.launch, "add_to_manifest"),
+    "run jobs": (pgcn_cluster.launch, "_train"),
+    "list commits": (pgcn_cluster.launch, "committed"),
+    "check for changes": (pgcn_cluster.gallery.publish, "records_now"),
+    "build tables": (pgcn_cluster.gallery.publish, "build_tables"),
+    "build gallery": (pgcn_cluster.gallery.publish, "build_gallery"),
 }
 """The steps of a run in order, each with the module and function that does it."""
 
@@ -53,7 +53,7 @@ def main() -> None:
         setattr(module, name, measured(step, getattr(module, name)))
     say(Taken("imports", since_start(), time.process_time(), peak_mb()))
     request = Request(images=[images], out=out, preset="draft", device="cpu", jobs_per_worker=10_000)
-    code = cluster.launch.run(request, Console(stderr=True), StopSignal(), Cluster(None, worker=NoOp))
+    code = pgcn_cluster.launch.run(request, Console(stderr=True), StopSignal(), Cluster(None, worker=NoOp))
     say(Taken("whole command", since_start(), time.process_time(), peak_mb()))
     sys.exit(int(code))
 

@@ -18,11 +18,11 @@ from benchmarks.matching import patch_distance
 from benchmarks.naturalness import naturalness
 from benchmarks.pictures import photograph
 from benchmarks.trained import markdown, pyramid_of_pixels
-from jobs.images.contact_sheets import in_a_row, in_rows
-from jobs.images.png import encode_png, to_rgb
 from pgcn.imaging.scales import resize
 from pgcn.metrics.pictures import psnr, rmse, ssim
 from pgcn.tasks.enlarge import back_projected, sizes_up, step_factor
+from pgcn_jobs.images.contact_sheets import in_a_row, in_rows
+from pgcn_jobs.images.png import encode_png, to_rgb
 
 FACTOR = 4
 STEPS, RATE = 60, 0.002

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.pictures import EXAMPLES, photograph
-from jobs.run_folder.pyramids import find_kept, keep, learn
-from jobs.spec import pyramid_id
-from jobs.storage.store import Store
 from pgcn import Pyramid, make_settings
 from pgcn.imaging.scales import resize
+from pgcn_jobs.run_folder.pyramids import find_kept, keep, learn
+from pgcn_jobs.spec import pyramid_id
+from pgcn_jobs.storage.store import Store
 
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.jpg"))
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from cluster.tables.query import query
-from jobs.storage.store import Store
+from pgcn_cluster.tables.query import query
+from pgcn_jobs.storage.store import Store
 
 WIDTH, GAP, SAMPLES = 2000, 8, 3
 """Width of a row, px, the space between its pictures, and the number of samples of the trained size."""

@@ -22,9 +22,9 @@ from PIL import Image, ImageDraw, ImageFilter
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import anomalies, inpainting, recovery, superres
-from cluster.cli.app import app
 from docs.tasks_text import ANOMALIES, BUCKET, DETAILS, HEAD, INPAINTING, RECOVERY, SUPERRES, TAIL
 from pgcn.tasks.task import all_tasks
+from pgcn_cluster.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 PHOTOS = Path("examples/images")

@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 run: Callable[..., Any]
-"""Trains on a folder of images: see `cluster.api.run`."""
+"""Trains on a folder of images: see `pgcn_cluster.api.run`."""
 
 _API = "pgcn.api"
 """Entry points of functions that other packages add to this one, such as `run`, since imports go down only."""

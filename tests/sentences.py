@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.common.codes import Code
-from jobs.common.failures import JobError
-from jobs.images.unreadable import DecodeError
+from pgcn_jobs.common.codes import Code
+from pgcn_jobs.common.failures import JobError
+from pgcn_jobs.images.unreadable import DecodeError
 
 FOLDER = Path(__file__).with_name("sentences")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("pgcn", "jobs", "cluster")
+PACKAGES = ("pgcn", "pgcn_jobs", "pgcn_cluster")
 
 LOADERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "code", "pty"}
 CALLS = {

@@ -13,11 +13,11 @@ import ray
 import typer
 from PIL import Image
 
-from cluster.cli.app import app
-from cluster.exit import Exit
-from jobs.common.failures import POLICY
 from pgcn.settings import PRESETS
 from pgcn.tasks.task import all_tasks
+from pgcn_cluster.cli.app import app
+from pgcn_cluster.exit import Exit
+from pgcn_jobs.common.failures import POLICY
 from tests.cluster.running import ask
 
 ROOT = Path(__file__).parents[1]

@@ -7,8 +7,8 @@ import torch
 
 from benchmarks import field
 from benchmarks.closed_form import closed_form, halving, levels
-from jobs.images.png import to_rgb
 from pgcn.metrics.quality import metrics
+from pgcn_jobs.images.png import to_rgb
 
 
 def test_scales_halve_down_to_a_patch():

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from jobs.common.failures import FailureClass
-from jobs.run_folder import schemas
-from jobs.storage.store import Store
+from pgcn_jobs.common.failures import FailureClass
+from pgcn_jobs.run_folder import schemas
+from pgcn_jobs.storage.store import Store
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "images"
 

@@ -16,18 +16,18 @@ import psutil
 import torch
 from PIL import Image
 
-from cluster.cli.app import run_command
-from cluster.gallery.publish import publish
-from cluster.planning.plan import record_refusals
-from cluster.planning.request import make_plan, prepare
-from cluster.planning.run_options import Request
-from cluster.ray_cluster.session import Cluster
-from jobs.job_context import JobContext
-from jobs.run_folder.commit import new_attempt
-from jobs.run_folder.identity import open_run
-from jobs.run_folder.manifest import add_to_manifest
-from jobs.storage.store import Store
-from jobs.training_job import run_jobs
+from pgcn_cluster.cli.app import run_command
+from pgcn_cluster.gallery.publish import publish
+from pgcn_cluster.planning.plan import record_refusals
+from pgcn_cluster.planning.request import make_plan, prepare
+from pgcn_cluster.planning.run_options import Request
+from pgcn_cluster.ray_cluster.session import Cluster
+from pgcn_jobs.job_context import JobContext
+from pgcn_jobs.run_folder.commit import new_attempt
+from pgcn_jobs.run_folder.identity import open_run
+from pgcn_jobs.run_folder.manifest import add_to_manifest
+from pgcn_jobs.storage.store import Store
+from pgcn_jobs.training_job import run_jobs
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "images").glob("*.jpg"))
 

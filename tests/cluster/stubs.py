@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import ray
 
-from jobs.run_folder.commit import publish, read_commit
+from pgcn_jobs.run_folder.commit import publish, read_commit
 
 
 def done(attempt, anothers=False):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.storage.store import Store
+from pgcn_jobs.storage.store import Store
 from tests.cluster.running import TINY, ask, run_here, write_photographs
 from tests.sentences import check_error
 

@@ -3,8 +3,8 @@
 import pytest
 import ray
 
-from cluster.ray_cluster.session import Cluster
-from jobs.common.failures import ConfigError
+from pgcn_cluster.ray_cluster.session import Cluster
+from pgcn_jobs.common.failures import ConfigError
 from tests.cluster.running import options, pgcn, write_photographs
 
 

@@ -9,9 +9,9 @@ import json
 import pytest
 from PIL import Image, ImageDraw
 
-from cluster.tables.query import query
-from jobs.run_folder.commit import committed, read_failures
-from jobs.storage.store import Store
+from pgcn_cluster.tables.query import query
+from pgcn_jobs.run_folder.commit import committed, read_failures
+from pgcn_jobs.storage.store import Store
 from tests.cluster.alone import run_alone
 from tests.cluster.running import ask, options, photograph, start, wait_for, workers, write_photographs
 from tests.sentences import check_error

@@ -4,14 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from cluster.planning.estimate import Speed, measured_speed
-from cluster.planning.work import work_of
-from cluster.scheduler.queue import Job, Queue
-from cluster.scheduler.tracker import Tracker
-from jobs.spec import SamplePlan
-from jobs.storage.store import Store
 from pgcn import make_settings
 from pgcn.imaging.scales import learned_sizes
+from pgcn_cluster.planning.estimate import Speed, measured_speed
+from pgcn_cluster.planning.work import work_of
+from pgcn_cluster.scheduler.queue import Job, Queue
+from pgcn_cluster.scheduler.tracker import Tracker
+from pgcn_jobs.spec import SamplePlan
+from pgcn_jobs.storage.store import Store
 
 IMAGE = (300, 450)
 DRAFT = make_settings("draft")

@@ -10,22 +10,22 @@ import pytest
 import ray
 from rich.console import Console
 
-import cluster.ray_cluster.parallel_map
-import cluster.ray_cluster.ray_pool
-import cluster.scheduler.driver
-from cluster.monitor.display import display_for
-from cluster.planning.device import need_of
-from cluster.ray_cluster.nodes import Machines
-from cluster.ray_cluster.parallel_map import map_ray
-from cluster.ray_cluster.ray_pool import RayWorkerPool
-from cluster.ray_cluster.session import Cluster
-from cluster.scheduler.driver import Driver
-from cluster.scheduler.queue import Job, Queue
-from cluster.scheduler.resources import Resources
-from cluster.scheduler.stopping import Limits, StopSignal
-from cluster.scheduler.tracker import Tracker
-from jobs.run_folder.commit import new_attempt, publish
-from jobs.storage.store import Store
+import pgcn_cluster.ray_cluster.parallel_map
+import pgcn_cluster.ray_cluster.ray_pool
+import pgcn_cluster.scheduler.driver
+from pgcn_cluster.monitor.display import display_for
+from pgcn_cluster.planning.device import need_of
+from pgcn_cluster.ray_cluster.nodes import Machines
+from pgcn_cluster.ray_cluster.parallel_map import map_ray
+from pgcn_cluster.ray_cluster.ray_pool import RayWorkerPool
+from pgcn_cluster.ray_cluster.session import Cluster
+from pgcn_cluster.scheduler.driver import Driver
+from pgcn_cluster.scheduler.queue import Job, Queue
+from pgcn_cluster.scheduler.resources import Resources
+from pgcn_cluster.scheduler.stopping import Limits, StopSignal
+from pgcn_cluster.scheduler.tracker import Tracker
+from pgcn_jobs.run_folder.commit import new_attempt, publish
+from pgcn_jobs.storage.store import Store
 from tests.cluster.machines import standing_ray
 from tests.cluster.stubs import Broken, Holder, Stub
 
@@ -59,7 +59,7 @@ def drive(folder, jobs, worker=Stub, **limits):
 @pytest.mark.timeout(60)
 def test_room_that_is_not_there_keeps_no_job_waiting(joined, tmp_path, monkeypatch):
     """Ray's table has a machine that died for some seconds more: a worker is started that never comes to life."""
-    monkeypatch.setattr(cluster.ray_cluster.ray_pool, "machines_now", lambda: Machines(({"CPU": 1.0},) * 3))
+    monkeypatch.setattr(pgcn_cluster.ray_cluster.ray_pool, "machines_now", lambda: Machines(({"CPU": 1.0},) * 3))
     queue, counts = drive(tmp_path, [job(str(index)) for index in range(8)])
     assert counts == (8, 0, 0)
     assert queue.stopped is None
@@ -79,7 +79,7 @@ def test_a_cluster_without_room_stops_the_run_with_a_sentence(joined, tmp_path):
 
 def test_what_another_driver_does_meanwhile_needs_no_worker_here(joined, tmp_path, monkeypatch):
     """All cores are the other's for longer than this one would wait."""
-    monkeypatch.setattr(cluster.scheduler.driver, "OTHERS_S", 1.0)
+    monkeypatch.setattr(pgcn_cluster.scheduler.driver, "OTHERS_S", 1.0)
     holder = ray.remote(num_cpus=2)(Holder).remote()
     ray.get(holder.holds.remote(), timeout=30)
     jobs = [job(f"{index:020x}") for index in range(3)]
@@ -104,7 +104,7 @@ def test_workers_that_cannot_start_stop_the_run_and_are_nobodys_failure(joined, 
 
 
 def test_pieces_are_done_here_where_others_hold_all_cores(joined, monkeypatch):
-    monkeypatch.setattr(cluster.ray_cluster.parallel_map, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(pgcn_cluster.ray_cluster.parallel_map, "PATIENCE_S", 1.0)
     holder = ray.remote(num_cpus=2)(Holder).remote()
     ray.get(holder.holds.remote(), timeout=30)
     assert list(map_ray(partial(pow, 2), range(12))) == [2**n for n in range(12)]

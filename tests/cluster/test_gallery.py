@@ -18,18 +18,18 @@ import duckdb
 import pytest
 from PIL import Image
 
-from cluster.gallery import build_gallery, pages
-from cluster.gallery.build_record import forget
-from cluster.gallery.commands import commands, run_argument, shell_word
-from cluster.gallery.failure_help import HELP
-from cluster.gallery.views import formatting
-from cluster.gallery.views.album import SIDE
-from cluster.gallery.views.curves import MAX_POINTS, Metric, charts_by_scale, thinned
-from cluster.gallery.views.thumbnails import THUMB_HEIGHT, THUMB_WIDTH, thumbnail
-from jobs.common.failures import ConfigError, FailureClass
-from jobs.common.terminal_text import terminal_safe
-from jobs.run_folder import schemas
-from jobs.storage.store import Store
+from pgcn_cluster.gallery import build_gallery, pages
+from pgcn_cluster.gallery.build_record import forget
+from pgcn_cluster.gallery.commands import commands, run_argument, shell_word
+from pgcn_cluster.gallery.failure_help import HELP
+from pgcn_cluster.gallery.views import formatting
+from pgcn_cluster.gallery.views.album import SIDE
+from pgcn_cluster.gallery.views.curves import MAX_POINTS, Metric, charts_by_scale, thinned
+from pgcn_cluster.gallery.views.thumbnails import THUMB_HEIGHT, THUMB_WIDTH, thumbnail
+from pgcn_jobs.common.failures import ConfigError, FailureClass
+from pgcn_jobs.common.terminal_text import terminal_safe
+from pgcn_jobs.run_folder import schemas
+from pgcn_jobs.storage.store import Store
 from tests.cluster.fake_run import (
     ATTEMPT,
     HOSTILE,

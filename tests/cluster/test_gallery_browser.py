@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cluster.gallery import build_gallery
-from jobs.common.failures import FailureClass
-from jobs.common.terminal_text import terminal_safe
-from jobs.storage.store import Store
+from pgcn_cluster.gallery import build_gallery
+from pgcn_jobs.common.failures import FailureClass
+from pgcn_jobs.common.terminal_text import terminal_safe
+from pgcn_jobs.storage.store import Store
 from tests.cluster.fake_run import (
     HOSTILE,
     TWINS,
@@ -178,7 +178,7 @@ def test_search_and_sorting_go_over_all_scripts_of_rows(gallery, browse, monkeyp
     """With forty rows a script, a view is the same as with all rows in one script."""
     views = ("#q=flower-1", "#reverse=1&q=flower", "#sort=in_place", "#sort=newest&reverse=1", "#warning=1")
     one = {view: Shown(browse(f"{gallery}/index.html{view}")) for view in views}
-    monkeypatch.setattr("cluster.gallery.pages.ROWS_A_SCRIPT", 40)
+    monkeypatch.setattr("pgcn_cluster.gallery.pages.ROWS_A_SCRIPT", 40)
     split = gallery.parent.parent / "split"
     shutil.copytree(gallery.parent, split / "run")
     build_gallery(Store(str(split / "run")))

@@ -3,11 +3,11 @@
 import pytest
 from PIL import Image
 
-from cluster.planning.options import merged, parse_pairs, read_config
-from cluster.planning.request import prepare
-from cluster.ray_cluster.session import Cluster
-from jobs.common.failures import ConfigError
 from pgcn.settings import SettingsError
+from pgcn_cluster.planning.options import merged, parse_pairs, read_config
+from pgcn_cluster.planning.request import prepare
+from pgcn_cluster.ray_cluster.session import Cluster
+from pgcn_jobs.common.failures import ConfigError
 from tests.cluster.running import TINY, ask, request_for, write_photographs
 from tests.sentences import check_error, fails_with
 

@@ -10,13 +10,13 @@ from types import SimpleNamespace
 import pytest
 import ray
 
-from cluster.ray_cluster.ray_pool import RayWorkerPool
-from cluster.ray_cluster.session import Cluster
-from cluster.scheduler.driver import Driver
-from cluster.scheduler.queue import Queue
-from cluster.scheduler.stopping import Limits, StopSignal
-from cluster.scheduler.tracker import Tracker
-from jobs.storage.store import Store
+from pgcn_cluster.ray_cluster.ray_pool import RayWorkerPool
+from pgcn_cluster.ray_cluster.session import Cluster
+from pgcn_cluster.scheduler.driver import Driver
+from pgcn_cluster.scheduler.queue import Queue
+from pgcn_cluster.scheduler.stopping import Limits, StopSignal
+from pgcn_cluster.scheduler.tracker import Tracker
+from pgcn_jobs.storage.store import Store
 from tests.cluster.growing import AT_MOST, growing_cluster
 from tests.cluster.machines import ROOT
 from tests.cluster.running import wait_for

@@ -1,4 +1,4 @@
-"""Runs without Ray: `pgcn run --local`, `cluster.api.run`, and the pool of this machine."""
+"""Runs without Ray: `pgcn run --local`, `pgcn_cluster.api.run`, and the pool of this machine."""
 
 import json
 import shutil
@@ -11,16 +11,16 @@ import pytest
 import torch
 from rich.console import Console
 
-from cluster import api
-from cluster.exit import Exit
-from cluster.scheduler.local_machine import LocalMachine
-from cluster.scheduler.local_pool import Room
-from cluster.scheduler.local_worker import kernel_oom_kills
-from cluster.scheduler.resources import Resources
-from cluster.tables.query import query
-from jobs.common.failures import ConfigError
-from jobs.run_folder.commit import committed, read_failures
-from jobs.storage.store import Store
+from pgcn_cluster import api
+from pgcn_cluster.exit import Exit
+from pgcn_cluster.scheduler.local_machine import LocalMachine
+from pgcn_cluster.scheduler.local_pool import Room
+from pgcn_cluster.scheduler.local_worker import kernel_oom_kills
+from pgcn_cluster.scheduler.resources import Resources
+from pgcn_cluster.tables.query import query
+from pgcn_jobs.common.failures import ConfigError
+from pgcn_jobs.run_folder.commit import committed, read_failures
+from pgcn_jobs.storage.store import Store
 from tests.cluster.running import TINY, ask, at_start, checkpoints, options, pgcn, start, wait_for, write_photographs
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "v0_1"
@@ -167,7 +167,7 @@ def start_error(message):
 
 def test_workers_that_cannot_start_stop_the_run_with_the_reason(tmp_path, monkeypatch):
     images = write_photographs(tmp_path / "images", 1)
-    monkeypatch.setattr("cluster.scheduler.local_machine.Worker", lambda *_: start_error("planted"))
+    monkeypatch.setattr("pgcn_cluster.scheduler.local_machine.Worker", lambda *_: start_error("planted"))
     with (tmp_path / "said").open("w") as said:
         result = api.run(images, tmp_path / "run", **TINY_CALL | {"console": Console(file=said, width=200)})
     assert result.code is Exit.ABORTED

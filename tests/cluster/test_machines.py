@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from cluster.tables.query import query
-from jobs.run_folder.commit import committed, read_commit, read_failures
-from jobs.storage.store import Store
+from pgcn_cluster.tables.query import query
+from pgcn_jobs.run_folder.commit import committed, read_commit, read_failures
+from pgcn_jobs.storage.store import Store
 from tests.cluster.machines import machines_alone
 from tests.cluster.network import own_network
 from tests.cluster.running import checkpoints, options, start, wait_for, write_photographs

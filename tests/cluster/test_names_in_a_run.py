@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cluster.maintenance.verify import _same_rows
-from cluster.planning.request import make_plan, prepare
-from cluster.ray_cluster.session import Cluster
-from cluster.tables.query import query
-from jobs.run_folder import schemas
-from jobs.run_folder.edit_manifest import add_edits, read_edits
-from jobs.run_folder.identity import open_run
-from jobs.run_folder.manifest import add_to_manifest, read_manifest, write_parts
-from jobs.storage.store import Store
+from pgcn_cluster.maintenance.verify import _same_rows
+from pgcn_cluster.planning.request import make_plan, prepare
+from pgcn_cluster.ray_cluster.session import Cluster
+from pgcn_cluster.tables.query import query
+from pgcn_jobs.run_folder import schemas
+from pgcn_jobs.run_folder.edit_manifest import add_edits, read_edits
+from pgcn_jobs.run_folder.identity import open_run
+from pgcn_jobs.run_folder.manifest import add_to_manifest, read_manifest, write_parts
+from pgcn_jobs.storage.store import Store
 from tests.cluster.alone import run_alone
 from tests.cluster.running import options, request_for
 
@@ -190,7 +190,7 @@ def test_tasks_on_images_and_masks_of_one_name(tmp_path, out, task):
 def test_pages_that_differ_in_their_query_are_two_images(tmp_path, out, monkeypatch):
     pictures = {f"http://127.0.0.1:1/photo?id={n}": picture(tmp_path / f"{n}.bmp", c).read_bytes()
                 for n, c in ((1, "red"), (2, "blue"))}  # fmt: skip
-    monkeypatch.setattr("jobs.run_folder.manifest.read_source", lambda location, uri: pictures[location])
+    monkeypatch.setattr("pgcn_jobs.run_folder.manifest.read_source", lambda location, uri: pictures[location])
     for page in pictures:
         planned(out, page)
     assert len(names(out)) == 2

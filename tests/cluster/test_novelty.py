@@ -2,14 +2,14 @@
 
 import pytest
 
-from cluster.planning.options import read_config
-from cluster.planning.settings_choice import Origin, choose_settings
-from jobs.inputs.lists.image_list import read_image_list
-from jobs.inputs.source import Source
-from jobs.run_folder.identity import RunIdentity
-from jobs.run_folder.manifest import RunDefaults
-from jobs.spec import SamplePlan, job_id, known_settings
 from pgcn.settings import SettingsError, make_settings, setting_names
+from pgcn_cluster.planning.options import read_config
+from pgcn_cluster.planning.settings_choice import Origin, choose_settings
+from pgcn_jobs.inputs.lists.image_list import read_image_list
+from pgcn_jobs.inputs.source import Source
+from pgcn_jobs.run_folder.identity import RunIdentity
+from pgcn_jobs.run_folder.manifest import RunDefaults
+from pgcn_jobs.spec import SamplePlan, job_id, known_settings
 
 PLAN = SamplePlan(count=1)
 NEW = make_settings("draft", {"novelty": "new"})

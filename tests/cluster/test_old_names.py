@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cluster.cli.run_summary import say_summary
-from cluster.gallery import build_gallery
-from cluster.maintenance.verify import verify
-from cluster.tables.build import build_tables
-from cluster.tables.query import query
-from jobs.common.failures import ConfigError
-from jobs.run_folder.commit import committed, read_commit
-from jobs.run_folder.newer_version import newer_records
-from jobs.run_folder.schemas import TABLES, parquet_bytes, read_parquet, table
-from jobs.storage.store import Store
+from pgcn_cluster.cli.run_summary import say_summary
+from pgcn_cluster.gallery import build_gallery
+from pgcn_cluster.maintenance.verify import verify
+from pgcn_cluster.tables.build import build_tables
+from pgcn_cluster.tables.query import query
+from pgcn_jobs.common.failures import ConfigError
+from pgcn_jobs.run_folder.commit import committed, read_commit
+from pgcn_jobs.run_folder.newer_version import newer_records
+from pgcn_jobs.run_folder.schemas import TABLES, parquet_bytes, read_parquet, table
+from pgcn_jobs.storage.store import Store
 
 FINISHED = Path(__file__).parents[1] / "fixtures/v0_1/finished"
 RESULTS = "tables/results/part-00000.parquet"

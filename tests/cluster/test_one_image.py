@@ -7,10 +7,10 @@ import torch
 from rich.console import Console
 
 import pgcn
-from cluster.one_image.progress import Lines, task_progress, training_progress, use_threads
 from pgcn.fit import threads_for
 from pgcn.heartbeat import beat
 from pgcn.method import Progress
+from pgcn_cluster.one_image.progress import Lines, task_progress, training_progress, use_threads
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +70,7 @@ def test_lines_come_every_ten_seconds():
 
 
 def test_a_training_without_a_terminal_says_lines_and_with_one_shows_a_bar(monkeypatch):
-    monkeypatch.setattr("cluster.one_image.progress.EVERY", 0.0)
+    monkeypatch.setattr("pgcn_cluster.one_image.progress.EVERY", 0.0)
     said = []
     with training_progress(Console(file=io.StringIO(), force_terminal=False), said.append) as show:
         show(half_done())
@@ -82,7 +82,7 @@ def test_a_training_without_a_terminal_says_lines_and_with_one_shows_a_bar(monke
 
 
 def test_a_task_says_lines_at_its_heartbeats(monkeypatch):
-    monkeypatch.setattr("cluster.one_image.progress.EVERY", 0.0)
+    monkeypatch.setattr("pgcn_cluster.one_image.progress.EVERY", 0.0)
     said = []
     with task_progress("edit", said.append):
         beat()

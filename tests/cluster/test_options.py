@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.planning.options import make_request, parse_pairs, read_config
+from pgcn_cluster.planning.options import make_request, parse_pairs, read_config
 from tests.sentences import fails_with
 
 

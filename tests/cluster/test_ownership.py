@@ -7,18 +7,18 @@ import shutil
 import pyarrow as pa
 import pytest
 
-import jobs.run_folder.identity
-from cluster.gallery.publish import publish
-from cluster.planning.request import prepare
-from cluster.ray_cluster.session import Cluster
-from cluster.tables.query import query
-from jobs import layout
-from jobs.common.failures import ConfigError, StoreError
-from jobs.run_folder import schemas
-from jobs.run_folder.checkpoints import Checkpoints
-from jobs.run_folder.commit import committed
-from jobs.run_folder.identity import open_run, require_place
-from jobs.storage.store import Store
+import pgcn_jobs.run_folder.identity
+from pgcn_cluster.gallery.publish import publish
+from pgcn_cluster.planning.request import prepare
+from pgcn_cluster.ray_cluster.session import Cluster
+from pgcn_cluster.tables.query import query
+from pgcn_jobs import layout
+from pgcn_jobs.common.failures import ConfigError, StoreError
+from pgcn_jobs.run_folder import schemas
+from pgcn_jobs.run_folder.checkpoints import Checkpoints
+from pgcn_jobs.run_folder.commit import committed
+from pgcn_jobs.run_folder.identity import open_run, require_place
+from pgcn_jobs.storage.store import Store
 from tests.cluster.running import (
     TINY,
     ask,
@@ -351,7 +351,7 @@ def test_a_run_with_settings_of_a_later_version_is_not_gone_on_with(whole, local
 
 def test_another_version_that_goes_on_with_a_run_is_said(whole, local):
     record = json.loads(local.get("run.json"))
-    assert record["ray_version"] == jobs.run_folder.identity.version("ray")
+    assert record["ray_version"] == pgcn_jobs.run_folder.identity.version("ray")
     local.put("run.json", json.dumps(record | {"pgcn_version": "0.0.9", "ray_version": "2.1"}).encode())
     code, output = ask("run", whole[0], "--out", local.url, *options(), "--dry-run")
     assert code == 0, output

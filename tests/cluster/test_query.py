@@ -7,7 +7,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.storage.store import Store
+from pgcn_jobs.storage.store import Store
 from tests.cluster.running import TINY, ask, run_here, write_photographs
 
 COLUMNS = "r.image_id, m.image_id, r.width, m.image_id AS image_id_1, 1 AS width"
@@ -31,7 +31,7 @@ def run(photos):
 @pytest.fixture
 def width(monkeypatch):
     def set_width(columns):
-        monkeypatch.setattr("cluster.cli.arguments.console._width", columns)
+        monkeypatch.setattr("pgcn_cluster.cli.arguments.console._width", columns)
 
     return set_width
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-import cluster.scheduler.queue
-from cluster.scheduler.queue import BREAKER, DOUBLED_FROM, Job, Queue
-from cluster.scheduler.resources import Resources
-from jobs.common.failures import POLICY, FailureClass
-from jobs.spec import JobSpec, SamplePlan
+import pgcn_cluster.scheduler.queue
 from pgcn.settings import PRESETS
+from pgcn_cluster.scheduler.queue import BREAKER, DOUBLED_FROM, Job, Queue
+from pgcn_cluster.scheduler.resources import Resources
+from pgcn_jobs.common.failures import POLICY, FailureClass
+from pgcn_jobs.spec import JobSpec, SamplePlan
 
 NEED = Resources(cpus=1)
 
@@ -219,7 +219,7 @@ def test_a_pyramid_that_is_tried_again_keeps_its_edits_waiting_and_one_that_fail
 
 
 def test_elsewhere_is_another_place_of_the_same_order_and_late_jobs_stay_last(monkeypatch):
-    monkeypatch.setattr(cluster.scheduler.queue.secrets, "randbelow", lambda count: count // 2)
+    monkeypatch.setattr(pgcn_cluster.scheduler.queue.secrets, "randbelow", lambda count: count // 2)
     jobs = [job(name) for name in "abcde"]
     jobs[4].late = True
     queue = Queue(jobs)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import cluster.planning.request
-from cluster.planning.request import prepare
-from cluster.planning.run_options import Request
-from cluster.ray_cluster.session import Cluster
-from jobs.common.failures import ConfigError
-from jobs.run_folder.identity import open_run
+import pgcn_cluster.planning.request
 from pgcn.settings import PRESETS
+from pgcn_cluster.planning.request import prepare
+from pgcn_cluster.planning.run_options import Request
+from pgcn_cluster.ray_cluster.session import Cluster
+from pgcn_jobs.common.failures import ConfigError
+from pgcn_jobs.run_folder.identity import open_run
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_bfloat16_where_this_cpu_is_made_for_it(
     images, tmp_path, monkeypatch, made_for_it, preset, address, overrides, precision
 ):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(cluster.planning.request, "has_bfloat16_units", lambda: made_for_it)
+    monkeypatch.setattr(pgcn_cluster.planning.request, "has_bfloat16_units", lambda: made_for_it)
     asked = Request(images=images, out=str(tmp_path / "run"), preset=preset, device="cpu", overrides=overrides)
     prepared = prepare(asked, Cluster(address))
     assert prepared.identity.settings.precision == precision
@@ -43,7 +43,7 @@ def test_bfloat16_where_this_cpu_is_made_for_it(
 
 
 def test_a_run_keeps_its_settings_where_a_later_version_changed_the_preset(images, tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster.planning.request, "has_bfloat16_units", lambda: False)
+    monkeypatch.setattr(pgcn_cluster.planning.request, "has_bfloat16_units", lambda: False)
     out = str(tmp_path / "run")
     asked = Request(images=images, out=out, preset="draft", device="cpu", overrides={"iterations": "7"})
     begun = prepare(asked, Cluster(None))
@@ -69,7 +69,7 @@ def test_a_run_keeps_its_settings_where_a_later_version_changed_the_preset(image
     ],
 )
 def test_settings_that_are_given_and_differ_are_refused(images, tmp_path, monkeypatch, preset, overrides, said):
-    monkeypatch.setattr(cluster.planning.request, "has_bfloat16_units", lambda: False)
+    monkeypatch.setattr(pgcn_cluster.planning.request, "has_bfloat16_units", lambda: False)
     asked = Request(images=images, out=str(tmp_path / "run"), preset="draft", device="cpu")
     begun = prepare(asked, Cluster(None))
     open_run(begun.store, begun.identity)
@@ -79,10 +79,10 @@ def test_settings_that_are_given_and_differ_are_refused(images, tmp_path, monkey
 
 def test_a_run_goes_on_with_the_precision_it_was_begun_with(images, tmp_path, monkeypatch):
     asked = Request(images=images, out=str(tmp_path / "run"), preset="draft", device="cpu")
-    monkeypatch.setattr(cluster.planning.request, "has_bfloat16_units", lambda: True)
+    monkeypatch.setattr(pgcn_cluster.planning.request, "has_bfloat16_units", lambda: True)
     begun = prepare(asked, Cluster(None))
     open_run(begun.store, begun.identity)
-    monkeypatch.setattr(cluster.planning.request, "has_bfloat16_units", lambda: False)
+    monkeypatch.setattr(pgcn_cluster.planning.request, "has_bfloat16_units", lambda: False)
     again = prepare(asked, Cluster(None))
     again.check_belongs()
     assert again.identity.settings.precision == "bfloat16"

@@ -8,10 +8,10 @@ import time
 import psutil
 import pytest
 
-from cluster.tables.query import query
-from jobs.run_folder.commit import committed, read_commit, read_failures
-from jobs.run_folder.manifest import read_manifest
-from jobs.storage.store import Store
+from pgcn_cluster.tables.query import query
+from pgcn_jobs.run_folder.commit import committed, read_commit, read_failures
+from pgcn_jobs.run_folder.manifest import read_manifest
+from pgcn_jobs.storage.store import Store
 from tests.cluster.alone import run_alone
 from tests.cluster.running import (
     TINY,
@@ -422,7 +422,9 @@ def test_a_run_interrupted_by_ctrl_c_hands_its_jobs_back_and_is_finished_by_the_
 
 def test_the_same_bug_on_every_image_stops_the_run(tmp_path):
     """The bug is planted in worker processes alone, as a fault of this code would be."""
-    bug = "import jobs.training_job as run\ndef broken(*a):\n    raise RuntimeError('planted')\nrun.draw = broken\n"
+    bug = (
+        "import pgcn_jobs.training_job as run\ndef broken(*a):\n    raise RuntimeError('planted')\nrun.draw = broken\n"
+    )
     buggy = at_start(tmp_path / "plant", bug, "default_worker")
     images = write_photographs(tmp_path / "images", 5)
     code, output = pgcn("run", images, "--out", tmp_path / "run", *options(), env=buggy)

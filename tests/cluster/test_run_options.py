@@ -3,14 +3,14 @@
 import pytest
 import typer
 
-from cluster.cli.app import app
-from cluster.cli.submit import run_parameters
-from cluster.planning.options import make_request, request_of
-from cluster.planning.request import prepare
-from cluster.planning.run_options import OptionDeclaration, Request, declarations
-from cluster.ray_cluster.session import Cluster
-from cluster.submission.submit import run_arguments
-from jobs.inputs.lists import image_list
+from pgcn_cluster.cli.app import app
+from pgcn_cluster.cli.submit import run_parameters
+from pgcn_cluster.planning.options import make_request, request_of
+from pgcn_cluster.planning.request import prepare
+from pgcn_cluster.planning.run_options import OptionDeclaration, Request, declarations
+from pgcn_cluster.ray_cluster.session import Cluster
+from pgcn_cluster.submission.submit import run_arguments
+from pgcn_jobs.inputs.lists import image_list
 from tests.cluster.running import TINY, photograph
 from tests.sentences import fails_with
 

@@ -16,14 +16,14 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from cluster.monitor.display import LogLines, Screen
-from cluster.monitor.snapshot import Lane, Snapshot
-from cluster.one_image.sample import file_stem
-from jobs.common.terminal_text import terminal_safe
-from jobs.inputs.discover import find_sources
-from jobs.run_folder.commit import committed, read_failures
-from jobs.run_folder.manifest import read_manifest
-from jobs.storage.store import Store
+from pgcn_cluster.monitor.display import LogLines, Screen
+from pgcn_cluster.monitor.snapshot import Lane, Snapshot
+from pgcn_cluster.one_image.sample import file_stem
+from pgcn_jobs.common.terminal_text import terminal_safe
+from pgcn_jobs.inputs.discover import find_sources
+from pgcn_jobs.run_folder.commit import committed, read_failures
+from pgcn_jobs.run_folder.manifest import read_manifest
+from pgcn_jobs.storage.store import Store
 from tests.cluster.fake_run import HOSTILE
 from tests.cluster.running import ask, options, pgcn, photograph, png_bytes
 from tests.jobs.test_pixels import bomb
@@ -32,7 +32,7 @@ from tests.servers import KEY, SECRET, serving
 PASSWORD, SIGNATURE = "planted-password-1", "planted-signature-2"
 NAME = "a/<b>[red]bold[/red] \u202egnp \x1b[31m.png"  # HTML, rich's markup, a direction mark, a terminal's escape
 
-PLANTED = ("cluster", "jobs", "pgcn", "torch", "safetensors")
+PLANTED = ("pgcn_cluster", "pgcn_jobs", "pgcn", "torch", "safetensors")
 """Modules in the current folder of the run, which no process may import."""
 
 
@@ -147,7 +147,7 @@ def unpacked(data: bytes) -> bytes:
 def test_rays_record_of_the_job_has_no_secret(web, ray_address):
     """The output of `ray list jobs`, while the driver still runs."""
     code = (
-        "import json, ray; from cluster.ray_cluster.session import Cluster; c = Cluster(None); c.join()\n"
+        "import json, ray; from pgcn_cluster.ray_cluster.session import Cluster; c = Cluster(None); c.join()\n"
         "from ray._private.state import state\n"
         "print('JOBS', json.dumps([str(job) for job in state.job_table()])); c.leave()"
     )

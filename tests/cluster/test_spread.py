@@ -6,23 +6,23 @@ from functools import partial
 import pyarrow.parquet as pq
 import pytest
 
-import cluster.gallery.build
-import cluster.tables.build
-import cluster.tables.parquet_writer
+import pgcn_cluster.gallery.build
+import pgcn_cluster.tables.build
+import pgcn_cluster.tables.parquet_writer
 from benchmarks.noop import CURVES, ROWS, run_nothing
 from benchmarks.scale import write_images
-from cluster.gallery import build_gallery
-from cluster.gallery.publish import publish
-from cluster.planning.request import make_plan, prepare
-from cluster.ray_cluster.parallel_map import map_auto, map_local, map_ray
-from cluster.ray_cluster.session import Cluster
-from cluster.tables.build import build_tables
-from jobs.common.failures import StoreError
-from jobs.job_context import JobContext
-from jobs.run_folder.commit import new_attempt
-from jobs.run_folder.identity import open_run
-from jobs.run_folder.manifest import add_to_manifest
-from jobs.storage.store import Store
+from pgcn_cluster.gallery import build_gallery
+from pgcn_cluster.gallery.publish import publish
+from pgcn_cluster.planning.request import make_plan, prepare
+from pgcn_cluster.ray_cluster.parallel_map import map_auto, map_local, map_ray
+from pgcn_cluster.ray_cluster.session import Cluster
+from pgcn_cluster.tables.build import build_tables
+from pgcn_jobs.common.failures import StoreError
+from pgcn_jobs.job_context import JobContext
+from pgcn_jobs.run_folder.commit import new_attempt
+from pgcn_jobs.run_folder.identity import open_run
+from pgcn_jobs.run_folder.manifest import add_to_manifest
+from pgcn_jobs.storage.store import Store
 from tests.cluster.running import request_for
 from tests.sentences import fails_with
 
@@ -47,8 +47,8 @@ def made(tmp_path_factory):
 @pytest.fixture
 def run(made, tmp_path, monkeypatch):
     """A copy of it, for slices of three jobs."""
-    monkeypatch.setattr(cluster.tables.build, "JOBS_PER_SLICE", 3)
-    monkeypatch.setattr(cluster.gallery.build, "PAGES_PER_SLICE", 3)
+    monkeypatch.setattr(pgcn_cluster.tables.build, "JOBS_PER_SLICE", 3)
+    monkeypatch.setattr(pgcn_cluster.gallery.build, "PAGES_PER_SLICE", 3)
     return Store(str(shutil.copytree(made, tmp_path / "copy" / "run")))
 
 
@@ -91,7 +91,7 @@ def test_no_row_is_lost_or_doubled_between_slices(run):
 def test_a_slice_too_large_for_a_part_has_several_in_order(run, monkeypatch):
     once = build_tables(run)
     order = run.parquet("tables/samples").to_table(columns=["job_id", "index"])
-    monkeypatch.setattr(cluster.tables.parquet_writer, "PART_ROWS", ROWS)
+    monkeypatch.setattr(pgcn_cluster.tables.parquet_writer, "PART_ROWS", ROWS)
     assert build_tables(run) == once
     names = [path.rpartition("/")[2] for path in run.list("tables/samples")]
     assert names[:4] == ["part-00000.parquet", "part-00000_001.parquet", "part-00000_002.parquet", "part-00001.parquet"]
@@ -106,7 +106,7 @@ def test_pages_know_their_neighbours_in_other_slices(run):
     build_gallery(run)
     sliced = built(run)
     run.delete(run.list("gallery"))
-    cluster.gallery.build.SLICE = 100
+    pgcn_cluster.gallery.build.SLICE = 100
     build_gallery(run)
     assert built(run) == sliced
 

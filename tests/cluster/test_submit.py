@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from cluster.planning.options import make_request
-from cluster.submission.preflight import MachineReport, PreflightReport, Versions, judge
-from cluster.submission.submit import run_arguments, submission_id
-from cluster.submission.wheel import unpacked
-from cluster.tables.query import query
-from jobs.common.failures import ConfigError
-from jobs.run_folder.commit import committed, read_failures
-from jobs.storage.store import Store
+from pgcn_cluster.planning.options import make_request
+from pgcn_cluster.submission.preflight import MachineReport, PreflightReport, Versions, judge
+from pgcn_cluster.submission.submit import run_arguments, submission_id
+from pgcn_cluster.submission.wheel import unpacked
+from pgcn_cluster.tables.query import query
+from pgcn_jobs.common.failures import ConfigError
+from pgcn_jobs.run_folder.commit import committed, read_failures
+from pgcn_jobs.storage.store import Store
 from tests.cluster.machines import ROOT, ray_cluster
 from tests.cluster.running import ask, at_start, checkpoints, options, pgcn, photograph, png_bytes, start, wait_for
 from tests.sentences import check_error
@@ -66,7 +66,7 @@ def logs(cluster, job):
 def checkout(tmp_path):
     """This code under another version: what says it, has come along."""
     folder = tmp_path / "checkout"
-    for name in ("pgcn", "jobs", "cluster"):
+    for name in ("pgcn", "pgcn_jobs", "pgcn_cluster"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
@@ -101,7 +101,8 @@ class Ready:
         self._turn = folder / "turn"
         wait = f"""
 import pathlib, time
-import cluster.cli.app, cluster.submission.cancel, cluster.submission.submit, ray.dashboard.modules.job.sdk
+import pgcn_cluster.cli.app, pgcn_cluster.submission.cancel, pgcn_cluster.submission.submit
+import ray.dashboard.modules.job.sdk
 while not pathlib.Path({str(self._turn)!r}).exists():
     time.sleep(0.02)
 """
@@ -187,8 +188,8 @@ def test_the_id_is_that_of_the_run_and_its_options():
 
 
 def test_the_arguments_ask_for_the_same_request(tmp_path):
-    from cluster.cli.submit import run_parameters
-    from cluster.planning.options import request_of
+    from pgcn_cluster.cli.submit import run_parameters
+    from pgcn_cluster.planning.options import request_of
 
     config = tmp_path / "config.yaml"
     config.write_text("iterations: 7\nretry: true\nsize: [1x1, 320x200]\ncheckpoint_seconds: 5\n")

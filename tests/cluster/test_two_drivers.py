@@ -6,24 +6,24 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from rich.console import Console
 
-import cluster.launch
-import cluster.ray_cluster.ray_pool
-import cluster.scheduler.driver
-import cluster.scheduler.queue
-from cluster.monitor.display import display_for
-from cluster.monitor.snapshot import Snapshot
-from cluster.ray_cluster.nodes import Machines
-from cluster.ray_cluster.ray_pool import RayWorkerPool
-from cluster.ray_cluster.session import Cluster
-from cluster.scheduler.driver import Driver
-from cluster.scheduler.queue import Queue
-from cluster.scheduler.stopping import Limits, StopSignal
-from cluster.scheduler.tracker import Tracker
-from jobs.common.clock import now
-from jobs.layout import PROGRESS
-from jobs.run_folder.commit import committed
-from jobs.run_folder.identity import open_run
-from jobs.storage.store import Store
+import pgcn_cluster.launch
+import pgcn_cluster.ray_cluster.ray_pool
+import pgcn_cluster.scheduler.driver
+import pgcn_cluster.scheduler.queue
+from pgcn_cluster.monitor.display import display_for
+from pgcn_cluster.monitor.snapshot import Snapshot
+from pgcn_cluster.ray_cluster.nodes import Machines
+from pgcn_cluster.ray_cluster.ray_pool import RayWorkerPool
+from pgcn_cluster.ray_cluster.session import Cluster
+from pgcn_cluster.scheduler.driver import Driver
+from pgcn_cluster.scheduler.queue import Queue
+from pgcn_cluster.scheduler.stopping import Limits, StopSignal
+from pgcn_cluster.scheduler.tracker import Tracker
+from pgcn_jobs.common.clock import now
+from pgcn_jobs.layout import PROGRESS
+from pgcn_jobs.run_folder.commit import committed
+from pgcn_jobs.run_folder.identity import open_run
+from pgcn_jobs.storage.store import Store
 from tests.cluster.running import write_photographs
 from tests.cluster.stubs import Committer
 from tests.cluster.test_fleet import job
@@ -35,7 +35,7 @@ COUNT = 24
 @pytest.fixture
 def one_core_each(ray_address, monkeypatch):
     """The standing Ray has two cores: a worker for each of two drivers."""
-    monkeypatch.setattr(cluster.ray_cluster.ray_pool, "machines_now", lambda: Machines(({"CPU": 1.0},)))
+    monkeypatch.setattr(pgcn_cluster.ray_cluster.ray_pool, "machines_now", lambda: Machines(({"CPU": 1.0},)))
     here = Cluster(ray_address)
     here.join()
     yield
@@ -67,7 +67,7 @@ def test_two_drivers_that_begin_together_share_the_work(one_core_each, tmp_path)
 
 def test_what_others_did_is_listed_now_and_then(tmp_path, monkeypatch):
     listings = []
-    monkeypatch.setattr(cluster.scheduler.driver, "committed", lambda store: listings.append(store) or set())
+    monkeypatch.setattr(pgcn_cluster.scheduler.driver, "committed", lambda store: listings.append(store) or set())
     store, queue = Store(str(tmp_path)), Queue([])
     driver = Driver(queue, None, store, Tracker(store, display_for(Console(quiet=True)), [], 0, 0), Limits())
     for _ in range(3):
@@ -85,7 +85,7 @@ def test_a_driver_alone_keeps_to_the_order(one_core_each, tmp_path):
 
 @pytest.mark.parametrize(("state", "first"), [("running", "photo-02.png"), ("ended", "photo-00.png")])
 def test_a_command_begins_elsewhere_where_another_is_at_work(tmp_path, monkeypatch, state, first):
-    monkeypatch.setattr(cluster.scheduler.queue.secrets, "randbelow", lambda count: count - 1)
+    monkeypatch.setattr(pgcn_cluster.scheduler.queue.secrets, "randbelow", lambda count: count - 1)
     images, store = write_photographs(tmp_path / "images", 3), Store(str(tmp_path / "run"))
     said = Snapshot(state=state, updated_at=now(), images=3, done=0, failed=0, waiting=3)
 
@@ -94,7 +94,7 @@ def test_a_command_begins_elsewhere_where_another_is_at_work(tmp_path, monkeypat
         store.put(PROGRESS, said.model_dump_json().encode())
         return standing
 
-    monkeypatch.setattr(cluster.launch, "open_run", with_progress)
+    monkeypatch.setattr(pgcn_cluster.launch, "open_run", with_progress)
     code, output = run(str(images), store.url)
     assert code == 0, output
     assert re.findall(r"training (\S+)", output)[0] == first, output

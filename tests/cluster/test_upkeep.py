@@ -9,17 +9,17 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from cluster.monitor.snapshot import Snapshot
-from cluster.planning.request import make_plan, prepare
-from cluster.ray_cluster.session import Cluster
-from cluster.tables.build import is_current, records_now
-from cluster.tables.query import query
-from jobs.common.clock import now
-from jobs.common.failures import FailureClass
-from jobs.layout import PROGRESS
-from jobs.run_folder import schemas
-from jobs.run_folder.commit import Failure, committed, read_commit, write_failure
-from jobs.storage.store import Store
+from pgcn_cluster.monitor.snapshot import Snapshot
+from pgcn_cluster.planning.request import make_plan, prepare
+from pgcn_cluster.ray_cluster.session import Cluster
+from pgcn_cluster.tables.build import is_current, records_now
+from pgcn_cluster.tables.query import query
+from pgcn_jobs.common.clock import now
+from pgcn_jobs.common.failures import FailureClass
+from pgcn_jobs.layout import PROGRESS
+from pgcn_jobs.run_folder import schemas
+from pgcn_jobs.run_folder.commit import Failure, committed, read_commit, write_failure
+from pgcn_jobs.storage.store import Store
 from tests.cluster.running import ask, request_for, run_here, write_bad_pictures, write_photographs
 from tests.sentences import check_error
 

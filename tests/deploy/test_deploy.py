@@ -11,8 +11,8 @@ import ray
 import yaml
 from typer.main import get_command
 
-from cluster.cli.app import app
-from cluster.submission.job_server import STOP_WAIT_S
+from pgcn_cluster.cli.app import app
+from pgcn_cluster.submission.job_server import STOP_WAIT_S
 
 ROOT = Path(__file__).parents[2]
 MANIFEST = ROOT / "deploy" / "rayjob.yaml"

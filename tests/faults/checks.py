@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
-from cluster.maintenance.verify import verify
-from cluster.tables.query import query
-from jobs.run_folder import schemas
-from jobs.run_folder.commit import Commit, committed, read_commit, read_failures
-from jobs.run_folder.edit_manifest import read_edits
-from jobs.run_folder.garbage import find_garbage
-from jobs.run_folder.manifest import read_manifest
-from jobs.storage.store import Store
 from pgcn.tensor_files import read_header, read_tensors
+from pgcn_cluster.maintenance.verify import verify
+from pgcn_cluster.tables.query import query
+from pgcn_jobs.run_folder import schemas
+from pgcn_jobs.run_folder.commit import Commit, committed, read_commit, read_failures
+from pgcn_jobs.run_folder.edit_manifest import read_edits
+from pgcn_jobs.run_folder.garbage import find_garbage
+from pgcn_jobs.run_folder.manifest import read_manifest
+from pgcn_jobs.storage.store import Store
 
 TIMING = {"attempt", "wall_s", "train_s", "resumes", "peak_memory_mb", "committed_at", "ended_at", "failed_at", "where"}
 """Columns that say when, where, how long and in how many tries: they differ from one run to the next."""

@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cluster import api
-from cluster.scheduler.local_machine import LocalMachine
-from cluster.scheduler.local_worker import PRELOADED, nothing
-from jobs.common.failures import JobError
+from pgcn_cluster import api
+from pgcn_cluster.scheduler.local_machine import LocalMachine
+from pgcn_cluster.scheduler.local_worker import PRELOADED, nothing
+from pgcn_jobs.common.failures import JobError
 from tests.cluster.running import TINY
 from tests.faults.points import Strike, plant, plant_for_good
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from jobs.common.concurrent_map import concurrent_map
-from jobs.storage.store import Store
+from pgcn_jobs.common.concurrent_map import concurrent_map
+from pgcn_jobs.storage.store import Store
 from tests.cluster.running import photograph, png_bytes, write_photographs
 from tests.faults.checks import Rows, is_as_if_nothing_happened, rows
 from tests.faults.command import run

@@ -19,12 +19,12 @@ from pathlib import Path
 import pytest
 import torch
 
-import cluster.scheduler.worker
-import jobs.inputs.loading
-import jobs.run_folder.manifest
-import jobs.storage.local_folder
-import jobs.storage.store
-from jobs.storage.store import Store
+import pgcn_cluster.scheduler.worker
+import pgcn_jobs.inputs.loading
+import pgcn_jobs.run_folder.manifest
+import pgcn_jobs.storage.local_folder
+import pgcn_jobs.storage.store
+from pgcn_jobs.storage.store import Store
 
 COMMIT = r"commits/[0-9a-f]+\.json"
 
@@ -143,16 +143,16 @@ def plant(strike: Strike, monkeypatch: pytest.MonkeyPatch) -> None:
     planted = _Planted(strike)
     _around_writes(planted, monkeypatch)
     _halfway(planted, monkeypatch)
-    for module, operation in ((jobs.run_folder.manifest, "look"), (jobs.inputs.loading, "read")):
+    for module, operation in ((pgcn_jobs.run_folder.manifest, "look"), (pgcn_jobs.inputs.loading, "read")):
         _after(module, "read_source", operation, planted, monkeypatch)
-    note = cluster.scheduler.worker.Worker._note
+    note = pgcn_cluster.scheduler.worker.Worker._note
 
     def noted(self, progress) -> None:
         note(self, progress)
         if progress.scale == 1 and not progress.scale_finished:
             planted.reached("update", "", "after")
 
-    monkeypatch.setattr(cluster.scheduler.worker.Worker, "_note", noted)
+    monkeypatch.setattr(pgcn_cluster.scheduler.worker.Worker, "_note", noted)
 
 
 def plant_for_good(strike: Strike) -> None:
@@ -188,7 +188,7 @@ def _halfway(planted: _Planted, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk holds half of an object when it is to be made sure of."""
     writing = threading.local()  # objects are written by several threads at once
     for operation, name in (("put", "put"), ("create", "claim")):
-        plain = getattr(jobs.storage.local_folder.LocalFolder, name)
+        plain = getattr(pgcn_jobs.storage.local_folder.LocalFolder, name)
 
         def call(self, path, data, plain=plain, operation=operation):
             writing.now = operation, path, data
@@ -197,7 +197,7 @@ def _halfway(planted: _Planted, monkeypatch: pytest.MonkeyPatch) -> None:
             finally:
                 writing.now = None
 
-        monkeypatch.setattr(jobs.storage.local_folder.LocalFolder, name, call)
+        monkeypatch.setattr(pgcn_jobs.storage.local_folder.LocalFolder, name, call)
 
     sync = os.fsync
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.tables.query import query
+from pgcn_cluster.tables.query import query
 from tests.faults.points import Strike
 
 

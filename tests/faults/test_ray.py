@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.tables.query import query
-from jobs.run_folder.commit import committed, read_failures
-from jobs.storage.store import Store
+from pgcn_cluster.tables.query import query
+from pgcn_jobs.run_folder.commit import committed, read_failures
+from pgcn_jobs.storage.store import Store
 from tests.cluster.machines import machines_alone, ray_cluster
 from tests.cluster.running import at_start, checkpoints, options, start, wait_for, write_photographs
 from tests.faults.checks import is_as_if_nothing_happened, rows

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from jobs.storage.store import Store
+from pgcn_jobs.storage.store import Store
 from tests.cluster.running import run_here, write_photographs
 
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-import jobs.inputs.source_bytes
-import jobs.storage.errors
-import jobs.storage.remote_folder
-import jobs.storage.urls
-from jobs.common.failures import POLICY, FailureClass
+import pgcn_jobs.inputs.source_bytes
+import pgcn_jobs.storage.errors
+import pgcn_jobs.storage.remote_folder
+import pgcn_jobs.storage.urls
+from pgcn_jobs.common.failures import POLICY, FailureClass
 from tests.faults.points import PowerCut, Strike
 
 # name → method, pattern of the address, how many such requests pass before
@@ -43,13 +43,13 @@ def requests_of(batch, point):
 @pytest.fixture
 def impatient(monkeypatch):
     """Limits that are smaller, in the same arithmetic."""
-    monkeypatch.setattr(jobs.storage.urls, "READ_TIMEOUT_S", 1.0)
-    monkeypatch.setattr(jobs.storage.urls, "REQUEST_ATTEMPTS", 1)
-    monkeypatch.setattr(jobs.storage.remote_folder, "PUT_TIMEOUT_S", 1.0)
-    monkeypatch.setattr(jobs.storage.errors, "ATTEMPTS", 2)
-    jobs.inputs.source_bytes._opened.cache_clear()
+    monkeypatch.setattr(pgcn_jobs.storage.urls, "READ_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(pgcn_jobs.storage.urls, "REQUEST_ATTEMPTS", 1)
+    monkeypatch.setattr(pgcn_jobs.storage.remote_folder, "PUT_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(pgcn_jobs.storage.errors, "ATTEMPTS", 2)
+    pgcn_jobs.inputs.source_bytes._opened.cache_clear()
     yield
-    jobs.inputs.source_bytes._opened.cache_clear()
+    pgcn_jobs.inputs.source_bytes._opened.cache_clear()
 
 
 WRITES = [point for point in REQUESTS if point not in READS]

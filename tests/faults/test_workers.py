@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.run_folder.commit import read_failures
+from pgcn_jobs.run_folder.commit import read_failures
 from tests.faults.points import Strike
 
 LOST = ["an image is read", "mid-scale", "a checkpoint is written", "between the artifacts", "during the commit"]

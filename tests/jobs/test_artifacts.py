@@ -5,12 +5,12 @@ import torch
 
 from benchmarks.pictures import photograph
 from benchmarks.quality import halves
-from jobs import artifacts
-from jobs.artifacts import RESULT_METRICS, draw, sample_metrics, warning
-from jobs.run_folder.schemas import RESULTS
-from jobs.spec import JobSpec, SamplePlan
 from pgcn.metrics.quality import metrics
 from pgcn.testing import example
+from pgcn_jobs import artifacts
+from pgcn_jobs.artifacts import RESULT_METRICS, draw, sample_metrics, warning
+from pgcn_jobs.run_folder.schemas import RESULTS
+from pgcn_jobs.spec import JobSpec, SamplePlan
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.common.failures import ConfigError
-from jobs.inputs.discover import find_sources, one_source
-from jobs.inputs.source import EditSource
 from pgcn.settings import Settings
+from pgcn_jobs.common.failures import ConfigError
+from pgcn_jobs.inputs.discover import find_sources, one_source
+from pgcn_jobs.inputs.source import EditSource
 from tests.cluster.running import photograph
 
 
@@ -105,7 +105,7 @@ def test_what_is_asked_of_all_is_asked_of_those_that_ask_for_nothing(folder):
 
 def test_names_that_are_alike_in_six_digits_are_told_apart_by_more(folder, monkeypatch):
     monkeypatch.setattr(
-        "jobs.inputs.unique_names.name_of",
+        "pgcn_jobs.inputs.unique_names.name_of",
         lambda source, edit, length=6: f"a:{edit.options['seed'] if length > 6 else ''}",
     )
     (a,) = sources(folder, "uri,task,task_seed\na.png,generate,1\na.png,generate,2\na.png,generate,1\n")
@@ -113,8 +113,8 @@ def test_names_that_are_alike_in_six_digits_are_told_apart_by_more(folder, monke
 
 
 def test_a_list_from_elsewhere_names_no_file_of_this_machine_for_a_task_either(tmp_path):
-    from jobs.inputs.lists.image_list import EditRow
-    from jobs.inputs.lists.rows import row_edit
+    from pgcn_jobs.inputs.lists.image_list import EditRow
+    from pgcn_jobs.inputs.lists.rows import row_edit
 
     row = EditRow("harmonize", {}, "/etc/passwd", "file:///etc/passwd", "../../other/bucket.png", None)
     edit = row_edit(row, "s3://bucket/lists", allow_local=False)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.images import clips
+from pgcn_jobs.images import clips
 
 FRAMES = [np.full((31, 45, 3), level, np.uint8) for level in (20, 120, 220)]
 

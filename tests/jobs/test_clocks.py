@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from cluster.monitor.snapshot import Snapshot
-from cluster.monitor.status import under_way
-from jobs.common.clock import Timestamps
-from jobs.common.failures import FailureClass
-from jobs.layout import PROGRESS
-from jobs.run_folder import schemas
-from jobs.run_folder.commit import Failure, final_failures, new_attempt, read_failures, write_failure
-from jobs.run_folder.edit_manifest import FOLDER
-from jobs.run_folder.manifest import Entry, add_to_manifest, read_manifest, write_parts
-from jobs.storage.store import Store
+from pgcn_cluster.monitor.snapshot import Snapshot
+from pgcn_cluster.monitor.status import under_way
+from pgcn_jobs.common.clock import Timestamps
+from pgcn_jobs.common.failures import FailureClass
+from pgcn_jobs.layout import PROGRESS
+from pgcn_jobs.run_folder import schemas
+from pgcn_jobs.run_folder.commit import Failure, final_failures, new_attempt, read_failures, write_failure
+from pgcn_jobs.run_folder.edit_manifest import FOLDER
+from pgcn_jobs.run_folder.manifest import Entry, add_to_manifest, read_manifest, write_parts
+from pgcn_jobs.storage.store import Store
 
 ROW = Entry("a.png", "a.png", "1" * 20, None, None, None, None, None, None, 0, "{}", None, None)
 HOUR_NS = 3_600_000_000_000
@@ -27,7 +27,7 @@ HOUR_NS = 3_600_000_000_000
 def set_clock(monkeypatch, hours):
     """This machine's clock, from here on, so far from the right time."""
     moment = time.time_ns() if hours == 0 else time.time_ns() + hours * HOUR_NS
-    monkeypatch.setattr("jobs.common.clock.time.time_ns", lambda: moment)
+    monkeypatch.setattr("pgcn_jobs.common.clock.time.time_ns", lambda: moment)
 
 
 @pytest.fixture
@@ -75,12 +75,12 @@ def test_the_last_failure_is_the_last_one_written(store, monkeypatch):
         told = {"failure": FailureClass.NUMERIC, "final": final, "message": "", "failed_at": ""}
         write_failure(store, Failure(job_id="a" * 20, attempt=new_attempt(), **told))
 
-    monkeypatch.setattr("jobs.run_folder.commit.attempt_timestamps", Timestamps())  # one driver, an hour ahead
+    monkeypatch.setattr("pgcn_jobs.run_folder.commit.attempt_timestamps", Timestamps())  # one driver, an hour ahead
     with monkeypatch.context() as ahead:
         set_clock(ahead, 1)
         fail(final=False)
     monkeypatch.setattr(
-        "jobs.run_folder.commit.attempt_timestamps", Timestamps()
+        "pgcn_jobs.run_folder.commit.attempt_timestamps", Timestamps()
     )  # and another one, which has read what there is
     read_failures(store)
     fail(final=True)
@@ -88,7 +88,7 @@ def test_the_last_failure_is_the_last_one_written(store, monkeypatch):
 
 
 def test_attempts_of_one_process_sort_also_where_its_clock_is_set_back(monkeypatch):
-    monkeypatch.setattr("jobs.run_folder.commit.attempt_timestamps", Timestamps())
+    monkeypatch.setattr("pgcn_jobs.run_folder.commit.attempt_timestamps", Timestamps())
     names = []
     for hours in (1, 0, 0):
         with monkeypatch.context() as clock:

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from jobs.common.codes import Code
-from jobs.common.failures import CODE_OF_CLASS, ConfigError, FailureClass, JobError, code_of
-from jobs.run_folder.commit import read_failures
-from jobs.run_folder.manifest import read_manifest
-from jobs.storage.store import Store
 from pgcn.settings import SettingsError
+from pgcn_jobs.common.codes import Code
+from pgcn_jobs.common.failures import CODE_OF_CLASS, ConfigError, FailureClass, JobError, code_of
+from pgcn_jobs.run_folder.commit import read_failures
+from pgcn_jobs.run_folder.manifest import read_manifest
+from pgcn_jobs.storage.store import Store
 
 ROOT = Path(__file__).parents[2]
-FILES = [path for package in ("jobs", "cluster") for path in sorted((ROOT / package).rglob("*.py"))]
+FILES = [path for package in ("pgcn_jobs", "pgcn_cluster") for path in sorted((ROOT / package).rglob("*.py"))]
 ERRORS = {"DecodeError", *(each.__name__ for each in JobError.__subclasses__())}
 FINISHED = ROOT / "tests" / "fixtures" / "v0_1" / "finished"
 

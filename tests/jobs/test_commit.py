@@ -7,10 +7,10 @@ import time
 import pytest
 import torch
 
-from jobs.common.clock import now
-from jobs.common.failures import FailureClass
-from jobs.run_folder.checkpoints import Checkpoints, remove_checkpoints
-from jobs.run_folder.commit import (
+from pgcn_jobs.common.clock import now
+from pgcn_jobs.common.failures import FailureClass
+from pgcn_jobs.run_folder.checkpoints import Checkpoints, remove_checkpoints
+from pgcn_jobs.run_folder.commit import (
     Failure,
     committed,
     final_failures,
@@ -21,7 +21,7 @@ from jobs.run_folder.commit import (
     read_failures,
     write_failure,
 )
-from jobs.storage.store import Store
+from pgcn_jobs.storage.store import Store
 
 FIRST, SECOND, THIRD = (f"20260101T000000-aaaaa{n}" for n in range(3))
 JOB = "0123456789abcdef0123"

@@ -14,10 +14,10 @@ import psutil
 import pytest
 from PIL import Image
 
-from jobs.common.failures import InputError
-from jobs.images import decoder
-from jobs.images.convert import decode
-from jobs.images.decoder import Decoder
+from pgcn_jobs.common.failures import InputError
+from pgcn_jobs.images import decoder
+from pgcn_jobs.images.convert import decode
+from pgcn_jobs.images.decoder import Decoder
 from tests.jobs.test_pixels import bomb, real_files, saved
 
 GOOD = saved(Image.fromarray(np.random.default_rng(1).integers(0, 256, (20, 30, 3), dtype=np.uint8)), "PNG")
@@ -25,7 +25,7 @@ GOOD = saved(Image.fromarray(np.random.default_rng(1).integers(0, 256, (20, 30, 
 # A child as ours, whose decoder has the holes that a hostile file would look for.
 HOLES = """
 import os, signal, sys, time
-from jobs.images import decode_child
+from pgcn_jobs.images import decode_child
 decode, seen = decode_child.decode, []
 def holed(data, name, **how):
     seen.append(data)
@@ -130,7 +130,7 @@ def test_memory_has_a_limit_and_large_children_retire():
 def test_a_child_is_not_charged_for_its_parents_memory():
     """A worker that has trained is large; Linux counts that in `ru_maxrss` of the processes that it starts."""
     code = (
-        "import sys; from jobs.images.decoder import shared\n"
+        "import sys; from pgcn_jobs.images.decoder import shared\n"
         "held = bytearray(b'x') * (600 * 2**20)\n"
         "data, children = sys.stdin.buffer.read(), set()\n"
         "for _ in range(3): shared.decode(data, 'good'); children.add(shared._child.pid)\n"
@@ -176,7 +176,7 @@ def test_bombs_are_refused_there_too(decode_apart):
 def test_a_child_knows_no_secret_and_ends_with_its_parent(tmp_path):
     """The parent is killed: nothing of it can close anything."""
     code = (
-        "import time; from jobs.images.decoder import shared; from pathlib import Path\n"
+        "import time; from pgcn_jobs.images.decoder import shared; from pathlib import Path\n"
         f"shared.decode(Path({str(tmp_path / 'good.png')!r}).read_bytes(), 'good')\n"
         "print(shared._child.pid, flush=True); time.sleep(600)"
     )
@@ -195,5 +195,5 @@ def test_a_child_knows_no_secret_and_ends_with_its_parent(tmp_path):
 
 def test_the_child_imports_nothing_heavy():
     heavy = "{'torch', 'ray', 'pyarrow', 'fsspec', 'pydantic'}"
-    code = f"import sys, jobs.images.decode_child; print({heavy} & set(sys.modules))"
+    code = f"import sys, pgcn_jobs.images.decode_child; print({heavy} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

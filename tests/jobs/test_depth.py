@@ -11,8 +11,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from jobs.images.convert import decode
-from jobs.images.decoder import shared
+from pgcn_jobs.images.convert import decode
+from pgcn_jobs.images.decoder import shared
 from tests.sentences import fails_with
 
 GRAY = np.linspace(40, 220, 24 * 16).round().astype(np.uint8).reshape(24, 16)

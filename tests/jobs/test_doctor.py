@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.storage import errors as storage_errors
-from jobs.storage.doctor import examine
-from jobs.storage.store import Store
+from pgcn_jobs.storage import errors as storage_errors
+from pgcn_jobs.storage.doctor import examine
+from pgcn_jobs.storage.store import Store
 from tests.sentences import fails_with
 from tests.servers import KEY, SECRET, S3Server, free_port
 

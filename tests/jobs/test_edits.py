@@ -11,20 +11,20 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from jobs.common.failures import ConfigError
-from jobs.edit_job import run_edit
-from jobs.inputs.discover import one_source
-from jobs.inputs.source import EditSource, name_of, with_edit
-from jobs.job_context import ExecutionOptions, JobContext, Stopped
-from jobs.run_folder import schemas
-from jobs.run_folder.commit import new_attempt, publish, read_artifact, read_commit
-from jobs.run_folder.edit_manifest import add_edits, check_edit, plan_edit, read_edits, superseded
-from jobs.run_folder.manifest import RunDefaults, add_to_manifest, plan_source
-from jobs.run_folder.pyramids import load, pyramids_in
-from jobs.spec import PyramidRef, SamplePlan, reseeded
-from jobs.storage.store import Store
-from jobs.training_job import run_jobs
 from pgcn.heartbeat import heartbeat
+from pgcn_jobs.common.failures import ConfigError
+from pgcn_jobs.edit_job import run_edit
+from pgcn_jobs.inputs.discover import one_source
+from pgcn_jobs.inputs.source import EditSource, name_of, with_edit
+from pgcn_jobs.job_context import ExecutionOptions, JobContext, Stopped
+from pgcn_jobs.run_folder import schemas
+from pgcn_jobs.run_folder.commit import new_attempt, publish, read_artifact, read_commit
+from pgcn_jobs.run_folder.edit_manifest import add_edits, check_edit, plan_edit, read_edits, superseded
+from pgcn_jobs.run_folder.manifest import RunDefaults, add_to_manifest, plan_source
+from pgcn_jobs.run_folder.pyramids import load, pyramids_in
+from pgcn_jobs.spec import PyramidRef, SamplePlan, reseeded
+from pgcn_jobs.storage.store import Store
+from pgcn_jobs.training_job import run_jobs
 from tests.cluster.running import TINY, photograph
 from tests.sentences import fails_with
 
@@ -131,7 +131,7 @@ def test_pictures_that_are_unchanged_are_not_read_again_and_changed_ones_are(fol
     source = source_of(folder, "style", target="b.png")
     _, first = planned(source)
     read = []
-    monkeypatch.setattr("jobs.run_folder.edit_manifest.load_image", lambda location, *_: read.append(location))
+    monkeypatch.setattr("pgcn_jobs.run_folder.edit_manifest.load_image", lambda location, *_: read.append(location))
     assert planned(source, known=first)[1] == first
     assert read == []
     monkeypatch.undo()

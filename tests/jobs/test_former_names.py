@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 import pgcn
-from jobs.run_folder.checkpoints import Checkpoints
-from jobs.run_folder.identity import read_identity
-from jobs.storage.store import Store
 from pgcn.patchgencn.resume import resume_point
 from pgcn.settings import SettingsError, make_settings
+from pgcn_jobs.run_folder.checkpoints import Checkpoints
+from pgcn_jobs.run_folder.identity import read_identity
+from pgcn_jobs.storage.store import Store
 
 FIXTURES = Path(__file__).parents[1] / "fixtures/v0_1"
 

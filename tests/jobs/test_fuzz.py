@@ -16,15 +16,15 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from jobs.common.failures import ConfigError
-from jobs.common.terminal_text import terminal_safe
-from jobs.images.convert import DecodeError, decode
-from jobs.inputs.lists.image_list import read_image_list
-from jobs.inputs.lists.rows import row_source
-from jobs.inputs.lists.rules import STORAGE
-from jobs.run_folder.schemas import parquet_bytes
-from jobs.storage.urls import is_local, protocol_of
 from pgcn.settings import Settings, SettingsError, make_settings
+from pgcn_jobs.common.failures import ConfigError
+from pgcn_jobs.common.terminal_text import terminal_safe
+from pgcn_jobs.images.convert import DecodeError, decode
+from pgcn_jobs.inputs.lists.image_list import read_image_list
+from pgcn_jobs.inputs.lists.rows import row_source
+from pgcn_jobs.inputs.lists.rules import STORAGE
+from pgcn_jobs.run_folder.schemas import parquet_bytes
+from pgcn_jobs.storage.urls import is_local, protocol_of
 
 SMALL = np.random.default_rng(0).integers(0, 256, (13, 14, 3), dtype=np.uint8)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.run_folder.commit import publish
-from jobs.run_folder.garbage import ATTEMPTS, CHECKPOINTS, PREVIEWS, TEMPORARIES, find_garbage
-from jobs.storage.store import Store
+from pgcn_jobs.run_folder.commit import publish
+from pgcn_jobs.run_folder.garbage import ATTEMPTS, CHECKPOINTS, PREVIEWS, TEMPORARIES, find_garbage
+from pgcn_jobs.storage.store import Store
 
 DAY = timedelta(hours=24)
 NAMES = ["samples.parquet", "metrics.parquet", "log.txt"]

@@ -2,11 +2,11 @@
 
 import pytest
 
-from jobs.common.failures import ConfigError
-from jobs.run_folder.identity import RunIdentity, open_run, read_identity
-from jobs.spec import SamplePlan
-from jobs.storage.store import Store
 from pgcn.settings import PRESETS, make_settings
+from pgcn_jobs.common.failures import ConfigError
+from pgcn_jobs.run_folder.identity import RunIdentity, open_run, read_identity
+from pgcn_jobs.spec import SamplePlan
+from pgcn_jobs.storage.store import Store
 from tests.sentences import fails_with
 
 

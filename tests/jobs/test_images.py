@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.images.convert import decode
-from jobs.images.png import encode_png, to_rgb, to_tensor
+from pgcn_jobs.images.convert import decode
+from pgcn_jobs.images.png import encode_png, to_rgb, to_tensor
 
 
 def test_png_gives_back_the_same_pixels():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.inputs.discover import find_sources
-from jobs.inputs.lists.rules import forbidden
-from jobs.storage.store import Store
+from pgcn_jobs.inputs.discover import find_sources
+from pgcn_jobs.inputs.lists.rules import forbidden
+from pgcn_jobs.storage.store import Store
 
 BUCKET, WEB, HERE = "s3://bucket/set", "https://images.example/set", "/data/set"
 

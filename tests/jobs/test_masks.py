@@ -9,14 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from jobs.images.convert import DecodeError, decode
-from jobs.inputs.discover import one_source
-from jobs.inputs.loading import Grid, load_mask, orient
-from jobs.inputs.source import EditSource
-from jobs.run_folder.edit_manifest import plan_edit
-from jobs.run_folder.manifest import RunDefaults, plan_source
-from jobs.spec import SamplePlan
-from jobs.task_inputs import read_inputs
+from pgcn_jobs.images.convert import DecodeError, decode
+from pgcn_jobs.inputs.discover import one_source
+from pgcn_jobs.inputs.loading import Grid, load_mask, orient
+from pgcn_jobs.inputs.source import EditSource
+from pgcn_jobs.run_folder.edit_manifest import plan_edit
+from pgcn_jobs.run_folder.manifest import RunDefaults, plan_source
+from pgcn_jobs.spec import SamplePlan
+from pgcn_jobs.task_inputs import read_inputs
 from tests.sentences import fails_with
 
 H, W = 36, 48

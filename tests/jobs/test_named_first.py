@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from jobs.common.failures import ConfigError
-from jobs.inputs.discover import find_sources
-from jobs.inputs.passed_over import Passed
-from jobs.inputs.source_bytes import read_source
-from jobs.storage.store import Store
 from pgcn.settings import Settings
+from pgcn_jobs.common.failures import ConfigError
+from pgcn_jobs.inputs.discover import find_sources
+from pgcn_jobs.inputs.passed_over import Passed
+from pgcn_jobs.inputs.source_bytes import read_source
+from pgcn_jobs.storage.store import Store
 from tests.sentences import fails_with
 
 ODD = {
@@ -175,7 +175,7 @@ def test_one_image_twice_under_its_name_is_that_image_once(tmp_path):
     ],
 )
 def test_lists_that_are_none_are_sentences(tmp_path, monkeypatch, name, data, words):
-    monkeypatch.setattr("jobs.inputs.lists.formats.MAX_UNPACKED", 5000)
+    monkeypatch.setattr("pgcn_jobs.inputs.lists.formats.MAX_UNPACKED", 5000)
     (tmp_path / name).write_bytes(data)
     with pytest.raises(ConfigError, match=words):
         find(tmp_path / name)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from jobs.images.convert import DecodeError, decode
+from pgcn_jobs.images.convert import DecodeError, decode
 from tests.sentences import fails_with
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "images"

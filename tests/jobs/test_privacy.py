@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.common.redact import redact
+from pgcn_jobs.common.redact import redact
 
 
 def test_secrets_and_homes_are_taken_out(monkeypatch):

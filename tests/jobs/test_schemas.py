@@ -6,9 +6,9 @@ import duckdb
 import pytest
 import yaml
 
-from jobs.run_folder import schemas
-from jobs.run_folder.hugging_face import MARK, with_features, write_card
-from jobs.storage.store import Store
+from pgcn_jobs.run_folder import schemas
+from pgcn_jobs.run_folder.hugging_face import MARK, with_features, write_card
+from pgcn_jobs.storage.store import Store
 
 PNG = b"\x89PNG..."
 

@@ -17,11 +17,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from jobs.common.failures import ConfigError, InputError, StoreError
-from jobs.inputs.discover import Source, find_sources, read_source
-from jobs.inputs.passed_over import Passed
-from jobs.run_folder.schemas import parquet_bytes
-from jobs.storage.store import Store
+from pgcn_jobs.common.failures import ConfigError, InputError, StoreError
+from pgcn_jobs.inputs.discover import Source, find_sources, read_source
+from pgcn_jobs.inputs.passed_over import Passed
+from pgcn_jobs.run_folder.schemas import parquet_bytes
+from pgcn_jobs.storage.store import Store
 from tests.sentences import fails_with
 from tests.servers import SECRET, S3Server, free_port
 
@@ -306,7 +306,7 @@ def test_web_pages(web: str, tmp_path: Path) -> None:
 def test_web_pages_that_fail_never_show_the_query(
     page: str, kind: type[Exception], why: str, web: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.storage.errors.ATTEMPTS", 2)
+    monkeypatch.setattr("pgcn_jobs.storage.errors.ATTEMPTS", 2)
     (source,) = find(f"{web}/{page}?X-Amz-Signature={SECRET}")
     with pytest.raises(kind, match=why) as caught:
         read_source(source.location, source.uri)
@@ -474,6 +474,6 @@ def test_a_bad_sector_is_the_fault_of_its_file(tmp_path, monkeypatch):
         raise OSError(errno.EIO, "Input/output error")
 
     (tmp_path / "a.png").write_bytes(b"a")
-    monkeypatch.setattr("jobs.inputs.source_bytes.local_path", broken)
+    monkeypatch.setattr("pgcn_jobs.inputs.source_bytes.local_path", broken)
     with pytest.raises(InputError, match=r"f/a\.png cannot be read: its disk cannot read it \(EIO\)"):
         read_source(str(tmp_path / "a.png"), "f/a.png")

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import pgcn.settings
-from jobs.spec import SamplePlan, job_id, pyramid_id, resolve_size
 from pgcn.settings import PRESETS, Settings, make_settings
+from pgcn_jobs.spec import SamplePlan, job_id, pyramid_id, resolve_size
 from tests.sentences import fails_with
 
 SHA = "ab" * 32
@@ -99,7 +99,7 @@ def test_the_value_of_earlier_results_is_the_default_of_every_added_setting():
 
 def test_the_name_is_the_same_in_another_process():
     code = (
-        "from jobs.spec import *; from pgcn.settings import PRESETS;"
+        "from pgcn_jobs.spec import *; from pgcn.settings import PRESETS;"
         f"print(job_id({SHA!r}, PRESETS['draft'], 0, SamplePlan()))"
     )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

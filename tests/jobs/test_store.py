@@ -21,11 +21,11 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from jobs.common.failures import StoreError
-from jobs.run_folder.schemas import parquet_bytes
-from jobs.storage import errors as storage_errors
-from jobs.storage import remote_folder, urls
-from jobs.storage.store import Store, explain, public_url
+from pgcn_jobs.common.failures import StoreError
+from pgcn_jobs.run_folder.schemas import parquet_bytes
+from pgcn_jobs.storage import errors as storage_errors
+from pgcn_jobs.storage import remote_folder, urls
+from pgcn_jobs.storage.store import Store, explain, public_url
 from tests.sentences import fails_with
 from tests.servers import KEY, SECRET, S3Server, free_port, hanging_server
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-from jobs.common.failures import InputError
-from jobs.inputs.discover import one_source
-from jobs.run_folder.manifest import RunDefaults, plan_source
-from jobs.spec import SamplePlan
-from jobs.storage.store import Store
-from jobs.task_inputs import PyramidRequest, pyramid_for, read_inputs
 from pgcn.settings import make_settings
 from pgcn.tasks.task import find_task
+from pgcn_jobs.common.failures import InputError
+from pgcn_jobs.inputs.discover import one_source
+from pgcn_jobs.run_folder.manifest import RunDefaults, plan_source
+from pgcn_jobs.spec import SamplePlan
+from pgcn_jobs.storage.store import Store
+from pgcn_jobs.task_inputs import PyramidRequest, pyramid_for, read_inputs
 
 SAYS = "is 1200x100 px, too thin to be learned at a max_size of 32, where its short side would be 3 px"
 

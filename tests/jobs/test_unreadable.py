@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.images.convert import DecodeError, decode
-from jobs.images.decoder import Decoder
-from jobs.inputs.discover import find_sources
+from pgcn_jobs.images.convert import DecodeError, decode
+from pgcn_jobs.images.decoder import Decoder
+from pgcn_jobs.inputs.discover import find_sources
 from tests.sentences import fails_with
 
 # 64x48, its left half (200, 60, 40), its right half (40, 90, 200).

@@ -9,8 +9,8 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from jobs.common.failures import InputError
-from jobs.inputs.source_bytes import read_source
+from pgcn_jobs.common.failures import InputError
+from pgcn_jobs.inputs.source_bytes import read_source
 from tests.servers import serving
 
 

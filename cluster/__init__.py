@@ -1,1 +1,0 @@
-"""Many images: Ray driver, worker actors, progress, gatherer, gallery and command line. Imports `jobs`."""

@@ -1,6 +1,0 @@
-"""`python -m cluster`: the `pgcn` command where its code is there, but not installed."""
-
-from cluster.cli.app import main
-
-if __name__ == "__main__":
-    main()

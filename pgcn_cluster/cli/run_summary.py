@@ -1,0 +1,109 @@
+"""The summary at the end of a run: its gallery, its first results, and commands to go on with."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pgcn_cluster.gallery.commands import shell_word
+from pgcn_jobs.common.failures import StoreError
+from pgcn_jobs.common.terminal_text import terminal_safe
+from pgcn_jobs.run_folder.old_names import read_columns
+from pgcn_jobs.run_folder.schemas import TABLES
+from pgcn_jobs.storage.store import Store
+
+EXAMPLE_QUERY = "SELECT image_id, frechet_vgg33, largest_piece, in_place, wall_s FROM results ORDER BY frechet_vgg33"
+EDITS_QUERY = "SELECT edit_id, task, metric, value, baseline FROM edits ORDER BY task, edit_id"
+
+METRICS = ("frechet_vgg33", "largest_piece", "in_place", "layout_diversity")
+"""Fidelity beside copying, which alone would win it. All are in [0, 1] for good samples."""
+
+IMAGE = ["image_id", "width", "height", *METRICS, "wall_s"]
+EDIT = ["edit_id", "width", "height", "metric", "value", "baseline", "wall_s"]
+"""Columns that are read: a bucket sends no others."""
+
+SUMMARY_ROWS = 10
+
+Row = Mapping[str, Any]
+
+
+def say_summary(out: str, console: Console) -> None:
+    """The gallery's place, the first results and edits, and commands that go on from them."""
+    store = Store(out)
+    run = store.url.rstrip("/")
+    console.print(f"Gallery: {terminal_safe(run)}/gallery/index.html", highlight=False, markup=False)
+    try:
+        images = _table(
+            store,
+            console,
+            "results",
+            IMAGE,
+            ("image", "size", "distance", "largest piece", "in place", "layouts", "seconds"),
+            _image,
+        )
+        edits = _table(store, console, "edits", EDIT, ("edit", "size", "metric", "value", "baseline", "seconds"), _edit)
+    except StoreError as error:  # the run is done all the same
+        console.print(terminal_safe(str(error)), highlight=False, markup=False)
+        return
+    pgcn, place = "pgcn" if shutil.which("pgcn") else sys.argv[0], shell_word(run)
+    lines = []
+    if images:
+        lines += [f"sample --size 2x1 -n 4 --out samples -- {place} {shell_word(images[0]['image_id'])}"]
+        lines += [f'query {place} "{EXAMPLE_QUERY}"']
+    if edits:
+        lines += [f'query {place} "{EDITS_QUERY}"']
+    if lines:
+        text = "\n".join(f"  {pgcn} {line}" for line in [*lines, f"status {place}"])
+        console.print(f"Next:\n{text}", highlight=False, markup=False)
+
+
+def _table(
+    store: Store,
+    console: Console,
+    name: str,
+    columns: list[str],
+    heads: Sequence[str],
+    cells: Callable[[Row], list[str]],
+) -> list[Row]:
+    """Print the first rows of a table, and return them."""
+    found = store.read_parquet(
+        f"tables/{name}",
+        lambda data: (data.count_rows(), read_columns(data, columns, TABLES[name], SUMMARY_ROWS).to_pylist()),
+    )
+    if found is None or found[0] == 0:
+        return []
+    total, rows = found
+    table = Table(box=None, header_style="bold")
+    for head in heads:
+        table.add_column(head, justify="left" if head in ("image", "edit", "metric") else "right")
+    for row in rows:
+        table.add_row(*cells(row))
+    console.print(table)
+    if total > len(rows):
+        console.print(f"… and {total - len(rows)} more", highlight=False)
+    return list(rows)
+
+
+def _image(row: Row) -> list[str]:
+    values = [_number(row["frechet_vgg33"]), *(_share(row[name]) for name in ("largest_piece", "in_place"))]
+    values += [_number(row["layout_diversity"])]
+    return [escape(terminal_safe(row["image_id"])), f"{row['width']}x{row['height']}", *values, f"{row['wall_s']:.0f}"]
+
+
+def _edit(row: Row) -> list[str]:
+    values = [row["metric"] or "–", _number(row["value"]), _number(row["baseline"])]
+    return [escape(terminal_safe(row["edit_id"])), f"{row['width']}x{row['height']}", *values, f"{row['wall_s']:.0f}"]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"

@@ -1,0 +1,84 @@
+"""New samples from a committed pyramid: nothing is trained, and the run is only read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from pgcn.pyramid import Pyramid
+from pgcn_cluster.planning.device import choose_device
+from pgcn_jobs.common.codes import Code
+from pgcn_jobs.common.failures import ConfigError
+from pgcn_jobs.common.terminal_text import terminal_safe
+from pgcn_jobs.images.png import encode_png, to_rgb
+from pgcn_jobs.run_folder.commit import read_commit
+from pgcn_jobs.run_folder.manifest import Entry
+from pgcn_jobs.run_folder.pyramids import weight_files
+from pgcn_jobs.spec import resolve_size
+from pgcn_jobs.storage.outputs import write_beside
+from pgcn_jobs.storage.store import Store
+
+STEM_BYTES = 160  # of the 255 that a file's name may have
+
+
+def load_pyramid(store: Store, entry: Entry) -> Pyramid:
+    """An image's trained pyramid. Raises `ConfigError` where it is not done yet, or damaged."""
+    commit = read_commit(store, entry.job_id)
+    name = terminal_safe(entry.image_id)
+    if commit is None:
+        raise ConfigError(
+            f"{name} has no trained pyramid in {store.url} yet: see `pgcn status {store.url}`.",
+            code=Code.PYRAMID_MISSING,
+        )
+    try:
+        return Pyramid.from_files(weight_files(store, commit))
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(f"The pyramid of {name} cannot be read: {error}.", code=Code.PYRAMID_DAMAGED) from None
+
+
+def file_stem(image_id: str) -> str:
+    """The stem of an image's file names: letters, digits, `_`, `-` and `.` alone, and never very long.
+
+    The image_id is somebody's file name, and may hold folders and anything else; "" where nothing of it is left.
+    """
+    plain = re.sub(r"[^\w.-]+", "_", re.sub(r"\.\w{1,5}$", "", image_id)).strip("._-")
+    return plain.encode()[:STEM_BYTES].decode(errors="ignore")
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """The arguments of `pgcn sample`: `count` samples of each of `sizes`, the first with `seed`."""
+
+    sizes: list[str]
+    count: int
+    seed: int
+    start_scale: int
+    device: str
+
+
+def draw_samples(store: Store, entry: Entry, request: SampleRequest, out: str) -> Iterator[str]:
+    """Write the samples of an image as PNG files into `out`, and yield their paths as they come.
+
+    Files are named after the image, size and seed, and replace none that is there: see `write_beside`. Raises
+    `ConfigError` for a size or start scale that cannot be drawn.
+    """
+    pyramid = load_pyramid(store, entry).to(choose_device(request.device, torch.cuda.is_available))
+    seed, start_scale = request.seed, request.start_scale
+    if start_scale >= len(pyramid.sizes):
+        raise ConfigError(
+            f"--start-scale is 0 to {len(pyramid.sizes) - 1} for {terminal_safe(entry.image_id)}, not {start_scale}.",
+            code=Code.OPTION_VALUE,
+        )
+    resolved = {size: resolve_size(size, pyramid.sizes[-1]) for size in request.sizes}
+    Store(out).check()
+    stem = file_stem(entry.image_id) or entry.job_id
+    start = f"-from{start_scale}" if start_scale else ""
+    for size, pixels in resolved.items():
+        batches = pyramid.samples(request.count, pixels, seed=seed, start_scale=start_scale)
+        for index, image in enumerate(image for stages in batches for image in stages[-1]):
+            data = encode_png(to_rgb(image))
+            name = f"{stem}-{size}{start}-seed{seed + index}"
+            yield from write_beside(out, name, {".png": data})

@@ -1,0 +1,112 @@
+"""Seconds that jobs take, from the speed of this machine in some seconds of the same kinds of work."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from pgcn.exact import DetailSettings, ExactDetail
+from pgcn.imaging.scales import Size, resize, scale_sizes
+from pgcn.patchgencn.flops import measured_rate
+from pgcn.settings import Settings
+from pgcn_cluster.planning.work import MEASURED_PIXELS, Work
+from pgcn_jobs.artifacts import sample_metrics
+from pgcn_jobs.images.png import encode_png, to_rgb
+
+PROBE = (192, 256)
+"""Height and width of the picture that drawing and storing are timed on, px."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Operations of a training in a second, and seconds for a pixel that is drawn, stored and measured."""
+
+    rate: float
+    drawing: float
+    storing: float
+    measuring: float
+
+    def seconds(self, work: Work) -> float:
+        """Seconds that a job's work takes."""
+        return (
+            (work.training + work.chains) / self.rate
+            + work.exact * self.drawing
+            + work.stored * self.storing
+            + work.measured * self.measuring
+        )
+
+
+def measured_speed(image: Size, settings: Settings, learned: Size, device: str, threads: int) -> Speed:
+    """The speed of a job on this machine: `image` (height, width) of its kind, `learned` its finest learned scale, px.
+
+    Takes a few seconds. `threads` is the number of threads on a CPU.
+    """
+    with _threads(threads):
+        finest = scale_sizes(*image, settings)[-1]
+        exact = finest != learned
+        return Speed(
+            rate=measured_rate(learned, settings, device, threads),
+            drawing=_drawing(settings, device) if exact else 0.0,
+            storing=_storing(),
+            measuring=_measuring(finest, device),
+        )
+
+
+def _drawing(settings: Settings, device: str) -> float:
+    """Seconds for a pixel of exact detail, preparation of the image's patches included in the second drawing alone."""
+    sizes = [(side[0] // 2**k, side[1] // 2**k) for k in (2, 1, 0) for side in [PROBE]]
+    detail = DetailSettings(patch=settings.patch, steps=settings.detail_steps)
+    exact = ExactDetail(_structure(PROBE).to(device), sizes, detail)
+    layout = resize(_structure(PROBE), sizes[0]).roll((5, 9), (2, 3)).to(device)
+
+    def draw() -> None:
+        for drawn in exact.draw(layout, sizes, [0]):
+            drawn.picture.sum().item()
+
+    draw()  # makes the patches, and compiles where nothing is compiled yet
+    return _seconds(draw) / (PROBE[0] * PROBE[1])
+
+
+def _storing() -> float:
+    picture = to_rgb(_structure(PROBE)[0])
+    return _seconds(lambda: encode_png(picture)) / (PROBE[0] * PROBE[1])
+
+
+def _measuring(finest: Size, device: str) -> float:
+    """Seconds for a pixel of a measured picture; the features of the image itself count as one picture."""
+    factor = min(1.0, math.sqrt(MEASURED_PIXELS / (finest[0] * finest[1])))
+    size = max(16, round(finest[0] * factor)), max(16, round(finest[1] * factor))
+    picture = _structure(size).to(device)
+    return _seconds(lambda: sample_metrics(picture, picture, picture)) / (2 * size[0] * size[1])
+
+
+def _structure(size: Size) -> torch.Tensor:
+    """A made picture `(1, 3, *size)` in [-1, 1] with structure at all sizes: the time depends on it little."""
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.zeros(1, 3, *size)
+    side = 4
+    while side < min(size):
+        picture += resize(torch.rand(1, 3, side, side, generator=generator) * 2 - 1, size) / side**0.5
+        side *= 2
+    return picture / picture.abs().max()
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

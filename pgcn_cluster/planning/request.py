@@ -1,0 +1,228 @@
+"""Preparation of a request: every choice before an image is read, and then the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from pgcn.settings import SettingsError, setting_names
+from pgcn_cluster.planning.device import choose_device, has_bfloat16_units, need_of
+from pgcn_cluster.planning.look import EditItem, ImageItem, edit_rows, image_rows, with_ray
+from pgcn_cluster.planning.naming import named, settled, with_own_edits
+from pgcn_cluster.planning.outside import below, check_apart, outside
+from pgcn_cluster.planning.plan import Plan
+from pgcn_cluster.planning.run_options import Request
+from pgcn_cluster.planning.settings_choice import Origin, choose_settings
+from pgcn_cluster.planning.sort_jobs import EditRow, JobDefaults, Rows, build_plan
+from pgcn_cluster.planning.task_request import find, split_task_options, task_request
+from pgcn_cluster.scheduler.resources import Resources
+from pgcn_cluster.scheduler.worker_pool import Backend
+from pgcn_jobs.common.codes import Code
+from pgcn_jobs.common.concurrent_map import concurrent_map
+from pgcn_jobs.common.failures import ConfigError
+from pgcn_jobs.common.terminal_text import terminal_safe
+from pgcn_jobs.inputs.discover import Source, find_sources, is_list
+from pgcn_jobs.inputs.passed_over import Passed
+from pgcn_jobs.inputs.source import without_edits
+from pgcn_jobs.layout import RUN
+from pgcn_jobs.run_folder.edit_manifest import EditEntry, check_edit, edit_unchanged, read_edits, superseded
+from pgcn_jobs.run_folder.identity import RunIdentity, check_same, read_identity, require_place
+from pgcn_jobs.run_folder.manifest import Entry, RunDefaults, plan_source, read_manifest, unchanged, under_its_name
+from pgcn_jobs.run_folder.pyramids import pyramids_in
+from pgcn_jobs.spec import PyramidRef, SamplePlan
+from pgcn_jobs.storage.store import Store
+from pgcn_jobs.storage.urls import is_local
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request with all choices made; `said` has sentences on the reasons."""
+
+    store: Store
+    identity: RunIdentity
+    ask: RunDefaults
+    sources: list[Source]
+    known: dict[str, Entry]
+    known_edits: dict[str, EditEntry]
+    elsewhere: dict[str, PyramidRef]
+    device: str
+    need: Resources
+    said: list[str]
+
+    def check_belongs(self) -> None:
+        """Raises `ConfigError` where the folder holds another run."""
+        standing = read_identity(self.store)
+        if standing is not None:
+            check_same(self.store, standing, self.identity)
+
+
+def prepare(request: Request, cluster: Backend) -> Prepared:
+    """Make every choice that needs no image. Writes nothing. Raises `JobError` or `pgcn.SettingsError`."""
+    store = Store(request.out)
+    check_apart(request.images, request.out)
+    standing = require_place(store)
+    said: list[str] = []
+    device = choose_device(request.device, cluster.has_gpu)
+    task = find(request.task)
+    task_options, pairs = split_task_options(task, request.overrides)
+    other = _other_run(request.pyramids)
+    origin = _origin(standing, other)
+    choice = choose_settings(
+        request.preset, pairs, origin, device, lambda preset: _faster_in_bfloat16(preset, device, cluster), said
+    )
+    plan = _sample_plan(request, standing)
+    seed = request.seed if request.seed is not None else (origin.identity.seed if origin is not None else 0)
+    ask = RunDefaults(choice.preset, choice.overrides, seed, plan, request.max_pixels)
+    known = read_manifest(store) if standing is not None else {}
+    passed = Passed()
+    found = find_sources(
+        request.images,
+        setting_names=setting_names(),
+        allow_local=request.allow_local,
+        ask=task_request(request, task, task_options),
+        passed=passed,
+    )
+    said += passed.sentences(lambda location: below(location, request.out) is not None)
+    sources = named(outside(found, request.out, said), known)[: request.limit]
+    check_requested(sources, ask)
+    identity = RunIdentity.begin(choice.preset, choice.settings, seed, plan)
+    if standing is not None and (sentence := standing.other_versions(identity)):
+        said.append(sentence)
+    said += _without_effect(request, device, sources)
+    return Prepared(
+        store=store,
+        identity=identity,
+        ask=ask,
+        sources=sources,
+        known=known,
+        known_edits=read_edits(store) if standing is not None and any(source.edits for source in sources) else {},
+        elsewhere=pyramids_in(other) if other is not None else {},
+        device=device,
+        need=need_of(device, request.cpus_per_job, request.gpus_per_job),
+        said=said,
+    )
+
+
+def _sample_plan(request: Request, standing: RunIdentity | None) -> SamplePlan:
+    """The samples of each pyramid: as requested, else as in the run, else the default."""
+    default = standing.samples if standing is not None else SamplePlan()
+    return SamplePlan(count=request.samples or default.count, sizes=request.size or default.sizes)
+
+
+def _other_run(url: str | None) -> Store | None:
+    """The run or folder of `--pyramids`. Raises `ConfigError` where it has no pyramids."""
+    other = None if url is None else Store(url)
+    if other is not None and not other.exists(RUN) and not other.list("pyramids"):
+        raise ConfigError(
+            f"There are no pyramids in {other.url}: --pyramids is a run, or a folder of `pgcn apply`.",
+            code=Code.PYRAMID_MISSING,
+        )
+    return other
+
+
+def _origin(standing: RunIdentity | None, other: Store | None) -> Origin | None:
+    if standing is not None:
+        return Origin(standing, continued=True)
+    identity = None if other is None else read_identity(other)
+    return None if identity is None else Origin(identity, continued=False)
+
+
+def _without_effect(request: Request, device: str, sources: Sequence[Source]) -> list[str]:
+    """Sentences on options without effect here. Raises `ConfigError` for options that cannot have one."""
+    if request.pyramids is not None and not any(source.edits for source in sources):
+        raise ConfigError(
+            "--pyramids is for tasks only: name one with --task, or in a list with a column 'task'. "
+            "Images without a task are trained here.",
+            code=Code.OPTION_VALUE,
+        )
+    if device == "cpu" and request.gpus_per_job != 1:
+        if request.device == "cpu":
+            raise ConfigError(
+                "--gpus-per-job is for GPUs, and --device cpu uses none: leave one of them out.",
+                code=Code.OPTION_VALUE,
+            )
+        return ["--gpus-per-job has no effect: there is no GPU."]
+    if request.allow_local and all(is_local(name) or not is_list(name) for name in request.images):
+        return ["--allow-local has no effect: no list from elsewhere is among the images."]
+    return []
+
+
+def check_requested(sources: Iterable[Source], ask: RunDefaults) -> None:
+    """Raises `ConfigError` for invalid settings and tasks of single images, before anything runs."""
+    for source in sources:
+        try:
+            ask.settings(source)
+        except SettingsError as error:
+            name = terminal_safe(source.image_id)
+            raise ConfigError(f"The list's row of {name} cannot be used. {error}", code=Code.LIST_ROW) from None
+        for edit in source.edits:
+            check_edit(source, edit)
+
+
+def _faster_in_bfloat16(preset: str, device: str, cluster: Backend) -> bool:
+    """True for jobs on this machine's CPU, where it has bfloat16 units; `paper` stays as published."""
+    return preset != "paper" and device == "cpu" and cluster.address is None and has_bfloat16_units()
+
+
+def make_plan(prepared: Prepared, cluster: Backend | None, *, retry: bool) -> Plan:
+    """Look at the images and edits, on the cluster or (None) in this process, and sort them into jobs.
+
+    With `retry`, images and edits that storage calls unchanged are read again.
+    """
+    images = _with_settled_names(prepared, _image_entries(prepared, cluster, retry=retry))
+    edits = _edit_entries(prepared, images, cluster, retry=retry)
+    defaults = JobDefaults(prepared.ask, prepared.elsewhere, prepared.need)
+    plan = build_plan(prepared.store, Rows(images, edits), defaults, retry=retry)
+    plan.superseded = superseded(prepared.known_edits, plan.edits, plan.committed)
+    return plan
+
+
+def _image_entries(prepared: Prepared, cluster: Backend | None, *, retry: bool) -> dict[str, Entry]:
+    """The manifest rows of all images, by `image_id`; only new and changed images are read."""
+    ask = prepared.ask
+    old: list[ImageItem] = []
+    new: list[ImageItem] = []
+    for source in prepared.sources:
+        entry = prepared.known.get(source.image_id)
+        unread = retry or entry is None or not unchanged(source, entry)
+        (new if unread else old).append(ImageItem(without_edits(source), None if unread else entry))
+    found = image_rows(old, ask)
+    if new and cluster is not None:
+        cluster.join()
+        found += with_ray(partial(image_rows, ask=ask), new)
+    else:
+        found += concurrent_map(lambda item: plan_source(item.source, ask, item.known), new)
+    return {entry.image_id: entry for entry in found}
+
+
+def _with_settled_names(prepared: Prepared, entries: Mapping[str, Entry]) -> dict[str, tuple[Source, Entry]]:
+    """Each image with its row, by its name, which may change when its bytes are known."""
+    whole: list[tuple[Source, Entry]] = []
+    for source in prepared.sources:
+        entry = entries[source.image_id]
+        own = settled(source, entry, prepared.known.get(source.image_id))
+        whole.append((own, entry if own is source else under_its_name(entry, own, prepared.ask)))
+    sources = with_own_edits([source for source, _ in whole], prepared.known_edits)
+    return {source.image_id: (source, entry) for source, (_, entry) in zip(sources, whole, strict=True)}
+
+
+def _edit_entries(
+    prepared: Prepared, images: Mapping[str, tuple[Source, Entry]], cluster: Backend | None, *, retry: bool
+) -> list[EditRow]:
+    """The manifest rows of all edits; Ray reads their images, where there is a cluster and an edit is new."""
+    known = {} if retry else prepared.known_edits
+    items = [
+        EditItem(source, edit, entry, known.get(edit.edit_id or ""), prepared.elsewhere.get(entry.pyramid))
+        for whole, entry in images.values()
+        if whole.edits
+        for source in [without_edits(whole)]
+        for edit in whole.edits
+    ]
+    rows = partial(edit_rows, max_pixels=prepared.ask.max_pixels)
+    if cluster is not None and not all(edit_unchanged(item.edit, item.image, item.known) for item in items):
+        cluster.join()
+        entries = with_ray(rows, items)
+    else:
+        entries = rows(items)
+    return [(item.source, item.edit, entry) for item, entry in zip(items, entries, strict=True)]

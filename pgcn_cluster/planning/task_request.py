@@ -1,0 +1,90 @@
+"""The edits that `pgcn run --task` requests: the task's options out of `--set`, and its other images by pattern."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from pgcn.settings import setting_names
+from pgcn.tasks.task import Task, TaskError, find_task
+from pgcn_cluster.planning.run_options import RunOptions
+from pgcn_jobs.common.codes import Code
+from pgcn_jobs.common.failures import ConfigError
+from pgcn_jobs.inputs.discover import one_source
+from pgcn_jobs.inputs.source import EditSource, Source
+
+EditRequest = Callable[[Source], EditSource]
+
+
+def split_task_options(task: Task[Any] | None, pairs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`--set` as options of a task and settings of a training; a name of both is the task's.
+
+    An unknown name is left to the task, which refuses it; without a task, all are settings.
+    """
+    if task is None:
+        return {}, dict(pairs)
+    own = task.options.model_fields
+    settings = {name: value for name, value in pairs.items() if name in setting_names() and name not in own}
+    return {name: value for name, value in pairs.items() if name not in settings}, settings
+
+
+def task_request(options: RunOptions, task: Task[Any] | None, task_options: Mapping[str, Any]) -> EditRequest | None:
+    """A function that makes the edit of an image, or None without `--task`.
+
+    In `--target`, `--mask` and `--truth`, {name} is the image's own name with folders and extension, and {stem} that
+    without its extension: masks/{stem}.png. Raises `ConfigError` for images that belong to no task, and for other
+    words in braces.
+    """
+    patterns = {"target": options.target, "mask": options.mask, "truth": options.truth}
+    if task is None:
+        given = next((name for name, pattern in patterns.items() if pattern is not None), None)
+        if given is not None:
+            raise ConfigError(
+                f"--{given} belongs to a task: name one with --task, or in a list with a column 'task'.",
+                code=Code.OPTION_MISSING,
+            )
+        return None
+    _check_patterns(patterns)
+    name = task.name
+    read: dict[str, Source] = {}
+
+    def edit_of(source: Source) -> EditSource:
+        target, mask, truth = (_other_image(pattern, source, read) for pattern in patterns.values())
+        return EditSource(name, task_options, target, mask, truth)
+
+    return edit_of
+
+
+def _check_patterns(patterns: Mapping[str, str | None]) -> None:
+    for name, pattern in patterns.items():
+        for field in re.findall(r"{(.*?)}", pattern or ""):
+            if field not in ("name", "stem"):
+                raise ConfigError(
+                    f"--{name} has {{{field}}}: it can have {{name}}, as a/cat.jpg, or {{stem}}, as a/cat.",
+                    code=Code.OPTION_VALUE,
+                )
+
+
+def _other_image(pattern: str | None, source: Source, read: dict[str, Source]) -> Source | None:
+    """The image that a pattern names for `source`; `read` has those that were looked up before."""
+    if pattern is None:
+        return None
+    name = PurePosixPath(source.image_id)
+    if "{" in pattern and (name.is_absolute() or not name.name or ".." in name.parts):
+        # The name comes from a list, which may be anybody's.
+        problem = f"{source.image_id} cannot be used as a name in {pattern}."
+        return Source(source.image_id, source.image_id, "", problem=problem, problem_code=Code.IMAGE_NAME)
+    location = pattern.replace("{name}", source.image_id).replace("{stem}", str(name.with_suffix("")))
+    if location not in read:
+        read[location] = one_source(location)
+    return read[location]
+
+
+def find(name: str | None) -> Task[Any] | None:
+    """The task that a command line names, if any. Raises `ConfigError` for an unknown name."""
+    try:
+        return None if name is None else find_task(name)
+    except TaskError as error:
+        raise ConfigError(str(error), code=Code.TASK_UNKNOWN) from None

@@ -1,0 +1,76 @@
+"""The work of a job: operations of its training, and pixels that it draws, measures and stores afterwards."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from pgcn.imaging.scales import Size, exact_sizes, learned_sizes, scale_sizes
+from pgcn.patchgencn.flops import sampling_operations, training_operations
+from pgcn.settings import Settings
+from pgcn_jobs.artifacts import most_compared
+from pgcn_jobs.common.failures import ConfigError
+from pgcn_jobs.spec import SamplePlan, resolve_size
+
+OPERATIONS_A_PIXEL = 1e6
+"""Operations of training that take as long as a drawn pixel of exact detail, for shares of a run's work.
+
+On a core with AVX-512 half as many (44·10⁹ a second, 12 s a megapixel), on one with AMX twice as many.
+"""
+
+MEASURED_PIXELS = 400 * 400
+"""Larger pictures are reduced to about as many pixels before they are measured (`pgcn.metrics.features`)."""
+
+
+class Work(NamedTuple):
+    """Work of one training job.
+
+    `training`: operations. `chains`: operations of the learned scales of its samples. `exact`: pixels drawn with exact
+    detail, counted at the finest scale. `stored`: pixels encoded as PNG. `measured`: pixels of measured pictures.
+    """
+
+    training: float
+    chains: float
+    exact: float
+    stored: float
+    measured: float
+
+    @property
+    def drawing(self) -> float:
+        """All that follows the training, in operations of a training."""
+        return self.chains + OPERATIONS_A_PIXEL * self.exact
+
+    @property
+    def operations(self) -> float:
+        """All of it, in operations of a training."""
+        return self.training + self.drawing
+
+
+@lru_cache(maxsize=1024)
+def work_of(settings: Settings, plan: SamplePlan, image: Size) -> Work:
+    """The work of a job whose image is of size `image` (height, width), px; cached, since a bucket has few sizes."""
+    learned = learned_sizes(*image, settings)
+    finest = scale_sizes(*image, settings)[-1]
+    pixels = float(finest[0] * finest[1])
+    drawn = [_size(text, finest) for text in plan.sizes]
+    shares = [height * width / pixels for height, width in drawn]
+    measured = min(most_compared(finest), plan.count)
+    # The reconstruction and the stages of one sample, beside the samples; measured ones are among them, or drawn anew.
+    others = 2.0 if finest in drawn else 2.0 + measured
+    pictures = others + plan.count * sum(shares)
+    return Work(
+        training=training_operations(learned, settings),
+        chains=pictures * sampling_operations(learned, settings),
+        exact=pictures * pixels if exact_sizes(*image, settings) else 0.0,
+        # The image, its reconstruction and a sample at every scale: with exact detail 4/3 of those of the finest.
+        stored=(4 + plan.count * sum(shares)) * pixels,
+        measured=(measured + 1) * min(pixels, MEASURED_PIXELS),
+    )
+
+
+def _size(text: str, finest: Size) -> Size:
+    """A size of samples, px; one that the job will refuse counts as the image's."""
+    try:
+        return resolve_size(text, finest)
+    except ConfigError:
+        return finest

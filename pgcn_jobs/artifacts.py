@@ -1,0 +1,156 @@
+"""Results of a training attempt: images and metrics as rows, and a warning on poor samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgcn.imaging.scales import Size
+from pgcn.metrics.nearest_patches import bidirectional
+from pgcn.metrics.patch_distribution import diversity
+from pgcn.metrics.quality import metrics
+from pgcn.patchgencn.loss import recovery_errors
+from pgcn.pyramid import Pyramid
+from pgcn_jobs.images.png import encode_png, to_rgb
+from pgcn_jobs.spec import JobSpec, resolve_size
+
+RESULT_METRICS = (
+    "frechet_vgg22",
+    "frechet_vgg33",
+    "coherence_256",
+    "detail",
+    "largest_piece",
+    "mean_piece",
+    "in_place",
+    "layout_diversity",
+    "copy",
+    "diversity",
+    "recovery_error",
+)
+"""Metrics that have a column in the results; others are rows of the metrics alone."""
+
+MOST_SAMPLES = 8
+"""Samples that metrics are taken of, at most: the mean over these says as much as over all."""
+
+LARGE_SIDE, MOST_LARGE_SAMPLES = 256, 4
+"""Longest side, px, above which metrics are taken of fewer samples: one takes about 1.4 s of a core."""
+
+Row = dict[str, Any]
+
+
+class Pictures:
+    """Rows of `schemas.SAMPLES` for one attempt."""
+
+    def __init__(self, spec: JobSpec, attempt: str) -> None:
+        self.rows: list[Row] = []
+        self._common = {"job_id": spec.job_id, "attempt": attempt}
+
+    def add(
+        self,
+        kind: str,
+        images: Iterable[Tensor],
+        scale: int,
+        *,
+        size: str = "1x1",
+        seed: int | None = None,
+        first: int = 0,
+    ) -> None:
+        """Add images `(3, H, W)` of one kind; `seed` and the index `first` are the first one's, and count up."""
+        for index, image in enumerate(images, first):
+            height, width = image.shape[-2:]
+            self.rows.append(
+                self._common
+                | {"kind": kind, "index": index, "scale": scale, "size": size, "width": width, "height": height}
+                | {"seed": None if seed is None else seed + index - first}
+                | {"image": {"bytes": encode_png(to_rgb(image)), "path": f"{kind}-{scale}-{size}-{index}.png"}}
+            )
+
+
+def most_compared(size: Size) -> int:
+    """Number of samples of this size (height, width), px, that metrics are taken of, at most."""
+    return MOST_LARGE_SAMPLES if max(size) > LARGE_SIDE else MOST_SAMPLES
+
+
+def draw(pyramid: Pyramid, observed: list[Tensor], spec: JobSpec, attempt: str) -> tuple[list[Row], dict[str, float]]:
+    """All images of an attempt, and the metrics of its samples at the trained size.
+
+    They are those of `sample_metrics`, against the image at the finest scale; one without a value is left out.
+    """
+    pictures = Pictures(spec, attempt)
+    finest = len(pyramid.sizes) - 1
+    recovered = pyramid.reconstruct()
+    for scale, (image, again, stage) in enumerate(
+        zip(observed, recovered, next(pyramid.samples(1, seed=spec.seed)), strict=True)
+    ):
+        pictures.add("observed", image, scale)
+        pictures.add("recovered", again, scale)
+        pictures.add("stage", stage, scale, seed=spec.seed)
+
+    compared: Tensor | None = None
+    most = most_compared(pyramid.sizes[-1])
+    for size in spec.plan.sizes:
+        seed, pixels = spec.seed, resolve_size(size, pyramid.sizes[-1])
+        for stages in pyramid.samples(spec.plan.count, pixels, seed=seed):
+            if pixels == pyramid.sizes[-1] and compared is None:
+                compared = stages[-1][:most]
+            pictures.add("sample", stages[-1], finest, size=size, seed=seed, first=seed - spec.seed)
+            seed += len(stages[-1])
+    if compared is None:
+        compared = pyramid.sample(min(most, spec.plan.count), seed=spec.seed)
+    return pictures.rows, sample_metrics(compared, recovered[-1], observed[-1])
+
+
+def preview(pyramid: Pyramid, seed: int) -> bytes:
+    """A PNG of four samples side by side, from the scales that are trained so far."""
+    samples = pyramid.sample(4, seed=seed)
+    return encode_png(to_rgb(torch.cat(list(samples), dim=-1)))
+
+
+def sample_metrics(samples: Tensor, recovered: Tensor, image: Tensor) -> dict[str, float]:
+    """Metrics of samples `(n, 3, H, W)` and the recovered image against `image`, both `(1, 3, H, W)`, in [-1, 1].
+
+    Those of `pgcn.metrics.quality`; `copy`, `diversity` and `recovery_error`; and `contrast`, the std of samples / of
+    the image. A metric without a value is left out.
+    """
+    copies = [bidirectional(x, image)["copy"] for x in samples.split(1)]
+    found = metrics(image, samples) | {
+        "copy": sum(copies) / len(copies),
+        "diversity": diversity(samples, image),
+        "recovery_error": float(recovery_errors(recovered, image)),
+        "contrast": float(samples.std() / image.std().clamp_min(1e-6)),
+    }
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def pyramid_metrics(job_id: str, values: Mapping[str, float]) -> list[Row]:
+    """Metrics of a whole pyramid, or of an edit's result, as rows of `schemas.METRICS`: of no scale or iteration."""
+    return [
+        {"job_id": job_id, "scale": -1, "iteration": None, "name": name, "value": float(value)}
+        for name, value in values.items()
+    ]
+
+
+def warning(values: Mapping[str, float], image: Tensor) -> str | None:
+    """Reasons to look at the samples before they are used, from `sample_metrics`; None where there is none.
+
+    A metric that is missing warns of nothing.
+    """
+    if float(image.std()) < 0.02:
+        return "the image is nearly one colour: there is little to learn"
+    found = []
+    if values.get("contrast", 1.0) < 0.2:
+        found.append("samples are nearly one colour")
+    largest, in_place = values.get("largest_piece", 0.0), values.get("in_place", 0.0)
+    if largest > 0.5 and in_place > 0.5:
+        found.append(f"samples are nearly copies of the image: {in_place:.0%} of the area is in place")
+    elif largest > 0.5:
+        found.append(f"samples are mostly one moved piece of the image: it covers {largest:.0%} of the area")
+    if values.get("diversity", 1.0) < 0.02:
+        found.append("samples are nearly all the same")
+    elif values.get("layout_diversity", 1.0) < 0.05:
+        found.append("samples differ in detail alone: they have nearly one layout")
+    return "; ".join(found) or None

@@ -1,0 +1,168 @@
+"""One edit, from specification to commit: load the pyramid and the images, run the task, publish its results.
+
+An edit takes seconds, so it has no checkpoints: after a worker's death it begins again.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from torch import Tensor
+
+from pgcn.heartbeat import beat, heartbeat
+from pgcn.imaging.scales import resize
+from pgcn.tasks.region import mask_image
+from pgcn.tasks.task import Inputs, Task, TaskError, TaskResult, find_task
+from pgcn_jobs.artifacts import Row, pyramid_metrics
+from pgcn_jobs.common.codes import Code
+from pgcn_jobs.common.failures import InputError
+from pgcn_jobs.images.clips import encode_clip
+from pgcn_jobs.images.contact_sheets import sheets_of
+from pgcn_jobs.images.png import encode_png, to_rgb
+from pgcn_jobs.job_context import ExecutionOptions, JobContext, Log, Stopped
+from pgcn_jobs.provenance import provenance
+from pgcn_jobs.run_folder import schemas
+from pgcn_jobs.run_folder.commit import Commit, publish
+from pgcn_jobs.run_folder.pyramids import load
+from pgcn_jobs.spec import EditSpec, ImageRef
+from pgcn_jobs.task_inputs import InputRef, load_inputs
+
+VIEW_SIDE = 1024
+"""Longest side, px, of the images that are kept beside a result to look at."""
+
+
+def run_edit(spec: EditSpec, attempt: str, context: JobContext) -> Commit:
+    """Run an edit, and return its commit.
+
+    Every chain sends a heartbeat. Raises `Stopped` after `context.should_stop` says so, `InputError` for images that do
+    not fit the task, `PyramidError` for a pyramid that is not there, `StoreError` for the storage.
+    """
+    store, options = context.store, context.options
+    began, log = time.monotonic(), Log()
+    log(f"edit {spec.edit_id}, job {spec.job_id}, attempt {attempt}: {spec.task} {spec.options}")
+
+    def check_stop() -> None:
+        if context.should_stop():
+            raise Stopped
+
+    pyramid = load(spec.pyramid, store).to(options.device)
+    log(f"pyramid {spec.pyramid.name} of {spec.image_id}: {len(pyramid.sizes)} scales")
+    inputs, notes = read(spec, options)
+    task = find_task(spec.task)
+    try:
+        with heartbeat(check_stop):
+            beat()
+            made = task(pyramid, inputs, **spec.options)
+    except TaskError as error:
+        raise InputError(str(error), code=Code.TASK_INVALID) from None
+    notes += made.notes
+    for line in [*(f"note: {note}" for note in notes), f"metrics {made.metrics}"]:
+        log(line)
+    result = {
+        **edit_columns(spec, attempt),
+        "width": made.result.shape[-1],
+        "height": made.result.shape[-2],
+        "pictures": len(made.result),
+        **judged(task, made),
+        "note": "; ".join(notes) or None,
+        "wall_s": round(time.monotonic() - began, 3),
+        **provenance(options.device),
+    }
+    files = {
+        "pictures.parquet": schemas.parquet_bytes(
+            schemas.table(pictures(spec, attempt, task, inputs, made), schemas.PICTURES)
+        ),
+        "metrics.parquet": schemas.parquet_bytes(
+            schemas.table(pyramid_metrics(spec.job_id, made.metrics), schemas.METRICS)
+        ),
+        "log.txt": log.bytes(),
+    }
+    beat()
+    check_stop()
+    return publish(store, spec.job_id, attempt, files, result)
+
+
+def edit_columns(spec: EditSpec, attempt: str) -> dict[str, Any]:
+    """The columns of the result that the request determines."""
+    return {
+        "edit_id": spec.edit_id,
+        "image_id": spec.image_id,
+        "uri": spec.image.uri,
+        "task": spec.task,
+        "job_id": spec.job_id,
+        "attempt": attempt,
+        "pyramid": spec.pyramid.name,
+        "pyramid_job": spec.pyramid.job_id,
+        "pyramid_run": spec.pyramid.run,
+        "target_uri": spec.target.uri if spec.target else None,
+        "mask_uri": spec.mask.uri if spec.mask else None,
+        "options": schemas.json_text(spec.options),
+        "seed": spec.options["seed"],
+    }
+
+
+def read(spec: EditSpec, options: ExecutionOptions) -> tuple[Inputs, list[str]]:
+    """An edit's images, each checked to be the planned one, and notes on their conversion."""
+
+    def ref(one: ImageRef | None) -> InputRef | None:
+        return None if one is None else InputRef(one.location, one.uri, one.uri, one.sha256)
+
+    own = InputRef(spec.image.location, spec.image.uri, spec.image.uri, spec.image.sha256)
+    loaded = load_inputs(own, ref(spec.target), ref(spec.mask), ref(spec.truth), options.max_pixels)
+    return loaded.inputs, loaded.notes
+
+
+def judged(task: Task[Any], made: TaskResult) -> Row:
+    """The task's own metric and its value without the task, where both are known."""
+    rule = task.criterion
+    if rule is None or not {rule.metric, rule.baseline} <= made.metrics.keys():
+        return {"metric": None, "value": None, "baseline": None, "better": None}
+    return {
+        "metric": rule.metric,
+        "value": float(made.metrics[rule.metric]),
+        "baseline": float(made.metrics[rule.baseline]),
+        "better": rule.passes(made.metrics),
+    }
+
+
+def pictures(spec: EditSpec, attempt: str, task: Task[Any], inputs: Inputs, made: TaskResult) -> list[Row]:
+    """Rows of `schemas.PICTURES`: the result, and the images to compare it with."""
+    rows: list[Row] = []
+
+    def add(name: str, data: bytes, width: int, height: int, kind: str = "png") -> None:
+        index = sum(row["name"] == name for row in rows)
+        rows.append(
+            {"job_id": spec.job_id, "attempt": attempt, "name": name, "index": index, "width": width, "height": height}
+            | {"image": {"bytes": data, "path": f"{name}-{index}.{kind}"}}
+        )
+
+    def add_picture(name: str, image: Tensor) -> None:
+        add(name, encode_png(to_rgb(image)), image.shape[-1], image.shape[-2])
+
+    results = made.result[:1] if task.clip else made.result
+    for result in results:
+        add_picture("result", result)
+    if max(results.shape[-2:]) > VIEW_SIDE:
+        for result in results:
+            add_picture("view", at_most(result[None], VIEW_SIDE))
+    if task.clip:
+        height, width = made.result.shape[-2:]
+        add("clip", encode_clip([to_rgb(frame) for frame in made.result], "WEBP"), width, height, "webp")
+    beside = {"image": inputs.image, "target": inputs.target, "truth": inputs.truth, "before": task.before(made)}
+    beside["mask"] = made.images.get("mask")
+    if beside["mask"] is None and inputs.mask is not None:
+        beside["mask"] = mask_image(inputs.mask)
+    for name, image in beside.items():
+        if image is not None:
+            add_picture(name, at_most(image, VIEW_SIDE))
+    for name, sheet in sheets_of(made):
+        add(name, encode_png(sheet), sheet.shape[1], sheet.shape[0])
+    return rows
+
+
+def at_most(image: Tensor, side: int) -> Tensor:
+    """The image `(1, 3, H, W)`, made smaller where its longest side is above `side` px."""
+    height, width = image.shape[-2:]
+    factor = side / max(height, width)
+    return image if factor >= 1 else resize(image, (max(1, round(height * factor)), max(1, round(width * factor))))

@@ -1,0 +1,185 @@
+"""Isolated decoding in a child process, which is replaced after a crash, a timeout or excessive memory use.
+
+One child decodes many images in sequence, so that an image does not cost the start of a Python interpreter. It starts
+with the first image, ends with its parent, and receives only the bytes of images.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from pgcn_jobs.common.codes import Code
+from pgcn_jobs.common.failures import InputError
+from pgcn_jobs.images.convert import RGB, DecodedImage
+from pgcn_jobs.images.decode_child import Header, read_frame, write_frame
+
+# Limits for one image: bytes and seconds. The largest accepted image, 89 million pixels of 32 bits, needs 3.4 GiB and
+# 13 s.
+MEMORY = 4 * 2**30
+CPU_S = 60
+WALL_S = 180.0
+
+CHILD = ["-P", "-m", "pgcn_jobs.images.decode_child"]  # -P: no imports from the current folder
+_KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG")  # of the environment; these hold no credential
+MAX_PIXELS = 2**28
+
+
+class ImageFacts(BaseModel):
+    """The child's description of an image. The child read untrusted bytes, so every field is validated.
+
+    `format`, `mode`, `note` and `turn` are as in `DecodedImage`; `width` and `height` are those of the image as
+    displayed.
+    """
+
+    model_config = ConfigDict(strict=True)
+
+    format: str = Field(max_length=40)
+    mode: str = Field(max_length=40)
+    note: str | None = Field(max_length=2000)
+    turn: int = Field(ge=1, le=8)
+    width: int = Field(ge=1, le=MAX_PIXELS)
+    height: int = Field(ge=1, le=MAX_PIXELS)
+
+
+class Decoder:
+    """Decodes in a child process, with limits for each image: `memory` in bytes, `cpu_s` and `wall_s` in seconds.
+
+    Threads share the child and wait for each other. After a fork each process starts a child of its own.
+    """
+
+    def __init__(self, *, memory: int = MEMORY, cpu_s: int = CPU_S, wall_s: float = WALL_S) -> None:
+        self._arguments = [str(memory), str(cpu_s)]
+        self._wall_s = wall_s
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._owner = 0
+
+    def decode(
+        self, data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000, mask: bool = False
+    ) -> DecodedImage:
+        """`pgcn_jobs.images.convert.decode` in the child.
+
+        Raises `InputError` for refused files, and for files whose decoding crashes, takes too long or needs too much
+        memory; `RuntimeError` if no child can be started.
+        """
+        seen, rgb = self._see(data, name=name, min_side=min_side, max_pixels=max_pixels, pixels=True, mask=mask)
+        return DecodedImage(rgb, seen.format, seen.mode, seen.note, seen.turn)
+
+    def look(self, data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000) -> ImageFacts:
+        """Decode a whole image, and return its description without the pixels."""
+        return self._see(data, name=name, min_side=min_side, max_pixels=max_pixels, pixels=False, mask=False)[0]
+
+    def _see(self, data: bytes, **request: Any) -> tuple[ImageFacts, RGB]:
+        with self._lock:
+            child, used = self._ready()
+            answer, too_long = self._exchange(child, request, data)
+            if answer is None and used and not too_long:
+                # The child decoded other images before, and one of them may be the cause of its end: retry.
+                child, _ = self._ready()
+                answer, too_long = self._exchange(child, request, data)
+        if answer is None:
+            raise InputError(f"{request['name']} {_why(child.returncode, too_long)}", code=Code.IMAGE_DECODER)
+        header, pixels = answer
+        if "refused" in header:
+            raise InputError(str(header["refused"]), code=Code(header["code"]))
+        try:
+            seen = ImageFacts.model_validate(header)
+            shape = (seen.height, seen.width, 3) if request["pixels"] else (0, 0, 3)
+            return seen, np.frombuffer(pixels, np.uint8).reshape(shape)
+        except ValueError:  # an invalid answer: the child is in an unknown state
+            self.close()
+            raise InputError(f"{request['name']} {_why(0, too_long)}", code=Code.IMAGE_DECODER) from None
+
+    def close(self) -> None:
+        """End the child, if there is one."""
+        if self._child is not None and self._owner == os.getpid():
+            _end(self._child)
+        self._child = None
+
+    def _ready(self) -> tuple[subprocess.Popen[bytes], bool]:
+        """The running child, or a new one; and True if it has decoded before."""
+        if self._child is not None and self._owner == os.getpid() and self._child.poll() is None:
+            return self._child, True
+        self.close()
+        self._child, self._owner = _start(self._arguments), os.getpid()
+        greeting, _ = self._exchange(self._child)
+        if greeting is None:
+            raise RuntimeError("the process that decodes images could not be started")
+        return self._child, False
+
+    def _exchange(
+        self, child: subprocess.Popen[bytes], request: Header | None = None, data: bytes = b""
+    ) -> tuple[tuple[Header, bytes] | None, bool]:
+        """Send a request, if given, and read the answer.
+
+        The answer is None if the child has ended; the second value is then True if the cause is a time limit.
+        """
+        overdue = threading.Event()
+
+        def give_up() -> None:
+            overdue.set()
+            child.kill()
+
+        timer = threading.Timer(self._wall_s, give_up)
+        timer.daemon = True
+        timer.start()
+        answer = None
+        try:
+            if request is not None:
+                write_frame(cast(BinaryIO, child.stdin), request, data)
+            answer = read_frame(cast(BinaryIO, child.stdout), 3 * MAX_PIXELS)
+        except OSError:
+            pass  # the child ended before it had read the whole request
+        finally:
+            timer.cancel()
+            if answer is None:
+                _end(child)
+        return answer, overdue.is_set() or child.returncode == -signal.SIGXCPU
+
+
+def _start(arguments: list[str]) -> subprocess.Popen[bytes]:
+    # The child gets the import path of this process, and no other part of its environment.
+    paths = [str(Path(__file__).parents[2]), *filter(None, sys.path)]
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    return subprocess.Popen(  # noqa: S603 - our own program, and two numbers
+        [sys.executable, *CHILD, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # libtiff prints there
+        env={**kept, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"},
+        pipesize=2**20,
+    )
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.kill()
+    child.wait()
+    for pipe in (child.stdin, child.stdout):
+        with contextlib.suppress(OSError):  # unsent data
+            cast(BinaryIO, pipe).close()
+
+
+def _why(code: int, too_long: bool) -> str:
+    """The predicate of a sentence on the end of a child, behind the name of its image."""
+    if too_long:
+        return "takes too long to decode: save it again, as PNG or JPEG."
+    if code == -signal.SIGKILL:
+        return "was being decoded when the machine ran out of memory: make it smaller, or try again with --retry."
+    return "crashes the decoder: it is damaged or malicious. Save it again, or remove it."
+
+
+shared = Decoder()
+"""The decoder of this process; its child lives as long as the process."""
+
+atexit.register(shared.close)

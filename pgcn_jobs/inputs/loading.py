@@ -1,0 +1,143 @@
+"""Images and masks as tensors, from files or storage. Unreadable files are refused with an `InputError`."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgcn.imaging.masks import check_mask, fit
+from pgcn.imaging.scales import Size
+from pgcn_jobs.common.codes import Code
+from pgcn_jobs.common.failures import InputError
+from pgcn_jobs.images.convert import DecodedImage
+from pgcn_jobs.images.decoder import shared as decoder
+from pgcn_jobs.images.png import to_tensor
+from pgcn_jobs.inputs.discover import read_source
+
+MAX_PIXELS = 64_000_000
+
+SWAPPED = frozenset({5, 6, 7, 8})
+"""EXIF orientations that swap an image's width and height."""
+
+
+class LoadedImage(NamedTuple):
+    """A decoded image `(1, 3, H, W)`, and the hash of its file's bytes."""
+
+    image: Tensor
+    sha256: str
+    picture: DecodedImage
+
+    @property
+    def note(self) -> str | None:
+        """The conversion to RGB, where there was one."""
+        return self.picture.note
+
+
+def load_image(location: str, uri: str, max_pixels: int = MAX_PIXELS, expected: str | None = None) -> LoadedImage:
+    """Load an image. Raises `InputError` where it is unreadable, or its bytes do not have the `expected` hash."""
+    data, sha256 = _bytes(location, uri, expected)
+    picture = decoder.decode(data, uri, max_pixels=max_pixels)
+    return LoadedImage(to_tensor(picture.rgb), sha256, picture)
+
+
+class TakenMask(NamedTuple):
+    """A mask `(1, 1, H, W)` of zeros and ones as its file has it, the hash of the file's bytes, and notes."""
+
+    mask: Tensor
+    sha256: str
+    note: str | None
+
+
+class Grid(NamedTuple):
+    """An image's size `(height, width)` as it is seen, and its EXIF orientation."""
+
+    size: Size
+    turn: int = 1
+
+    @staticmethod
+    def of(taken: LoadedImage) -> Grid:
+        """The grid of a loaded image."""
+        return Grid((taken.image.shape[-2], taken.image.shape[-1]), taken.picture.turn)
+
+
+def load_mask(
+    location: str, uri: str, grid: Grid, max_pixels: int = MAX_PIXELS, expected: str | None = None
+) -> TakenMask:
+    """An image of any mode as a mask for an image of the orientation `grid`: `pgcn_jobs.images.mask_rules` says what
+    it selects.
+
+    A mask that was made on the pixels as they are stored, before EXIF turned them, is turned as they were.
+    Raises `InputError` where it chooses nothing, or everything, where that is not clear, and where it has
+    another shape than the picture.
+    """
+    data, sha256 = _bytes(location, uri, expected)
+    picture = decoder.decode(data, uri, max_pixels=max_pixels, mask=True)
+    try:
+        mask = check_mask(torch.from_numpy(picture.rgb[..., 0].astype(np.float32) / 255))
+    except ValueError as error:
+        raise InputError(f"The mask {uri} cannot be used: {error}.", code=Code.MASK_INVALID) from None
+    mask, note = _laid(mask, grid, uri)
+    return TakenMask(mask, sha256, "; ".join(filter(None, [picture.note, note])) or None)
+
+
+def _laid(mask: Tensor, grid: Grid, uri: str) -> tuple[Tensor, str | None]:
+    """The mask in the orientation of its image, and a note."""
+    size, seen = (mask.shape[-2], mask.shape[-1]), grid.size
+    stored = seen[::-1] if grid.turn in SWAPPED else seen
+    if size == seen or (size != stored and _alike(size, seen)):
+        told = grid.turn == 1 or stored != seen
+        return mask, None if told else "taken as made on the image as displayed, after its EXIF rotation"
+    if size == stored or _alike(size, stored):
+        turned = orient(mask, grid.turn)
+        return turned, "rotated by the EXIF orientation of its image: it was made on the pixels as stored"
+    raise InputError(
+        f"The mask {uri} is {_words(size)} px and its image {_words(seen)}, of another shape: "
+        "make the mask on the image itself, at its size or in its proportions.",
+        code=Code.MASK_INVALID,
+    )
+
+
+def _alike(size: Size, other: Size) -> bool:
+    """True where one size has the other's proportions, but for rounding: each side within a pixel, or 1 %."""
+    (height, width), (tall, wide) = size, other
+    return abs(height - width * tall / wide) <= max(1, height / 100) or abs(width - height * wide / tall) <= max(
+        1, width / 100
+    )
+
+
+def _words(size: Size) -> str:
+    return f"{size[1]}x{size[0]}"
+
+
+def _bytes(location: str, uri: str, expected: str | None) -> tuple[bytes, str]:
+    data = read_source(location, uri)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if expected is not None and sha256 != expected:
+        raise changed(uri)
+    return data, sha256
+
+
+def holes_of(mask: Tensor, size: Size) -> tuple[Tensor, str]:
+    """A mask at an image's own size, as it is left out of the loss, and the hash of its pixels there."""
+    fitted = fit(mask, size)
+    return fitted, hashlib.sha256(fitted.to(torch.uint8).numpy().tobytes()).hexdigest()
+
+
+def orient(x: Tensor, turn: int) -> Tensor:
+    """Stored pixels `(…, H, W)` as EXIF's orientation `turn` shows them."""
+    if turn in SWAPPED:
+        x = x.transpose(-2, -1)
+    flips = {2: (-1,), 3: (-2, -1), 4: (-2,), 6: (-1,), 7: (-2, -1), 8: (-2,)}
+    return x.flip(flips[turn]) if turn in flips else x
+
+
+def changed(uri: str) -> InputError:
+    """The error for a file that has changed since the plan."""
+    return InputError(
+        f"{uri} changed after the run looked at it. Run the same command again to take it as it is now.",
+        code=Code.IMAGE_CHANGED,
+    )

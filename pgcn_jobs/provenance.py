@@ -1,0 +1,30 @@
+"""Provenance of a result: the memory, device and versions of the process that made it."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from pgcn.pyramid import ALGORITHM
+from pgcn_jobs.common.clock import now
+
+
+def provenance(device: str) -> dict[str, Any]:
+    """Columns of a result: peak memory (MB) and device of this process, versions of pgcn and torch, and the time."""
+    return {
+        "peak_memory_mb": round(_peak_memory_mb(), 1),
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        "algorithm": ALGORITHM,
+        "pgcn_version": version("pgcn"),
+        "torch_version": torch.__version__,
+        "committed_at": now(),
+    }
+
+
+def _peak_memory_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,259 @@
+"""The manifest: the requested images, their properties, and the job of each.
+
+Parts are only added. A later part's row for an `image_id` replaces an earlier one, for example after a repair of the
+file or a request with another seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from pgcn.imaging.scales import thin_problem
+from pgcn.settings import Settings, make_settings, override
+from pgcn_jobs import layout
+from pgcn_jobs.common.clock import Timestamps
+from pgcn_jobs.common.codes import Code
+from pgcn_jobs.common.failures import ConfigError, InputError, JobError, StoreError
+from pgcn_jobs.images.decoder import shared as decoder
+from pgcn_jobs.inputs.discover import Source, read_source
+from pgcn_jobs.inputs.loading import Grid, holes_of, load_mask
+from pgcn_jobs.run_folder import schemas
+from pgcn_jobs.spec import JobSpec, MaskRef, SamplePlan, job_id, known_settings, pyramid_id
+from pgcn_jobs.storage.store import Store
+from pgcn_jobs.storage.urls import is_web
+
+T = TypeVar("T")
+
+PART_ROWS = 50_000
+"""Rows of one part of the manifest. A row takes some kilobytes of memory while its part is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of the manifest: columns of `schemas.MANIFEST`."""
+
+    image_id: str
+    uri: str
+    job_id: str
+    sha256: str | None
+    size_bytes: int | None
+    version: str | None
+    format: str | None
+    width: int | None
+    height: int | None
+    seed: int
+    settings: str
+    note: str | None
+    problem: str | None
+    holes: str | None = None
+    holes_uri: str | None = None
+    problem_code: str | None = None
+    place: str | None = None  # None in rows that an older version wrote
+
+    @property
+    def pyramid(self) -> str:
+        """The identity of the pyramid that its job trains."""
+        return pyramid_id(self.sha256 or "", settings_of(self.settings), self.seed, self.holes)
+
+    def spec(self, source: Source, ask: RunDefaults) -> JobSpec:
+        """The job that trains this image. Only for entries without a problem."""
+        assert self.sha256 is not None
+        holes = None
+        if source.holes is not None:
+            assert self.holes is not None
+            holes = MaskRef(location=source.holes.location, uri=source.holes.uri, digest=self.holes)
+        return JobSpec(
+            job_id=self.job_id,
+            sha256=self.sha256,
+            location=source.location,
+            uri=self.uri,
+            preset=ask.preset,
+            settings=settings_of(self.settings),
+            seed=self.seed,
+            plan=ask.plan,
+            holes=holes,
+        )
+
+
+@lru_cache(maxsize=256)
+def settings_of(text: str) -> Settings:
+    """The settings in a row of the manifest; rows with equal settings share one immutable object.
+
+    Settings that only a later version knows are left out. Raises `ConfigError` for invalid settings.
+    """
+    try:
+        return Settings.model_validate(known_settings(json.loads(text))[0])
+    except (AttributeError, ValueError):
+        raise ConfigError(
+            f"The manifest has settings that this version of the program cannot read: {text}.", code=Code.RUN_DAMAGED
+        ) from None
+
+
+@dataclass(frozen=True)
+class RunDefaults:
+    """The defaults of a run for each image without values of its own."""
+
+    preset: str
+    overrides: Mapping[str, Any]
+    seed: int
+    plan: SamplePlan
+    max_pixels: int
+
+    def settings(self, source: Source) -> Settings:
+        """The settings of one image. Raises `pgcn.SettingsError`."""
+        return override(make_settings(self.preset, self.overrides), source.overrides)
+
+
+def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
+    """Read one image, and return its row: the job, or the reason of a refusal. Raises only `StoreError`.
+
+    An image with the version token of its `known` row is not read again.
+    """
+    settings = ask.settings(source)
+    seed = ask.seed if source.seed is None else source.seed
+    facts: dict[str, Any] = dict.fromkeys(("sha256", "format", "width", "height", "note", "holes"))
+    unread = source.holes if source.problem is None and source.holes is not None else source
+    facts |= {"size_bytes": source.size_bytes, "problem": unread.problem, "problem_code": unread.problem_code}
+    text = sys.intern(settings.model_dump_json())
+    # An image may have been refused for its settings, which may be others now.
+    same = known is not None and known.settings == text
+    kept = known is not None and unchanged(source, known) and (same or known.problem is None)
+    if known and kept:
+        facts = {name: getattr(known, name) for name in facts}
+    elif facts["problem"] is None:
+        facts |= _look(source, ask.max_pixels)
+    if facts["problem"] is None and facts["height"] and not (kept and same):
+        problem = thin_problem(facts["height"], facts["width"], settings)
+        if problem:
+            facts |= {"problem": f"{source.uri} {problem}", "problem_code": Code.IMAGE_SMALL}
+    return Entry(
+        image_id=source.image_id,
+        uri=source.uri,
+        place=source.place,
+        job_id=job_id(_image(source, facts["sha256"]), settings, seed, ask.plan, _holes(source, facts["holes"])),
+        version=source.version_token,
+        seed=seed,
+        settings=text,
+        holes_uri=source.holes_uri,
+        **facts,
+    )
+
+
+def under_its_name(entry: Entry, source: Source, ask: RunDefaults) -> Entry:
+    """The entry of an image that was renamed after it was read."""
+    image, holes = _image(source, entry.sha256), _holes(source, entry.holes)
+    job = job_id(image, settings_of(entry.settings), entry.seed, ask.plan, holes)
+    return replace(entry, image_id=source.image_id, job_id=job)
+
+
+def _image(source: Source, sha256: str | None) -> str:
+    """The content hash of a job's image. Unreadable files have none; hashing the URI keeps the id unique."""
+    own = source.uri if source.uri.endswith(source.image_id) else f"{source.uri} {source.image_id}"
+    return sha256 or hashlib.sha256(f"unreadable {own}".encode()).hexdigest()
+
+
+def _holes(source: Source, digest: str | None) -> str | None:
+    """The hash of its mask. Unreadable masks have none; the URI keeps the job apart from that of the image alone."""
+    return digest or (None if source.holes is None else f"unreadable {source.holes.uri}")
+
+
+def unchanged(source: Source, known: Entry) -> bool:
+    """True if the image has the version token of its row in the manifest, so that it must not be read.
+
+    The cause of a refusal (permissions, the limit on pixels) may disappear without a new version token.
+    """
+    before = known.place, known.uri, known.version, known.size_bytes, known.holes_uri
+    now = source.place, source.uri, source.version_token, source.size_bytes, source.holes_uri
+    return source.version_token is not None and before == now
+
+
+def _look(source: Source, max_pixels: int) -> dict[str, Any]:
+    try:
+        data = read_source(source.location, source.uri)
+    except InputError as error:
+        return _problem(error)
+    except StoreError as error:
+        if not is_web(source.location):
+            raise
+        return _problem(error)  # a web server failed, not the storage that all images need
+    facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
+    try:
+        seen = decoder.look(data, source.uri, max_pixels=max_pixels)
+        facts |= {"format": seen.format, "width": seen.width, "height": seen.height, "note": seen.note}
+        if source.holes is not None:
+            grid = Grid((seen.height, seen.width), seen.turn)
+            mask = load_mask(source.holes.location, source.holes.uri, grid, max_pixels)
+            facts["holes"] = holes_of(mask.mask, grid.size)[1]
+            if mask.note:
+                facts["note"] = f"{seen.note}; mask: {mask.note}" if seen.note else f"mask: {mask.note}"
+    except InputError as error:
+        return facts | _problem(error)
+    return facts
+
+
+def _problem(error: JobError) -> dict[str, Any]:
+    return {"problem": str(error), "problem_code": error.code}
+
+
+def read_manifest(store: Store) -> dict[str, Entry]:
+    """The current rows of the manifest, by `image_id`. Raises `ConfigError` if a part is damaged."""
+    entries: dict[str, Entry] = {}
+    for path in layout.matching(layout.MANIFEST_PART, store.list("manifest")):
+        entries |= read_part(store, path)
+    return entries
+
+
+def read_part(store: Store, path: str) -> dict[str, Entry]:
+    """The rows of one part of the manifest, by `image_id`. Raises `ConfigError` if it is damaged."""
+
+    def entry(row: dict[str, Any]) -> Entry:
+        return Entry(**row | {"settings": sys.intern(row["settings"])})
+
+    return {each.image_id: each for each in read_rows(store, path, entry)}
+
+
+def read_rows(store: Store, path: str, make: Callable[[dict[str, Any]], T]) -> list[T]:
+    """The rows of one part of a manifest, without columns of another version.
+
+    Raises `ConfigError` if it is damaged.
+    """
+    schema = schemas.MANIFEST if path.startswith("manifest/") else schemas.MANIFEST_EDITS
+    try:
+        return [make(row) for row in schemas.rows_of(schemas.known(schemas.read_parquet(store.get(path)), schema))]
+    except (KeyError, TypeError, ValueError, OSError, pa.ArrowException):
+        raise ConfigError(
+            f"{path} in {store.url} cannot be read as a part of the manifest. "
+            f"`pgcn verify {store.url}` looks at the whole run, and mends it with --repair.",
+            code=Code.RUN_DAMAGED,
+        ) from None
+
+
+def add_to_manifest(store: Store, entries: Iterable[Entry], known: Mapping[str, Entry]) -> None:
+    """Write the entries that are new or differ from those in `known`, in parts; no part without such entries."""
+    new = [entry for entry in entries if known.get(entry.image_id) != entry]
+    write_parts(store, "manifest", new, schemas.MANIFEST)
+
+
+def write_parts(store: Store, folder: str, entries: Sequence[object], schema: pa.Schema) -> None:
+    """Write entries of a manifest as new parts. The row in the last part by name is the valid one.
+
+    The new names sort after all existing ones, also after those of a driver with a fast clock. Two drivers may issue
+    the same timestamp: the hash of the content in the name keeps both parts, in one order for all readers.
+    """
+    if not entries:
+        return
+    timestamps = Timestamps()
+    for path in filter(layout.is_ours, store.list(folder)):
+        timestamps.observe(path)
+    moment = timestamps.next()
+    for at in range(0, len(entries), PART_ROWS):
+        data = schemas.parquet_bytes(schemas.table_of(entries[at : at + PART_ROWS], schema))
+        store.put(f"{folder}/part-{moment}-{hashlib.sha256(data).hexdigest()[:8]}.parquet", data)

@@ -1,0 +1,213 @@
+"""Specifications of jobs, one image's training or one edit, and the identities that are hashed from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, overload
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from pgcn.imaging.scales import Size
+from pgcn.pyramid import ALGORITHM
+from pgcn.settings import Settings, identifying, recorded_names
+from pgcn_jobs.common.codes import Code
+from pgcn_jobs.common.failures import ConfigError
+
+FACTOR_BELOW = 12
+"""Sizes with both numbers below this are factors of the image's size; larger numbers are pixels."""
+
+MAX_SIDE = 8192
+
+MAX_SEED = 2**53
+"""Largest seed. Seeds are exact in JSON and SQL up to here; samples count up from the seed."""
+
+
+def resolve_size(text: str, trained: Size) -> Size:
+    """Height and width in pixels of a size written width x height: "2x1" doubles the width of `trained`.
+
+    Raises `ConfigError` for text of another form, for a mix of factors and pixels, and for sides outside 1 to 8192.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*[x×]\s*(\d+(?:\.\d+)?)\s*", text, re.IGNORECASE)
+    if not match:
+        raise ConfigError(
+            f"The size {text!r} is not of the form WIDTHxHEIGHT: 320x200 (px) or 2x1 (times the image).", code=Code.SIZE
+        )
+    width, height = float(match[1]), float(match[2])
+    if (width < FACTOR_BELOW) != (height < FACTOR_BELOW):
+        raise ConfigError(
+            f"The size {text!r} mixes a factor with pixels: numbers below {FACTOR_BELOW} are factors of the image's "
+            f"size, others are pixels. Write both in the same way.",
+            code=Code.SIZE,
+        )
+    if width < FACTOR_BELOW:
+        height, width = height * trained[0], width * trained[1]
+    size = round(height), round(width)
+    if min(size) < 1 or max(size) > MAX_SIDE:
+        raise ConfigError(
+            f"The size {text!r} is {size[1]}x{size[0]} px here; each side must be 1 to {MAX_SIDE} px.", code=Code.SIZE
+        )
+    return size
+
+
+def _size_text(text: object) -> str:
+    resolve_size(str(text), (64, 64))
+    return re.sub(r"\s", "", str(text)).lower().replace("×", "x")
+
+
+class Frozen(BaseModel):
+    """Base of immutable models without extra fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SamplePlan(Frozen):
+    """The samples of a job: `count` of each of `sizes`."""
+
+    count: int = Field(4, ge=1, le=10_000)
+    sizes: tuple[Annotated[str, BeforeValidator(_size_text)], ...] = ("1x1", "2x1")
+
+
+def known_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The settings that this version knows, and the names of the others, which a later version wrote."""
+    known = {name: value for name, value in settings.items() if name in recorded_names()}
+    return known, sorted(settings.keys() - known.keys())
+
+
+class MaskRef(Frozen):
+    """A mask of pixels that the loss leaves out; `digest` is the hash of the mask's pixels at the image's size."""
+
+    location: str
+    uri: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One image's training: the inputs that decide the result, and the location of the image.
+
+    A run holds one for each image, so it is small: a pydantic model would take a kilobyte more.
+
+    `location` is the address that a worker opens; it may hold a credential and is never stored. `uri` is the public
+    form that artifacts name. `preset` is the name of the preset that the settings began with, a label only: it is no
+    part of the identity.
+    """
+
+    job_id: str
+    sha256: str
+    location: str
+    uri: str
+    preset: str
+    settings: Settings
+    seed: int
+    plan: SamplePlan
+    holes: MaskRef | None = None
+
+
+class ImageRef(Frozen):
+    """One input image of a task: `location` and `uri` as in `JobSpec`, and the hash of the file's bytes."""
+
+    location: str
+    uri: str
+    sha256: str
+
+
+class PyramidRef(Frozen):
+    """Reference to a trained pyramid: committed by a job of a run, or (no job) stored in a folder under its own name.
+
+    `location` is the address at which a worker opens that run or folder, None for the job's own run; `run` is its
+    public form in artifacts.
+    """
+
+    name: str
+    location: str | None = None
+    run: str | None = None
+    job_id: str | None = None
+
+
+class EditSpec(Frozen):
+    """One edit, a task on one image's pyramid: the inputs that decide the result, and the locations of its images."""
+
+    job_id: str
+    edit_id: str
+    image_id: str
+    task: str
+    options: dict[str, Any]
+    pyramid: PyramidRef
+    image: ImageRef
+    target: ImageRef | None = None
+    mask: ImageRef | None = None
+    truth: ImageRef | None = None
+
+
+def edit_job_id(pyramid: str, task: str, options: Mapping[str, Any], others: Sequence[str | None]) -> str:
+    """An edit's identity: 20 hex digits of a hash of its pyramid, task, options and the hashes of its other images."""
+    decides = {
+        "algorithm": ALGORITHM,
+        "pyramid": pyramid,
+        "task": task,
+        "options": dict(options),
+        "others": list(others),
+    }
+    return _hash(decides)
+
+
+def job_id(sha256: str, settings: Settings, seed: int, plan: SamplePlan, holes: str | None = None) -> str:
+    """The job's identity: 20 hex digits of a hash of the inputs that decide its result.
+
+    These are the image's bytes, the method and its version, the settings, the seed, the samples and the holes; not
+    paths, order, machine or device. The same job has the same identity anywhere. Settings that a later version adds
+    count only where they differ from the value of earlier results (`pgcn.settings.identifying`): they rename no job.
+    """
+    decides = {
+        "algorithm": ALGORITHM,
+        "image": sha256,
+        "settings": identifying(settings),
+        "seed": seed,
+        "samples": plan.model_dump(mode="json"),
+    }
+    return _hash(decides | ({"holes": holes} if holes is not None else {}))
+
+
+def pyramid_id(sha256: str, settings: Settings, seed: int, holes: str | None = None) -> str:
+    """A pyramid's identity: 20 hex digits of a hash of the inputs that decide it, independent of job and samples.
+
+    `holes` is the hash of the mask of pixels that the loss leaves out, None without a mask.
+    """
+    return _hash(
+        {
+            "algorithm": ALGORITHM,
+            "image": sha256,
+            "settings": identifying(settings),
+            "seed": seed,
+            "holes": holes,
+        }
+    )
+
+
+def _hash(decides: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:20]
+
+
+@overload
+def reseeded(spec: JobSpec) -> JobSpec: ...
+@overload
+def reseeded(spec: EditSpec) -> EditSpec: ...
+def reseeded(spec: JobSpec | EditSpec) -> JobSpec | EditSpec:
+    """The spec of the next attempt after a NUMERIC failure: a new seed and half the step size; the same job."""
+    if isinstance(spec, EditSpec):
+        return spec.model_copy(update={"options": {**spec.options, "seed": _another_seed(spec.options["seed"])}})
+    seed, settings = another_try(spec.seed, spec.settings)
+    return replace(spec, settings=settings, seed=seed)
+
+
+def another_try(seed: int, settings: Settings) -> tuple[int, Settings]:
+    """A new seed and half the step size. Training is deterministic: an unchanged retry would diverge again."""
+    return _another_seed(seed), settings.model_copy(update={"step_size": settings.step_size / 2})
+
+
+def _another_seed(seed: int) -> int:
+    return (seed + 1_000_003) % MAX_SEED
