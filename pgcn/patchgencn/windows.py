@@ -15,7 +15,6 @@ import random
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pgcn.imaging.scales import Size, resize
@@ -58,18 +57,18 @@ def cut(x: Tensor, places: Sequence[Place], size: Size) -> Tensor:
     """
     if tuple(x.shape[-2:]) == tuple(size):
         return pad(x)
-    parts = x.split(x.shape[1] // len(places), dim=1)
-    return torch.cat([_cut_one(part, place, size) for part, place in zip(parts, places, strict=True)], dim=1)
-
-
-def _cut_one(x: Tensor, place: Place, size: Size) -> Tensor:
-    margins: list[int] = []
-    for axis in (-1, -2):
-        first, last = place[axis] - PAD, place[axis] + size[axis] + PAD
-        length = x.shape[axis]
-        x = x.narrow(axis, max(0, first), min(length, last) - max(0, first))
-        margins += [max(0, -first), max(0, last - length)]
-    return F.pad(x, margins)
+    count, (height, width) = len(places), x.shape[-2:]
+    at, border = torch.tensor(places), torch.arange(-PAD, max(size) + PAD)
+    rows = (at[:, :1] + border[: size[0] + 2 * PAD]).to(x.device)
+    columns = (at[:, 1:] + border[: size[1] + 2 * PAD]).to(x.device)
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
+    image = torch.arange(count, device=x.device)[:, None, None]
+    rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+    found: Tensor = x.unflatten(1, (count, -1))[
+        :, image, :, rows[:, :, None], columns[:, None]
+    ]  # (B, h + 10, w + 10, N, 3)
+    windows: Tensor = (found * inside[..., None, None]).permute(3, 0, 4, 1, 2).flatten(1, 2)
+    return windows.contiguous()
 
 
 def region_place(point: Sequence[float], size: Size, region: Size) -> Place:
