@@ -42,6 +42,7 @@ ADDED: Mapping[str, Any] = {
     "detail_noise": 0.6,
     "completeness": 0.002,
     "window": 0,
+    "max_curvature": 0.0,
 }
 """Settings that came after the first release, each with the value that describes results from before it.
 
@@ -138,6 +139,13 @@ class Settings(BaseModel):
     recovery_weight: float = Field(0.1, ge=0, le=100, description="weight of the recovery term in the loss")
 
     # Iterations
+    max_curvature: float = Field(
+        0.0,
+        ge=0,
+        le=1000,
+        description="bound of f's curvature where chains end, in units of 4/step_size, above which a step of that size "
+        "overshoots; 0: none",
+    )
     iterations: int = Field(4000, ge=1, le=1_000_000, description="iterations at the finest scale")
     iteration_growth: float = Field(1.0, ge=1, le=10, description="factor of iterations for each coarser scale")
     learning_rate: float = Field(4e-4, gt=0, le=1, description="of Adam, β = (0.5, 0.999), at the first iteration")
@@ -192,6 +200,11 @@ class Settings(BaseModel):
         """
         shares = [1 + self.step_decay * (1 - 2 * k / (steps - 1)) for k in range(steps)] if steps > 1 else [1.0] * steps
         return [Step(self.step_size * share, float(sigma * share**0.5)) for share in shares]
+
+    @property
+    def largest_curvature(self) -> float:
+        """`max_curvature` in units of f over squared pixel values; 0: no bound."""
+        return self.max_curvature * 4 / self.step_size
 
     def learning_rate_at(self, iteration: int, iterations: int) -> float:
         """Linear from `learning_rate` to `final_learning_rate` over 80 % of `iterations`, then constant.

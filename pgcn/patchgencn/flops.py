@@ -8,6 +8,7 @@ import time
 import torch
 
 from pgcn.imaging.scales import Size
+from pgcn.patchgencn.curvature import EVERY, POWER_STEPS
 from pgcn.patchgencn.energy import NARROW, WIDE, EnergyNet, energy_gradient, pad
 from pgcn.patchgencn.langevin import langevin
 from pgcn.patchgencn.weights import PAD
@@ -39,6 +40,8 @@ def scale_operations(scale: int, sizes: list[Size], settings: Settings) -> float
     iterations = settings.iterations_at(scale)
     chains = settings.chains * settings.steps_at(scale) + settings.recovery_steps / settings.recovery_every
     learning = 1.5 * (settings.chains + 2)
+    if settings.max_curvature:
+        learning += 2 * 2 * POWER_STEPS / EVERY  # two gradients for each of two images
     starts = pool_count(size, settings) or iterations * settings.chains
     below = sum(
         settings.steps_at(at) * step_operations(region_size(sizes[at], settings), sizes[at], settings)

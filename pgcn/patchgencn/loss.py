@@ -34,6 +34,26 @@ def loss_weights(settings: Settings, due: bool) -> Tensor:
     return torch.tensor([*synthesized, -1 - weight, *([weight] if due else [])])
 
 
+def metric_rows(f: Tensor, synthesized: Tensor, weights: Tensor, errors: Tensor, rate: float) -> list[dict[str, float]]:
+    """The metrics of an iteration, for each image of a batch.
+
+    `f` `(n, B)` are the means of synthesized, observed and recovered images, `weights` `(n,)` those of the loss,
+    `synthesized` `(chains, B·3, H, W)`, `errors` `(B,)` those of the recovery.
+    """
+    chains = len(synthesized)
+    f_synthesized, f_observed = f[:chains].mean(0), f[chains]
+    columns = {
+        "loss": weights @ f,
+        "energy_synthesized": f_synthesized,
+        "energy_observed": f_observed,
+        "recovery_error": errors,
+        "synthesized_std": torch.stack([x.std() for x in synthesized.split(3, dim=1)]),
+        "learning_rate": torch.full_like(f_observed, rate),
+    }
+    rows = torch.stack([*columns.values()], dim=1).tolist()
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
 def recovery_errors(recovered: Tensor, observed: Tensor) -> Tensor:
     """Squared difference, summed over channels and averaged over pixels, of each image of a batch.
 

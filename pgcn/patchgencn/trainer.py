@@ -19,10 +19,11 @@ from torch import Tensor
 
 from pgcn.imaging.scales import check_image, image_pyramid, learned_sizes, resize, thin_problem
 from pgcn.method import DivergenceError, Progress
+from pgcn.patchgencn import curvature
 from pgcn.patchgencn.cuda_graph import CudaGraphed
 from pgcn.patchgencn.energy import EnergyNet, FusedLangevin, crop, energies, energy_gradient, is_fused
 from pgcn.patchgencn.flops import scale_operations
-from pgcn.patchgencn.loss import check_recovery, loss_weights
+from pgcn.patchgencn.loss import check_recovery, loss_weights, metric_rows
 from pgcn.patchgencn.resume import (
     State,
     common_resume_point,
@@ -89,6 +90,8 @@ class Trainer:
         self.recovery_start = self._recovery_start()
         self.recovery_places = self.windows.places
         self.recovered = self.windows.cut(self.recovery_start)
+        largest = self.settings.largest_curvature
+        self.bound = curvature.CurvatureBound(largest, len(self.seeds), self.recovered) if largest else None
         self.rate: float | Tensor = torch.zeros((), device=self.recovered.device) if self.recovered.is_cuda else 0.0
         self._loss_weights = {due: loss_weights(self.settings, due).to(self.recovered) for due in (False, True)}
         self._graphs: dict[tuple[bool, bool], CudaGraphed[tuple[Tensor, Tensor]]] = {}
@@ -153,6 +156,8 @@ class Trainer:
         if due:
             recovery_start, self.recovery_places = self.windows.cut(self.recovery_start), self.windows.places
         f, synthesized = self._step(due, noise is not None)(start, noise, observed, recovery_start)
+        if self.bound and self.iteration % curvature.EVERY == 0:
+            self.bound.apply(self.net, synthesized[:1], observed)
         self.iteration += 1
 
         metrics: list[dict[str, float]] = []
@@ -166,18 +171,7 @@ class Trainer:
     def _metrics(self, f: Tensor, synthesized: Tensor, weights: Tensor, rate: float) -> list[dict[str, float]]:
         """The metrics of this iteration, for each image, after the checks for divergence."""
         errors = self._check()
-        chains = self.settings.chains
-        f_synthesized, f_observed = f[:chains].mean(0), f[chains]
-        columns = {
-            "loss": weights @ f,
-            "energy_synthesized": f_synthesized,
-            "energy_observed": f_observed,
-            "recovery_error": errors,
-            "synthesized_std": torch.stack([x.std() for x in crop(synthesized).split(3, dim=1)]),
-            "learning_rate": torch.full_like(f_observed, rate),
-        }
-        rows = torch.stack([*columns.values()], dim=1).tolist()
-        return [dict(zip(columns, row, strict=True)) for row in rows]
+        return metric_rows(f, crop(synthesized), weights, errors, rate)
 
     def _step(self, due: bool, noisy: bool) -> Callable[..., tuple[Tensor, Tensor]]:
         """`_learn`: on a GPU a graph of it, one for each kind of iteration."""
@@ -261,7 +255,7 @@ class Trainer:
             tensors["recovered"] = self.recovered[:, channels]
             if not self.windows.whole:
                 tensors["recovery_places"] = torch.tensor([self.recovery_places[image]])
-            tensors |= optimizer_tensors(self.optimizer, image)
+            tensors |= optimizer_tensors(self.optimizer, image) | (self.bound.tensors(image) if self.bound else {})
         text = training_text(self.settings, self.seeds[image], self.sizes) | {
             "scale": str(self.scale),
             "iteration": str(self.iteration),
@@ -289,6 +283,8 @@ class Trainer:
             self.optimizer = self.new_optimizer()
             load_optimizer(self.optimizer, states, device)
             self.starts.load(states)
+            if self.bound:
+                self.bound.load(states)
             self.recovery_start = joined(states, "recovery_start", device, dim=1)
             self.recovered = joined(states, "recovered", device, dim=1)
             if not self.windows.whole:

@@ -112,7 +112,7 @@ def test_pools_hold_fewer_larger_starts():
     assert max(pixels) <= 1.1 * 16 * 16 * 16, "as many pixels as pool_size windows have"
 
 
-@pytest.mark.parametrize("more", [{}, {"pool_size": 0, "chains": 2}, {"noise": "langevin"}])
+@pytest.mark.parametrize("more", [{}, {"pool_size": 0, "chains": 2}, {"noise": "langevin", "max_curvature": 0.01}])
 def test_interrupted_and_resumed_on_windows_is_the_same_to_the_bit(more):
     settings, images, seeds = tiny(**more), [picture(1), picture(2)], [3, 4]
     whole = Trainer(images, settings, seeds)
