@@ -1,6 +1,6 @@
 """Course of a long training of one scale, without and with a bound of the curvature of f.
 
-`python -m benchmarks.curvature [--image 06-cat.jpg] [--side 18] [--iterations 1560] [--bounds 0 2] [--strip FILE]`
+`python -m benchmarks.curvature [--image 06-cat.jpg] [--side 18] [--iterations 1600] [--bounds 0 2] [--strip FILE]`
 prints a table: iterations, mean f of synthesized minus observed image, and the largest curvature of f at the observed
 one, in units of 4/step_size. The strip has a row of samples for each bound, the image at its left.
 """
@@ -59,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--image", default="06-cat.jpg")
     parser.add_argument("--side", type=int, default=18)
-    parser.add_argument("--iterations", type=int, default=1560)
+    parser.add_argument("--iterations", type=int, default=1600)
     parser.add_argument("--bounds", type=float, nargs="+", default=[0.0, 2.0])
     parser.add_argument("--strip", type=Path)
     asked = parser.parse_args()
