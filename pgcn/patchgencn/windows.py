@@ -64,9 +64,8 @@ def cut(x: Tensor, places: Sequence[Place], size: Size) -> Tensor:
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
     image = torch.arange(count, device=x.device)[:, None, None]
     rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-    found: Tensor = x.unflatten(1, (count, -1))[
-        :, image, :, rows[:, :, None], columns[:, None]
-    ]  # (B, h + 10, w + 10, N, 3)
+    apart = x.unflatten(1, (count, -1))
+    found = apart[:, image, :, rows[:, :, None], columns[:, None]]  # (B, h + 10, w + 10, N, 3)
     windows: Tensor = (found * inside[..., None, None]).permute(3, 0, 4, 1, 2).flatten(1, 2)
     return windows.contiguous()
 
@@ -87,6 +86,8 @@ def enlarge(
 
     `places` and `finer_places` `(P, B, 2)` are theirs. A region is resized alone, and its place rounded to a pixel.
     """
+    if finer_region == finer:
+        return resize(regions, finer)
     region = (regions.shape[-2], regions.shape[-1])
     enlarged = tuple(round(side * after / before) for side, before, after in zip(region, size, finer, strict=True))
     x = resize(regions, (enlarged[0], enlarged[1]))

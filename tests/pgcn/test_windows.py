@@ -14,7 +14,7 @@ from pgcn.patchgencn.weights import PAD
 from pgcn.patchgencn.windows import Windows, cut, enlarge, region_place
 
 TINY = {
-    **{"max_size": 60, "min_size": 12, "scales": 4, "iterations": 3, "iteration_growth": 1.2, "window": 16},
+    **{"max_size": 60, "min_size": 12, "scales": 3, "iterations": 3, "iteration_growth": 1.2, "window": 16},
     **{"langevin_steps": 2, "langevin_steps_init": 2, "recovery_steps": 2, "pool_size": 8, "noise_iterations": 2},
 }
 
@@ -62,7 +62,7 @@ def test_energy_and_inner_gradient_of_a_window_are_those_of_the_whole_image(plac
 
 def test_places_are_random_reach_every_edge_and_are_an_images_own():
     settings = tiny()
-    windows = Windows(3, (44, 60), settings, [5, 6])
+    windows = Windows(2, (44, 60), settings, [5, 6])
     assert windows.window == (16, 16)
     assert windows.region == (32, 32)
     starts = torch.rand(1, 6, 32, 32)
@@ -72,7 +72,7 @@ def test_places_are_random_reach_every_edge_and_are_an_images_own():
         at = torch.tensor([[region_place(point, (44, 60), (32, 32)) for point in points]])
         cuts = windows.cut_starts(starts, at, iteration)
         seen.append(windows.places)
-        alone = Windows(3, (44, 60), settings, [6])
+        alone = Windows(2, (44, 60), settings, [6])
         assert torch.equal(alone.cut_starts(starts[:, 3:], at[:, 1:], iteration), cuts[:, 3:])
         for (row, column), (top, left) in zip(windows.places, at[0].tolist(), strict=True):
             for first, start, side in ((row, top, 44), (column, left, 60)):
@@ -108,7 +108,7 @@ def test_pools_hold_fewer_larger_starts():
         if trainer.iterate().iteration == 1 and trainer.scale:
             pixels.append(trainer.starts.drawn[:, 0].numel())
             assert max(trainer.starts.drawn.shape[-2:]) <= 32
-    assert len(pixels) == 3
+    assert len(pixels) == 2
     assert max(pixels) <= 1.1 * 16 * 16 * 16, "as many pixels as pool_size windows have"
 
 
