@@ -31,7 +31,7 @@ REACH = 0.1
 
 
 def hessian_product(gradient: Gradient, x: Tensor, direction: Tensor) -> Tensor:
-    """The Hessian of Σf at `x` times `direction`, both `(N, B·3, H, W)`, by central differences of ∇Σf."""
+    """The Hessian of Σf at `x` times `direction`, both `(N, B·C, H, W)`, by central differences of ∇Σf."""
     return (gradient(x + REACH * direction) - gradient(x - REACH * direction)) / (2 * REACH)
 
 
@@ -44,13 +44,13 @@ class CurvatureBound:
     def __init__(self, largest: float, images: int, like: Tensor) -> None:
         self.largest, self.images = largest, images
         generator = torch.Generator().manual_seed(0)
-        shape = (2, 3, *like.shape[-2:])
+        shape = (2, like.shape[1] // images, *like.shape[-2:])
         own = torch.randn(shape, generator=generator, dtype=like.dtype).to(like.device)
         self.direction = own.repeat(1, images, 1, 1)
-        """`(2, B·3, H + 10, W + 10)`, for a synthesized and the observed image."""
+        """`(2, B·C, H + 10, W + 10)`, for a synthesized and the observed image."""
 
     def apply(self, net: EnergyNet, synthesized: Tensor, observed: Tensor) -> None:
-        """Reduce the last layer of each image's net to the bound; both images are `(1, B·3, H + 10, W + 10)`."""
+        """Reduce the last layer of each image's net to the bound; both images are `(1, B·C, H + 10, W + 10)`."""
         x = torch.cat([synthesized, observed])
         # Always in float32: the differences are small.
         gradient = energy_gradient(net.weights())
@@ -70,7 +70,7 @@ class CurvatureBound:
 
     def tensors(self, image: int) -> dict[str, Tensor]:
         """One image's part, for a state."""
-        return {"curvature": self.direction[:, 3 * image : 3 * image + 3]}
+        return {"curvature": self.direction.chunk(self.images, dim=1)[image]}
 
     def load(self, states: Sequence[State]) -> None:
         """Take over the `tensors` of a batch's states."""

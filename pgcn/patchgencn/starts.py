@@ -17,7 +17,7 @@ from pgcn.imaging.noise import noise_start, normal_batch
 from pgcn.imaging.scales import Size
 from pgcn.method import ChainOptions
 from pgcn.patchgencn.cuda_graph import CudaGraphed
-from pgcn.patchgencn.energy import is_fused
+from pgcn.patchgencn.energy import RGB_CHANNELS, is_fused
 from pgcn.patchgencn.resume import State, joined
 from pgcn.patchgencn.sampling import refine
 from pgcn.patchgencn.weights import Weights
@@ -31,7 +31,7 @@ STARTS_AHEAD = 16
 class ChainStarts:
     """Starts at one scale for a batch of B images; image b draws from `generators[b]` alone.
 
-    `drawn` `(P, B·3, h, w)` are the starts that are computed, of which the first `used` are given away; a pool is used
+    `drawn` `(P, B·C, h, w)` are the starts that are computed, of which the first `used` are given away; a pool is used
     again and again. `places` `(P, B, 2)`, on the CPU, are the rows and columns of the regions; zero for whole starts.
     """
 
@@ -41,18 +41,19 @@ class ChainStarts:
         sizes: Sequence[Size],
         settings: Settings,
         generators: Sequence[torch.Generator],
+        channels: int = 3,
     ) -> None:
-        self.frozen, self.settings, self.generators = frozen, settings, generators
+        self.frozen, self.settings, self.generators, self.channels = frozen, settings, generators, channels
         self.sizes = sizes[: len(frozen) + 1]
         self.regions = [region_size(size, settings) for size in self.sizes]
-        self.drawn = torch.empty(0, 3 * len(generators), *self.regions[-1], device=generators[0].device)
+        self.drawn = torch.empty(0, channels * len(generators), *self.regions[-1], device=generators[0].device)
         self.places = torch.empty(0, len(generators), 2, dtype=torch.int64)
         self.used = 0
         self.pool = pool_count(self.sizes[-1], settings) if frozen else 0
         self._graphs: dict[int, CudaGraphed[Tensor]] = {}
 
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
-        """Starts of `count` chains for each image, `(count, B·3, h, w)`, and the places of their regions."""
+        """Starts of `count` chains for each image, `(count, B·C, h, w)`, and the places of their regions."""
         if self.pool:
             return self._from_pool(count)
         if self.used + count > len(self.drawn):
@@ -73,11 +74,12 @@ class ChainStarts:
 
     def _ends(self, count: int) -> tuple[Tensor, Tensor]:
         """`count` new starts and their places: upsampled ends of the frozen scales' chains, or noise at scale 0."""
-        noise = torch.cat([noise_start(self.regions[0], [g], count) for g in self.generators], dim=1)
+        noise = torch.cat([noise_start(self.regions[0], [g], count, self.channels) for g in self.generators], dim=1)
         places = self._new_places(count)
         if not self.frozen:
             return noise, places[-1]
-        if is_fused(noise) and self.settings.frozen_sigma() == 0 and self._whole:
+        fused = is_fused(noise) and self.channels == RGB_CHANNELS
+        if fused and self.settings.frozen_sigma() == 0 and self._whole:
             beat()  # a replayed graph runs no Python, so its chains send no heartbeats
             ends = self._graphs.setdefault(count, CudaGraphed())(lambda x: self._from_noise(x, places), noise).clone()
         else:
@@ -86,7 +88,7 @@ class ChainStarts:
 
     def tensors(self, image: int) -> dict[str, Tensor]:
         """The starts of one image of the batch, for a state."""
-        own = {"starts": self.drawn[:, 3 * image : 3 * image + 3]}
+        own = {"starts": self.drawn[:, self.channels * image : self.channels * (image + 1)]}
         return own if self._whole else own | {"start_places": self.places[:, image : image + 1]}
 
     def load(self, states: Sequence[State]) -> None:

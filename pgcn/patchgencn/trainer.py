@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from pgcn.imaging.channels import Channels, of_tensor
 from pgcn.imaging.scales import check_image, image_pyramid, learned_sizes, resize, thin_problem
 from pgcn.method import DivergenceError, Progress
 from pgcn.patchgencn import curvature
 from pgcn.patchgencn.cuda_graph import CudaGraphed
-from pgcn.patchgencn.energy import EnergyNet, FusedLangevin, crop, energies, energy_gradient, is_fused
+from pgcn.patchgencn.energy import RGB_CHANNELS, EnergyNet, FusedLangevin, crop, energies, energy_gradient, is_fused
 from pgcn.patchgencn.flops import scale_operations
 from pgcn.patchgencn.loss import check_recovery, loss_weights, metric_rows
 from pgcn.patchgencn.resume import (
@@ -46,14 +47,24 @@ RECORDS = 100
 class Trainer:
     """Trains the nets of one image's pyramid, or of a batch of B images, image b with seed `seeds[b]`.
 
-    `images` are `(1, 3, H, W)` in [-1, 1], each at its own size. Raises `ValueError` for anything else, and where
+    `images` are `(1, C, H, W)` in [-1, 1], each at its own size, of the same number of channels; `channels` describes
+    those of each, by default as `pgcn.imaging.channels.of_tensor`. Raises `ValueError` for anything else, and where
     their pyramids do not have the same sizes.
     """
 
     def __init__(
-        self, images: Sequence[Tensor], settings: Settings, seeds: Sequence[int], device: str | torch.device = "cpu"
+        self,
+        images: Sequence[Tensor],
+        settings: Settings,
+        seeds: Sequence[int],
+        device: str | torch.device = "cpu",
+        channels: Sequence[Channels] | None = None,
     ) -> None:
-        images = [check_image(image).to(device) for image in images]
+        self.channels = list(channels) if channels is not None else [of_tensor(image) for image in images]
+        """The description of each image's channels."""
+        self.inputs = self.channels[0].count
+        """C, the number of channels of every image."""
+        images = [check_image(image, self.inputs).to(device) for image in images]
         self.settings = settings
         self.seeds = list(seeds)
         if problem := thin_problem(images[0].shape[2], images[0].shape[3], settings):
@@ -85,7 +96,7 @@ class Trainer:
         self.net = self.new_net()
         self.optimizer = self.new_optimizer()
         self.iteration = 0
-        self.starts = ChainStarts(self.frozen, self.sizes, self.settings, self.generators)
+        self.starts = ChainStarts(self.frozen, self.sizes, self.settings, self.generators, self.inputs)
         self.windows = Windows(self.scale, self.sizes[self.scale], self.settings, self.seeds)
         self.recovery_start = self._recovery_start()
         self.recovery_places = self.windows.places
@@ -98,7 +109,8 @@ class Trainer:
 
     def new_net(self) -> EnergyNet:
         """The initial net of the present scale."""
-        net = EnergyNet(wide=self.settings.is_wide(max(self.sizes[self.scale])), generators=self.generators)
+        wide = self.settings.is_wide(max(self.sizes[self.scale]))
+        net = EnergyNet(wide=wide, generators=self.generators, inputs=self.inputs)
         if self.settings.warm_start and self.nets and self.nets[-1].channels == net.channels:
             net.load_state_dict(self.nets[-1].state_dict())
         return net
@@ -121,8 +133,12 @@ class Trainer:
         return resize(end, self.sizes[self.scale])
 
     def observed_of(self, image: int) -> list[Tensor]:
-        """One image of the batch at every scale: `(1, 3, *sizes[s])`."""
-        return [scale[:, 3 * image : 3 * image + 3] for scale in self.observed]
+        """One image of the batch at every scale: `(1, C, *sizes[s])`."""
+        return [scale[:, self._own(image)] for scale in self.observed]
+
+    def _own(self, image: int) -> slice:
+        """The channels of one image of the batch."""
+        return slice(self.inputs * image, self.inputs * (image + 1))
 
     # One iteration.
 
@@ -175,7 +191,7 @@ class Trainer:
 
     def _step(self, due: bool, noisy: bool) -> Callable[..., tuple[Tensor, Tensor]]:
         """`_learn`: on a GPU a graph of it, one for each kind of iteration."""
-        if self.positions is not None or not is_fused(self.net.kernels[0]):
+        if self.positions is not None or not is_fused(self.net.kernels[0]) or self.inputs != RGB_CHANNELS:
             return self._learn
         graph = self._graphs.setdefault((due, noisy), CudaGraphed())
         return lambda *inputs: graph(self._learn, *inputs)
@@ -218,7 +234,7 @@ class Trainer:
         places = self.recovery_places
         start = self.windows.cut(self.recovery_start, places)
         observed = crop(self.windows.cut(self.observed[self.scale], places))
-        errors, failed = check_recovery(start, self.recovered, observed, where)
+        errors, failed = check_recovery(start, self.recovered, observed, where, len(self.seeds))
         self.failed = failed | self.failed
         if len(self.failed) == len(self.seeds):
             raise self.failed[0]
@@ -245,7 +261,7 @@ class Trainer:
 
     def state_dict(self, image: int = 0) -> State:
         """Everything that the next iteration of one image depends on, as copies."""
-        own, channels = slice(image, image + 1), slice(3 * image, 3 * image + 3)
+        own, channels = slice(image, image + 1), self._own(image)
         tensors: dict[str, Tensor] = {"generator": self.generators[image].get_state()}
         for scale, net in enumerate(self.nets if self.finished else [*self.nets, self.net]):
             tensors |= {f"net.{scale}.{name}": value[own] for name, value in net.state_dict().items()}

@@ -18,7 +18,7 @@ from pgcn.settings import Settings, Step
 def chain_noise(
     start: Tensor, scale: int, sigma: float, settings: Settings, generators: Sequence[torch.Generator]
 ) -> Tensor | None:
-    """σε for every step from `start` `(chains, B·3, H, W)`: `(K, chains, B·3, H, W)`; None where σ is 0."""
+    """σε for every step from `start` `(chains, B·C, H, W)`: `(K, chains, B·C, H, W)`; None where σ is 0."""
     if sigma == 0:
         return None
     steps, like, draw = settings.steps_at(scale), start, normal_batch(generators)
@@ -40,7 +40,7 @@ def training_chains(
 ) -> tuple[Tensor, Tensor | None]:
     """The ends of the synthesis from `start` and, where a `recovery_start` is given, of the recovery.
 
-    All have their border: `start` is `(chains, B·3, H + 10, W + 10)`, `recovery_start` `(1, B·3, H + 10, W + 10)`,
+    All have their border: `start` is `(chains, B·C, H + 10, W + 10)`, `recovery_start` `(1, B·C, H + 10, W + 10)`,
     `noise` as `chain_noise` returns it.
     """
     std = 0.0 if noise is None else 1.0  # the noise is multiplied by its σ already

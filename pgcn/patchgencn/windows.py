@@ -51,7 +51,7 @@ def pool_count(size: Size, settings: Settings) -> int:
 
 
 def cut(x: Tensor, places: Sequence[Place], size: Size) -> Tensor:
-    """Windows with their border: `(N, B·3, H, W)` to `(N, B·3, h + 10, w + 10)` for a `size` of (h, w).
+    """Windows with their border: `(N, B·C, H, W)` to `(N, B·C, h + 10, w + 10)` for a `size` of (h, w).
 
     The window of image b of the batch is at `places[b]`; pixels beyond the edge of `x` are zero.
     """
@@ -65,7 +65,7 @@ def cut(x: Tensor, places: Sequence[Place], size: Size) -> Tensor:
     image = torch.arange(count, device=x.device)[:, None, None]
     rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
     apart = x.unflatten(1, (count, -1))
-    found = apart[:, image, :, rows[:, :, None], columns[:, None]]  # (B, h + 10, w + 10, N, 3)
+    found = apart[:, image, :, rows[:, :, None], columns[:, None]]  # (B, h + 10, w + 10, N, C)
     windows: Tensor = (found * inside[..., None, None]).permute(3, 0, 4, 1, 2).flatten(1, 2)
     return windows.contiguous()
 
@@ -82,7 +82,7 @@ def region_place(point: Sequence[float], size: Size, region: Size) -> Place:
 def enlarge(
     regions: Tensor, places: Tensor, size: Size, finer: Size, finer_region: Size, finer_places: Tensor
 ) -> Tensor:
-    """Regions of the next finer scale out of those of a scale of `size`: `(P, B·3, h, w)` to `(P, B·3, *finer_region)`.
+    """Regions of the next finer scale out of those of a scale of `size`: `(P, B·C, h, w)` to `(P, B·C, *finer_region)`.
 
     `places` and `finer_places` `(P, B, 2)` are theirs. A region is resized alone, and its place rounded to a pixel.
     """
@@ -93,7 +93,7 @@ def enlarge(
     x = resize(regions, (enlarged[0], enlarged[1]))
     parts = []
     for start, row, finer_row in zip(x.split(1), places.tolist(), finer_places.tolist(), strict=True):
-        own = start.split(3, dim=1)
+        own = start.chunk(places.shape[1], dim=1)
         cuts = []
         for part, place, wanted in zip(own, row, finer_row, strict=True):
             for axis in (0, 1):
@@ -124,8 +124,8 @@ class Windows:
     def cut_starts(self, starts: Tensor, regions: Tensor, iteration: int) -> Tensor:
         """A random window of each start with its border; those of the first start become `places`.
 
-        `starts` `(chains, B·3, *region)` are at `regions` `(chains, B, 2)`; the result is
-        `(chains, B·3, h + 10, w + 10)`.
+        `starts` `(chains, B·C, *region)` are at `regions` `(chains, B, 2)`; the result is
+        `(chains, B·C, h + 10, w + 10)`.
         """
         if self.whole:
             return pad(starts)
@@ -140,7 +140,7 @@ class Windows:
         return torch.cat(cuts)
 
     def cut(self, x: Tensor, places: Sequence[Place] | None = None) -> Tensor:
-        """The present windows of the images `x` `(N, B·3, H, W)`, or those at `places`, with their border."""
+        """The present windows of the images `x` `(N, B·C, H, W)`, or those at `places`, with their border."""
         return cut(x, self.places if places is None else places, self.window)
 
     def _choose(self, region_at: Sequence[int], choice: random.Random) -> Place:
