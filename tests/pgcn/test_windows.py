@@ -205,3 +205,19 @@ def test_starts_of_whole_scales_draw_no_places():
     for generator, window in zip(generators, (0, 64), strict=True):
         ChainStarts([], [(12, 16)], tiny(window=window), [generator]).draw(1)
     assert torch.equal(generators[0].get_state(), generators[1].get_state())
+
+
+def test_images_of_other_channels_are_trained_on_windows(monkeypatch):
+    monkeypatch.setattr(curvature, "EVERY", 1)
+    images = [torch.cat([picture(seed), picture(seed + 1)[:, :2]], dim=1) for seed in (1, 2)]
+    trainer = Trainer(images, tiny(max_curvature=1e-3), [3, 4])
+    for _ in range(7):
+        trainer.iterate()
+    again = Trainer(images, tiny(max_curvature=1e-3), [3, 4])
+    again.load_state_dicts([trainer.state_dict(index) for index in range(2)])
+    for one in (trainer, again):
+        for _ in one.iterations():
+            pass
+    assert trainer.frozen[-1].kernels[0].shape[2] == 5
+    for a, b in zip(trainer.frozen[-1].kernels, again.frozen[-1].kernels, strict=True):
+        assert torch.equal(a, b)
