@@ -72,6 +72,7 @@ def test_text_is_read_as_the_settings_own_type():
         ("draft", {"max_size": "large"}, ["max_size", "large", "integer"]),
         ("draft", {"step_size": -1}, ["step_size", "-1", "greater than 0"]),
         ("draft", {"max_size": 20, "min_size": 30}, ["min_size (30)", "max_size (20)"]),
+        ("small", {"window": 8}, ["window (8)", "16 px", "0 trains on whole images"]),
     ],
 )
 def test_mistakes_get_a_sentence(preset, overrides, words):
