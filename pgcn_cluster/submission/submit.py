@@ -163,7 +163,7 @@ def _report(request: Request, server: JobServer, code: PackagedCode | None) -> P
     found = next(_reports(lines), None)
     if found is not None:
         return found
-    if any("No module named cluster" in line for line in lines):
+    if any("No module named pgcn_cluster" in line for line in lines):
         raise ConfigError(
             "pgcn is not installed on the cluster's head node: send it with --wheel, or use an image with it.",
             code=Code.SUBMIT_PREFLIGHT,
