@@ -11,8 +11,9 @@ from pgcn.imaging.scales import learned_sizes, scale_sizes
 from pgcn_cluster.monitor.snapshot import duration
 from pgcn_cluster.planning.backend import backend_for
 from pgcn_cluster.planning.estimate import measured_speed
-from pgcn_cluster.planning.plan import Plan
-from pgcn_cluster.planning.request import Prepared, make_plan, prepare
+from pgcn_cluster.planning.intake import make_plan
+from pgcn_cluster.planning.plan import Plan, total
+from pgcn_cluster.planning.request import Prepared, prepare
 from pgcn_cluster.planning.run_options import Request
 from pgcn_cluster.planning.sort_jobs import image_size
 from pgcn_cluster.planning.work import work_of
@@ -30,7 +31,7 @@ def dry_run(request: Request, console: Console) -> None:
     try:
         prepared = prepare(request, cluster)
         prepared.check_belongs()
-        plan = make_plan(prepared, None, retry=request.retry)
+        plan = make_plan(prepared, retry=request.retry)
     finally:
         cluster.leave()
     for sentence in prepared.said:
@@ -53,7 +54,7 @@ def dry_run(request: Request, console: Console) -> None:
         console.print(_edits(plan))
     if len(plan.edits) > LISTED_JOBS:
         console.print(f"… and {len(plan.edits) - LISTED_JOBS} more edits", highlight=False)
-    console.print(plan.summary(), highlight=False, markup=False)
+    console.print(total(plan).summary(), highlight=False, markup=False)
     if plan.jobs:
         console.print(_estimate(prepared, plan), highlight=False)
 

@@ -12,6 +12,7 @@ from ray.exceptions import RayError
 from ray.job_config import JobConfig
 
 from pgcn_cluster.ray_cluster.compat import filter_command_line
+from pgcn_cluster.ray_cluster.ray_background import RayBackground
 from pgcn_cluster.ray_cluster.ray_pool import RayWorkerPool
 from pgcn_cluster.scheduler.resources import Resources
 from pgcn_cluster.scheduler.worker_pool import first_line
@@ -53,6 +54,11 @@ class Cluster:
         except Exception as error:  # Ray raises `Exception` itself where its processes do not come up
             where = f"Ray at {self.address} does not answer" if self.address else "A local Ray could not be started"
             raise ConfigError(f"{where}: {first_line(error)}", code=Code.RAY_UNREACHABLE) from None
+
+    def background(self) -> RayBackground:
+        """Processes on all machines of the cluster, which is joined."""
+        self.join()
+        return RayBackground()
 
     def check_room(self, resources: Resources) -> None:
         """Raises `ConfigError` where a Ray of this machine, which will not grow, cannot hold one job."""

@@ -28,6 +28,7 @@ from pgcn_cluster.scheduler.local_worker import (
 )
 from pgcn_cluster.scheduler.resources import Resources
 from pgcn_cluster.scheduler.worker import Worker
+from pgcn_jobs.common.background import Background, ThreadBackground
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.job_context import ExecutionOptions
@@ -70,6 +71,10 @@ class LocalMachine:
         if not self.in_process and processes.get_start_method() == "forkserver":
             processes.set_forkserver_preload(PRELOADED)
             forkserver.ensure_running()
+
+    def background(self) -> Background:
+        """Threads of this process."""
+        return ThreadBackground()
 
     def check_room(self, resources: Resources) -> None:
         """Raises `ConfigError` where this machine has less than one job needs."""

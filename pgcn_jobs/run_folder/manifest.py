@@ -20,7 +20,7 @@ from pgcn.imaging.scales import thin_problem
 from pgcn.settings import Settings, make_settings, override
 from pgcn_jobs import layout
 from pgcn_jobs.common.clock import Timestamps
-from pgcn_jobs.common.codes import Code
+from pgcn_jobs.common.codes import STORAGE_CODES, Code
 from pgcn_jobs.common.failures import ConfigError, InputError, JobError, StoreError
 from pgcn_jobs.images.decoder import shared as decoder
 from pgcn_jobs.inputs.discover import Source, read_source
@@ -28,7 +28,6 @@ from pgcn_jobs.inputs.loading import Grid, holes_of, load_mask
 from pgcn_jobs.run_folder import schemas
 from pgcn_jobs.spec import JobSpec, MaskRef, SamplePlan, job_id, known_settings, pyramid_id
 from pgcn_jobs.storage.store import Store
-from pgcn_jobs.storage.urls import is_web
 
 T = TypeVar("T")
 
@@ -113,7 +112,7 @@ class RunDefaults:
 
 
 def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
-    """Read one image, and return its row: the job, or the reason of a refusal. Raises only `StoreError`.
+    """Read one image, and return its row: the job, or the reason of a refusal.
 
     An image with the version token of its `known` row is not read again.
     """
@@ -168,22 +167,19 @@ def _holes(source: Source, digest: str | None) -> str | None:
 def unchanged(source: Source, known: Entry) -> bool:
     """True if the image has the version token of its row in the manifest, so that it must not be read.
 
-    The cause of a refusal (permissions, the limit on pixels) may disappear without a new version token.
+    The cause of a refusal (permissions, the limit on pixels) may disappear without a new version token; what storage
+    failed to read is always read again.
     """
     before = known.place, known.uri, known.version, known.size_bytes, known.holes_uri
     now = source.place, source.uri, source.version_token, source.size_bytes, source.holes_uri
-    return source.version_token is not None and before == now
+    return source.version_token is not None and before == now and known.problem_code not in STORAGE_CODES
 
 
 def _look(source: Source, max_pixels: int) -> dict[str, Any]:
     try:
         data = read_source(source.location, source.uri)
-    except InputError as error:
+    except (InputError, StoreError) as error:
         return _problem(error)
-    except StoreError as error:
-        if not is_web(source.location):
-            raise
-        return _problem(error)  # a web server failed, not the storage that all images need
     facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
     try:
         seen = decoder.look(data, source.uri, max_pixels=max_pixels)
@@ -194,7 +190,7 @@ def _look(source: Source, max_pixels: int) -> dict[str, Any]:
             facts["holes"] = holes_of(mask.mask, grid.size)[1]
             if mask.note:
                 facts["note"] = f"{seen.note}; mask: {mask.note}" if seen.note else f"mask: {mask.note}"
-    except InputError as error:
+    except (InputError, StoreError) as error:  # storage may fail to read the mask
         return facts | _problem(error)
     return facts
 
