@@ -20,6 +20,7 @@ from tenacity import (
 
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import StoreError
+from pgcn_jobs.storage.http import SLOWEST, SlowServer
 from pgcn_jobs.storage.urls import public_url
 
 T = TypeVar("T")
@@ -184,6 +185,8 @@ def _reason(error: BaseException, url: str) -> str:
     address = "its address (AWS_ENDPOINT_URL)" if url.startswith("s3") else "its address"
     if isinstance(error, (boto.SSLError, aiohttp.ClientSSLError)):
         return f"{server} has no valid certificate: check {address}, https or http"
+    if isinstance(error, SlowServer):
+        return f"{server} sends less than {SLOWEST // 1000} kB a second: try again later, or take it from another place"
     if isinstance(error, _TIMEOUTS):
         return f"{server} does not answer in time: check {address}, or try again later"
     if isinstance(error, _NO_ANSWER):
