@@ -11,6 +11,7 @@ import torch
 from ray.exceptions import RayError
 from ray.job_config import JobConfig
 
+from pgcn_cluster.import_path import worker_environment
 from pgcn_cluster.ray_cluster.compat import filter_command_line
 from pgcn_cluster.ray_cluster.ray_background import RayBackground
 from pgcn_cluster.ray_cluster.ray_pool import RayWorkerPool
@@ -49,6 +50,7 @@ class Cluster:
                 log_to_driver=False,
                 logging_level="ERROR",
                 job_config=_InstalledCodeOnly(),
+                runtime_env=worker_environment() or None,
                 **local,
             )
         except Exception as error:  # Ray raises `Exception` itself where its processes do not come up
