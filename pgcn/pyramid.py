@@ -269,6 +269,8 @@ class Pyramid(TaskMethods):
             sizes = [(int(h), int(w)) for h, w in json.loads(header["sizes"])]
             settings = Settings.model_validate_json(header["settings"])
             observed = read_tensors(files["scale-0.safetensors"])["observed"]
+            if observed.shape[-3:] != (3, *sizes[0]) or not observed.isfinite().all():
+                raise ValueError(f"scale-0.safetensors does not hold an image of {sizes[0][1]}x{sizes[0][0]} px")
             nets = [_net(files[f"scale-{scale}.safetensors"], header, scale) for scale in range(len(sizes))]
             exact = None
             if EXACT_FILE in files or header.get("exact"):
@@ -278,6 +280,8 @@ class Pyramid(TaskMethods):
             return Pyramid(settings, int(header["seed"]), sizes, nets, observed, exact)
         except KeyError as error:
             raise ValueError(f"a pyramid's files are incomplete: {error.args[0]} is missing") from None
+        except (TypeError, IndexError):  # JSON of another kind
+            raise ValueError("the text in a pyramid's files is not that of a pyramid") from None
 
     def save(self, path: str | Path) -> None:
         """Write the files to a folder, which is created where it does not exist."""
@@ -310,10 +314,12 @@ def _net(data: bytes, header: Mapping[str, str], scale: int) -> Weights:
 
 
 def _check_weights(name: str, kernels: Sequence[torch.Tensor], biases: Sequence[torch.Tensor]) -> None:
-    """Raises `ValueError` for weights that are no network from 3 channels, or are not finite: its images are black."""
+    """Raises `ValueError` for weights of another network, or that are not finite: its images are black."""
+    if len(kernels) != PAD:
+        raise ValueError(f"{name} has weights of {len(kernels)} layers, and a network has {PAD}")
     channels = 3
     for kernel, bias in zip(kernels, biases, strict=True):
-        if kernel.ndim != 4 or kernel.shape[1] != channels or bias.shape != kernel.shape[:1]:
+        if kernel.shape != (len(kernel), channels, 3, 3) or bias.shape != kernel.shape[:1]:
             raise ValueError(f"{name} has weights of the wrong shape")
         if not (kernel.isfinite().all() and bias.isfinite().all()):
             raise ValueError(f"{name} has weights that are not finite numbers")

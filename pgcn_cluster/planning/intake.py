@@ -26,7 +26,7 @@ from pgcn_jobs.run_folder.edit_manifest import add_edits, superseded
 from pgcn_jobs.run_folder.manifest import PART_ROWS, add_to_manifest
 from pgcn_jobs.storage.urls import is_web
 
-FIRST_S = 2.0
+FIRST_S = 5.0
 """Time from the first image that was looked at to the end of the first portion, s."""
 
 LONGEST_S = 60.0
@@ -87,7 +87,7 @@ class Intake:
 
     def take(self) -> Arrived | None:
         """The next portion, if it has ended. Raises `StoreError` where storage fails for image after image."""
-        return self._take(0.0)
+        return self._take(0.0) if self.open else None
 
     def close(self) -> None:
         """Look at no further image."""
