@@ -89,7 +89,8 @@ class Driver:
         return self._arrivals is not None and self._arrivals.open
 
     def _take_in(self) -> None:
-        if self._arrivals is not None and (arrived := self._arrivals.take()) is not None:
+        arrived = self._arrivals.take() if self._arrivals is not None and self._arrivals.open else None
+        if arrived is not None:
             self._queue.add(arrived.jobs)
             self._tracker.arrived(arrived)
 
