@@ -219,17 +219,26 @@ def read_part(store: Store, path: str) -> dict[str, Entry]:
 def read_rows(store: Store, path: str, make: Callable[[dict[str, Any]], T]) -> list[T]:
     """The rows of one part of a manifest, without columns of another version.
 
-    Raises `ConfigError` if it is damaged.
+    Raises `ConfigError` if it is damaged, or if an id of a job in it would lead to another place.
     """
     schema = schemas.MANIFEST if path.startswith("manifest/") else schemas.MANIFEST_EDITS
     try:
-        return [make(row) for row in schemas.rows_of(schemas.known(schemas.read_parquet(store.get(path)), schema))]
+        rows = schemas.rows_of(schemas.known(schemas.read_parquet(store.get(path)), schema))
+        return [make(_checked(row)) for row in rows]
     except (KeyError, TypeError, ValueError, OSError, pa.ArrowException):
         raise ConfigError(
             f"{path} in {store.url} cannot be read as a part of the manifest. "
             f"`pgcn verify {store.url}` looks at the whole run, and mends it with --repair.",
             code=Code.RUN_DAMAGED,
         ) from None
+
+
+def _checked(row: dict[str, Any]) -> dict[str, Any]:
+    """The same row. Raises `ValueError` where an id in it is none: it may be a path that leads out of the run."""
+    ids = [row["job_id"], *(row[name] for name in ("pyramid", "pyramid_job") if row.get(name) is not None)]
+    if not all(layout.is_job(each) for each in ids):
+        raise ValueError
+    return row
 
 
 def add_to_manifest(store: Store, entries: Iterable[Entry], known: Mapping[str, Entry]) -> None:
