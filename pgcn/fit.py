@@ -9,7 +9,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from pgcn.imaging.scales import Size
+from pgcn.imaging.channels import Image, of_tensor
+from pgcn.imaging.masks import joined_masks
+from pgcn.imaging.scales import Size, check_image
 from pgcn.method import Progress
 from pgcn.patchgencn.masked_trainer import MaskedTrainer
 from pgcn.patchgencn.trainer import Trainer
@@ -18,7 +20,7 @@ from pgcn.settings import Settings, make_settings
 
 
 def fit(
-    image: Tensor,
+    image: Tensor | Image,
     preset: str = "draft",
     seed: int = 0,
     *,
@@ -27,9 +29,10 @@ def fit(
     device: str | torch.device = "cpu",
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Pyramid:
-    """Train a pyramid on one image `(1, 3, H, W)` in [-1, 1].
+    """Train a pyramid on one image `(1, C, H, W)` in [-1, 1], or on an `Image`, as `pgcn.read_image` returns it.
 
-    Pixels where `mask` `(1, 1, H, W)` is 1 are unknown, and left out of the loss. `settings` replaces `preset`.
+    Pixels where `mask` `(1, 1, H, W)` is 1 are unknown, and left out of the loss, beside those that the image itself
+    does not know. `settings` replaces `preset`. A tensor of three channels is RGB, one of one channel is gray.
     `on_progress` is called after every iteration. At small sizes a training uses one thread, unless the environment
     variable OMP_NUM_THREADS is set. Raises `ValueError` for a bad image or mask or an unknown preset,
     `DivergenceError` where training fails.
@@ -42,10 +45,12 @@ def fit(
     torch.Size([1, 3, 20, 24])
     """
     settings = settings or make_settings(preset)
+    image = image if isinstance(image, Image) else Image(image, of_tensor(check_image(image)))
+    mask = joined_masks(mask, image.unknown)
     if mask is None:
-        trainer = Trainer([image], settings, [seed], device)
+        trainer = Trainer([image.tensor], settings, [seed], device, [image.channels])
     else:
-        trainer = MaskedTrainer(image, mask, settings, seed, device)
+        trainer = MaskedTrainer(image.tensor, mask, settings, seed, device, image.channels)
     with threads_for(trainer.sizes):
         for progress in trainer.iterations():
             if on_progress:

@@ -13,6 +13,7 @@ from torch import Tensor
 from pgcn.exact.draw import resized
 from pgcn.exact.scales import FILE as EXACT_FILE
 from pgcn.exact.scales import ExactScales
+from pgcn.imaging.channels import RGB, Channels
 from pgcn.imaging.noise import noise_start, normal_each, seeded
 from pgcn.imaging.scales import Size, ascend, check_image, exact_sizes, resize, resize_on_torus, sizes_for
 from pgcn.method import AS_SAMPLED, AfterStep, ChainOptions
@@ -37,7 +38,7 @@ class Pyramid(TaskMethods):
 
     `nets` are spectrally normalized weights (batches of one) of the learned scales, `exact` the exact scales above
     them, `sizes` the sizes (height, width) of all of them, px, and `observed` is the image at scale 0,
-    `(1, 3, H₀, W₀)` in [-1, 1], where reconstruction starts.
+    `(1, C, H₀, W₀)` in [-1, 1], where reconstruction starts. `channels` describes the C channels of its images.
     """
 
     settings: Settings
@@ -46,6 +47,7 @@ class Pyramid(TaskMethods):
     nets: list[Weights]
     observed: Tensor
     exact: ExactScales | None = None
+    channels: Channels = RGB
 
     @staticmethod
     def trained(trainer: Trainer, image: int = 0) -> Pyramid:
@@ -59,10 +61,11 @@ class Pyramid(TaskMethods):
         nets = [weights.of(image) for weights in trainer.frozen]
         observed, sizes, exact = trainer.observed_of(image)[0], trainer.sizes[:count], None
         whole = trainer.images[image]
+        channels = trainer.channels[image]
         above = exact_sizes(whole.shape[2], whole.shape[3], trainer.settings) if trainer.finished else []
         if above:
-            exact = ExactScales.of(whole, above, trainer.settings, trainer.known)
-        return Pyramid(trainer.settings, trainer.seeds[image], [*sizes, *above], nets, observed, exact)
+            exact = ExactScales.of(whole, above, trainer.settings, trainer.known, channels)
+        return Pyramid(trainer.settings, trainer.seeds[image], [*sizes, *above], nets, observed, exact, channels)
 
     @property
     def parameters(self) -> int:
@@ -93,10 +96,10 @@ class Pyramid(TaskMethods):
         start_scale: int = 0,
         start: Tensor | None = None,
     ) -> Tensor:
-        """Draw `n` samples: `(n, 3, H, W)` in [-1, 1].
+        """Draw `n` samples: `(n, C, H, W)` in [-1, 1].
 
         `size` is (H, W), any size and aspect ratio; by default the trained one. Sample i depends on `seed` + i alone,
-        except for rounding. A `start_scale` above 0 begins there from `start`, an image `(1, 3, h, w)`, or from the
+        except for rounding. A `start_scale` above 0 begins there from `start`, an image `(1, C, h, w)`, or from the
         reconstructed image: samples are nearer to the image, and less diverse.
 
         Raises `ValueError` for an impossible size or scale.
@@ -133,9 +136,13 @@ class Pyramid(TaskMethods):
     ) -> list[Tensor]:
         draw = normal_each(generators)
         if start_scale == 0 and start is None:
-            begin = noise_start(sizes[0], generators).to(self.device)
+            begin = noise_start(sizes[0], generators, channels=self.channels.count).to(self.device)
         else:
-            begin = check_image(start).to(self.device) if start is not None else self._below(start_scale)
+            begin = (
+                check_image(start, self.channels.count).to(self.device)
+                if start is not None
+                else self._below(start_scale)
+            )
             begin = begin.expand(len(generators), -1, -1, -1)
             # A little noise, without which all chains from one start would end at the same image.
             noise = draw(resize(begin, sizes[start_scale]))
@@ -171,6 +178,9 @@ class Pyramid(TaskMethods):
         def clamp(state: Tensor, scale: int) -> Tensor:
             return state if after is None else after(state, scale + learned)
 
+        if first == 0:
+            x = self.exact.settled(x, self.sizes[learned - 1], options, lambda state: clamp(state, -1))
+
         yield from self.exact.ascend(x, sizes[learned + above :], above, options, None if after is None else clamp)
 
     def _below(self, scale: int) -> Tensor:
@@ -178,7 +188,7 @@ class Pyramid(TaskMethods):
         return self.observed if scale == 0 else self._reconstructed(scale)[-1]
 
     def refine(self, x: Tensor, scale: int, options: ChainOptions = AS_SAMPLED) -> Tensor:
-        """Run one chain of `scale` from `x` `(N, 3, H, W)` in [-1, 1], of any size; its end has the same shape.
+        """Run one chain of `scale` from `x` `(N, C, H, W)` in [-1, 1], of any size; its end has the same shape.
 
         At an exact scale the detail of `x` is drawn again, and its low frequencies stay.
         """
@@ -190,7 +200,7 @@ class Pyramid(TaskMethods):
         return self.exact.refine(x, scale - len(self.nets), below, options)
 
     def gradient(self, scale: int) -> Callable[[Tensor], Tensor]:
-        """∇ₓΣf, which is ∇ₓ(-energy), at `scale`: maps `(N, 3, H, W)` in a zero border to the same shape."""
+        """∇ₓΣf, which is ∇ₓ(-energy), at `scale`: maps `(N, C, H, W)` in a zero border to the same shape."""
         if scale >= len(self.nets):
             exact, above = self.exact, scale - len(self.nets)
             assert exact is not None
@@ -199,7 +209,7 @@ class Pyramid(TaskMethods):
         return lambda x: crop(gradient(pad(x)))
 
     def reconstruct(self) -> list[Tensor]:
-        """The image reconstructed from its coarsest scale by chains without noise: `(1, 3, *sizes[s])` for each s."""
+        """The image reconstructed from its coarsest scale by chains without noise: `(1, C, *sizes[s])` for each s."""
         return self._reconstructed(len(self.sizes))
 
     def _reconstructed(self, scales: int) -> list[Tensor]:
@@ -211,15 +221,15 @@ class Pyramid(TaskMethods):
         return ends
 
     def observed_scales(self) -> list[Tensor]:
-        """The image at every exact scale, `(1, 3, *sizes[s])`; empty without exact scales."""
+        """The image at every exact scale, `(1, C, *sizes[s])`; empty without exact scales."""
         return [] if self.exact is None else self.exact.observed()
 
     def energy(self, image: Tensor, sizes: Sequence[Size] | None = None) -> list[Tensor]:
-        """The energy -f of `image` `(1, 3, h, w)` at every position and scale: `(H, W)` each.
+        """The energy -f of `image` `(1, C, h, w)` at every position and scale: `(H, W)` each.
 
         Lower is more like the trained image's patches. The image is resized to `sizes`, by default the trained ones.
         """
-        image = check_image(image).to(self.device)
+        image = check_image(image, self.channels.count).to(self.device)
         sizes = sizes or self.sizes
         with torch.no_grad():
             maps = [-energy(pad(resize(image, size)), net)[0, 0] for size, net in zip(sizes, self.nets, strict=False)]
@@ -232,7 +242,7 @@ class Pyramid(TaskMethods):
         """The same pyramid on another device."""
         nets = [net.to(device) for net in self.nets]
         exact = None if self.exact is None else self.exact.to(device)
-        return Pyramid(self.settings, self.seed, self.sizes, nets, self.observed.to(device), exact)
+        return Pyramid(self.settings, self.seed, self.sizes, nets, self.observed.to(device), exact, self.channels)
 
     # Files: one for each learned scale, and the image for the exact ones.
 
@@ -255,6 +265,8 @@ class Pyramid(TaskMethods):
                 "sizes": json.dumps(sizes),
                 "scale": str(scale),
             } | ({} if self.exact is None else {"exact": "image"})
+            if self.channels != RGB:  # files of RGB are those of older versions, to the bit
+                header["channels"] = self.channels.to_json()
             files[f"scale-{scale}.safetensors"] = to_bytes(tensors, header)
         if self.exact is not None:
             header = {"settings": self.settings.model_dump_json(), "seed": str(self.seed)}
@@ -268,16 +280,18 @@ class Pyramid(TaskMethods):
             header = read_header(files["scale-0.safetensors"])
             sizes = [(int(h), int(w)) for h, w in json.loads(header["sizes"])]
             settings = Settings.model_validate_json(header["settings"])
+            channels = Channels.from_json(header["channels"]) if "channels" in header else RGB
             observed = read_tensors(files["scale-0.safetensors"])["observed"]
-            if observed.shape[-3:] != (3, *sizes[0]) or not observed.isfinite().all():
+            inputs = channels.count
+            if observed.shape[-3:] != (inputs, *sizes[0]) or not observed.isfinite().all():
                 raise ValueError(f"scale-0.safetensors does not hold an image of {sizes[0][1]}x{sizes[0][0]} px")
-            nets = [_net(files[f"scale-{scale}.safetensors"], header, scale) for scale in range(len(sizes))]
+            nets = [_net(files[f"scale-{scale}.safetensors"], header, scale, inputs) for scale in range(len(sizes))]
             exact = None
             if EXACT_FILE in files or header.get("exact"):
                 _check_same(EXACT_FILE, files[EXACT_FILE], header)
-                exact = ExactScales.from_file(files[EXACT_FILE], settings)
+                exact = ExactScales.from_file(files[EXACT_FILE], settings, channels)
                 sizes = sizes + exact.sizes
-            return Pyramid(settings, int(header["seed"]), sizes, nets, observed, exact)
+            return Pyramid(settings, int(header["seed"]), sizes, nets, observed, exact, channels)
         except KeyError as error:
             raise ValueError(f"a pyramid's files are incomplete: {error.args[0]} is missing") from None
         except (TypeError, IndexError):  # JSON of another kind
@@ -303,21 +317,21 @@ def _check_same(name: str, data: bytes, header: Mapping[str, str]) -> None:
         raise ValueError(f"{name} belongs to another pyramid than scale-0.safetensors")
 
 
-def _net(data: bytes, header: Mapping[str, str], scale: int) -> Weights:
+def _net(data: bytes, header: Mapping[str, str], scale: int, inputs: int) -> Weights:
     """The weights in the file of one scale. Raises `ValueError` where it belongs to another pyramid than `header`."""
     _check_same(f"scale-{scale}.safetensors", data, header)
     tensors = read_tensors(data)
     layers = range(sum(name.startswith("kernel.") for name in tensors))
     kernels, biases = [tensors[f"kernel.{i}"] for i in layers], [tensors[f"bias.{i}"] for i in layers]
-    _check_weights(f"scale-{scale}.safetensors", kernels, biases)
+    _check_weights(f"scale-{scale}.safetensors", kernels, biases, inputs)
     return Weights(tuple(kernel[None] for kernel in kernels), tuple(bias[None] for bias in biases))
 
 
-def _check_weights(name: str, kernels: Sequence[torch.Tensor], biases: Sequence[torch.Tensor]) -> None:
-    """Raises `ValueError` for weights of another network, or that are not finite: its images are black."""
+def _check_weights(name: str, kernels: Sequence[torch.Tensor], biases: Sequence[torch.Tensor], inputs: int) -> None:
+    """Raises `ValueError` for weights of no network from `inputs` channels, or that are not finite: black images."""
     if len(kernels) != PAD:
         raise ValueError(f"{name} has weights of {len(kernels)} layers, and a network has {PAD}")
-    channels = 3
+    channels = inputs
     for kernel, bias in zip(kernels, biases, strict=True):
         if kernel.shape != (len(kernel), channels, 3, 3) or bias.shape != kernel.shape[:1]:
             raise ValueError(f"{name} has weights of the wrong shape")

@@ -38,6 +38,9 @@ ADDED: Mapping[str, Any] = {
     "detail_steps": 3,
     "detail_noise": 0.6,
     "completeness": 0.002,
+    "layout_patch": 0,
+    "channels": "rgb",
+    "transparency": "white",
 }
 """Settings that came after the first release, each with the value that describes results from before it.
 
@@ -54,6 +57,11 @@ def with_present_names(values: Mapping[str, Any]) -> dict[str, Any]:
     return {RENAMED.get(name, name): value for name, value in values.items()}
 
 
+READING = frozenset({"channels", "transparency"})
+"""Settings of how an image's file is read. They enter an identity by what they make of the image alone: a file that
+they do not change has one identity under all of them (`pgcn_jobs.spec`)."""
+
+
 class Settings(BaseModel):
     """Everything that changes the result of a training. Frozen; the defaults are the `paper` preset.
 
@@ -62,6 +70,16 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # Reading of the image
+    channels: Literal["rgb", "auto"] = Field(
+        "rgb", description="auto: all channels with all their bits, gray as one; rgb: every image as RGB of 8 bits"
+    )
+    transparency: Literal["white", "unknown", "learned"] = Field(
+        "white",
+        description="transparent pixels: unknown, and left out of the loss; learned, with opacity as a channel; or "
+        "blended with white",
+    )
 
     # Pyramid
     max_size: int = Field(250, ge=12, le=LARGEST, description="longest side of the finest scale, px; never upsampled")
@@ -85,6 +103,13 @@ class Settings(BaseModel):
         gt=0,
         le=100,
         description="mean squared difference below which rarely used patches are preferred, at exact scales",
+    )
+    layout_patch: int = Field(
+        0,
+        ge=0,
+        le=31,
+        description="side of a patch, px, odd, that draws a sample's layout again at the finest learned scale, before "
+        "exact detail; 0: the layout stays as learned",
     )
 
     # Energy network
@@ -148,6 +173,8 @@ class Settings(BaseModel):
             raise ValueError(f"min_size ({self.min_size}) is larger than learned_size ({self.learned_size})")
         if self.patch % 2 == 0:
             raise ValueError(f"patch ({self.patch}) is even")
+        if self.layout_patch and (self.layout_patch < 7 or self.layout_patch % 2 == 0):
+            raise ValueError(f"layout_patch ({self.layout_patch}) is neither 0 nor an odd number from 7 on")
         return self
 
     def iterations_at(self, scale: int) -> int:
@@ -194,7 +221,11 @@ class Settings(BaseModel):
 
 
 _layout = Settings(
+    channels="auto",
+    transparency="unknown",
     detail="exact",
+    # Half the height of the layout: whole objects instead of broken ones (docs/quality.md).
+    layout_patch=15,
     max_size=512,
     min_size=12,
     scales=4,
@@ -224,7 +255,7 @@ PRESETS: dict[str, Settings] = {
         update={"detail": "learned", "max_size": 128, "scales": 7, "iterations": 100, "iteration_growth": 1.25}
     ),
     "best": _layout.model_copy(update={"max_size": 2048, "scales": 5, "iterations": 228}),
-    "paper": Settings(),
+    "paper": Settings(channels="auto", transparency="unknown"),
 }
 """`draft` and `best` draw photographs at their own size, up to `max_size`; `small` and `paper` learn every scale.
 
@@ -246,12 +277,14 @@ def identifying(settings: Settings) -> dict[str, Any]:
     """The settings as they enter an identity: as JSON, and the same for results that are the same.
 
     The first release's fields under their names of then, and those of `ADDED` only where they differ from the value
-    that describes earlier results.
+    that describes earlier results. Without those of `READING`.
     """
     former = {new: old for old, new in RENAMED.items()}
     values = settings.model_dump(mode="json")
     return {
-        former.get(name, name): value for name, value in values.items() if name not in ADDED or value != ADDED[name]
+        former.get(name, name): value
+        for name, value in values.items()
+        if name not in READING and (name not in ADDED or value != ADDED[name])
     }
 
 

@@ -76,6 +76,8 @@ def _begin(request: Request, backend: Backend, console: Console) -> _Work:
         console.print(f"Looking at {len(prepared.sources)} images …", highlight=False)
     intake = Intake(prepared, backend.background, retry=request.retry)
     first = _first_jobs(intake, prepared, backend)
+    for sentence in first.said:
+        console.print(terminal_safe(sentence), highlight=False, markup=False)
     if intake.open:
         console.print(
             f"Training begins; {first.unseen} of {len(prepared.sources)} images are still to be looked at.",

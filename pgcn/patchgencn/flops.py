@@ -14,9 +14,9 @@ from pgcn.patchgencn.weights import PAD
 from pgcn.settings import Settings
 
 
-def energy_operations(size: Size, *, wide: bool) -> float:
-    """Multiplications and additions of one forward pass of f on a padded image of this size."""
-    channels = (3, *(WIDE if wide else NARROW))
+def energy_operations(size: Size, *, wide: bool, inputs: int = 3) -> float:
+    """Multiplications and additions of one forward pass of f on a padded image of this size with `inputs` channels."""
+    channels = (inputs, *(WIDE if wide else NARROW))
     total = 0
     for layer, (c_in, c_out) in enumerate(itertools.pairwise(channels)):
         border = 2 * (PAD - 1 - layer)

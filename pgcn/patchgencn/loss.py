@@ -12,7 +12,9 @@ from pgcn.patchgencn.energy import crop, pad
 from pgcn.settings import Settings
 
 DIVERGED = 2.0
-"""Squared recovery error, summed over channels and averaged over pixels, above which a training has failed.
+"""Squared recovery error, summed over channels and averaged over pixels, above which a training on RGB has failed.
+
+Other numbers of channels have it in proportion: 2/3 a channel.
 
 For images whose chains start far from them, as dithered ones do, `BEYOND_START` gives a higher bound.
 """
@@ -34,33 +36,34 @@ def loss_weights(settings: Settings, due: bool) -> Tensor:
     return torch.tensor([*synthesized, -1 - weight, *([weight] if due else [])])
 
 
-def recovery_errors(recovered: Tensor, observed: Tensor) -> Tensor:
-    """Squared difference, summed over channels and averaged over pixels, of each image of a batch.
+def recovery_errors(recovered: Tensor, observed: Tensor, images: int = 1) -> Tensor:
+    """Squared difference, summed over channels and averaged over pixels, of each image of a batch of `images`.
 
-    `(1, B·3, H, W)` both, in [-1, 1]; the errors are `(B,)`.
+    `(1, B·C, H, W)` both, in [-1, 1]; the errors are `(B,)`.
     """
-    errors: Tensor = (recovered - observed).square().unflatten(1, (-1, 3)).sum(2)
+    errors: Tensor = (recovered - observed).square().unflatten(1, (images, -1)).sum(2)
     return errors.mean((0, 2, 3))
 
 
-def largest_move(start: Tensor, end: Tensor) -> Tensor:
-    """The largest change of any value, of each image of a batch: `(1, B·3, H, W)` both; `(B,)`."""
-    moves: Tensor = (end - start).abs().unflatten(1, (-1, 3))
+def largest_move(start: Tensor, end: Tensor, images: int = 1) -> Tensor:
+    """The largest change of any value, of each image of a batch: `(1, B·C, H, W)` both; `(B,)`."""
+    moves: Tensor = (end - start).abs().unflatten(1, (images, -1))
     return moves.amax((0, 2, 3, 4))
 
 
 def check_recovery(
-    start: Tensor, recovered: Tensor, observed: Tensor, where: str
+    start: Tensor, recovered: Tensor, observed: Tensor, where: str, images: int = 1
 ) -> tuple[Tensor, dict[int, DivergenceError]]:
-    """The recovery errors `(B,)` of a batch, and the images whose training has failed by them, each with its error.
+    """The recovery errors `(B,)` of a batch of `images`, and those whose training has failed by them, with errors.
 
-    `start` and `observed` are `(1, B·3, H, W)`, `recovered` is the padded end of the chain from `start`. An error that
+    `start` and `observed` are `(1, B·C, H, W)`, `recovered` is the padded end of the chain from `start`. An error that
     is too large fails, and so does a chain that never moved. Weights that are not finite show in the error too.
     `where` names scale and iteration in the messages.
     """
-    errors = recovery_errors(crop(recovered), observed)
-    bounds = (BEYOND_START * recovery_errors(start, observed)).clamp_min(DIVERGED)
-    moves = largest_move(pad(start), recovered)
+    errors = recovery_errors(crop(recovered), observed, images)
+    least = DIVERGED * (observed.shape[1] // images) / 3
+    bounds = (BEYOND_START * recovery_errors(start, observed, images)).clamp_min(least)
+    moves = largest_move(pad(start), recovered, images)
     failed = {}
     rows = zip(errors.tolist(), bounds.tolist(), moves.tolist(), strict=True)
     for image, (error, bound, moved) in enumerate(rows):

@@ -16,7 +16,7 @@ from pgcn.imaging.noise import noise_start, normal_batch
 from pgcn.imaging.scales import Size, ascend, resize
 from pgcn.method import ChainOptions
 from pgcn.patchgencn.cuda_graph import CudaGraphed
-from pgcn.patchgencn.energy import is_fused
+from pgcn.patchgencn.energy import RGB_CHANNELS, is_fused
 from pgcn.patchgencn.sampling import refine
 from pgcn.patchgencn.weights import Weights
 from pgcn.settings import Settings
@@ -28,7 +28,7 @@ STARTS_AHEAD = 16
 class ChainStarts:
     """Starts at one scale for a batch of B images; image b draws from `generators[b]` alone.
 
-    `drawn` `(P, B·3, H, W)` are the starts that are computed, of which the first `used` are given away; a pool is used
+    `drawn` `(P, B·C, H, W)` are the starts that are computed, of which the first `used` are given away; a pool is used
     again and again.
     """
 
@@ -38,14 +38,16 @@ class ChainStarts:
         sizes: Sequence[Size],
         settings: Settings,
         generators: Sequence[torch.Generator],
+        channels: int = 3,
     ) -> None:
         self.frozen, self.sizes, self.settings, self.generators = frozen, sizes, settings, generators
-        self.drawn = torch.empty(0, 3 * len(generators), *sizes[len(frozen)], device=generators[0].device)
+        self.channels = channels
+        self.drawn = torch.empty(0, channels * len(generators), *sizes[len(frozen)], device=generators[0].device)
         self.used = 0
         self._graphs: dict[int, CudaGraphed[Tensor]] = {}
 
     def draw(self, count: int) -> Tensor:
-        """Starts of `count` chains for each image: `(count, B·3, H, W)`."""
+        """Starts of `count` chains for each image: `(count, B·C, H, W)`."""
         if self.frozen and self.settings.pool_size > 0:
             return self._from_pool(count)
         if self.used + count > len(self.drawn):
@@ -65,10 +67,10 @@ class ChainStarts:
 
     def _ends(self, count: int) -> Tensor:
         """`count` new starts: the upsampled ends of the frozen scales' chains; noise at scale 0."""
-        noise = torch.cat([noise_start(self.sizes[0], [g], count) for g in self.generators], dim=1)
+        noise = torch.cat([noise_start(self.sizes[0], [g], count, self.channels) for g in self.generators], dim=1)
         if not self.frozen:
             return noise
-        if is_fused(noise) and self.settings.frozen_sigma() == 0:
+        if is_fused(noise) and self.channels == RGB_CHANNELS and self.settings.frozen_sigma() == 0:
             beat()  # a replayed graph runs no Python, so its chains send no heartbeats
             return self._graphs.setdefault(count, CudaGraphed())(self._from_noise, noise).clone()
         return self._from_noise(noise)

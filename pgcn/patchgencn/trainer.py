@@ -17,10 +17,20 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from pgcn.imaging.channels import Channels, of_tensor
 from pgcn.imaging.scales import check_image, image_pyramid, learned_sizes, resize, thin_problem
 from pgcn.method import DivergenceError, Progress
 from pgcn.patchgencn.cuda_graph import CudaGraphed
-from pgcn.patchgencn.energy import EnergyNet, FusedLangevin, crop, energies, energy_gradient, is_fused, pad
+from pgcn.patchgencn.energy import (
+    RGB_CHANNELS,
+    EnergyNet,
+    FusedLangevin,
+    crop,
+    energies,
+    energy_gradient,
+    is_fused,
+    pad,
+)
 from pgcn.patchgencn.flops import scale_operations
 from pgcn.patchgencn.loss import check_recovery, loss_weights
 from pgcn.patchgencn.resume import (
@@ -44,14 +54,24 @@ RECORDS = 100
 class Trainer:
     """Trains the nets of one image's pyramid, or of a batch of B images, image b with seed `seeds[b]`.
 
-    `images` are `(1, 3, H, W)` in [-1, 1], each at its own size. Raises `ValueError` for anything else, and where
+    `images` are `(1, C, H, W)` in [-1, 1], each at its own size, of the same number of channels; `channels` describes
+    those of each, by default as `pgcn.imaging.channels.of_tensor`. Raises `ValueError` for anything else, and where
     their pyramids do not have the same sizes.
     """
 
     def __init__(
-        self, images: Sequence[Tensor], settings: Settings, seeds: Sequence[int], device: str | torch.device = "cpu"
+        self,
+        images: Sequence[Tensor],
+        settings: Settings,
+        seeds: Sequence[int],
+        device: str | torch.device = "cpu",
+        channels: Sequence[Channels] | None = None,
     ) -> None:
-        images = [check_image(image).to(device) for image in images]
+        self.channels = list(channels) if channels is not None else [of_tensor(image) for image in images]
+        """The description of each image's channels."""
+        self.inputs = self.channels[0].count
+        """C, the number of channels of every image."""
+        images = [check_image(image, self.inputs).to(device) for image in images]
         self.settings = settings
         self.seeds = list(seeds)
         if problem := thin_problem(images[0].shape[2], images[0].shape[3], settings):
@@ -83,7 +103,7 @@ class Trainer:
         self.net = self.new_net()
         self.optimizer = self.new_optimizer()
         self.iteration = 0
-        self.starts = ChainStarts(self.frozen, self.sizes, self.settings, self.generators)
+        self.starts = ChainStarts(self.frozen, self.sizes, self.settings, self.generators, self.inputs)
         self.recovery_start = self._recovery_start()
         self.recovered = pad(self.recovery_start)
         self.rate: float | Tensor = torch.zeros((), device=self.recovered.device) if self.recovered.is_cuda else 0.0
@@ -92,7 +112,8 @@ class Trainer:
 
     def new_net(self) -> EnergyNet:
         """The initial net of the present scale."""
-        net = EnergyNet(wide=self.settings.is_wide(max(self.sizes[self.scale])), generators=self.generators)
+        wide = self.settings.is_wide(max(self.sizes[self.scale]))
+        net = EnergyNet(wide=wide, generators=self.generators, inputs=self.inputs)
         if self.settings.warm_start and self.nets and self.nets[-1].channels == net.channels:
             net.load_state_dict(self.nets[-1].state_dict())
         return net
@@ -115,8 +136,12 @@ class Trainer:
         return resize(end, self.sizes[self.scale])
 
     def observed_of(self, image: int) -> list[Tensor]:
-        """One image of the batch at every scale: `(1, 3, *sizes[s])`."""
-        return [scale[:, 3 * image : 3 * image + 3] for scale in self.observed]
+        """One image of the batch at every scale: `(1, C, *sizes[s])`."""
+        return [scale[:, self._own(image)] for scale in self.observed]
+
+    def _own(self, image: int) -> slice:
+        """The channels of one image of the batch."""
+        return slice(self.inputs * image, self.inputs * (image + 1))
 
     # One iteration.
 
@@ -167,7 +192,7 @@ class Trainer:
             "energy_synthesized": f_synthesized,
             "energy_observed": f_observed,
             "recovery_error": errors,
-            "synthesized_std": torch.stack([x.std() for x in crop(synthesized).split(3, dim=1)]),
+            "synthesized_std": torch.stack([x.std() for x in crop(synthesized).split(self.inputs, dim=1)]),
             "learning_rate": torch.full_like(f_observed, rate),
         }
         rows = torch.stack([*columns.values()], dim=1).tolist()
@@ -179,7 +204,7 @@ class Trainer:
         def step(start: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
             return self._learn(start, noise, due)
 
-        if self.positions is not None or not is_fused(self.net.kernels[0]):
+        if self.positions is not None or not is_fused(self.net.kernels[0]) or self.inputs != RGB_CHANNELS:
             return step
         graph = self._graphs.setdefault((due, noisy), CudaGraphed())
         return lambda start, noise: graph(step, start, noise)
@@ -217,7 +242,9 @@ class Trainer:
         image is left.
         """
         where = f"(scale {self.scale}, iteration {self.iteration})"
-        errors, failed = check_recovery(self.recovery_start, self.recovered, self.observed[self.scale], where)
+        errors, failed = check_recovery(
+            self.recovery_start, self.recovered, self.observed[self.scale], where, len(self.seeds)
+        )
         self.failed = failed | self.failed
         if len(self.failed) == len(self.seeds):
             raise self.failed[0]
@@ -244,7 +271,7 @@ class Trainer:
 
     def state_dict(self, image: int = 0) -> State:
         """Everything that the next iteration of one image depends on, as copies."""
-        own, channels = slice(image, image + 1), slice(3 * image, 3 * image + 3)
+        own, channels = slice(image, image + 1), self._own(image)
         tensors: dict[str, Tensor] = {"generator": self.generators[image].get_state()}
         for scale, net in enumerate(self.nets if self.finished else [*self.nets, self.net]):
             tensors |= {f"net.{scale}.{name}": value[own] for name, value in net.state_dict().items()}

@@ -18,7 +18,7 @@ from pgcn.settings import Settings, Step
 def chain_noise(
     start: Tensor, scale: int, sigma: float, settings: Settings, generators: Sequence[torch.Generator]
 ) -> Tensor | None:
-    """σε for every step of the synthesis from `start`: `(K, chains, B·3, H + 10, W + 10)`; None where σ is 0."""
+    """σε for every step of the synthesis from `start`: `(K, chains, B·C, H + 10, W + 10)`; None where σ is 0."""
     if sigma == 0:
         return None
     steps, like, draw = settings.steps_at(scale), pad(start), normal_batch(generators)
@@ -40,7 +40,7 @@ def training_chains(
 ) -> tuple[Tensor, Tensor | None]:
     """The padded ends of the synthesis from `start` and, where a `recovery_start` is given, of the recovery.
 
-    `start` is `(chains, B·3, H, W)`, `recovery_start` `(1, B·3, H, W)`, `noise` as `chain_noise` returns it.
+    `start` is `(chains, B·C, H, W)`, `recovery_start` `(1, B·C, H, W)`, `noise` as `chain_noise` returns it.
     """
     synthesized = pad(start)
     std = 0.0 if noise is None else 1.0  # the noise is multiplied by its σ already

@@ -29,6 +29,9 @@ from pgcn_jobs.storage.urls import is_web
 FIRST_S = 5.0
 """Time from the first image that was looked at to the end of the first portion, s."""
 
+SAID = 5
+"""Most sentences about refused files of a portion."""
+
 LONGEST_S = 60.0
 """Longest time of a portion, s."""
 
@@ -59,6 +62,7 @@ class Intake:
         self._looked: list[Looked] = []
         self._done: set[str] | None = None
         self._unseen = len(prepared.sources)
+        self._begun = False
         self._length_s = FIRST_S
         self._ends_at: float | None = None
 
@@ -78,11 +82,13 @@ class Intake:
         except BaseException:
             self.close()
             raise
+        self._begun = True
         return Arrived(
             [job for part in parts for job in part.jobs],
             sum(part.done for part in parts),
             sum(part.failed for part in parts),
             self._unseen,
+            tuple(sentence for part in parts for sentence in part.said),
         )
 
     def take(self) -> Arrived | None:
@@ -126,12 +132,19 @@ class Intake:
         record_refusals(prepared.store, plan)
         done, failed = self.totals.done, self.totals.failed
         self.totals.add(plan)
+        said = _unreadable_now(plan)
+        if self._begun and not self.open:
+            said.append(f"All images are looked at: {self.totals.summary()}")
         return Arrived(
-            list(plan.jobs.values()), self.totals.done - done, self.totals.failed - failed, self._unseen, self._news()
+            list(plan.jobs.values()), self.totals.done - done, self.totals.failed - failed, self._unseen, tuple(said)
         )
 
-    def _news(self) -> str:
-        return "" if self.open else f"All images are looked at: {self.totals.summary()}"
+
+def _unreadable_now(plan: Plan) -> list[str]:
+    """Sentences on files that storage, or a web server, fails to read now: nothing is wrong with the files."""
+    found = [f"refused {entry.problem}" for entry in plan.refused.values() if entry.problem_code in STORAGE_CODES]
+    more = [f"and {len(found) - SAID} more: `pgcn failures` has all of them"] if len(found) > SAID else []
+    return found[:SAID] + more
 
 
 def _plan(prepared: Prepared, looked: list[Looked], done: set[str], placed: set[str], *, retry: bool) -> Plan:
@@ -175,5 +188,5 @@ class _Trouble:
 
 def _from_web(source: Source) -> bool:
     """True where one of an image's files is on the web, whose servers are not the storage of all images."""
-    files = [source, source.holes, *(other for edit in source.edits for other in edit.others)]
+    files = [*source.with_others, *(other for edit in source.edits for other in edit.others)]
     return any(each is not None and is_web(each.location) for each in files)

@@ -158,7 +158,7 @@ def rows_of(looked: Iterable[Looked]) -> Rows:
 
 
 def _web(item: ImageItem) -> bool:
-    return is_web(item.source.location)
+    return any(is_web(file.location) for file in item.source.with_others)
 
 
 def _image_rows(items: Sequence[ImageItem], ask: RunDefaults) -> list[Entry]:

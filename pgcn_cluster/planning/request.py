@@ -11,7 +11,7 @@ from pgcn_cluster.planning.naming import named
 from pgcn_cluster.planning.outside import below, check_apart, outside
 from pgcn_cluster.planning.run_options import Request
 from pgcn_cluster.planning.settings_choice import Origin, choose_settings
-from pgcn_cluster.planning.task_request import find, split_task_options, task_request
+from pgcn_cluster.planning.task_request import find, parts_request, split_task_options, task_request
 from pgcn_cluster.scheduler.resources import Resources
 from pgcn_cluster.scheduler.worker_pool import Backend
 from pgcn_jobs.common.codes import Code
@@ -76,6 +76,7 @@ def prepare(request: Request, cluster: Backend) -> Prepared:
         allow_local=request.allow_local,
         ask=task_request(request, task, task_options),
         passed=passed,
+        parts=parts_request(request),
     )
     said += passed.sentences(lambda location: below(location, request.out) is not None)
     sources = named(outside(found, request.out, said), known)[: request.limit]

@@ -31,8 +31,8 @@ class OptionFacts:
 SCHEDULING = OptionFacts(scheduling=True)
 
 
-def _as_sizes(value: object) -> object:
-    """A YAML file has one size or a list of them."""
+def _as_texts(value: object) -> object:
+    """A YAML file has one text or a list of them."""
     if value is None:
         return None
     return tuple(str(size) for size in (value if isinstance(value, list | tuple) else [value]))
@@ -51,7 +51,7 @@ class RunOptions(BaseModel):
         None, description="draft (64 px), small (128), best or paper (250); by default best on a GPU, else draft."
     )
     samples: Annotated[int | None, OptionFacts()] = Field(None, ge=1, description="Number of samples of each size.")
-    size: Annotated[tuple[str, ...] | None, BeforeValidator(_as_sizes), OptionFacts(metavar="WxH")] = Field(
+    size: Annotated[tuple[str, ...] | None, BeforeValidator(_as_texts), OptionFacts(metavar="WxH")] = Field(
         None, description="Size of samples: 320x200 px, or 2x1 times the image; repeatable."
     )
     seed: Annotated[int | None, OptionFacts(column="seed")] = Field(
@@ -93,6 +93,9 @@ class RunOptions(BaseModel):
     )
     truth: Annotated[str | None, OptionFacts(metavar="FILE", column="truth_uri")] = Field(
         None, description="The true result, for metrics only."
+    )
+    channel: Annotated[tuple[str, ...] | None, BeforeValidator(_as_texts), OptionFacts(metavar="NAME=FILE")] = Field(
+        None, description="Further channels from a file for each image: label=masks/{stem}.png; repeatable."
     )
     pyramids: Annotated[str | None, OptionFacts(metavar="RUN")] = Field(
         None, description="Another run, whose pyramids are used where it has them."

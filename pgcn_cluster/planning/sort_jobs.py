@@ -18,7 +18,7 @@ from pgcn_jobs.common.failures import FailureClass, policy_of
 from pgcn_jobs.inputs.source import EditSource, Source
 from pgcn_jobs.run_folder.commit import Failure, damaged, final_failures, read_failures, withdraw
 from pgcn_jobs.run_folder.edit_manifest import EditEntry
-from pgcn_jobs.run_folder.manifest import Entry, RunDefaults, settings_of
+from pgcn_jobs.run_folder.manifest import Entry, RunDefaults, channel_count, settings_of
 from pgcn_jobs.run_folder.newer_version import is_newer_commit
 from pgcn_jobs.spec import JobSpec, PyramidRef, SamplePlan, reseeded
 from pgcn_jobs.storage.store import Store
@@ -125,7 +125,7 @@ def _place_image(plan: Plan, source: Source, entry: Entry, defaults: JobDefaults
     elif job not in plan.jobs:
         spec = _training(entry.spec(source, defaults.ask), history)
         work = work_of(spec.settings, spec.plan, image_size(entry))
-        shape = "" if entry.holes else _shape(spec.settings, tuple(trained_sizes(entry)))
+        shape = "" if entry.holes else _shape(spec.settings, tuple(trained_sizes(entry)), channel_count(entry.channels))
         late, drawing = job in history.failures, work.drawing
         plan.jobs[job] = Job(spec, entry.image_id, work.operations, defaults.need, shape, late=late, drawing=drawing)
 
@@ -191,6 +191,6 @@ def trained_sizes(entry: Entry) -> list[Size]:
 
 
 @lru_cache(maxsize=1024)
-def _shape(settings: Settings, sizes: tuple[Size, ...]) -> str:
+def _shape(settings: Settings, sizes: tuple[Size, ...], channels: int) -> str:
     """`Job.shape`; cached, so that images of one size share one text."""
-    return f"{settings.model_dump_json()} {list(sizes)}"
+    return f"{settings.model_dump_json()} {list(sizes)} {channels}"

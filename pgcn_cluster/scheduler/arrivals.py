@@ -12,14 +12,14 @@ from pgcn_cluster.scheduler.queue import Job
 class Arrived:
     """Some images looked at: the jobs of them, and the numbers of jobs done and failed before.
 
-    `unseen` is the number of images that are left to be looked at. `said` is a sentence for the user, or "".
+    `unseen` is the number of images that are left to be looked at. `said` has sentences for the user.
     """
 
     jobs: list[Job]
     done: int
     failed: int
     unseen: int
-    said: str = ""
+    said: tuple[str, ...] = ()
 
 
 class Arrivals(Protocol):

@@ -71,8 +71,8 @@ class Tracker:
         self._failed += arrived.failed
         self._unseen = arrived.unseen
         self._work += sum(job.work for job in arrived.jobs)
-        if arrived.said:
-            self._display.line(arrived.said)
+        for sentence in arrived.said:
+            self._display.line(sentence)
 
     def began(self, job: Job) -> None:
         """A job was given to a worker."""
