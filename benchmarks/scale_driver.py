@@ -26,8 +26,8 @@ from pgcn_cluster.scheduler.stopping import StopSignal
 
 STEPS: dict[str, tuple[Any, str]] = {
     "find images": (pgcn_cluster.launch, "prepare"),
-    "look at images": (pgcn_cluster.launch, "_first_jobs"),
     "write manifest": (pgcn_cluster.planning.intake, "add_to_manifest"),
+    "look at images": (pgcn_cluster.launch, "_first_jobs"),
     "run jobs": (pgcn_cluster.launch, "_train"),
     "list commits": (pgcn_cluster.launch, "committed"),
     "check for changes": (pgcn_cluster.gallery.publish, "records_now"),
