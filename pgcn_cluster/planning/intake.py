@@ -21,9 +21,9 @@ from pgcn_jobs.common.background import Background, ThreadBackground
 from pgcn_jobs.common.codes import STORAGE_CODES, Code
 from pgcn_jobs.common.failures import StoreError
 from pgcn_jobs.inputs.source import Source
-from pgcn_jobs.run_folder.commit import committed
-from pgcn_jobs.run_folder.edit_manifest import add_edits, superseded
-from pgcn_jobs.run_folder.manifest import PART_ROWS, add_to_manifest
+from pgcn_jobs.run_folder.commit import committed, remove_failures
+from pgcn_jobs.run_folder.edit_manifest import EditEntry, add_edits, superseded
+from pgcn_jobs.run_folder.manifest import PART_ROWS, Entry, add_to_manifest
 from pgcn_jobs.storage.urls import is_web
 
 FIRST_S = 5.0
@@ -130,6 +130,8 @@ class Intake:
         add_edits(prepared.store, [*plan.superseded, *plan.edits], prepared.known_edits)
         pa.default_memory_pool().release_unused()  # memory of tables, which would be kept for as long as jobs take
         record_refusals(prepared.store, plan)
+        for job in _read_at_last(prepared, plan):
+            remove_failures(prepared.store, job)
         done, failed = self.totals.done, self.totals.failed
         self.totals.add(plan)
         said = _unreadable_now(plan)
@@ -138,6 +140,19 @@ class Intake:
         return Arrived(
             list(plan.jobs.values()), self.totals.done - done, self.totals.failed - failed, self._unseen, tuple(said)
         )
+
+
+def _read_at_last(prepared: Prepared, plan: Plan) -> list[str]:
+    """Ids that stood for images and edits that storage failed to read in an earlier command, and reads now."""
+    now: list[tuple[str, Entry | EditEntry | None]] = [
+        *((entry.job_id, prepared.known.get(entry.image_id)) for entry in plan.entries),
+        *((edit.job_id, prepared.known_edits.get(edit.edit_id)) for edit in plan.edits),
+    ]
+    return [
+        before.job_id
+        for job, before in now
+        if before is not None and before.problem_code in STORAGE_CODES and before.job_id != job
+    ]
 
 
 def _unreadable_now(plan: Plan) -> list[str]:

@@ -147,7 +147,8 @@ def test_storage_that_fails_for_one_file_refuses_that_file_and_for_all_ends_the_
         if sound and source.image_id == "photo-01.png":
             return whole(source, ask, known)
         entry = whole(source, ask, known)
-        return replace(entry, problem=f"Cannot use {source.uri}: no answer.", problem_code="storage.unreachable")
+        problem = f"Cannot use {source.uri}: no answer."
+        return replace(entry, job_id="0" * 20, problem=problem, problem_code="storage.unreachable")
 
     monkeypatch.setattr(pgcn_cluster.planning.looking, "plan_source", failing)
     intake, _, prepared = intake_of(request(images, tmp_path / "run"))
@@ -155,12 +156,15 @@ def test_storage_that_fails_for_one_file_refuses_that_file_and_for_all_ends_the_
         with pytest.raises(StoreError, match=r"Cannot use .*photo-00.png"):
             intake.begin()
         return
-    assert labels(intake.begin()) == ["photo-01.png"]
+    first = intake.begin()
+    assert labels(first) == ["photo-01.png"]
+    assert [sentence.partition(": ")[2] for sentence in first.said] == ["no answer."], "the file is named at once"
     (failures,) = read_failures(prepared.store).values()
     assert [str(failure.failure) for failure in failures] == ["STORE"]
     monkeypatch.setattr(pgcn_cluster.planning.looking, "plan_source", whole)
     again = intake_of(request(images, tmp_path / "run"))[0]
     assert set(labels(again.begin())) == {"photo-00.png", "photo-01.png"}, "the same command reads it again"
+    assert not read_failures(prepared.store), "its refusal is gone"
 
 
 def test_a_background_call_that_hangs_delays_no_other(tmp_path):
