@@ -48,6 +48,7 @@ class Code(StrEnum):
     SIZE = "size"
     DEVICE = "device"
     RESOURCES = "resources"
+    TEMPORARY_FOLDER = "temporary.folder"
     TASK_UNKNOWN = "task.unknown"
     TASK_INVALID = "task.invalid"
     # A run and its pyramids
