@@ -81,6 +81,11 @@ def matching(pattern: re.Pattern[str], paths: Iterable[str]) -> list[str]:
     return sorted(path for path in paths if pattern.fullmatch(path))
 
 
+def is_job(job: object) -> bool:
+    """True for the id of a job or pyramid; paths are made of it, so that nothing else may be taken for one."""
+    return isinstance(job, str) and re.fullmatch(JOB, job) is not None
+
+
 def commit_path(job: str) -> str:
     """Path of a job's commit, the record that the job is done."""
     return f"commits/{job}.json"

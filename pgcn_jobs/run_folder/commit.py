@@ -145,6 +145,11 @@ def final_failures(failures: Mapping[str, list[Failure]]) -> dict[str, Failure]:
     return {job: those[-1] for job, those in failures.items() if those[-1].final}
 
 
+def remove_failures(store: Store, job_id: str) -> None:
+    """Remove the failures of a job that stood for an image which could not be read."""
+    store.delete(layout.matching(layout.FAILURE, store.list(f"failures/{job_id}")))
+
+
 def read_failure(store: Store, path: str) -> Failure | None:
     """The failure in one object, or None if it is missing or unreadable."""
     try:

@@ -21,7 +21,7 @@ from pgcn.imaging.scales import thin_problem
 from pgcn.settings import Settings, make_settings, override
 from pgcn_jobs import layout
 from pgcn_jobs.common.clock import Timestamps
-from pgcn_jobs.common.codes import Code
+from pgcn_jobs.common.codes import STORAGE_CODES, Code
 from pgcn_jobs.common.failures import ConfigError, InputError, JobError, StoreError
 from pgcn_jobs.images.convert import Reading
 from pgcn_jobs.images.decoder import shared as decoder
@@ -31,7 +31,6 @@ from pgcn_jobs.inputs.parts import read_whole
 from pgcn_jobs.run_folder import schemas
 from pgcn_jobs.spec import JobSpec, MaskRef, PartRef, SamplePlan, job_id, known_settings, pyramid_id
 from pgcn_jobs.storage.store import Store
-from pgcn_jobs.storage.urls import is_web
 
 T = TypeVar("T")
 
@@ -158,7 +157,7 @@ FACTS = ("sha256", "format", "width", "height", "note", "holes", "channels", "pa
 
 
 def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
-    """Read one image, and return its row: the job, or the reason of a refusal. Raises only `StoreError`.
+    """Read one image, and return its row: the job, or the reason of a refusal.
 
     An image with the version token of its `known` row is not read again.
     """
@@ -223,22 +222,19 @@ def _holes(source: Source, digest: str | None) -> str | None:
 def unchanged(source: Source, known: Entry) -> bool:
     """True if the image has the version token of its row in the manifest, so that it must not be read.
 
-    The cause of a refusal (permissions, the limit on pixels) may disappear without a new version token.
+    The cause of a refusal (permissions, the limit on pixels) may disappear without a new version token; what storage
+    failed to read is always read again.
     """
     before = known.place, known.uri, known.version, known.size_bytes, known.holes_uri, known.part_uris
     now = source.place, source.uri, source.version_token, source.size_bytes, source.holes_uri, source.part_names
-    return source.version_token is not None and before == now
+    return source.version_token is not None and before == now and known.problem_code not in STORAGE_CODES
 
 
 def _look(source: Source, max_pixels: int, reading: Reading) -> dict[str, Any]:
     try:
         data = read_source(source.location, source.uri)
-    except InputError as error:
+    except (InputError, StoreError) as error:
         return _problem(error)
-    except StoreError as error:
-        if not is_web(source.location):
-            raise
-        return _problem(error)  # a web server failed, not the storage that all images need
     facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
     try:
         seen = decoder.look(data, source.uri, max_pixels=max_pixels, reading=reading)
@@ -267,7 +263,7 @@ def _look(source: Source, max_pixels: int, reading: Reading) -> dict[str, Any]:
             facts["holes"] = holes_of(mask.mask, grid.size, known)[1]
             if mask.note:
                 facts["note"] = f"{seen.note}; mask: {mask.note}" if seen.note else f"mask: {mask.note}"
-    except InputError as error:
+    except (InputError, StoreError) as error:  # storage may fail to read the mask
         return facts | _problem(error)
     return facts
 
@@ -296,11 +292,12 @@ def read_part(store: Store, path: str) -> dict[str, Entry]:
 def read_rows(store: Store, path: str, make: Callable[[dict[str, Any]], T]) -> list[T]:
     """The rows of one part of a manifest, without columns of another version.
 
-    Raises `ConfigError` if it is damaged.
+    Raises `ConfigError` if it is damaged, or if an id of a job in it would lead to another place.
     """
     schema = schemas.MANIFEST if path.startswith("manifest/") else schemas.MANIFEST_EDITS
     try:
-        return [make(row) for row in schemas.rows_of(schemas.known(schemas.read_parquet(store.get(path)), schema))]
+        rows = schemas.rows_of(schemas.known(schemas.read_parquet(store.get(path)), schema))
+        return [make(_checked(row)) for row in rows]
     except (KeyError, TypeError, ValueError, OSError, pa.ArrowException):
         raise damaged_part(store, path) from None
 
@@ -312,6 +309,14 @@ def damaged_part(store: Store, path: str) -> ConfigError:
         f"`pgcn verify {store.url}` looks at the whole run, and mends it with --repair.",
         code=Code.RUN_DAMAGED,
     )
+
+
+def _checked(row: dict[str, Any]) -> dict[str, Any]:
+    """The same row. Raises `ValueError` where an id in it is none: it may be a path that leads out of the run."""
+    ids = [row["job_id"], *(row[name] for name in ("pyramid", "pyramid_job") if row.get(name) is not None)]
+    if not all(layout.is_job(each) for each in ids):
+        raise ValueError
+    return row
 
 
 def add_to_manifest(store: Store, entries: Iterable[Entry], known: Mapping[str, Entry]) -> None:

@@ -1,5 +1,6 @@
 """Ray's worker pool on a real Ray, with workers that train nothing: every wait ends, and with an answer."""
 
+import os
 import threading
 import time
 import urllib.request
@@ -19,6 +20,7 @@ from pgcn_cluster.monitor.display import display_for
 from pgcn_cluster.planning.device import need_of
 from pgcn_cluster.ray_cluster.nodes import Machines
 from pgcn_cluster.ray_cluster.parallel_map import map_ray
+from pgcn_cluster.ray_cluster.ray_background import RayBackground
 from pgcn_cluster.ray_cluster.ray_meter import RayMeter
 from pgcn_cluster.ray_cluster.ray_pool import RayWorkerPool
 from pgcn_cluster.ray_cluster.session import Cluster
@@ -114,6 +116,30 @@ def test_pieces_are_done_here_where_others_hold_all_cores(joined, monkeypatch):
     holder = ray.remote(num_cpus=2)(Holder).remote()
     ray.get(holder.holds.remote(), timeout=30)
     assert list(map_ray(partial(pow, 2), range(12))) == [2**n for n in range(12)]
+    ray.kill(holder)
+
+
+def ends_elsewhere(here):
+    """Ends its process, if that is not the test's."""
+    if os.getpid() != here:
+        os._exit(1)
+    return "here"
+
+
+def test_images_are_looked_at_beside_workers_that_hold_all_cores_and_here_where_a_process_is_lost(joined):
+    holder = ray.remote(num_cpus=2)(Holder).remote()
+    ray.get(holder.holds.remote(), timeout=30)
+    background, found = RayBackground(), {}
+    for index in range(100):
+        background.begin(index, partial(pow, 2, index))
+    while background.open:
+        found |= dict(background.results(60.0))
+    assert found == {index: 2**index for index in range(100)}
+    background.begin("lost", partial(ends_elsewhere, os.getpid()))
+    while not (found := background.results(60.0)):
+        pass
+    assert found == [("lost", "here")]
+    background.close()
     ray.kill(holder)
 
 

@@ -227,6 +227,22 @@ def test_a_pyramid_that_is_tried_again_keeps_its_edits_waiting_and_one_that_fail
     assert len(queue) == 0
 
 
+def test_jobs_that_come_later_go_before_late_ones_and_wait_for_a_pyramid_only_while_it_is_pending():
+    late = job("late")
+    late.late = True
+    queue = Queue([job("a"), late])
+    queue.add([job("b"), edit_of("edit of a", "a")])
+    a, b = take(queue), take(queue)
+    assert (a.label, b.label) == ("a", "b")
+    queue.succeeded(a)
+    queue.add([edit_of("another of a", "a")])
+    assert [take(queue).label for _ in range(3)] == ["edit of a", "another of a", "late"]
+    assert fail(queue, b, FailureClass.INPUT)
+    queue.orphans(b)
+    queue.add([edit_of("edit of b", "b")])
+    assert take(queue).label == "edit of b", "its own attempt says that there is no pyramid"
+
+
 def test_elsewhere_is_another_place_of_the_same_order_and_late_jobs_stay_last(monkeypatch):
     monkeypatch.setattr(pgcn_cluster.scheduler.queue.secrets, "randbelow", lambda count: count // 2)
     jobs = [job(name) for name in "abcde"]

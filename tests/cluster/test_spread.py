@@ -15,7 +15,8 @@ from benchmarks.scale import write_images
 from pgcn_cluster.gallery import build_gallery
 from pgcn_cluster.gallery.publish import publish
 from pgcn_cluster.maintenance.verify import verify
-from pgcn_cluster.planning.request import make_plan, prepare
+from pgcn_cluster.planning.intake import make_plan
+from pgcn_cluster.planning.request import prepare
 from pgcn_cluster.ray_cluster.parallel_map import map_auto, map_local, map_ray
 from pgcn_cluster.ray_cluster.session import Cluster
 from pgcn_cluster.tables.build import build_tables
@@ -39,7 +40,7 @@ def made(tmp_path_factory):
     write_images(Store(str(folder / "images")), IMAGES)
     prepared = prepare(request_for(folder / "images", str(folder / "run")), Cluster(None))
     open_run(prepared.store, prepared.identity)
-    plan = make_plan(prepared, None, retry=False)
+    plan = make_plan(prepared, retry=False)
     add_to_manifest(prepared.store, plan.entries, prepared.known)
     specs = [job.spec for job in plan.jobs.values()]
     commits = run_nothing(specs, [new_attempt() for _ in specs], JobContext(prepared.store))
