@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,9 @@ def killed(batch, folder, point, **options):
     """A command that dies at a point; one that does not get there ends by itself."""
     name = f"{point} {len(list(folder.iterdir()))}"
     strike = Strike("SIGKILL", point, folder / f"struck {name}")
-    code, output = start(folder / f"log {name}", batch.images, batch.place, strike=strike, **options).wait()
+    child = start(folder / f"log {name}", batch.images, batch.place, strike=strike, **options)
+    code, output = child.wait()
+    batch.spent_s += time.time() - child.began_at
     assert code in (-signal.SIGKILL, 3), output
 
 
@@ -172,7 +175,7 @@ OLD = {"settings": {**SETTINGS, "pool_size": 64}, "sizes": ("1x1", "2x1")}
 @pytest.mark.timeout(400)
 def test_a_half_done_run_of_version_0_1_goes_on_under_kills(table, dice, tmp_path):
     """With the ids and settings that it had; what it has committed stays."""
-    place, images = tmp_path / "run", tmp_path / "images"
+    place, images = tmp_path / "run", tmp_path / "half"  # the name is part of those of its images
     shutil.copytree(FIXTURES / "half_done", place)
     images.mkdir()
     for name in ("one.png", "two.png"):
