@@ -100,10 +100,12 @@ class Ready:
     def __init__(self, folder, *arguments, env):
         self._turn = folder / "turn"
         wait = f"""
-import pathlib, time
+import os, pathlib, time
 import pgcn_cluster.cli.app, pgcn_cluster.submission.cancel, pgcn_cluster.submission.submit
 import ray.dashboard.modules.job.sdk
 while not pathlib.Path({str(self._turn)!r}).exists():
+    if os.getppid() != {os.getpid()}:
+        os._exit(1)  # the tests have ended, or were ended, before this turn came
     time.sleep(0.02)
 """
         self._process = start(*arguments, env={**env, **at_start(folder, wait, "/bin/pgcn")})
