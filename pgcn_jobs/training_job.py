@@ -23,7 +23,7 @@ from pgcn.patchgencn.masked_trainer import MaskedTrainer
 from pgcn.patchgencn.resume import ResumePoint, State, resume_point
 from pgcn.patchgencn.trainer import Trainer
 from pgcn.pyramid import Pyramid
-from pgcn_jobs.artifacts import RESULT_METRICS, Observed, Row, draw, preview, pyramid_metrics, warning
+from pgcn_jobs.artifacts import LABEL_METRICS, RESULT_METRICS, Observed, Row, draw, preview, pyramid_metrics, warning
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import InputError
 from pgcn_jobs.inputs.loading import Grid, changed, holes_of, load_mask, reading_of
@@ -209,7 +209,7 @@ def _publish(trainer: Trainer, index: int, job: _Job, context: JobContext) -> Co
     log(f"drew {sum(row['kind'] == 'sample' for row in rows)} samples; metrics: {values}; warning: {caution}")
     metrics = [{"job_id": spec.job_id, **row} for row in job.history.curves]
     metrics += pyramid_metrics(spec.job_id, values)
-    result = {name: values.get(name) for name in RESULT_METRICS} | {
+    result = {name: values.get(name) for name in (*RESULT_METRICS, *LABEL_METRICS)} | {
         "uri": spec.uri,
         "job_id": spec.job_id,
         "attempt": job.attempt,

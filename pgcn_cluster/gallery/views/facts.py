@@ -61,6 +61,8 @@ MEANINGS = {
     "layout_diversity": "how much layouts of samples differ: 0 is one layout",
     "copy": "how much of a sample is in shifted pieces of the image, at 64 px",
     "diversity": "how much samples differ pixel by pixel, over the image's contrast: 0 is all alike",
+    "undecided": "share of the label's pixels that are between two categories",
+    "class_share_error": "half the sum of the differences of the categories' shares from the image's: 0 is equal",
     "recovery_error": "distance of the recovered image from the image",
     "contrast": "contrast of samples over the image's: 1 is equal",
     "frechet_random": "distance of features of random convolutions: 0 is equal",
