@@ -15,7 +15,6 @@ from pgcn.imaging.channels import RGB, Channels
 from pgcn.settings import Settings, make_settings
 from pgcn.tasks.task import Task, TaskResult, find_task
 from pgcn_cluster.one_image.progress import task_progress, training_progress, use_threads
-from pgcn_cluster.one_image.sample import file_stem
 from pgcn_cluster.planning.device import choose_device
 from pgcn_cluster.planning.task_request import split_task_options
 from pgcn_jobs.common.codes import Code

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,10 +18,8 @@ from pgcn_jobs.run_folder.commit import read_commit
 from pgcn_jobs.run_folder.manifest import Entry
 from pgcn_jobs.run_folder.pyramids import weight_files
 from pgcn_jobs.spec import resolve_size
-from pgcn_jobs.storage.outputs import write_beside
+from pgcn_jobs.storage.outputs import file_stem, write_beside
 from pgcn_jobs.storage.store import Store
-
-STEM_BYTES = 160  # of the 255 that a file's name may have
 
 
 def load_pyramid(store: Store, entry: Entry) -> Pyramid:
@@ -38,15 +35,6 @@ def load_pyramid(store: Store, entry: Entry) -> Pyramid:
         return Pyramid.from_files(weight_files(store, commit))
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(f"The pyramid of {name} cannot be read: {error}.", code=Code.PYRAMID_DAMAGED) from None
-
-
-def file_stem(image_id: str) -> str:
-    """The stem of an image's file names: letters, digits, `_`, `-` and `.` alone, and never very long.
-
-    The image_id is somebody's file name, and may hold folders and anything else; "" where nothing of it is left.
-    """
-    plain = re.sub(r"[^\w.-]+", "_", re.sub(r"\.\w{1,5}$", "", image_id)).strip("._-")
-    return plain.encode()[:STEM_BYTES].decode(errors="ignore")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from pgcn_cluster.monitor.display import LogLines, Screen
 from pgcn_cluster.monitor.snapshot import Lane, Snapshot
-from pgcn_cluster.one_image.sample import file_stem
+from pgcn_jobs.storage.outputs import file_stem
 from pgcn_jobs.common.terminal_text import terminal_safe
 from pgcn_jobs.inputs.discover import find_sources
 from pgcn_jobs.run_folder.commit import committed, read_failures
