@@ -48,9 +48,9 @@ def label_metrics(image: Tensor, samples: Tensor, channels: Channels, known: Ten
     - `undecided`: see `undecided`, mean over samples;
     - `class_share_error`: half the sum over categories of |share in the samples - share in the image|, in [0, 1];
     - `class_share_<c>`, `class_share_<c>_image`: share of the category c in the samples and in the image;
-    - `class_patches_<c>`: sliced Wasserstein distance of the 7x7 patches around pixels of c, in all channels that are no
-      label, from those of the image; mean over samples. `class_patches_<c>_image` is that distance between the two
-      halves of the image, in a checkerboard of 4 by 4 or more blocks: the distance to expect of equal patches.
+    - `class_patches_<c>`: sliced Wasserstein distance of the 7x7 patches around pixels of c, in all channels but
+      labels, from those of the image; mean over samples. `class_patches_<c>_image`: that between the two halves of
+      the image, in a checkerboard of 4 by 4 or more blocks: the distance to expect of equal patches.
 
     Names of a second label begin with its own and a dot. A metric without a value is left out; all are without labels.
     """
@@ -84,8 +84,8 @@ def _metrics_of(
         "undecided": sum(undecided(sample) for sample in samples.split(1)) / len(samples),
         "class_share_error": sum(abs(a - b) for a, b in zip(own, drawn, strict=True)) / 2,
     }
-    for name, share, original in zip(group.classes, drawn, own, strict=True):
-        found |= {f"class_share_{name}": share, f"class_share_{name}_image": original}
+    for category, share, original in zip(group.classes, drawn, own, strict=True):
+        found |= {f"class_share_{category}": share, f"class_share_{category}_image": original}
     if pixels is not None:
         frequent = sorted(range(len(own)), key=lambda k: -own[k])[:CLASSES]
         for k in sorted(frequent):
@@ -126,13 +126,13 @@ def _centres(label: Tensor, k: int, known: Tensor | None) -> Tensor:
 
 
 def _patches_at(image: Tensor, corners: Tensor) -> Tensor:
-    """Some `MOST` of the patches `(n, C·49)` of `image` `(1, C, H, W)` at `corners` `(n, 2)`, the same for equal ones."""
+    """The patches `(n, C·49)` of `image` `(1, C, H, W)` at `corners` `(n, 2)`, or `MOST` fixed ones of them."""
     if len(corners) > MOST:
         generator = torch.Generator().manual_seed(0)
         corners = corners[torch.randperm(len(corners), generator=generator)[:MOST].to(corners.device)]
     step = torch.arange(PATCH, device=image.device)
     rows, columns = corners[:, 0, None] + step, corners[:, 1, None] + step
-    return image[0][:, rows[:, :, None], columns[:, None, :]].permute(1, 0, 2, 3).reshape(len(corners), -1)
+    return image[0][:, rows[:, :, None], columns[:, None, :]].permute(1, 0, 2, 3).flatten(1)
 
 
 def _where(label: Tensor, known: Tensor | None) -> Tensor:

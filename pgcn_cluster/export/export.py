@@ -34,8 +34,8 @@ CARD = """# Image and label pairs of a pgcn run
 
 `images/` has the samples, `masks/` their labels under the same names, with the values of the label that was learned.
 `metadata.csv` has a row for each pair. `copy_own` is the share of a sample that is in shifted pieces of its own image,
-`copy_other` that of the most similar other image of the run, `other_image_id`; empty: not compared. Where `copy_other` is
-high, the two images show the same thing: keep both in one part of a split.
+`copy_other` that of the most similar other image of the run, `other_image_id`; empty: not compared. Where `copy_other`
+is high, the two images show the same thing: keep both in one part of a split.
 
     from datasets import load_dataset
     pairs = load_dataset("imagefolder", data_dir="FOLDER")

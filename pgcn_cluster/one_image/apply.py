@@ -25,7 +25,7 @@ from pgcn_jobs.images.clips import encode_clip, encode_mp4
 from pgcn_jobs.images.contact_sheets import sheets_of
 from pgcn_jobs.images.png import encode_png, to_rgb
 from pgcn_jobs.inputs.loading import reading_of
-from pgcn_jobs.storage.outputs import joined, split_place, write_beside
+from pgcn_jobs.storage.outputs import file_stem, joined, split_place, write_beside
 from pgcn_jobs.storage.store import Store
 from pgcn_jobs.task_inputs import PyramidRequest, Read, pyramid_for, read_inputs
 

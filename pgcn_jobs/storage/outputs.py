@@ -11,7 +11,6 @@ from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.storage.store import Store
 from pgcn_jobs.storage.urls import is_local, local_path
 
-
 STEM_BYTES = 160  # of the 255 that a file's name may have
 
 

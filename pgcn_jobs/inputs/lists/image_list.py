@@ -2,7 +2,8 @@
 
 Columns: `uri` (needed), `image_id`, `seed`, any setting by its name, and `channel:NAME` for files of further channels,
 named as images are: `channel:label`. `exclude_uri` names a mask of pixels that nothing is learned from. Other columns
-are the user's own, and are left alone, unless one looks like a misspelt setting. Rows with nothing in them are left out.
+are the user's own, and are left alone, unless one looks like a misspelt setting. Rows with nothing in them are left
+out.
 
 With a column `task`, a row that has one asks for that task on the image: `target_uri`, `mask_uri` and `truth_uri` name
 its other images, `edit_id` names what is made, and any option of any task is a column (`task_seed` is its `seed`).
