@@ -12,6 +12,7 @@ from pgcn_cluster.planning.device import choose_device
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.common.terminal_text import terminal_safe
+from pgcn_jobs.images.label_files import encode_label
 from pgcn_jobs.images.png import encode_png, to_rgb
 from pgcn_jobs.images.value_files import encode_values
 from pgcn_jobs.run_folder.commit import read_commit
@@ -51,7 +52,7 @@ class SampleRequest:
 def draw_samples(store: Store, entry: Entry, request: SampleRequest, out: str) -> Iterator[str]:
     """Write the samples of an image as PNG files into `out`, and yield their paths as they come.
 
-    Where PNG does not hold all channels and bits, a file of `encode_values` does, beside it.
+    Where PNG does not hold all channels and bits, a file of `encode_values` does, beside it, and one of the label.
     Files are named after the image, size and seed, and replace none that is there: see `write_beside`. Raises
     `ConfigError` for a size or start scale that cannot be drawn.
     """
@@ -74,4 +75,6 @@ def draw_samples(store: Store, entry: Entry, request: SampleRequest, out: str) -
             if not pyramid.channels.is_rgb:
                 exact = encode_values(image, pyramid.channels, entry.format)
                 files[f".{exact.ending}"] = exact.data
+            if (label := encode_label(image[None], pyramid.channels)) is not None:
+                files[f"-label.{label.ending}"] = label.data
             yield from write_beside(out, name, files)

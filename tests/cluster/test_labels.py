@@ -82,6 +82,18 @@ def test_samples_are_pairs_with_the_values_of_the_label(trained):
     np.testing.assert_array_equal(image_of(finest["label"]), MASK[::2, ::2])
 
 
+def test_new_samples_have_their_label_beside_them(trained, tmp_path):
+    code, output = ask("sample", trained / "run", "a.png", "-n", "1", "--out", tmp_path, "--device", "cpu")
+    assert code == 0, output
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "a-1x1-seed0-label.png", "a-1x1-seed0.png", "a-1x1-seed0.safetensors",
+    ]  # fmt: skip
+    (row,) = rows(
+        """SELECT label FROM samples WHERE image_id = 'a.png' AND kind = 'sample' AND "index" = 0""", trained / "run"
+    )
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a-1x1-seed0-label.png")), image_of(row["label"]))
+
+
 def test_metrics_say_how_far_to_trust_the_pairs(trained):
     found = rows("SELECT image_id, undecided, class_share_error FROM results", trained / "run")
     assert all(0 <= row["undecided"] <= 1 and 0 <= row["class_share_error"] <= 1 for row in found)
