@@ -101,7 +101,7 @@ def trained(piece: Annotated, pairs: Sequence[Annotated], seed: int) -> nn.Modul
         crops = torch.stack([crop(pair, generator) for pair in drawn])
         noisy = crops[:, :3] + NOISE * torch.randn(crops[:, :3].shape, generator=generator)
         optimizer.zero_grad()
-        F.cross_entropy(model(noisy), crops[:, 3].long()).backward()  # type: ignore[no-untyped-call]
+        F.cross_entropy(model(noisy), crops[:, 3].long()).backward()
         optimizer.step()
     return model
 

@@ -16,7 +16,7 @@ from pgcn_jobs.common.terminal_text import terminal_safe
 from pgcn_jobs.storage.store import Store
 
 MOST_SAMPLES, MOST_COMPARISONS = 200, 50_000
-"""Samples that are compared (0.3 s of a core each), and comparisons of one with an image (4 ms), at most."""
+"""Samples that are compared (0.4 s of a core each), and comparisons of one with an image (0.7 ms), at most."""
 
 SIDE = 64
 """Longest side, px, at which images are kept: that of the search for copies."""
