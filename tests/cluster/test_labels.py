@@ -2,10 +2,12 @@
 
 import csv
 import io
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -80,6 +82,12 @@ def test_samples_are_pairs_with_the_values_of_the_label(trained):
     observed = [row for row in found if row["image_id"] == "b.png" and row["kind"] == "observed"]
     finest = max(observed, key=lambda row: row["scale"])
     np.testing.assert_array_equal(image_of(finest["label"]), MASK[::2, ::2])
+
+
+def test_datasets_reads_both_columns_as_images(trained):
+    (path, *_) = sorted((trained / "run/tables/samples").glob("*.parquet"))
+    features = json.loads(pq.read_schema(path).metadata[b"huggingface"])["info"]["features"]
+    assert features["image"] == features["label"] == {"_type": "Image"}
 
 
 def test_new_samples_have_their_label_beside_them(trained, tmp_path):
