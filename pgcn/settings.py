@@ -251,8 +251,8 @@ _layout = Settings(
     channels="auto",
     transparency="unknown",
     detail="exact",
-    # Half the height of the layout: whole objects instead of broken ones (docs/quality.md).
-    layout_patch=15,
+    # Nearly half the height of the layout: whole objects instead of broken ones (docs/quality.md).
+    layout_patch=13,
     max_size=512,
     min_size=12,
     scales=4,
