@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import overload
 
 import torch
 from torch import Tensor
 
-from pgcn.imaging.scales import Size
-from pgcn.method import Progress
-from pgcn.patchgencn.masked_trainer import MaskedTrainer
-from pgcn.patchgencn.trainer import Trainer
+from pgcn.imaging.scales import Size, check_image
+from pgcn.method import Model, Progress
+from pgcn.method_settings import MethodSettings
+from pgcn.methods import DEFAULT, make_settings, method_of
 from pgcn.pyramid import Pyramid
-from pgcn.settings import Settings, make_settings
+from pgcn.settings import Settings
+
+OnProgress = Callable[[Progress], None]
 
 
+@overload
 def fit(
     image: Tensor,
     preset: str = "draft",
@@ -25,11 +29,37 @@ def fit(
     mask: Tensor | None = None,
     settings: Settings | None = None,
     device: str | torch.device = "cpu",
-    on_progress: Callable[[Progress], None] | None = None,
-) -> Pyramid:
-    """Train a pyramid on one image `(1, 3, H, W)` in [-1, 1].
+    on_progress: OnProgress | None = None,
+) -> Pyramid: ...
+@overload
+def fit(
+    image: Tensor,
+    preset: str = "draft",
+    seed: int = 0,
+    *,
+    method: str = DEFAULT,
+    mask: Tensor | None = None,
+    settings: MethodSettings | None = None,
+    device: str | torch.device = "cpu",
+    on_progress: OnProgress | None = None,
+) -> Model: ...
+def fit(
+    image: Tensor,
+    preset: str = "draft",
+    seed: int = 0,
+    *,
+    method: str = DEFAULT,
+    mask: Tensor | None = None,
+    settings: MethodSettings | None = None,
+    device: str | torch.device = "cpu",
+    on_progress: OnProgress | None = None,
+) -> Model:
+    """Train a pyramid on one image `(1, 3, H, W)` in [-1, 1], with the default method or another `method`.
 
-    Pixels where `mask` `(1, 1, H, W)` is 1 are unknown, and left out of the loss. `settings` replaces `preset`.
+    Returns a `pgcn.method.Model`, of the default method a `pgcn.Pyramid`.
+
+    Pixels where `mask` `(1, 1, H, W)` is 1 are unknown, and left out of the loss. `settings`, which are of a method
+    already, replace `preset` and `method`.
     `on_progress` is called after every iteration. At small sizes a training uses one thread, unless the environment
     variable OMP_NUM_THREADS is set. Raises `ValueError` for a bad image or mask or an unknown preset,
     `DivergenceError` where training fails.
@@ -41,16 +71,18 @@ def fit(
     >>> pgcn.fit(image, mask=hole, settings=settings).inpaint(image, hole).shape
     torch.Size([1, 3, 20, 24])
     """
-    settings = settings or make_settings(preset)
-    if mask is None:
-        trainer = Trainer([image], settings, [seed], device)
-    else:
-        trainer = MaskedTrainer(image, mask, settings, seed, device)
-    with threads_for(trainer.sizes):
+    image = check_image(image)
+    settings = settings or make_settings(preset, method=method)
+    chosen = method_of(settings)
+    height, width = image.shape[-2:]
+    if problem := chosen.problem(height, width, settings):
+        raise ValueError(f"the image {problem}")
+    trainer = chosen.trainer([image], settings, [seed], mask=mask, device=device)
+    with threads_for(chosen.plan(height, width, settings).learned):
         for progress in trainer.iterations():
             if on_progress:
                 on_progress(progress)
-    return Pyramid.trained(trainer)
+    return trainer.model()
 
 
 SMALL = 128 * 128

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from pgcn.imaging.scales import Size
+from pgcn.method import Model
 from pgcn.metrics.nearest_patches import bidirectional
 from pgcn.metrics.patch_distribution import diversity
 from pgcn.metrics.quality import metrics
-from pgcn.patchgencn.loss import recovery_errors
-from pgcn.pyramid import Pyramid
 from pgcn_jobs.images.png import encode_png, to_rgb
 from pgcn_jobs.spec import JobSpec, resolve_size
 
@@ -75,7 +74,7 @@ def most_compared(size: Size) -> int:
     return MOST_LARGE_SAMPLES if max(size) > LARGE_SIDE else MOST_SAMPLES
 
 
-def draw(pyramid: Pyramid, observed: list[Tensor], spec: JobSpec, attempt: str) -> tuple[list[Row], dict[str, float]]:
+def draw(pyramid: Model, observed: list[Tensor], spec: JobSpec, attempt: str) -> tuple[list[Row], dict[str, float]]:
     """All images of an attempt, and the metrics of its samples at the trained size.
 
     They are those of `sample_metrics`, against the image at the finest scale; one without a value is left out.
@@ -104,7 +103,7 @@ def draw(pyramid: Pyramid, observed: list[Tensor], spec: JobSpec, attempt: str) 
     return pictures.rows, sample_metrics(compared, recovered[-1], observed[-1])
 
 
-def preview(pyramid: Pyramid, seed: int) -> bytes:
+def preview(pyramid: Model, seed: int) -> bytes:
     """A PNG of four samples side by side, from the scales that are trained so far."""
     samples = pyramid.sample(4, seed=seed)
     return encode_png(to_rgb(torch.cat(list(samples), dim=-1)))
@@ -120,7 +119,7 @@ def sample_metrics(samples: Tensor, recovered: Tensor, image: Tensor) -> dict[st
     found = metrics(image, samples) | {
         "copy": sum(copies) / len(copies),
         "diversity": diversity(samples, image),
-        "recovery_error": float(recovery_errors(recovered, image)),
+        "recovery_error": float((recovered - image).square().sum(1, keepdim=True).mean((0, 2, 3))),
         "contrast": float(samples.std() / image.std().clamp_min(1e-6)),
     }
     return {name: value for name, value in found.items() if math.isfinite(value)}

@@ -67,7 +67,7 @@ def run_edit(spec: EditSpec, attempt: str, context: JobContext) -> Commit:
         **judged(task, made),
         "note": "; ".join(notes) or None,
         "wall_s": round(time.monotonic() - began, 3),
-        **provenance(options.device),
+        **provenance(options.device, spec.method),
     }
     files = {
         "pictures.parquet": schemas.parquet_bytes(

@@ -12,8 +12,8 @@ from typing import Annotated, Any, overload
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from pgcn.imaging.scales import Size
-from pgcn.pyramid import ALGORITHM
-from pgcn.settings import Settings, identifying, recorded_names
+from pgcn.method_settings import MethodSettings, identifying, recorded_names
+from pgcn.methods import DEFAULT, algorithm, find_method, method_of
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
 
@@ -71,9 +71,10 @@ class SamplePlan(Frozen):
     sizes: tuple[Annotated[str, BeforeValidator(_size_text)], ...] = ("1x1", "2x1")
 
 
-def known_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The settings that this version knows, and the names of the others, which a later version wrote."""
-    known = {name: value for name, value in settings.items() if name in recorded_names()}
+def known_settings(settings: Mapping[str, Any], method: str = DEFAULT) -> tuple[dict[str, Any], list[str]]:
+    """The settings of a method that this version knows, and the names of the others, which a later version wrote."""
+    names = recorded_names(find_method(method).settings)
+    known = {name: value for name, value in settings.items() if name in names}
     return known, sorted(settings.keys() - known.keys())
 
 
@@ -101,10 +102,15 @@ class JobSpec:
     location: str
     uri: str
     preset: str
-    settings: Settings
+    settings: MethodSettings
     seed: int
     plan: SamplePlan
     holes: MaskRef | None = None
+
+    @property
+    def method(self) -> str:
+        """The name of the method that trains the pyramid."""
+        return self.settings.method
 
 
 class ImageRef(Frozen):
@@ -136,6 +142,7 @@ class EditSpec(Frozen):
     image_id: str
     task: str
     options: dict[str, Any]
+    method: str = DEFAULT
     pyramid: PyramidRef
     image: ImageRef
     target: ImageRef | None = None
@@ -143,10 +150,15 @@ class EditSpec(Frozen):
     truth: ImageRef | None = None
 
 
-def edit_job_id(pyramid: str, task: str, options: Mapping[str, Any], others: Sequence[str | None]) -> str:
-    """An edit's identity: 20 hex digits of a hash of its pyramid, task, options and the hashes of its other images."""
+def edit_job_id(
+    pyramid: str, task: str, options: Mapping[str, Any], others: Sequence[str | None], method: str = DEFAULT
+) -> str:
+    """An edit's identity: 20 hex digits of a hash of its pyramid, task, options and the hashes of its other images.
+
+    `method` is the name of the method that trains the pyramid.
+    """
     decides = {
-        "algorithm": ALGORITHM,
+        "algorithm": algorithm(find_method(method)),
         "pyramid": pyramid,
         "task": task,
         "options": dict(options),
@@ -155,15 +167,15 @@ def edit_job_id(pyramid: str, task: str, options: Mapping[str, Any], others: Seq
     return _hash(decides)
 
 
-def job_id(sha256: str, settings: Settings, seed: int, plan: SamplePlan, holes: str | None = None) -> str:
+def job_id(sha256: str, settings: MethodSettings, seed: int, plan: SamplePlan, holes: str | None = None) -> str:
     """The job's identity: 20 hex digits of a hash of the inputs that decide its result.
 
     These are the image's bytes, the method and its version, the settings, the seed, the samples and the holes; not
     paths, order, machine or device. The same job has the same identity anywhere. Settings that a later version adds
-    count only where they differ from the value of earlier results (`pgcn.settings.identifying`): they rename no job.
+    count only where they differ from the value of earlier results (`identifying`): they rename no job.
     """
     decides = {
-        "algorithm": ALGORITHM,
+        "algorithm": algorithm(method_of(settings)),
         "image": sha256,
         "settings": identifying(settings),
         "seed": seed,
@@ -172,14 +184,14 @@ def job_id(sha256: str, settings: Settings, seed: int, plan: SamplePlan, holes: 
     return _hash(decides | ({"holes": holes} if holes is not None else {}))
 
 
-def pyramid_id(sha256: str, settings: Settings, seed: int, holes: str | None = None) -> str:
+def pyramid_id(sha256: str, settings: MethodSettings, seed: int, holes: str | None = None) -> str:
     """A pyramid's identity: 20 hex digits of a hash of the inputs that decide it, independent of job and samples.
 
     `holes` is the hash of the mask of pixels that the loss leaves out, None without a mask.
     """
     return _hash(
         {
-            "algorithm": ALGORITHM,
+            "algorithm": algorithm(method_of(settings)),
             "image": sha256,
             "settings": identifying(settings),
             "seed": seed,
@@ -197,16 +209,16 @@ def reseeded(spec: JobSpec) -> JobSpec: ...
 @overload
 def reseeded(spec: EditSpec) -> EditSpec: ...
 def reseeded(spec: JobSpec | EditSpec) -> JobSpec | EditSpec:
-    """The spec of the next attempt after a NUMERIC failure: a new seed and half the step size; the same job."""
+    """The spec of the next attempt after a NUMERIC failure: a new seed, and the method's remedy; the same job."""
     if isinstance(spec, EditSpec):
         return spec.model_copy(update={"options": {**spec.options, "seed": _another_seed(spec.options["seed"])}})
     seed, settings = another_try(spec.seed, spec.settings)
     return replace(spec, settings=settings, seed=seed)
 
 
-def another_try(seed: int, settings: Settings) -> tuple[int, Settings]:
-    """A new seed and half the step size. Training is deterministic: an unchanged retry would diverge again."""
-    return _another_seed(seed), settings.model_copy(update={"step_size": settings.step_size / 2})
+def another_try(seed: int, settings: MethodSettings) -> tuple[int, MethodSettings]:
+    """A new seed, and settings that the method chooses after a divergence, for example a smaller step size."""
+    return _another_seed(seed), method_of(settings).after_divergence(settings)
 
 
 def _another_seed(seed: int) -> int:

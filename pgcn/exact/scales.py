@@ -17,7 +17,7 @@ from pgcn.exact.settings import DetailSettings
 from pgcn.imaging.noise import Draw, normal_each, seeded
 from pgcn.imaging.scales import Size, finest_size, resize
 from pgcn.method import AS_SAMPLED, AfterStep, ChainOptions
-from pgcn.settings import Settings
+from pgcn.settings import PyramidSettings
 from pgcn.tensor_files import read_header, read_tensors, to_bytes
 
 FILE = "image.safetensors"
@@ -37,7 +37,7 @@ class ExactScales:
     settings: DetailSettings
 
     @staticmethod
-    def of(image: Tensor, sizes: list[Size], settings: Settings, known: Tensor | None = None) -> ExactScales:
+    def of(image: Tensor, sizes: list[Size], settings: PyramidSettings, known: Tensor | None = None) -> ExactScales:
         """The exact scales of `image` `(1, 3, h, w)` in [-1, 1], at any size, and of `known` `(1, 1, h, w)`."""
         finest = resize(image, finest_size(image.shape[2], image.shape[3], settings))
         eight_bits = finest.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
@@ -122,7 +122,7 @@ class ExactScales:
         return to_bytes(tensors, header | {"exact_sizes": json.dumps(self.sizes)})
 
     @staticmethod
-    def from_file(data: bytes, settings: Settings) -> ExactScales:
+    def from_file(data: bytes, settings: PyramidSettings) -> ExactScales:
         """The inverse of `to_file`. Raises `ValueError` for a damaged file, `KeyError` where something is missing."""
         tensors = read_tensors(data)
         sizes = [(int(h), int(w)) for h, w in json.loads(read_header(data)["exact_sizes"])]
@@ -132,7 +132,7 @@ class ExactScales:
         return ExactScales(image[None], None if known is None else known[None, None], sizes, _settings(settings))
 
 
-def _settings(settings: Settings) -> DetailSettings:
+def _settings(settings: PyramidSettings) -> DetailSettings:
     return DetailSettings(
         patch=settings.patch,
         steps=settings.detail_steps,

@@ -14,10 +14,8 @@ import torch
 from torch import Tensor
 
 from pgcn.imaging.scales import Size
+from pgcn.method import State
 from pgcn.settings import Settings
-
-State = tuple[dict[str, Tensor], dict[str, str]]
-"""Tensors, and text that says which training they belong to. Both fit one safetensors file."""
 
 
 class ResumePoint(NamedTuple):

@@ -18,13 +18,12 @@ import torch
 from torch import Tensor
 
 from pgcn.imaging.scales import check_image, image_pyramid, learned_sizes, resize, thin_problem
-from pgcn.method import DivergenceError, Progress
+from pgcn.method import DivergenceError, Progress, State
 from pgcn.patchgencn.cuda_graph import CudaGraphed
 from pgcn.patchgencn.energy import EnergyNet, FusedLangevin, crop, energies, energy_gradient, is_fused, pad
 from pgcn.patchgencn.flops import scale_operations
 from pgcn.patchgencn.loss import check_recovery, loss_weights
 from pgcn.patchgencn.resume import (
-    State,
     common_resume_point,
     joined,
     load_optimizer,

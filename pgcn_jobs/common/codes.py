@@ -44,6 +44,7 @@ class Code(StrEnum):
     SIZE = "size"
     DEVICE = "device"
     RESOURCES = "resources"
+    METHOD_UNKNOWN = "method.unknown"
     TASK_UNKNOWN = "task.unknown"
     TASK_INVALID = "task.invalid"
     # A run and its pyramids

@@ -10,10 +10,12 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from pgcn.methods import DEFAULT
 from pgcn.tasks.task import Inputs, TaskError, find_task
 from pgcn_jobs import layout
 from pgcn_jobs.common.codes import Code
@@ -51,6 +53,7 @@ class EditEntry:
     problem: str | None
     dropped: bool = False
     problem_code: str | None = None
+    method: str = DEFAULT  # also of rows that an older version wrote
 
     def spec(self, source: Source, edit: EditSource, elsewhere: Mapping[str, PyramidRef]) -> EditSpec:
         """The job of this edit. Only for entries without a problem."""
@@ -66,6 +69,7 @@ class EditEntry:
             image_id=self.image_id,
             task=self.task,
             options=json.loads(self.options),
+            method=self.method,
             pyramid=elsewhere.get(self.pyramid, PyramidRef(name=self.pyramid, job_id=self.pyramid_job)),
             image=image,
             target=target,
@@ -118,7 +122,8 @@ def plan_edit(
         image_id=source.image_id,
         uri=image.uri,
         task=edit.task,
-        job_id=edit_job_id(pyramid, edit.task, options, hashes),
+        job_id=edit_job_id(pyramid, edit.task, options, hashes, image.method),
+        method=image.method,
         pyramid=pyramid,
         pyramid_job=at.job_id,
         pyramid_run=at.run,
@@ -229,7 +234,11 @@ def superseded(known: Mapping[str, EditEntry], asked: Iterable[EditEntry], done:
 
 def read_edit_part(store: Store, path: str) -> dict[str, EditEntry]:
     """The rows of one part, by `edit_id`. Raises `ConfigError` if it is damaged."""
-    return {entry.edit_id: entry for entry in read_rows(store, path, lambda row: EditEntry(**row))}
+    return {entry.edit_id: entry for entry in read_rows(store, path, _entry)}
+
+
+def _entry(row: dict[str, Any]) -> EditEntry:
+    return EditEntry(**row | {"method": row.get("method") or DEFAULT})
 
 
 def add_edits(store: Store, entries: Iterable[EditEntry], known: Mapping[str, EditEntry]) -> None:

@@ -1,7 +1,7 @@
 """A list of images as a table: a file with one row for each image to learn from, or task on one.
 
-Columns: `uri` (needed), `image_id`, `seed`, and any setting by its name. Other columns are the user's own, and
-are left alone, unless one looks like a misspelt setting. Rows with nothing in them are left out.
+Columns: `uri` (needed), `image_id`, `seed`, `method`, and any setting by its name. Other columns are the user's own,
+and are left alone, unless one looks like a misspelt setting. Rows with nothing in them are left out.
 
 With a column `task`, a row that has one asks for that task on the image: `target_uri`, `mask_uri` and `truth_uri` name
 its other images, `edit_id` names what is made, and any option of any task is a column (`task_seed` is its `seed`).
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from pgcn.methods import MethodError, find_method, names_of_settings
 from pgcn.tasks.task import TaskError, all_tasks, find_task
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
@@ -28,7 +29,7 @@ from pgcn_jobs.storage.urls import public_url
 
 __all__ = ["SUFFIXES", "read_image_list"]
 
-_OWN_COLUMNS = ("uri", "image_id", "seed")
+_OWN_COLUMNS = ("uri", "image_id", "seed", "method")
 _TASK_COLUMNS = ("task", "target_uri", "mask_uri", "truth_uri", "edit_id", "task_seed")
 MAX_COLUMNS = 1000
 MAX_ID = 1024  # characters, as an object's key has bytes
@@ -59,6 +60,7 @@ class Row:
     seed: int | None
     overrides: Mapping[str, Any]  # a CSV's values are text
     edit: EditRow | None = None
+    method: str | None = None
 
 
 def read_image_list(
@@ -73,6 +75,8 @@ def read_image_list(
     nearly a setting's name, a task that does not exist, and what belongs to a task in a row that has none.
     """
     columns, records = read_table(data, name, lambda columns: _known(columns, setting_names))
+    if "method" in columns:
+        setting_names = [*setting_names, *names_of_settings()]
     known = _known(columns, setting_names)
     _check_columns(columns, name, known)
     used = [column for column in columns if column in known]
@@ -92,7 +96,8 @@ def read_image_list(
 def _known(columns: Sequence[str], setting_names: Collection[str]) -> list[str]:
     """The known names in a list with these columns."""
     of_tasks = [*_TASK_COLUMNS, *_option_names()] if "task" in columns else []
-    return [*_OWN_COLUMNS, *setting_names, *of_tasks]
+    of_methods = names_of_settings() if "method" in columns else []
+    return [*_OWN_COLUMNS, *setting_names, *of_methods, *of_tasks]
 
 
 def _check_columns(columns: Sequence[str], name: str, known: Collection[str]) -> None:
@@ -143,9 +148,9 @@ def _check_ids(rows: Iterable[Row], name: str) -> None:
             )
 
 
-def _asks(row: Row) -> tuple[int | None, Mapping[str, Any]]:
+def _asks(row: Row) -> tuple[int | None, str | None, Mapping[str, Any]]:
     """The key of a row's request: a second row with the same request adds nothing."""
-    return row.seed, row.overrides
+    return row.seed, row.method, row.overrides
 
 
 @cache
@@ -180,6 +185,7 @@ def _row(number: int, record: Mapping[str, Any], name: str, used: Iterable[str],
         seed=_seed(filled["seed"], where) if "seed" in filled else None,
         overrides={c: v for c, v in filled.items() if c in setting_names and not (edit and c in edit.options)},
         edit=edit,
+        method=_method(filled["method"], where) if "method" in filled else None,
     )
 
 
@@ -212,6 +218,13 @@ def _edit(filled: Mapping[str, Any], where: str, setting_names: Collection[str])
 
     own = {column: value for column, value in options.items() if column not in foreign}
     return EditRow(name, own, text("target_uri"), text("mask_uri"), text("truth_uri"), text("edit_id"))
+
+
+def _method(value: Any, where: str) -> str:
+    try:
+        return find_method(str(value).strip()).name
+    except MethodError as error:
+        raise ConfigError(f"{where}: {error}", code=Code.LIST_ROW) from None
 
 
 def _is_empty(value: Any) -> bool:

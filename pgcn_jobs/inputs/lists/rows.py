@@ -36,6 +36,7 @@ def list_images(name: str, search: Search) -> Iterator[Found]:
     folder = str(local_path(name).parent) if is_local(name) else name.partition("?")[0].rpartition("/")[0]
     for row in read_image_list(data, shown, search.setting_names, search.passed.note):
         source = replace(row_source(row.uri, folder, allow_local), seed=row.seed, overrides=row.overrides)
+        source = replace(source, method=row.method)
         if row.image_id is not None:
             source = replace(source, image_id=row.image_id)
         if row.edit is not None:
