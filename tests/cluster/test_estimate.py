@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import pytest
 
 from pgcn import make_settings
-from pgcn.imaging.scales import learned_sizes
 from pgcn_cluster.planning.estimate import Speed, measured_speed
 from pgcn_cluster.planning.work import work_of
 from pgcn_cluster.scheduler.queue import Job, Queue
@@ -54,7 +53,7 @@ def test_an_estimate_adds_up():
 def test_the_speed_of_this_machine(preset):
     settings = make_settings(preset, {"max_size": 64})
     image = (48, 64)
-    speed = measured_speed(image, settings, learned_sizes(*image, settings)[-1], "cpu", 1)
+    speed = measured_speed(image, settings, "cpu", 1)
     assert (speed.drawing > 0) == (preset == "draft"), "only exact detail is drawn by pixels"
     assert min(speed.rate, speed.storing, speed.measuring) > 0
 
