@@ -46,7 +46,7 @@ def find_method(name: str) -> Method:
     methods = all_methods()
     if name not in methods:
         close = difflib.get_close_matches(name, methods, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"Choose one of {', '.join(methods)}."
+        hint = f"Did you mean {close[0]!r}?" if close else "`pgcn methods` lists them."
         raise MethodError(f"There is no method {name!r}. {hint}")
     return methods[name]
 

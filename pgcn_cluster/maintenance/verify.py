@@ -17,7 +17,7 @@ from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.run_folder import schemas
 from pgcn_jobs.run_folder.commit import final_failures
 from pgcn_jobs.run_folder.newer_version import check_not_newer
-from pgcn_jobs.run_folder.old_names import current_table
+from pgcn_jobs.run_folder.old_names import FILLED, current_table
 from pgcn_jobs.run_folder.verify import Problem, check_records
 from pgcn_jobs.storage.store import Store
 
@@ -139,13 +139,17 @@ def _same_rows(there: bytes, data: bytes) -> bool:
     """True if two Parquet objects hold the same table.
 
     Another version of the library writes other bytes. A newer version of this program writes more columns. An older
-    one writes fewer, or under older names; missing columns equal columns without values.
+    one writes fewer, or under older names; missing columns equal columns without values, or filled from others.
     """
     try:
         wanted = schemas.read_parquet(data)
         old = schemas.known(current_table(schemas.read_parquet(there)), wanted.schema)
-        empty = [name for name in wanted.column_names if wanted[name].null_count == wanted.num_rows]
-        compared = wanted.drop_columns([name for name in empty if name not in old.column_names])
+        later = [
+            name
+            for name in wanted.column_names
+            if name not in old.column_names and (name in FILLED or wanted[name].null_count == wanted.num_rows)
+        ]
+        compared = wanted.drop_columns(later)
         columns = compared.column_names
         return set(columns) <= set(old.column_names) and bool(old.select(columns).equals(compared))
     except (OSError, ValueError, pa.ArrowException):

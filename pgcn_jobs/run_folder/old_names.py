@@ -14,6 +14,9 @@ RENAMED = {
 }
 """By table: the column of version 0.1, and its name since. No other table has a column of these names."""
 
+FILLED = frozenset({"method"})
+"""Columns that version 0.1 did not write, and that are filled when its records are read."""
+
 _NOW = {old: new for names in RENAMED.values() for old, new in names.items()}
 
 

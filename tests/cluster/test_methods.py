@@ -1,6 +1,9 @@
 """Training methods from the command line: several in one run, their settings, lists, and methods of other packages."""
 
 import json
+import os
+import tomllib
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -8,9 +11,10 @@ import pytest
 from pgcn_cluster.tables.query import query
 from pgcn_jobs.run_folder.manifest import read_manifest
 from pgcn_jobs.storage.store import Store
-from tests.cluster.running import ask, write_photographs
+from tests.cluster.running import ask, pgcn, write_photographs
 from tests.sentences import check_sentence
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "method"
 BOTH = ["--method", "patchgencn", "--method", "convnet"]
 COMMON = {"max_size": 20, "iterations": 3, "langevin_steps": 2, "step_size": 0.1}
 
@@ -132,3 +136,28 @@ def test_rows_of_the_first_version_are_of_the_default_method(compared, tmp_path)
     (tmp_path / "manifest").mkdir()
     pq.write_table(pq.read_table(part).drop_columns(["method"]), tmp_path / "manifest" / part.name)
     assert {entry.method for entry in read_manifest(Store(str(tmp_path))).values()} == {"patchgencn"}
+
+
+@pytest.fixture
+def ladder(tmp_path):
+    """An environment in which the package of `examples/method` is installed."""
+    entry_points = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]["entry-points"]["pgcn.methods"]
+    info = tmp_path / "site" / "pgcn_ladder-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pgcn-ladder\nVersion: 1.0\n")
+    points = "".join(f"{name} = {value}\n" for name, value in entry_points.items())
+    (info / "entry_points.txt").write_text(f"[pgcn.methods]\n{points}")
+    return {"PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{EXAMPLE}"}
+
+
+def test_the_example_of_a_method_of_another_package(tmp_path, ladder):
+    """In the documentation as it is in `examples/method`; in worker processes too."""
+    assert (EXAMPLE / "pgcn_ladder.py").read_text() in (EXAMPLE.parents[1] / "docs" / "extending.md").read_text()
+    images = write_photographs(tmp_path / "images", 2)
+    given = ["run", images, "--out", tmp_path / "run", *options("ladder", start_noise=0.2)]
+    code, output = pgcn(*given[:-1], "2", env=ladder)
+    assert code == 0, output
+    assert "All 2 done." in output
+    code, output = ask("status", tmp_path / "run")
+    assert code == 2, "the method is not installed here"
+    check_sentence("method.unknown", output.partition(": ")[2].strip())
