@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, cast
 
 from pgcn.method import Method, Model
 from pgcn.method_settings import MethodSettings, SettingsError, override, recorded_names, setting_names
@@ -30,25 +30,40 @@ class MethodError(SettingsError):
 
 
 @cache
-def all_methods() -> dict[str, Method]:
-    """Every method by its name, the default one first."""
-    built_in = [found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_")]
-    modules = [import_module(f"{__name__}.{name}") for name in built_in]
-    methods: dict[str, Method] = {module.METHOD.name: module.METHOD for module in modules if hasattr(module, "METHOD")}
-    for point in entry_points(group=GROUP):
-        if point.name not in methods:
-            methods[point.name] = point.load()
-    return dict(sorted(methods.items(), key=lambda item: (item[0] != DEFAULT, item[0])))
+def _built_in() -> dict[str, Method]:
+    """The methods of this package."""
+    names = [found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_")]
+    modules = [import_module(f"{__name__}.{name}") for name in names]
+    return {module.METHOD.name: module.METHOD for module in modules if hasattr(module, "METHOD")}
 
 
+@cache
+def _names() -> list[str]:
+    """The names of all methods, the default one first; other packages are not imported for them."""
+    others = {point.name for point in entry_points(group=GROUP)}
+    return sorted({*_built_in(), *others}, key=lambda name: (name != DEFAULT, name))
+
+
+@cache
 def find_method(name: str) -> Method:
-    """The method of this name. Raises `MethodError` where there is none."""
-    methods = all_methods()
-    if name not in methods:
-        close = difflib.get_close_matches(name, methods, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else "`pgcn methods` lists them."
-        raise MethodError(f"There is no method {name!r}. {hint}")
-    return methods[name]
+    """The method of this name. Raises `MethodError` where there is none, or its package cannot be imported."""
+    if name in _built_in():
+        return _built_in()[name]
+    for point in entry_points(group=GROUP, name=name):
+        try:
+            return cast(Method, point.load())
+        except Exception as error:  # of another package: anything
+            raise MethodError(
+                f"The method {name} of the package {point.value.partition(':')[0]} cannot be imported: {error}."
+            ) from error
+    close = difflib.get_close_matches(name, _names(), n=1)
+    hint = f"Did you mean {close[0]!r}?" if close else "`pgcn methods` lists them."
+    raise MethodError(f"There is no method {name!r}. {hint}")
+
+
+def all_methods() -> dict[str, Method]:
+    """Every method by its name, the default one first. Raises `MethodError` where one cannot be imported."""
+    return {name: find_method(name) for name in _names()}
 
 
 def method_of(settings: MethodSettings) -> Method:

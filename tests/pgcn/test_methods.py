@@ -84,7 +84,8 @@ def test_the_gradient_is_that_of_the_energy(method):
         x = image(2, model.sizes[scale]).mul(0.5)
         gradient, e = model.gradient(scale)(x), 1e-2
         direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-        sums = [model.nets[scale].double()(x.double() + sign * e * direction.double()).sum() for sign in (1, -1)]
+        with torch.no_grad():
+            sums = [model.nets[scale].double()(x.double() + sign * e * direction.double()).sum() for sign in (1, -1)]
         model.nets[scale].float()
         assert float(sums[0] - sums[1]) / (2 * e) == pytest.approx(
             float((gradient * direction).sum()), rel=2e-2, abs=1e-5
@@ -122,3 +123,51 @@ def test_chains_of_a_gaussian_energy_have_its_mean_and_variance():
     end = langevin(x, net.gradient(), steps, lambda like: torch.randn(like.shape, generator=generator))
     assert float(end.mean()) == pytest.approx(0, abs=0.005)
     assert float(end.std()) == pytest.approx(0.2, rel=0.05)
+
+
+def test_a_scale_of_multigrid_that_diverges_goes_back_and_the_training_goes_on():
+    trainer = training("multigrid", iterations=12, opening=0.0)
+    for progress in trainer.iterations():
+        if progress.iteration == 3:
+            broken = trainer.nets[1]
+            with torch.no_grad():
+                next(broken.parameters()).fill_(float("nan"))
+            below = [x.clone() for x in trainer.nets[0].state_dict().values()]
+    assert trainer.rollbacks == [0, 1, *[0] * (len(trainer.nets) - 2)]
+    assert all(bool(x.isfinite().all()) for net in trainer.nets for x in net.state_dict().values())
+    assert not all(torch.equal(a, b) for a, b in zip(below, trainer.nets[0].state_dict().values(), strict=True))
+
+
+def test_all_scales_of_multigrid_are_usable_in_mid_training():
+    trainer = training("multigrid", iterations=8, opening=0.0)
+    next(trainer.iterations())
+    model = trainer.model()
+    assert model.learned == len(trainer.sizes) > 1
+    assert model.sample(1).shape[-2:] == trainer.sizes[-1]
+
+
+@pytest.mark.parametrize("start", ["fresh", "persistent", "data"])
+def test_the_chains_of_the_convnet_start_where_they_should(start, monkeypatch):
+    trainer, starts = training("convnet", start=start, iterations=3), []
+    plain = type(trainer).update
+    monkeypatch.setattr(
+        type(trainer), "update", lambda own, scale, x, *more: (starts.append(x), plain(own, scale, x, *more))[1]
+    )
+    ends = [trainer.ends]
+    for _ in trainer.iterations():
+        ends.append(trainer.ends)
+    if start == "data":
+        assert all(torch.equal(x, trainer.scales[0]) for x in starts)
+    else:
+        assert [torch.equal(x, end) for x, end in zip(starts, ends[:-1], strict=True)] == [start == "persistent"] * 3
+
+
+def test_a_chain_of_the_convnet_is_a_map_that_can_be_inverted_and_interpolated():
+    model = pgcn.fit(image(), settings=tiny("convnet", langevin_steps=4, step_size=0.5, iterations=8))
+    between = model.interpolate(3, 4, 3)
+    samples = [next(model.samples(1, seed=seed))[0] for seed in (3, 4)]
+    assert torch.allclose(between[0], samples[0][0], atol=1e-5)
+    assert torch.allclose(between[2], samples[1][0], atol=1e-5)
+    target = model.observed
+    errors = [float((model.chain_end(z) - target).square().mean()) for z in (target, model.invert(target))]
+    assert errors[1] < 0.5 * errors[0]

@@ -199,7 +199,7 @@ class NetTrainer(ABC):
         self.iteration += 1
         metrics = []
         if self.iteration % max(1, count // RECORDS) == 0 or self.iteration == count:
-            metrics = [self._metrics(learned, rate)]
+            metrics = [self.metrics(learned, rate)]
         progress = Progress(self.stage, len(self.counts), self.iteration, count, self.done, metrics)
         if self.iteration == count:
             self.stage, self.iteration = self.stage + 1, 0
@@ -207,7 +207,8 @@ class NetTrainer(ABC):
                 self.begin_stage()
         return progress
 
-    def _metrics(self, learned: Learned, rate: float) -> dict[str, float]:
+    def metrics(self, learned: Learned, rate: float) -> dict[str, float]:
+        """The metrics of a recorded iteration, by name."""
         syn, obs = float(learned.f_synthesized), float(learned.f_observed)
         std = float(learned.synthesized.std())
         return {
