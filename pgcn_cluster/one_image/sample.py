@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from pgcn.method import Model
-from pgcn.methods import load_model
+from pgcn.methods import MethodError, load_model
 from pgcn_cluster.planning.device import choose_device
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
@@ -36,6 +36,8 @@ def load_pyramid(store: Store, entry: Entry) -> Model:
         )
     try:
         return load_model(weight_files(store, commit))
+    except MethodError as error:
+        raise ConfigError(f"The pyramid of {name} cannot be used here. {error}", code=Code.METHOD_UNKNOWN) from None
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(f"The pyramid of {name} cannot be read: {error}.", code=Code.PYRAMID_DAMAGED) from None
 

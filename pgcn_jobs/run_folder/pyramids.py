@@ -15,7 +15,7 @@ from torch import Tensor
 from pgcn.fit import fit
 from pgcn.method import DivergenceError, Model, Progress
 from pgcn.method_settings import MethodSettings
-from pgcn.methods import load_model
+from pgcn.methods import MethodError, load_model
 from pgcn_jobs import layout
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.concurrent_map import concurrent_map
@@ -102,6 +102,8 @@ def load(at: PyramidRef, own: Store) -> Model:
         else:
             commit = read_commit(store, at.job_id)
             pyramid = None if commit is None else load_model(weight_files(store, commit))
+    except MethodError as error:
+        raise PyramidError(f"The pyramid in {run} cannot be used here. {error}", code=Code.METHOD_UNKNOWN) from None
     except (ValueError, FileNotFoundError) as error:
         raise PyramidError(
             f"The pyramid in {run} is damaged: {error}. `pgcn verify --repair` mends it.", code=Code.PYRAMID_DAMAGED
