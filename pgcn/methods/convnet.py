@@ -149,7 +149,10 @@ class ConvNetModel(NetPyramid):
         return [end, *self.ascend(end, self.sizes, 1)]
 
 
-_draft = Settings(detail="exact", max_size=512, learned_size=32, iterations=400, langevin_steps=20)
+# Longer trainings at this learning rate, larger steps or weaker references diverged after some 160 iterations.
+_draft = Settings(
+    detail="exact", max_size=512, iterations=120, langevin_steps=10, step_size=0.4, reference=2.0, data_noise=0.03
+)
 
 
 class ConvNet(NetMethod[Settings]):
