@@ -10,9 +10,11 @@ torch.Size([2, 3, 20, 48])
 
 from collections.abc import Callable
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pgcn.fit import fit
+from pgcn.imaging.channels import Channels, ChannelsError, Group, Image
 from pgcn.method import ChainOptions, DivergenceError, Model, Progress
 from pgcn.patchgencn.trainer import Trainer
 from pgcn.pyramid import ALGORITHM, Pyramid
@@ -24,7 +26,11 @@ __all__ = [
     "ALGORITHM",
     "PRESETS",
     "ChainOptions",
+    "Channels",
+    "ChannelsError",
     "DivergenceError",
+    "Group",
+    "Image",
     "Model",
     "Progress",
     "Pyramid",
@@ -41,10 +47,16 @@ __all__ = [
 run: Callable[..., Any]
 """Trains on a folder of images: see `pgcn_cluster.api.run`."""
 
+read_image: Callable[..., Image]
+"""Reads an image with all its channels and bits: see `pgcn_jobs.inputs.image_files.read_image`."""
+
+write_image: Callable[..., Path]
+"""Writes an image with all its channels and bits: see `pgcn_jobs.inputs.image_files.write_image`."""
+
 _API = "pgcn.api"
 """Entry points of functions that other packages add to this one, such as `run`, since imports go down only."""
 
-_ADDED = ("run",)
+_ADDED = ("run", "read_image", "write_image")
 
 if not TYPE_CHECKING:  # mypy knows `run` by its annotation, and reports other names
 

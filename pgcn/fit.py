@@ -10,6 +10,8 @@ from typing import overload
 import torch
 from torch import Tensor
 
+from pgcn.imaging.channels import Image, of_tensor
+from pgcn.imaging.masks import joined_masks
 from pgcn.imaging.scales import Size, check_image
 from pgcn.method import Model, Progress
 from pgcn.method_settings import MethodSettings
@@ -22,7 +24,7 @@ OnProgress = Callable[[Progress], None]
 
 @overload
 def fit(
-    image: Tensor,
+    image: Tensor | Image,
     preset: str = "draft",
     seed: int = 0,
     *,
@@ -33,7 +35,7 @@ def fit(
 ) -> Pyramid: ...
 @overload
 def fit(
-    image: Tensor,
+    image: Tensor | Image,
     preset: str = "draft",
     seed: int = 0,
     *,
@@ -44,7 +46,7 @@ def fit(
     on_progress: OnProgress | None = None,
 ) -> Model: ...
 def fit(
-    image: Tensor,
+    image: Tensor | Image,
     preset: str = "draft",
     seed: int = 0,
     *,
@@ -54,12 +56,13 @@ def fit(
     device: str | torch.device = "cpu",
     on_progress: OnProgress | None = None,
 ) -> Model:
-    """Train a pyramid on one image `(1, 3, H, W)` in [-1, 1], with the default method or another `method`.
+    """Train a pyramid on one image `(1, C, H, W)` in [-1, 1], or on an `Image`, as `pgcn.read_image` returns it.
 
-    Returns a `pgcn.method.Model`, of the default method a `pgcn.Pyramid`.
+    `method` is the default one or another; returns a `pgcn.method.Model`, of the default method a `pgcn.Pyramid`.
 
-    Pixels where `mask` `(1, 1, H, W)` is 1 are unknown, and left out of the loss. `settings`, which are of a method
-    already, replace `preset` and `method`.
+    Pixels where `mask` `(1, 1, H, W)` is 1 are unknown, and left out of the loss, beside those that the image itself
+    does not know. `settings`, which are of a method already, replace `preset` and `method`. A tensor of three channels
+    is RGB, one of one channel is gray.
     `on_progress` is called after every iteration. At small sizes a training uses one thread, unless the environment
     variable OMP_NUM_THREADS is set. Raises `ValueError` for a bad image or mask or an unknown preset,
     `DivergenceError` where training fails.
@@ -71,14 +74,14 @@ def fit(
     >>> pgcn.fit(image, mask=hole, settings=settings).inpaint(image, hole).shape
     torch.Size([1, 3, 20, 24])
     """
-    image = check_image(image)
     settings = settings or make_settings(preset, method=method)
-    chosen = method_of(settings)
-    height, width = image.shape[-2:]
+    image = image if isinstance(image, Image) else Image(image, of_tensor(check_image(image)))
+    mask, x = joined_masks(mask, image.unknown), check_image(image.tensor)
+    chosen, (height, width) = method_of(settings), x.shape[-2:]
     if problem := chosen.problem(height, width, settings):
         raise ValueError(f"the image {problem}")
-    trainer = chosen.trainer([image], settings, [seed], mask=mask, device=device)
-    with threads_for(chosen.plan(height, width, settings).learned):
+    trainer = chosen.trainer([x], settings, [seed], mask=mask, device=device, channels=[image.channels])
+    with threads_for(chosen.plan(height, width, settings).computed):
         for progress in trainer.iterations():
             if on_progress:
                 on_progress(progress)
@@ -86,12 +89,12 @@ def fit(
 
 
 SMALL = 128 * 128
-"""Pixels of a finest learned scale up to which a training has one thread: more wait for each other, and gain little."""
+"""Pixels of a window, or of a whole scale, up to which a training has one thread: more gain little."""
 
 
 @contextmanager
 def threads_for(sizes: Sequence[Size]) -> Iterator[None]:
-    """One thread of PyTorch for a training at small `sizes`, unless OMP_NUM_THREADS is set; the number is restored."""
+    """One thread of PyTorch for windows of small `sizes`, unless OMP_NUM_THREADS is set; the number is restored."""
     before = torch.get_num_threads()
     if not os.environ.get("OMP_NUM_THREADS") and max(height * width for height, width in sizes) <= SMALL:
         torch.set_num_threads(1)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pgcn.exact.draw import resized
 from pgcn.exact.scales import ExactScales
+from pgcn.imaging.channels import RGB, Channels
 from pgcn.imaging.noise import noise_start, normal_each, seeded
 from pgcn.imaging.scales import Size, ascend, check_image, exact_sizes, resize, resize_on_torus, sizes_for
 from pgcn.method import AS_SAMPLED, AfterStep, ChainOptions
@@ -25,20 +26,23 @@ BATCH, BATCH_PIXELS = 16, 2**20
 """Most samples in a batch, and most pixels of all of them: bounds of memory, which change samples only by rounding."""
 
 
-def exact_scales(image: Tensor, settings: PyramidSettings, known: Tensor | None = None) -> ExactScales | None:
-    """The exact scales of `image` `(1, 3, H, W)`, at its own size; None where all scales are learned.
+def exact_scales(
+    image: Tensor, settings: PyramidSettings, known: Tensor | None = None, channels: Channels = RGB
+) -> ExactScales | None:
+    """The exact scales of `image` `(1, C, H, W)`, at its own size; None where all scales are learned.
 
     `known` `(1, 1, H, W)` is 1 where patches may come from; None: everywhere.
     """
     above = exact_sizes(image.shape[2], image.shape[3], settings)
-    return ExactScales.of(image, above, settings, known) if above else None
+    return ExactScales.of(image, above, settings, known, channels) if above else None
 
 
 class LearnedPyramid(TaskMethods, ABC):
     """The energy functions of one image, scale 0 the coarsest: a `pgcn.method.Model`.
 
-    `sizes` are the sizes (height, width) of all scales, px, `observed` is the image at scale 0, `(1, 3, H₀, W₀)` in
-    [-1, 1], and `exact` has the exact scales, which come after the learned ones.
+    `sizes` are the sizes (height, width) of all scales, px, `observed` is the image at scale 0, `(1, C, H₀, W₀)` in
+    [-1, 1], and `exact` has the exact scales, which come after the learned ones. `channels` describes the C channels of
+    its images.
 
     A subclass says what a learned scale does: `chain`, `learned_gradient`, `learned_energy`, how a reconstruction
     starts and runs (`recovery`), and its files.
@@ -49,6 +53,7 @@ class LearnedPyramid(TaskMethods, ABC):
     sizes: list[Size]
     observed: Tensor
     exact: ExactScales | None
+    channels: Channels
 
     # What a method's own pyramid has.
 
@@ -69,19 +74,19 @@ class LearnedPyramid(TaskMethods, ABC):
 
     @abstractmethod
     def chain(self, x: Tensor, scale: int, options: ChainOptions) -> Tensor:
-        """Run one chain of a learned scale from `x` `(N, 3, H, W)`; its end has the same shape."""
+        """Run one chain of a learned scale from `x` `(N, C, H, W)`; its end has the same shape."""
 
     @abstractmethod
     def learned_gradient(self, scale: int) -> Callable[[Tensor], Tensor]:
-        """∇ₓ(-energy) of a learned scale: maps `(N, 3, H, W)` to the same shape."""
+        """∇ₓ(-energy) of a learned scale: maps `(N, C, H, W)` to the same shape."""
 
     @abstractmethod
     def learned_energy(self, x: Tensor, scale: int) -> Tensor:
-        """The energy of `x` `(1, 3, H, W)` at every position of a learned scale, `(H, W)`."""
+        """The energy of `x` `(1, C, H, W)` at every position of a learned scale, `(H, W)`."""
 
     @abstractmethod
     def recovery(self) -> tuple[Tensor, ChainOptions]:
-        """The start of a reconstruction, `(1, 3, h, w)`, and the options of its chains."""
+        """The start of a reconstruction, `(1, C, h, w)`, and the options of its chains."""
 
     @abstractmethod
     def to_files(self) -> dict[str, bytes]:
@@ -103,10 +108,10 @@ class LearnedPyramid(TaskMethods, ABC):
         start_scale: int = 0,
         start: Tensor | None = None,
     ) -> Tensor:
-        """Draw `n` samples: `(n, 3, H, W)` in [-1, 1].
+        """Draw `n` samples: `(n, C, H, W)` in [-1, 1].
 
         `size` is (H, W), any size and aspect ratio; by default the trained one. Sample i depends on `seed` + i alone,
-        except for rounding. A `start_scale` above 0 begins there from `start`, an image `(1, 3, h, w)`, or from the
+        except for rounding. A `start_scale` above 0 begins there from `start`, an image `(1, C, h, w)`, or from the
         reconstructed image: samples are nearer to the image, and less diverse.
 
         Raises `ValueError` for an impossible size or scale.
@@ -143,9 +148,13 @@ class LearnedPyramid(TaskMethods, ABC):
     ) -> list[Tensor]:
         draw = normal_each(generators)
         if start_scale == 0 and start is None:
-            begin = noise_start(sizes[0], generators).to(self.device)
+            begin = noise_start(sizes[0], generators, channels=self.channels.count).to(self.device)
         else:
-            begin = check_image(start).to(self.device) if start is not None else self._below(start_scale)
+            begin = (
+                check_image(start, self.channels.count).to(self.device)
+                if start is not None
+                else self._below(start_scale)
+            )
             begin = begin.expand(len(generators), -1, -1, -1)
             # A little noise, without which all chains from one start would end at the same image.
             noise = draw(resize(begin, sizes[start_scale]))
@@ -181,6 +190,9 @@ class LearnedPyramid(TaskMethods, ABC):
         def clamp(state: Tensor, scale: int) -> Tensor:
             return state if after is None else after(state, scale + learned)
 
+        if first == 0:
+            x = self.exact.settled(x, self.sizes[learned - 1], options, lambda state: clamp(state, -1))
+
         yield from self.exact.ascend(x, sizes[learned + above :], above, options, None if after is None else clamp)
 
     def _below(self, scale: int) -> Tensor:
@@ -188,7 +200,7 @@ class LearnedPyramid(TaskMethods, ABC):
         return self.observed if scale == 0 else self._reconstructed(scale)[-1]
 
     def refine(self, x: Tensor, scale: int, options: ChainOptions = AS_SAMPLED) -> Tensor:
-        """Run one chain of `scale` from `x` `(N, 3, H, W)` in [-1, 1], of any size; its end has the same shape.
+        """Run one chain of `scale` from `x` `(N, C, H, W)` in [-1, 1], of any size; its end has the same shape.
 
         At an exact scale the detail of `x` is drawn again, and its low frequencies stay.
         """
@@ -200,7 +212,7 @@ class LearnedPyramid(TaskMethods, ABC):
         return self.exact.refine(x, scale - self.learned, below, options)
 
     def gradient(self, scale: int) -> Callable[[Tensor], Tensor]:
-        """∇ₓΣf, which is ∇ₓ(-energy), at `scale`: maps `(N, 3, H, W)` in a zero border to the same shape."""
+        """∇ₓΣf, which is ∇ₓ(-energy), at `scale`: maps `(N, C, H, W)` in a zero border to the same shape."""
         if scale >= self.learned:
             exact, above = self.exact, scale - self.learned
             assert exact is not None
@@ -208,7 +220,7 @@ class LearnedPyramid(TaskMethods, ABC):
         return self.learned_gradient(scale)
 
     def reconstruct(self) -> list[Tensor]:
-        """The image reconstructed from its coarsest scale by chains without noise: `(1, 3, *sizes[s])` for each s."""
+        """The image reconstructed from its coarsest scale by chains without noise: `(1, C, *sizes[s])` for each s."""
         return self._reconstructed(len(self.sizes))
 
     def _reconstructed(self, scales: int) -> list[Tensor]:
@@ -219,15 +231,15 @@ class LearnedPyramid(TaskMethods, ABC):
         return ends
 
     def observed_scales(self) -> list[Tensor]:
-        """The image at every exact scale, `(1, 3, *sizes[s])`; empty without exact scales."""
+        """The image at every exact scale, `(1, C, *sizes[s])`; empty without exact scales."""
         return [] if self.exact is None else self.exact.observed()
 
     def energy(self, image: Tensor, sizes: Sequence[Size] | None = None) -> list[Tensor]:
-        """The energy -f of `image` `(1, 3, h, w)` at every position and scale: `(H, W)` each.
+        """The energy -f of `image` `(1, C, h, w)` at every position and scale: `(H, W)` each.
 
         Lower is more like the trained image's patches. The image is resized to `sizes`, by default the trained ones.
         """
-        image = check_image(image).to(self.device)
+        image = check_image(image, self.channels.count).to(self.device)
         sizes = sizes or self.sizes
         with torch.no_grad():
             maps = [self.learned_energy(resize(image, size), at) for at, size in enumerate(sizes[: self.learned])]

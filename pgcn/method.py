@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from pgcn.imaging.channels import Channels
 from pgcn.imaging.noise import Draw
 from pgcn.imaging.scales import Size
 from pgcn.method_settings import MethodSettings
@@ -52,7 +53,7 @@ class ChainOptions:
       `steps`.
     - `noise_std`: σ of the noise of a step of mean length, in units of [-1, 1].
     - `draw`: source of standard normal noise; without it, state i draws from a generator of seed i.
-    - `after`: applied to the states `(N, 3, H, W)` after each step, to clamp known pixels for example.
+    - `after`: applied to the states `(N, C, H, W)` after each step, to clamp known pixels for example.
     - `wrap`: the image is a torus, whose opposite sides meet.
     - `frames`: states are frames of a clip. At exact scales each begins with the matches of the frame before, and all
       have the same random numbers.
@@ -68,7 +69,7 @@ class ChainOptions:
 
 
 AfterStep = Callable[[Tensor, int], Tensor]
-"""Applied to the states `(N, 3, H, W)` after each step at a scale: clamps known pixels, for example."""
+"""Applied to the states `(N, C, H, W)` after each step at a scale: clamps known pixels, for example."""
 
 AS_SAMPLED = ChainOptions()
 """The chain of plain sampling."""
@@ -77,8 +78,17 @@ AS_SAMPLED = ChainOptions()
 class Model(Protocol):
     """A trained generative model of one image, as tasks, jobs and the gallery may use it.
 
-    Images are `(N, 3, H, W)` in [-1, 1]. Scale 0 is the coarsest; `sizes` has one entry for each scale.
+    Images are `(N, C, H, W)` in [-1, 1], of the channels that `channels` describes. Scale 0 is the coarsest; `sizes`
+    has one entry for each scale.
     """
+
+    @property
+    def settings(self) -> MethodSettings:
+        """The settings of its training, whose class names the method."""
+
+    @property
+    def channels(self) -> Channels:
+        """The description of the C channels of the model's images."""
 
     @property
     def sizes(self) -> list[Size]:
@@ -111,7 +121,7 @@ class Model(Protocol):
         """Draw `n` samples in batches: for each batch, the ends of its chains at every scale, finest last."""
 
     def refine(self, x: Tensor, scale: int, options: ChainOptions = AS_SAMPLED) -> Tensor:
-        """Run one chain of `scale` from `x` `(N, 3, H, W)`, of any size; returns its end, of the same shape."""
+        """Run one chain of `scale` from `x` `(N, C, H, W)`, of any size; returns its end, of the same shape."""
 
     def ascend(
         self,
@@ -121,20 +131,20 @@ class Model(Protocol):
         options: ChainOptions = AS_SAMPLED,
         after: AfterStep | None = None,
     ) -> Iterator[Tensor]:
-        """Run the chains of scales `first` to the last of `sizes` from `x` `(N, 3, h, w)`; yields the end of each.
+        """Run the chains of scales `first` to the last of `sizes` from `x` `(N, C, h, w)`; yields the end of each.
 
         Each starts from the resized end below it. `sizes` are those of scales 0 to the last one that is wanted.
         `after` is applied to the start of each chain too; `options.after` is not used.
         """
 
     def gradient(self, scale: int) -> Callable[[Tensor], Tensor]:
-        """∇ₓ(-energy) at `scale`: maps `(N, 3, H, W)` to the same shape."""
+        """∇ₓ(-energy) at `scale`: maps `(N, C, H, W)` to the same shape."""
 
     def reconstruct(self) -> list[Tensor]:
-        """The image reconstructed from its coarsest scale: `(1, 3, *sizes[s])` for every scale."""
+        """The image reconstructed from its coarsest scale: `(1, C, *sizes[s])` for every scale."""
 
     def energy(self, image: Tensor, sizes: Sequence[Size] | None = None) -> list[Tensor]:
-        """Energy of `image` `(1, 3, h, w)` at every position and scale, `(H, W)` each; lower is more like the image.
+        """Energy of `image` `(1, C, h, w)` at every position and scale, `(H, W)` each; lower is more like the image.
 
         The image is resized to `sizes`, by default the trained ones.
         """
@@ -184,7 +194,7 @@ class Trainer(Protocol):
         """The model of one image as far as it is trained. Raises `ValueError` while there is none."""
 
     def observed(self, image: int = 0) -> list[Tensor]:
-        """One image at every scale that `model` has: `(1, 3, *sizes[s])`, unknown pixels filled."""
+        """One image at every scale that `model` has: `(1, C, *sizes[s])`, unknown pixels filled."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +203,8 @@ class WorkPlan:
 
     `learned` and `exact` are the sizes of the model's scales, px, coarsest first. `training` are the operations of the
     training (multiplications and additions), `sampling` those of the learned scales of one sample, `iterations` the
-    number of all iterations. Images with equal `batch` and equal settings may be trained as a batch; None: alone.
+    number of all iterations. `windows` are the sizes that the learned scales are trained on where they are not whole.
+    Images of as many channels with equal `batch` and equal settings may be trained as a batch; None: alone.
     """
 
     learned: list[Size]
@@ -202,6 +213,12 @@ class WorkPlan:
     sampling: float
     iterations: int
     batch: str | None = None
+    windows: list[Size] = field(default_factory=list)
+
+    @property
+    def computed(self) -> list[Size]:
+        """The sizes that the training computes on: of its windows, or of whole scales."""
+        return self.windows or self.learned
 
     @property
     def sizes(self) -> list[Size]:
@@ -240,8 +257,11 @@ class Method(Protocol):
         *,
         mask: Tensor | None = None,
         device: str | torch.device = "cpu",
+        channels: Sequence[Channels] | None = None,
     ) -> Trainer:
-        """A training on images `(1, 3, H, W)` in [-1, 1], a batch of them where their plans allow it.
+        """A training on images `(1, C, H, W)` in [-1, 1], a batch of them where their plans allow it.
+
+        `channels` describes the channels of each image; None: RGB, or gray.
 
         Pixels where `mask` `(1, 1, H, W)` is 1 are unknown; an image with a mask is trained alone. Raises `ValueError`
         for images, or a mask, that cannot be trained on.

@@ -29,6 +29,10 @@ class MethodSettings(BaseModel):
     shorthands: ClassVar[tuple[str, ...]] = ()
     """Names that `expanded` replaces by settings."""
 
+    reading: ClassVar[frozenset[str]] = frozenset()
+    """Settings of how an image's file is read. They enter an identity by what they make of the image alone: a file that
+    they do not change has one identity under all of them (`pgcn_jobs.spec`)."""
+
     @classmethod
     def added(cls) -> Mapping[str, Any]:
         """Settings that came after the first release, each with the value that describes results from before it.
@@ -79,11 +83,11 @@ def identifying(settings: MethodSettings) -> dict[str, Any]:
     """The settings as they enter an identity: as JSON, and the same for results that are the same.
 
     The first release's fields under their names of then, and those of `added` only where they differ from the value
-    that describes earlier results.
+    that describes earlier results. Without those of `reading`.
     """
     former = {new: old for old, new in settings.renamed().items()}
     added = settings.added()
-    values = settings.model_dump(mode="json")
+    values = settings.model_dump(mode="json", exclude=set(settings.reading))
     return {
         former.get(name, name): value for name, value in values.items() if name not in added or value != added[name]
     }

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pgcn.exact.scales import FILE as EXACT_FILE
 from pgcn.exact.scales import ExactScales
+from pgcn.imaging.channels import RGB, Channels
 from pgcn.imaging.scales import Size
 from pgcn.learned_pyramid import LearnedPyramid, exact_scales
 from pgcn.method import ChainOptions
@@ -32,7 +33,7 @@ class Pyramid(LearnedPyramid):
 
     `nets` are spectrally normalized weights (batches of one) of the learned scales, `exact` the exact scales above
     them, `sizes` the sizes (height, width) of all of them, px, and `observed` is the image at scale 0,
-    `(1, 3, H₀, W₀)` in [-1, 1], where reconstruction starts.
+    `(1, C, H₀, W₀)` in [-1, 1], where reconstruction starts. `channels` describes the C channels of its images.
     """
 
     settings: Settings
@@ -41,6 +42,7 @@ class Pyramid(LearnedPyramid):
     nets: list[Weights]
     observed: Tensor
     exact: ExactScales | None = None
+    channels: Channels = RGB
 
     @staticmethod
     def trained(trainer: Trainer, image: int = 0) -> Pyramid:
@@ -53,10 +55,11 @@ class Pyramid(LearnedPyramid):
             raise ValueError("no scale is trained yet")
         nets = [weights.of(image) for weights in trainer.frozen]
         observed, sizes, exact = trainer.observed_of(image)[0], trainer.sizes[:count], None
+        channels = trainer.channels[image]
         if trainer.finished:
-            exact = exact_scales(trainer.images[image], trainer.settings, trainer.known)
+            exact = exact_scales(trainer.images[image], trainer.settings, trainer.known, channels)
         above = [] if exact is None else exact.sizes
-        return Pyramid(trainer.settings, trainer.seeds[image], [*sizes, *above], nets, observed, exact)
+        return Pyramid(trainer.settings, trainer.seeds[image], [*sizes, *above], nets, observed, exact, channels)
 
     @property
     def parameters(self) -> int:
@@ -94,7 +97,7 @@ class Pyramid(LearnedPyramid):
         """The same pyramid on another device."""
         nets = [net.to(device) for net in self.nets]
         exact = None if self.exact is None else self.exact.to(device)
-        return Pyramid(self.settings, self.seed, self.sizes, nets, self.observed.to(device), exact)
+        return Pyramid(self.settings, self.seed, self.sizes, nets, self.observed.to(device), exact, self.channels)
 
     # Files: one for each learned scale, and the image for the exact ones.
 
@@ -117,6 +120,8 @@ class Pyramid(LearnedPyramid):
                 "sizes": json.dumps(sizes),
                 "scale": str(scale),
             } | ({} if self.exact is None else {"exact": "image"})
+            if self.channels != RGB:  # files of RGB are those of older versions, to the bit
+                header["channels"] = self.channels.to_json()
             files[f"scale-{scale}.safetensors"] = to_bytes(tensors, header)
         if self.exact is not None:
             header = {"settings": self.settings.model_dump_json(), "seed": str(self.seed)}
@@ -130,14 +135,16 @@ class Pyramid(LearnedPyramid):
             header = read_header(files["scale-0.safetensors"])
             sizes = [(int(h), int(w)) for h, w in json.loads(header["sizes"])]
             settings = Settings.model_validate_json(header["settings"])
+            channels = Channels.from_json(header["channels"]) if "channels" in header else RGB
             observed = read_tensors(files["scale-0.safetensors"])["observed"]
-            nets = [_net(files[f"scale-{scale}.safetensors"], header, scale) for scale in range(len(sizes))]
+            inputs = channels.count
+            nets = [_net(files[f"scale-{scale}.safetensors"], header, scale, inputs) for scale in range(len(sizes))]
             exact = None
             if EXACT_FILE in files or header.get("exact"):
                 _check_same(EXACT_FILE, files[EXACT_FILE], header)
-                exact = ExactScales.from_file(files[EXACT_FILE], settings)
+                exact = ExactScales.from_file(files[EXACT_FILE], settings, channels)
                 sizes = sizes + exact.sizes
-            return Pyramid(settings, int(header["seed"]), sizes, nets, observed, exact)
+            return Pyramid(settings, int(header["seed"]), sizes, nets, observed, exact, channels)
         except KeyError as error:
             raise ValueError(f"a pyramid's files are incomplete: {error.args[0]} is missing") from None
 
@@ -154,19 +161,19 @@ def _check_same(name: str, data: bytes, header: Mapping[str, str]) -> None:
         raise ValueError(f"{name} belongs to another pyramid than scale-0.safetensors")
 
 
-def _net(data: bytes, header: Mapping[str, str], scale: int) -> Weights:
+def _net(data: bytes, header: Mapping[str, str], scale: int, inputs: int) -> Weights:
     """The weights in the file of one scale. Raises `ValueError` where it belongs to another pyramid than `header`."""
     _check_same(f"scale-{scale}.safetensors", data, header)
     tensors = read_tensors(data)
     layers = range(sum(name.startswith("kernel.") for name in tensors))
     kernels, biases = [tensors[f"kernel.{i}"] for i in layers], [tensors[f"bias.{i}"] for i in layers]
-    _check_weights(f"scale-{scale}.safetensors", kernels, biases)
+    _check_weights(f"scale-{scale}.safetensors", kernels, biases, inputs)
     return Weights(tuple(kernel[None] for kernel in kernels), tuple(bias[None] for bias in biases))
 
 
-def _check_weights(name: str, kernels: Sequence[torch.Tensor], biases: Sequence[torch.Tensor]) -> None:
-    """Raises `ValueError` for weights that are no network from 3 channels, or are not finite: its images are black."""
-    channels = 3
+def _check_weights(name: str, kernels: Sequence[torch.Tensor], biases: Sequence[torch.Tensor], inputs: int) -> None:
+    """Raises `ValueError` for weights that are no network from `inputs` channels, or are not finite: black images."""
+    channels = inputs
     for kernel, bias in zip(kernels, biases, strict=True):
         if kernel.ndim != 4 or kernel.shape[1] != channels or bias.shape != kernel.shape[:1]:
             raise ValueError(f"{name} has weights of the wrong shape")

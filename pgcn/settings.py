@@ -32,6 +32,9 @@ __all__ = [
 LARGEST = 16_384
 """Bound of `max_size`, px."""
 
+SMALLEST_WINDOW = 16
+"""Bound of `window`, px: its inner part should be larger than the 11 pixels that a position of f sees."""
+
 
 class Step(NamedTuple):
     """One step of a chain: its size δ², and the σ of its noise."""
@@ -50,6 +53,11 @@ ADDED: Mapping[str, Any] = {
     "detail_steps": 3,
     "detail_noise": 0.6,
     "completeness": 0.002,
+    "window": 0,
+    "max_curvature": 0.0,
+    "layout_patch": 0,
+    "channels": "rgb",
+    "transparency": "white",
 }
 """Settings that came after the first release, each with the value that describes results from before it.
 
@@ -58,11 +66,28 @@ job's identity (`identifying`), so that a new setting renames no finished job.
 """
 
 
+READING = frozenset({"channels", "transparency"})
+"""Settings of how an image's file is read. They enter an identity by what they make of the image alone: a file that
+they do not change has one identity under all of them (`pgcn_jobs.spec`)."""
+
+
 class PyramidSettings(MethodSettings):
     """Settings of the scales of an image, for every method that learns a pyramid.
 
     Sizes are in pixels of the image after it is resized to `max_size`.
     """
+
+    reading: ClassVar[frozenset[str]] = READING
+
+    # Reading of the image
+    channels: Literal["rgb", "auto"] = Field(
+        "rgb", description="auto: all channels with all their bits, gray as one; rgb: every image as RGB of 8 bits"
+    )
+    transparency: Literal["white", "unknown", "learned"] = Field(
+        "white",
+        description="transparent pixels: unknown, and left out of the loss; learned, with opacity as a channel; or "
+        "blended with white",
+    )
 
     # Pyramid
     max_size: int = Field(250, ge=12, le=LARGEST, description="longest side of the finest scale, px; never upsampled")
@@ -87,6 +112,13 @@ class PyramidSettings(MethodSettings):
         le=100,
         description="mean squared difference below which rarely used patches are preferred, at exact scales",
     )
+    layout_patch: int = Field(
+        0,
+        ge=0,
+        le=31,
+        description="side of a patch, px, odd, that draws a sample's layout again at the finest learned scale, before "
+        "exact detail; 0: the layout stays as learned",
+    )
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> PyramidSettings:
@@ -96,6 +128,8 @@ class PyramidSettings(MethodSettings):
             raise ValueError(f"min_size ({self.min_size}) is larger than learned_size ({self.learned_size})")
         if self.patch % 2 == 0:
             raise ValueError(f"patch ({self.patch}) is even")
+        if self.layout_patch and (self.layout_patch < 7 or self.layout_patch % 2 == 0):
+            raise ValueError(f"layout_patch ({self.layout_patch}) is neither 0 nor an odd number from 7 on")
         return self
 
 
@@ -139,7 +173,15 @@ class Settings(PyramidSettings):
         0,
         ge=0,
         le=65_536,
-        description="number of starts kept for scales above 0; 0: new ones for each iteration",
+        description="number of starts kept for scales above 0, fewer where they are larger than a window; "
+        "0: new ones for each iteration",
+    )
+
+    window: int = Field(
+        0,
+        ge=0,
+        le=LARGEST,
+        description="side of the random windows that larger scales are trained on, px; 0: whole images",
     )
 
     # Recovery chain, which keeps the image itself as a mode of the distribution
@@ -148,6 +190,13 @@ class Settings(PyramidSettings):
     recovery_weight: float = Field(0.1, ge=0, le=100, description="weight of the recovery term in the loss")
 
     # Iterations
+    max_curvature: float = Field(
+        0.0,
+        ge=0,
+        le=1000,
+        description="bound of f's curvature where chains end, in units of 4/step_size, above which a step of that size "
+        "overshoots; 0: none",
+    )
     iterations: int = Field(4000, ge=1, le=1_000_000, description="iterations at the finest scale")
     iteration_growth: float = Field(1.0, ge=1, le=10, description="factor of iterations for each coarser scale")
     learning_rate: float = Field(4e-4, gt=0, le=1, description="of Adam, β = (0.5, 0.999), at the first iteration")
@@ -171,6 +220,12 @@ class Settings(PyramidSettings):
     def expanded(cls, overrides: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
         """`overrides` with `novelty` replaced by the settings that it stands for."""
         return novelty.without_novelty(overrides, current)
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> Settings:
+        if 0 < self.window < SMALLEST_WINDOW:
+            raise ValueError(f"window ({self.window}) is smaller than {SMALLEST_WINDOW} px; 0 trains on whole images")
+        return self
 
     def iterations_at(self, scale: int) -> int:
         """Iterations at `scale`. A pyramid with fewer scales than `scales` lacks the fine ones, with few iterations."""
@@ -201,6 +256,11 @@ class Settings(PyramidSettings):
         shares = [1 + self.step_decay * (1 - 2 * k / (steps - 1)) for k in range(steps)] if steps > 1 else [1.0] * steps
         return [Step(self.step_size * share, float(sigma * share**0.5)) for share in shares]
 
+    @property
+    def largest_curvature(self) -> float:
+        """`max_curvature` in units of f over squared pixel values; 0: no bound."""
+        return self.max_curvature * 4 / self.step_size
+
     def learning_rate_at(self, iteration: int, iterations: int) -> float:
         """Linear from `learning_rate` to `final_learning_rate` over 80 % of `iterations`, then constant.
 
@@ -216,7 +276,11 @@ class Settings(PyramidSettings):
 
 
 _layout = Settings(
+    channels="auto",
+    transparency="unknown",
     detail="exact",
+    # Half the height of the layout: whole objects instead of broken ones (docs/quality.md).
+    layout_patch=15,
     max_size=512,
     min_size=12,
     scales=4,
@@ -246,7 +310,7 @@ PRESETS: dict[str, Settings] = {
         update={"detail": "learned", "max_size": 128, "scales": 7, "iterations": 100, "iteration_growth": 1.25}
     ),
     "best": _layout.model_copy(update={"max_size": 2048, "scales": 5, "iterations": 228}),
-    "paper": Settings(),
+    "paper": Settings(channels="auto", transparency="unknown"),
 }
 """`draft` and `best` draw photographs at their own size, up to `max_size`; `small` and `paper` learn every scale.
 

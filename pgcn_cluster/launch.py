@@ -9,6 +9,7 @@ from rich.console import Console
 
 from pgcn_cluster.exit import Exit
 from pgcn_cluster.gallery.publish import publish
+from pgcn_cluster.interrupts import INTERRUPTS
 from pgcn_cluster.monitor.display import display_for
 from pgcn_cluster.monitor.status import under_way
 from pgcn_cluster.planning.backend import backend_for
@@ -17,6 +18,7 @@ from pgcn_cluster.planning.request import Prepared, make_plan, prepare
 from pgcn_cluster.planning.run_options import Request
 from pgcn_cluster.ray_cluster.parallel_map import map_auto
 from pgcn_cluster.scheduler.driver import Driver
+from pgcn_cluster.scheduler.meter import NoMeter
 from pgcn_cluster.scheduler.queue import Queue
 from pgcn_cluster.scheduler.stopping import StopSignal
 from pgcn_cluster.scheduler.tracker import KEEP_EVERY_S, Tracker
@@ -52,7 +54,8 @@ def run(request: Request, console: Console, stop: StopSignal, backend: Backend |
     """
     backend = backend or backend_for(request)
     try:
-        work = _begin(request, backend, console)
+        with INTERRUPTS.at_once():  # the same command continues after any end of this one
+            work = _begin(request, backend, console)
         problem = _train(work, request, backend, stop) if len(work.queue) else None
         work.tracker.end()
         if stop and work.tracker.counts[2]:
@@ -92,7 +95,12 @@ def _begin(request: Request, backend: Backend, console: Console) -> _Work:
         options=ExecutionOptions(prepared.device, request.checkpoint_seconds, request.max_pixels),
         queue=queue,
         tracker=Tracker(
-            prepared.store, display_for(console), jobs, len(plan.done), len(plan.failed) + len(plan.refused)
+            prepared.store,
+            display_for(console),
+            jobs,
+            len(plan.done),
+            len(plan.failed) + len(plan.refused),
+            backend.meter(prepared.store.url) if jobs else NoMeter(),
         ),
     )
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pgcn.imaging.channels import RGB, Channels
 from pgcn.imaging.scales import Size
 from pgcn.method import Model
 from pgcn.metrics.nearest_patches import bidirectional
 from pgcn.metrics.patch_distribution import diversity
 from pgcn.metrics.quality import metrics
 from pgcn_jobs.images.png import encode_png, to_rgb
+from pgcn_jobs.images.value_files import encode_values
+from pgcn_jobs.layout import artifact_path
 from pgcn_jobs.spec import JobSpec, resolve_size
 
 RESULT_METRICS = (
@@ -44,9 +48,12 @@ Row = dict[str, Any]
 class Pictures:
     """Rows of `schemas.SAMPLES` for one attempt."""
 
-    def __init__(self, spec: JobSpec, attempt: str) -> None:
+    def __init__(self, spec: JobSpec, attempt: str, channels: Channels, like: str | None) -> None:
         self.rows: list[Row] = []
+        self.files: dict[str, bytes] = {}
+        """Files of samples with all channels and bits, by name, where `image` does not have them."""
         self._common = {"job_id": spec.job_id, "attempt": attempt}
+        self._channels, self._like = channels, like
 
     def add(
         self,
@@ -58,15 +65,27 @@ class Pictures:
         seed: int | None = None,
         first: int = 0,
     ) -> None:
-        """Add images `(3, H, W)` of one kind; `seed` and the index `first` are the first one's, and count up."""
+        """Add images `(C, H, W)` of one kind; `seed` and the index `first` are the first one's, and count up."""
         for index, image in enumerate(images, first):
             height, width = image.shape[-2:]
             self.rows.append(
                 self._common
                 | {"kind": kind, "index": index, "scale": scale, "size": size, "width": width, "height": height}
                 | {"seed": None if seed is None else seed + index - first}
-                | {"image": {"bytes": encode_png(to_rgb(image)), "path": f"{kind}-{scale}-{size}-{index}.png"}}
+                | {"image": {"bytes": self._png(image), "path": f"{kind}-{scale}-{size}-{index}.png"}}
+                | {"values": self._values(image, f"{kind}-{scale}-{size}-{index}") if kind == "sample" else None}
             )
+
+    def _png(self, image: Tensor) -> bytes:
+        return encode_png(to_rgb(self._channels.display(image[None])))
+
+    def _values(self, image: Tensor, name: str) -> str | None:
+        """The path of the file that holds the image's values; None for RGB of 8 bits, whose display has them all."""
+        if self._channels.is_rgb:
+            return None
+        file = encode_values(image, self._channels, self._like)
+        self.files[f"{name}.{file.ending}"] = file.data
+        return artifact_path(self._common["job_id"], self._common["attempt"], f"{name}.{file.ending}")
 
 
 def most_compared(size: Size) -> int:
@@ -74,18 +93,27 @@ def most_compared(size: Size) -> int:
     return MOST_LARGE_SAMPLES if max(size) > LARGE_SIDE else MOST_SAMPLES
 
 
-def draw(pyramid: Model, observed: list[Tensor], spec: JobSpec, attempt: str) -> tuple[list[Row], dict[str, float]]:
+@dataclass(frozen=True)
+class Observed:
+    """The image of a job at every scale `(1, C, H, W)`, its known pixels, None: all, and the format of its file."""
+
+    scales: list[Tensor]
+    known: Tensor | None = None
+    format: str | None = None
+
+
+def draw(pyramid: Model, image: Observed, spec: JobSpec, attempt: str) -> tuple[Pictures, dict[str, float]]:
     """All images of an attempt, and the metrics of its samples at the trained size.
 
     They are those of `sample_metrics`, against the image at the finest scale; one without a value is left out.
     """
-    pictures = Pictures(spec, attempt)
+    pictures, observed = Pictures(spec, attempt, pyramid.channels, image.format), image.scales
     finest = len(pyramid.sizes) - 1
     recovered = pyramid.reconstruct()
-    for scale, (image, again, stage) in enumerate(
+    for scale, (own, again, stage) in enumerate(
         zip(observed, recovered, next(pyramid.samples(1, seed=spec.seed)), strict=True)
     ):
-        pictures.add("observed", image, scale)
+        pictures.add("observed", own, scale)
         pictures.add("recovered", again, scale)
         pictures.add("stage", stage, scale, seed=spec.seed)
 
@@ -100,25 +128,29 @@ def draw(pyramid: Model, observed: list[Tensor], spec: JobSpec, attempt: str) ->
             seed += len(stages[-1])
     if compared is None:
         compared = pyramid.sample(min(most, spec.plan.count), seed=spec.seed)
-    return pictures.rows, sample_metrics(compared, recovered[-1], observed[-1])
+    return pictures, sample_metrics(compared, recovered[-1], observed[-1], pyramid.channels, image.known)
 
 
 def preview(pyramid: Model, seed: int) -> bytes:
     """A PNG of four samples side by side, from the scales that are trained so far."""
     samples = pyramid.sample(4, seed=seed)
-    return encode_png(to_rgb(torch.cat(list(samples), dim=-1)))
+    return encode_png(to_rgb(pyramid.channels.display(torch.cat(list(samples), dim=-1)[None])))
 
 
-def sample_metrics(samples: Tensor, recovered: Tensor, image: Tensor) -> dict[str, float]:
-    """Metrics of samples `(n, 3, H, W)` and the recovered image against `image`, both `(1, 3, H, W)`, in [-1, 1].
+def sample_metrics(
+    samples: Tensor, recovered: Tensor, image: Tensor, channels: Channels = RGB, known: Tensor | None = None
+) -> dict[str, float]:
+    """Metrics of samples `(n, C, H, W)` and the recovered image against `image`, both `(1, C, H, W)`, in [-1, 1].
+
+    Pixels of the image that are not `known` are left out, except for the recovery error.
 
     Those of `pgcn.metrics.quality`; `copy`, `diversity` and `recovery_error`; and `contrast`, the std of samples / of
     the image. A metric without a value is left out.
     """
-    copies = [bidirectional(x, image)["copy"] for x in samples.split(1)]
-    found = metrics(image, samples) | {
+    copies = [bidirectional(x, image, known)["copy"] for x in samples.split(1)]
+    found = metrics(image, samples, channels, known) | {
         "copy": sum(copies) / len(copies),
-        "diversity": diversity(samples, image),
+        "diversity": diversity(samples, image, known),
         "recovery_error": float((recovered - image).square().sum(1, keepdim=True).mean((0, 2, 3))),
         "contrast": float(samples.std() / image.std().clamp_min(1e-6)),
     }

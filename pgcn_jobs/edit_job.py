@@ -6,11 +6,13 @@ An edit takes seconds, so it has no checkpoints: after a worker's death it begin
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from pgcn.heartbeat import beat, heartbeat
+from pgcn.imaging.channels import Channels
 from pgcn.imaging.scales import resize
 from pgcn.tasks.region import mask_image
 from pgcn.tasks.task import Inputs, Task, TaskError, TaskResult, find_task
@@ -19,14 +21,18 @@ from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import InputError
 from pgcn_jobs.images.clips import encode_clip
 from pgcn_jobs.images.contact_sheets import sheets_of
+from pgcn_jobs.images.convert import Reading
 from pgcn_jobs.images.png import encode_png, to_rgb
+from pgcn_jobs.images.value_files import Frame, encode_values
+from pgcn_jobs.inputs.loading import reading_of
 from pgcn_jobs.job_context import ExecutionOptions, JobContext, Log, Stopped
+from pgcn_jobs.layout import artifact_path
 from pgcn_jobs.provenance import provenance
 from pgcn_jobs.run_folder import schemas
 from pgcn_jobs.run_folder.commit import Commit, publish
 from pgcn_jobs.run_folder.pyramids import load
 from pgcn_jobs.spec import EditSpec, ImageRef
-from pgcn_jobs.task_inputs import InputRef, load_inputs
+from pgcn_jobs.task_inputs import InputRef, InputRefs, LoadedInputs, load_inputs
 
 VIEW_SIDE = 1024
 """Longest side, px, of the images that are kept beside a result to look at."""
@@ -48,7 +54,8 @@ def run_edit(spec: EditSpec, attempt: str, context: JobContext) -> Commit:
 
     pyramid = load(spec.pyramid, store).to(options.device)
     log(f"pyramid {spec.pyramid.name} of {spec.image_id}: {len(pyramid.sizes)} scales")
-    inputs, notes = read(spec, options)
+    loaded = read(spec, options, reading_of(pyramid.settings))
+    inputs, notes = loaded.inputs, loaded.notes
     task = find_task(spec.task)
     try:
         with heartbeat(check_stop):
@@ -65,14 +72,20 @@ def run_edit(spec: EditSpec, attempt: str, context: JobContext) -> Commit:
         "height": made.result.shape[-2],
         "pictures": len(made.result),
         **judged(task, made),
+        "channels": None if pyramid.channels.is_rgb else pyramid.channels.to_json(),
         "note": "; ".join(notes) or None,
         "wall_s": round(time.monotonic() - began, 3),
         **provenance(options.device, spec.method),
     }
+    values = value_files(task, made, pyramid.channels, loaded)
+    shown = made.displayed(pyramid.channels)
+    rows = pictures(spec, attempt, task, displayed_inputs(inputs, pyramid.channels), shown)
+    results = [row for row in rows if row["name"] == "result"]
+    for row, name in zip(results, values, strict=False):
+        row["values"] = artifact_path(spec.job_id, attempt, name)
     files = {
-        "pictures.parquet": schemas.parquet_bytes(
-            schemas.table(pictures(spec, attempt, task, inputs, made), schemas.PICTURES)
-        ),
+        "pictures.parquet": schemas.parquet_bytes(schemas.table(rows, schemas.PICTURES)),
+        **values,
         "metrics.parquet": schemas.parquet_bytes(
             schemas.table(pyramid_metrics(spec.job_id, made.metrics), schemas.METRICS)
         ),
@@ -102,15 +115,37 @@ def edit_columns(spec: EditSpec, attempt: str) -> dict[str, Any]:
     }
 
 
-def read(spec: EditSpec, options: ExecutionOptions) -> tuple[Inputs, list[str]]:
+def value_files(task: Task[Any], made: TaskResult, channels: Channels, loaded: LoadedInputs) -> dict[str, bytes]:
+    """The results with all channels and bits, as files by name; none for drawings and clips.
+
+    Results in the frame of a GeoTIFF have its georeference, and pixels without data of the frame have none. There are
+    no files of other RGB of 8 bits.
+    """
+    frame, size = Frame(loaded.frame.picture.format), (made.result.shape[-2], made.result.shape[-1])
+    if task.keeps_frame:
+        unknown = None if task.fills else loaded.frame.unknown_at(size)
+        frame = Frame(frame.format, loaded.frame.georeference(size), unknown)
+    if (channels.is_rgb and frame.place is None and frame.unknown is None) or task.clip or "result" in made.drawn:
+        return {}
+    found = (encode_values(result, channels, frame) for result in made.result)
+    return {f"result-{index}.{file.ending}": file.data for index, file in enumerate(found)}
+
+
+def displayed_inputs(inputs: Inputs, channels: Channels) -> Inputs:
+    """The inputs as RGB, to look at."""
+    target, truth = (None if x is None else channels.display(x) for x in (inputs.target, inputs.truth))
+    return replace(inputs, image=channels.display(inputs.image), target=target, truth=truth)
+
+
+def read(spec: EditSpec, options: ExecutionOptions, reading: Reading) -> LoadedInputs:
     """An edit's images, each checked to be the planned one, and notes on their conversion."""
 
     def ref(one: ImageRef | None) -> InputRef | None:
         return None if one is None else InputRef(one.location, one.uri, one.uri, one.sha256)
 
     own = InputRef(spec.image.location, spec.image.uri, spec.image.uri, spec.image.sha256)
-    loaded = load_inputs(own, ref(spec.target), ref(spec.mask), ref(spec.truth), options.max_pixels)
-    return loaded.inputs, loaded.notes
+    refs = InputRefs(own, ref(spec.target), ref(spec.mask), ref(spec.truth), spec.parts)
+    return load_inputs(refs, options.max_pixels, reading)
 
 
 def judged(task: Task[Any], made: TaskResult) -> Row:

@@ -20,12 +20,16 @@ ATTEMPT = r"\d{8}T\d{6}-[0-9a-f]{6,12}"
 _PART = r"part-\d[\dT-]*-[0-9a-f]{8}\.parquet"
 _TABLE_PART = r"part-\d{5,}(?:_\d{3,})?\.parquet"
 _SCALE = r"(?:scale-\d+|image)\.safetensors"
+_VALUES = r"(?:sample|result)-[\dx.-]+\.(?:png|tif|npy|safetensors)"
 
 MANIFEST_PART = re.compile(rf"manifest/{_PART}")
 EDITS_PART = re.compile(rf"manifest_edits/{_PART}")
 COMMIT = re.compile(rf"commits/({JOB})\.json")
 FAILURE = re.compile(rf"failures/({JOB})/({ATTEMPT})\.json")
-ARTIFACT = re.compile(rf"attempts/({JOB})/({ATTEMPT})/(?:(?:samples|pictures|metrics)\.parquet|log\.txt|{_SCALE})")
+ARTIFACT = re.compile(
+    rf"attempts/({JOB})/({ATTEMPT})/(?:(?:samples|pictures|metrics)\.parquet|log\.txt|{_SCALE}|{_VALUES})"
+)
+WEIGHTS = re.compile(rf"attempts/({JOB})/({ATTEMPT})/{_SCALE}")
 CHECKPOINT = re.compile(rf"checkpoints/({JOB})/(\d{{6,}})-[0-9a-f]{{16}}\.safetensors")
 PREVIEW = re.compile(rf"previews/({JOB})\.png")
 TABLE_PART = re.compile(rf"tables/[a-z_]+/{_TABLE_PART}")

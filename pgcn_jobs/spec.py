@@ -87,6 +87,16 @@ class MaskRef(Frozen):
 
 
 @dataclass(frozen=True, slots=True)
+class PartRef:
+    """A file of further channels of an image: `name` as in `pgcn_jobs.inputs.parts`, and the hash of its bytes."""
+
+    name: str
+    location: str
+    uri: str
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class JobSpec:
     """One image's training: the inputs that decide the result, and the location of the image.
 
@@ -106,6 +116,7 @@ class JobSpec:
     seed: int
     plan: SamplePlan
     holes: MaskRef | None = None
+    parts: tuple[PartRef, ...] = ()
 
     @property
     def method(self) -> str:
@@ -148,13 +159,20 @@ class EditSpec(Frozen):
     target: ImageRef | None = None
     mask: ImageRef | None = None
     truth: ImageRef | None = None
+    parts: tuple[PartRef, ...] = ()
 
 
 def edit_job_id(
-    pyramid: str, task: str, options: Mapping[str, Any], others: Sequence[str | None], method: str = DEFAULT
+    pyramid: str,
+    task: str,
+    options: Mapping[str, Any],
+    others: Sequence[str | None],
+    channels: str | None = None,
+    method: str = DEFAULT,
 ) -> str:
     """An edit's identity: 20 hex digits of a hash of its pyramid, task, options and the hashes of its other images.
 
+    `channels` says what target and truth were read as, where one of them is not RGB of 8 bits that is known everywhere.
     `method` is the name of the method that trains the pyramid.
     """
     decides = {
@@ -164,15 +182,23 @@ def edit_job_id(
         "options": dict(options),
         "others": list(others),
     }
-    return _hash(decides)
+    return _hash(decides | _own_channels(channels))
 
 
-def job_id(sha256: str, settings: MethodSettings, seed: int, plan: SamplePlan, holes: str | None = None) -> str:
+def job_id(
+    sha256: str,
+    settings: MethodSettings,
+    seed: int,
+    plan: SamplePlan,
+    holes: str | None = None,
+    channels: str | None = None,
+) -> str:
     """The job's identity: 20 hex digits of a hash of the inputs that decide its result.
 
-    These are the image's bytes, the method and its version, the settings, the seed, the samples and the holes; not
-    paths, order, machine or device. The same job has the same identity anywhere. Settings that a later version adds
-    count only where they differ from the value of earlier results (`identifying`): they rename no job.
+    These are the image's bytes, the method and its version, the settings, the seed, the samples, the holes and, where
+    they are not RGB of 8 bits, the channels that the image was read as (their JSON); not paths, order, machine or
+    device. The same job has the same identity anywhere. Settings that a later version adds count only where they differ
+    from the value of earlier results (`identifying`): they rename no job.
     """
     decides = {
         "algorithm": algorithm(method_of(settings)),
@@ -181,13 +207,20 @@ def job_id(sha256: str, settings: MethodSettings, seed: int, plan: SamplePlan, h
         "seed": seed,
         "samples": plan.model_dump(mode="json"),
     }
-    return _hash(decides | ({"holes": holes} if holes is not None else {}))
+    return _hash(decides | ({"holes": holes} if holes is not None else {}) | _own_channels(channels))
 
 
-def pyramid_id(sha256: str, settings: MethodSettings, seed: int, holes: str | None = None) -> str:
+def _own_channels(channels: str | None) -> dict[str, str]:
+    """The part of an identity for other channels than RGB of 8 bits, which older versions knew alone."""
+    return {} if channels is None else {"channels": channels}
+
+
+def pyramid_id(
+    sha256: str, settings: MethodSettings, seed: int, holes: str | None = None, channels: str | None = None
+) -> str:
     """A pyramid's identity: 20 hex digits of a hash of the inputs that decide it, independent of job and samples.
 
-    `holes` is the hash of the mask of pixels that the loss leaves out, None without a mask.
+    `holes` is the hash of the mask of pixels that the loss leaves out, None without a mask; `channels` as in `job_id`.
     """
     return _hash(
         {
@@ -197,6 +230,7 @@ def pyramid_id(sha256: str, settings: MethodSettings, seed: int, holes: str | No
             "seed": seed,
             "holes": holes,
         }
+        | _own_channels(channels)
     )
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from pgcn.imaging.channels import Image
 from pgcn.method import DivergenceError, Model, Progress
 from pgcn.method_settings import MethodSettings
 from pgcn.methods import method_of
 from pgcn.tasks.task import Inputs, Task
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError, InputError, PyramidError
+from pgcn_jobs.images.convert import AS_RGB, Reading
 from pgcn_jobs.inputs.discover import Source, find_sources
-from pgcn_jobs.inputs.loading import MAX_PIXELS, Grid, LoadedImage, holes_of, load_image, load_mask
+from pgcn_jobs.inputs.loading import MAX_PIXELS, Grid, LoadedImage, holes_of, load_image, load_mask, with_channels
+from pgcn_jobs.inputs.parts import load_whole
 from pgcn_jobs.layout import RUN
+from pgcn_jobs.run_folder.manifest import channel_identity
 from pgcn_jobs.run_folder.pyramids import any_of_image, keep, learn, load, pyramids_in
-from pgcn_jobs.spec import PyramidRef, pyramid_id
+from pgcn_jobs.spec import PartRef, PyramidRef, pyramid_id
 from pgcn_jobs.storage.store import Store
 
 
@@ -30,46 +35,92 @@ class InputRef(NamedTuple):
 
 
 class LoadedInputs(NamedTuple):
-    """A task's images as tensors, the hash of the image's own bytes, and notes on their conversion."""
+    """A task's images as tensors of the channels of the image, which is loaded `own`, and notes on their conversion."""
 
     inputs: Inputs
-    sha256: str
+    own: LoadedImage
     notes: list[str]
+    frame: LoadedImage
+    """The image that results have the frame of: the target, or the image where there is none."""
 
 
-def load_inputs(
-    image: InputRef, target: InputRef | None, mask: InputRef | None, truth: InputRef | None, max_pixels: int
-) -> LoadedInputs:
-    """Load the images of a task. Raises `InputError` with the file's name, also for a file that has changed."""
+class InputRefs(NamedTuple):
+    """All image files of a task."""
+
+    image: InputRef
+    target: InputRef | None = None
+    mask: InputRef | None = None
+    truth: InputRef | None = None
+    parts: tuple[PartRef, ...] = ()
+    """Further channels of the image."""
+
+
+def load_inputs(refs: InputRefs, max_pixels: int, reading: Reading = AS_RGB) -> LoadedInputs:
+    """Load the images of a task, the image by `reading` and the others with its channels.
+
+    Raises `InputError` with the file's name, also for a file that has changed, and one of other channels.
+    """
     notes: list[str] = []
 
     def load_one(ref: InputRef) -> LoadedImage:
-        loaded = load_image(ref.location, ref.uri, max_pixels, ref.expected)
+        loaded = load_image(ref.location, ref.uri, max_pixels, ref.expected, reading)
         notes.extend([f"{ref.name}: {loaded.note}"] if loaded.note else [])
         return loaded
 
-    own = load_one(image)
-    other, true = (None if ref is None else load_one(ref) for ref in (target, truth))
-    inputs = Inputs(own.image, other and other.image, None, true and true.image)
-    if mask is not None:
+    own = load_one(refs.image)
+    if refs.parts:
+        own, hashes = load_whole(own, refs.image.uri, refs.parts, max_pixels)
+        own = own._replace(parts=json.dumps(hashes, sort_keys=True))
+    other, true = (
+        None if ref is None else with_channels(load_one(ref), own.channels, ref.uri)
+        for ref in (refs.target, refs.truth)
+    )
+    inputs = Inputs(own.image, other and other.image, None, true and true.image, (other or own).unknown)
+    if refs.mask is not None:
+        mask = refs.mask
         found = load_mask(mask.location, mask.uri, Grid.of(other or own), max_pixels, mask.expected)
         notes.extend([f"{mask.name}: {found.note}"] if found.note else [])
         inputs = replace(inputs, mask=found.mask)
-    return LoadedInputs(inputs, own.sha256, notes)
+    return LoadedInputs(inputs, own, notes, other or own)
 
 
 @dataclass(frozen=True)
 class Read:
     """A task's images, the hash of the image's bytes, and the name of the image for people and files."""
 
-    inputs: Inputs
-    sha256: str
+    loaded: LoadedInputs
     name: str
-    notes: list[str]
+
+    @property
+    def inputs(self) -> Inputs:
+        """The images as tensors."""
+        return self.loaded.inputs
+
+    @property
+    def own(self) -> LoadedImage:
+        """The image itself."""
+        return self.loaded.own
+
+    @property
+    def notes(self) -> list[str]:
+        """Notes on the conversion of the images."""
+        return self.loaded.notes
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the image's bytes."""
+        return self.own.sha256
 
 
 def read_inputs(
-    image: str, target: str | None, mask: str | None, truth: str | None, *, max_pixels: int = MAX_PIXELS
+    image: str,
+    target: str | None,
+    mask: str | None,
+    truth: str | None,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    reading: Reading = AS_RGB,
+    parts: Mapping[str, str] | None = None,
 ) -> Read:
     """The images of a task from files or URLs. Raises `ConfigError` or `InputError` with the file's name."""
 
@@ -79,8 +130,16 @@ def read_inputs(
 
     own = ref(image, "image")
     assert own is not None
-    loaded = load_inputs(own, ref(target, "target"), ref(mask, "mask"), ref(truth, "truth"), max_pixels)
-    return Read(loaded.inputs, loaded.sha256, own.name, loaded.notes)
+    more = [(name, _named(where, f"channels {name}")) for name, where in (parts or {}).items()]
+    refs = InputRefs(
+        own,
+        ref(target, "target"),
+        ref(mask, "mask"),
+        ref(truth, "truth"),
+        tuple(PartRef(name, source.location, source.uri, None) for name, source in more),
+    )
+    loaded = load_inputs(refs, max_pixels, reading)
+    return Read(loaded, own.name)
 
 
 def _named(where: str, what: str) -> Source:
@@ -125,9 +184,13 @@ def pyramid_for(
     inputs = read.inputs
     mask, holes = None, None
     if task.holes and inputs.target is None and inputs.mask is not None:
-        mask, holes = holes_of(inputs.mask, (inputs.image.shape[-2], inputs.image.shape[-1]))
+        mask, holes = holes_of(inputs.mask, (inputs.image.shape[-2], inputs.image.shape[-1]), read.own.known)
+    elif read.own.unknown is not None:
+        mask, holes = holes_of(read.own.unknown, (inputs.image.shape[-2], inputs.image.shape[-1]))
     settings = wanted.settings or wanted.fallback
-    name = pyramid_id(read.sha256, settings, wanted.seed, holes)
+    channels = read.own.channels
+    described = channel_identity(None if channels.is_rgb else channels.to_json(), read.own.parts)
+    name = pyramid_id(read.sha256, settings, wanted.seed, holes, described)
     any_settings = wanted.settings is None and holes is None
     for store in (wanted.found_in, wanted.kept_in):
         found = None if store is None else _stored(store, name, read, any_settings=any_settings)
@@ -141,7 +204,7 @@ def pyramid_for(
     missing = f" None is in {wanted.found_in.url} yet." if wanted.found_in is not None else ""
     on_found(f"Training a pyramid of {read.name}, once; it is kept in {wanted.kept_in.url}.{missing}")
     try:
-        pyramid = learn(inputs.image, mask, settings, wanted.seed, wanted.device, on_progress)
+        pyramid = learn(Image(inputs.image, channels), mask, settings, wanted.seed, wanted.device, on_progress)
     except DivergenceError as error:
         raise ConfigError(
             f"The pyramid of {read.name} could not be trained. {error} Try another --seed.", code=Code.TRAINING_DIVERGED

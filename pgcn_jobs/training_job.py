@@ -16,19 +16,21 @@ import torch
 from torch import Tensor
 
 from pgcn.heartbeat import beat
+from pgcn.imaging.channels import RGB, Channels
 from pgcn.method import DivergenceError, State, Trainer
 from pgcn.methods import method_of
-from pgcn_jobs.artifacts import RESULT_METRICS, Row, draw, preview, pyramid_metrics, warning
+from pgcn_jobs.artifacts import RESULT_METRICS, Observed, Row, draw, preview, pyramid_metrics, warning
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import InputError
-from pgcn_jobs.inputs.loading import Grid, changed, holes_of, load_image, load_mask
+from pgcn_jobs.inputs.loading import Grid, changed, holes_of, load_mask, reading_of
+from pgcn_jobs.inputs.parts import read_whole
 from pgcn_jobs.job_context import ExecutionOptions, JobContext, Log, Stopped
 from pgcn_jobs.layout import preview_path
 from pgcn_jobs.provenance import provenance
 from pgcn_jobs.run_folder import schemas
 from pgcn_jobs.run_folder.checkpoints import Checkpoints, remove_checkpoints
 from pgcn_jobs.run_folder.commit import Commit, publish
-from pgcn_jobs.spec import JobSpec, MaskRef
+from pgcn_jobs.spec import JobSpec, MaskRef, PartRef
 from pgcn_jobs.storage.store import Store
 
 
@@ -52,7 +54,7 @@ class History:
 
 @dataclass
 class _Job:
-    """One job of a batch, under way: `image` is `(1, 3, H, W)`, `state` its last checkpoint, if it has one.
+    """One job of a batch, under way: `image` is `(1, C, H, W)`, `state` its last checkpoint, if it has one.
 
     `mask` `(1, 1, H, W)` marks pixels that are left out of the loss; a job that has one is trained alone.
     """
@@ -64,6 +66,8 @@ class _Job:
     history: History = field(default_factory=lambda: History(train_s=0.0, resumes=0, curves=[]))
     image: Tensor = field(default_factory=lambda: torch.empty(0))
     mask: Tensor | None = None
+    channels: Channels = RGB
+    format: str = ""
     note: str | None = None
     checkpoints: Checkpoints = field(init=False)
     state: State | None = None
@@ -74,16 +78,18 @@ class _Job:
         spec, log = self.spec, self.log
         log(f"job {spec.job_id}, attempt {self.attempt}, image {spec.uri}")
         log(f"method {spec.method}, settings {spec.settings.model_dump_json()}, seed {spec.seed}")
-        taken = load_image(spec.location, spec.uri, options.max_pixels, spec.sha256)
-        self.image, _, picture = taken
-        self.note = picture.note
+        ref = PartRef("image", spec.location, spec.uri, spec.sha256)
+        taken, _ = read_whole(ref, spec.parts, options.max_pixels, reading_of(spec.settings))
+        self.image, picture, self.channels = taken.image, taken.picture, taken.channels
+        self.note, self.format = picture.note, picture.format
+        self.mask = taken.unknown
         method, (height, width) = method_of(spec.settings), self.image.shape[-2:]
         if problem := method.problem(height, width, spec.settings):
             raise InputError(f"{spec.uri} {problem}", code=Code.IMAGE_SMALL)
         if spec.holes is not None:
-            self.mask = _holes(spec.holes, Grid.of(taken), options.max_pixels)
+            self.mask = _holes(spec.holes, Grid.of(taken), options.max_pixels, taken.known)
         sizes = method.plan(height, width, spec.settings).learned
-        log(f"{picture.format}, {picture.rgb.shape[1]}x{picture.rgb.shape[0]} px; {picture.note or 'plain RGB'}")
+        log(f"{picture.format}, {width}x{height} px; {picture.note or 'plain RGB'}")
         self.checkpoints = Checkpoints(store, spec.job_id)
         state = self.checkpoints.last()
         if state is None:
@@ -142,8 +148,8 @@ def _run_batch(batch: list[_Job], context: JobContext) -> None:
 
 def _trainer(batch: list[_Job], device: str) -> Trainer:
     settings, mask = batch[0].spec.settings, batch[0].mask
-    images, seeds = [job.image for job in batch], [job.spec.seed for job in batch]
-    return method_of(settings).trainer(images, settings, seeds, mask=mask, device=device)
+    images, seeds, channels = zip(*((job.image, job.spec.seed, job.channels) for job in batch), strict=True)
+    return method_of(settings).trainer(images, settings, seeds, mask=mask, device=device, channels=channels)
 
 
 def _train(trainer: Trainer, batch: list[_Job], context: JobContext) -> None:
@@ -190,7 +196,9 @@ def _publish(trainer: Trainer, index: int, job: _Job, batch: int, context: JobCo
     spec, log = job.spec, job.log
     pyramid, observed = trainer.model(index), trainer.observed(index)
     height, width = job.image.shape[-2:]
-    rows, values = draw(pyramid, observed, spec, job.attempt)
+    known = None if job.mask is None else 1 - job.mask
+    pictures, values = draw(pyramid, Observed(observed, known, job.format), spec, job.attempt)
+    rows = pictures.rows
     caution = warning(values, observed[-1])
     log(f"drew {sum(row['kind'] == 'sample' for row in rows)} samples; metrics: {values}; warning: {caution}")
     metrics = [{"job_id": spec.job_id, **row} for row in job.history.curves]
@@ -208,6 +216,7 @@ def _publish(trainer: Trainer, index: int, job: _Job, batch: int, context: JobCo
         "parameters": pyramid.parameters,
         "samples": sum(row["kind"] == "sample" for row in rows),
         "warning": caution,
+        "channels": None if pyramid.channels.is_rgb else pyramid.channels.to_json(),
         "note": job.note,
         "wall_s": round(time.monotonic() - job.began, 3),
         "train_s": round(job.history.train_s, 3),
@@ -219,6 +228,7 @@ def _publish(trainer: Trainer, index: int, job: _Job, batch: int, context: JobCo
     files = {
         "samples.parquet": schemas.parquet_bytes(schemas.table(rows, schemas.SAMPLES)),
         "metrics.parquet": schemas.parquet_bytes(schemas.table(metrics, schemas.METRICS)),
+        **pictures.files,
         **pyramid.to_files(),
         "log.txt": log.bytes(),
     }
@@ -234,9 +244,9 @@ def clean_up(store: Store, job_id: str) -> None:
     store.delete([preview_path(job_id)])
 
 
-def _holes(holes: MaskRef, grid: Grid, max_pixels: int) -> Tensor:
+def _holes(holes: MaskRef, grid: Grid, max_pixels: int, known: Tensor | None) -> Tensor:
     """The mask of pixels that are left out of the loss, at the image's own size."""
-    mask, digest = holes_of(load_mask(holes.location, holes.uri, grid, max_pixels).mask, grid.size)
+    mask, digest = holes_of(load_mask(holes.location, holes.uri, grid, max_pixels).mask, grid.size, known)
     if digest != holes.digest:
         raise changed(holes.uri)
     return mask

@@ -45,7 +45,7 @@ class Trainer(NetTrainer):
         self.nets[self.stage].load_state_dict(self.nets[self.stage - 1].state_dict())
 
 
-DRAFT = Settings(detail="exact", max_size=512, min_size=12, scales=4, iterations=200)
+DRAFT = Settings(detail="exact", layout_patch=15, max_size=512, min_size=12, scales=4, iterations=200)
 
 
 class Ladder(NetMethod[Settings]):
@@ -67,7 +67,7 @@ class Ladder(NetMethod[Settings]):
         self, scale: int, sizes: Sequence[Size], settings: Settings, channels: int, generator: torch.Generator
     ) -> PatchEnergy:
         """The initial net of a scale: five 3×3 convolutions."""
-        return PatchEnergy(wide=max(sizes[scale]) >= 64, generator=generator)
+        return PatchEnergy(channels, wide=max(sizes[scale]) >= 64, generator=generator)
 
 
 METHOD = Ladder()

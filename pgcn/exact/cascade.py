@@ -25,7 +25,7 @@ SCALES = 64
 
 
 class Drawn(NamedTuple):
-    """Pictures `(n, 3, H, W)` in [-1, 1], and for each where it comes from in the image."""
+    """Pictures `(n, C, H, W)` in [-1, 1], and for each where it comes from in the image."""
 
     picture: Tensor
     fields: list[Field]
@@ -36,7 +36,7 @@ class Ascent:
     """The order and options of drawn scales, one after the other, from the scale `first` on.
 
     `levels` are the noise levels of each scale, by default those of the settings. `after` maps a start or an estimate
-    `(1, 3, H, W)` and its scale to the one that is kept: it clamps known pixels, for example. With `frames`, pictures
+    `(1, C, H, W)` and its scale to the one that is kept: it clamps known pixels, for example. With `frames`, pictures
     are frames of a clip: the search for the matches of one begins with those of the frame before.
     """
 
@@ -58,7 +58,7 @@ class Ascent:
 
 
 class ExactDetail:
-    """The exact energies of an image `(1, 3, H, W)` in [-1, 1] at `sizes`, coarsest first.
+    """The exact energies of an image `(1, C, H, W)` in [-1, 1] at `sizes`, coarsest first.
 
     `known` `(1, 1, H, W)`: 1 where patches may come from, where not all may. Nothing but the image is kept: the patches
     of a scale are made when it is first used, 140 bytes a pixel.
@@ -75,6 +75,7 @@ class ExactDetail:
         self.sizes = [(int(h), int(w)) for h, w in sizes]
         self._image, self._known = image, known
         self._patches: dict[int, Patches] = {}
+        self._layout: ExactDetail | None = None
 
     def patches(self, scale: int) -> Patches:
         """The image's patches at a scale, made when first needed."""
@@ -84,8 +85,15 @@ class ExactDetail:
             self._patches[scale] = patches_of(resize(self._image, size), s.patch, s.components, known, s.band)
         return self._patches[scale]
 
+    def at_layout(self, size: Size) -> ExactDetail:
+        """The exact energy of the image at one small size, of patches of `settings.layout_patch`."""
+        if self._layout is None or self._layout.sizes != [size]:
+            settings = replace(self.settings, patch=self.settings.layout_patch)
+            self._layout = ExactDetail(self._image, [size], settings, self._known)
+        return self._layout
+
     def draw(self, layouts: Tensor, sizes: list[Size], seeds: Sequence[int], *, wrap: bool = False) -> Iterator[Drawn]:
-        """Pictures from `layouts` `(n, 3, h, w)`, with detail added scale by scale, coarsest first.
+        """Pictures from `layouts` `(n, C, h, w)`, with detail added scale by scale, coarsest first.
 
         `sizes` are the output's sizes, one for each exact scale, of any aspect: those of the image for a picture of its
         size. Picture i depends on its layout and `seeds[i]` alone. With `wrap` opposite borders fit together.
@@ -102,7 +110,7 @@ class ExactDetail:
     def ascend(self, x: Tensor, sizes: Sequence[Size], seeds: Sequence[int], way: Ascent) -> Iterator[Drawn]:
         """As `draw`, from the scale `way.first` on, for as many scales as there are `sizes`.
 
-        Low frequencies of the first one are held to `x` `(n, 3, h, w)`, which is smaller.
+        Low frequencies of the first one are held to `x` `(n, C, h, w)`, which is smaller.
         """
         fields: list[Field | None] = [None] * len(seeds)
         for scale, size in enumerate(sizes, way.first):
@@ -154,7 +162,7 @@ class ExactDetail:
         fields: Sequence[Field] | None = None,
         wrap: bool = False,
     ) -> Drawn:
-        """Pictures `x` `(n, 3, H, W)`, of any size, drawn again with the patches of one scale.
+        """Pictures `x` `(n, C, H, W)`, of any size, drawn again with the patches of one scale.
 
         `noise` in (0, 1) is the level that the first of `steps` begins at: how much may change (default: as in `draw`).
         `hold` says what stays: low frequencies, known pixels. `fields` are matches to begin with, as of the frame
@@ -168,7 +176,7 @@ class ExactDetail:
         return Drawn(torch.cat([picture for picture, _ in drawn]), [field for _, field in drawn])
 
     def matches(self, picture: Tensor, scale: int, *, seed: int = 0, wrap: bool = False) -> Field:
-        """Matches of the patches of `picture` `(1, 3, H, W)` at a scale, searched from the coarsest scale on."""
+        """Matches of the patches of `picture` `(1, C, H, W)` at a scale, searched from the coarsest scale on."""
         height, width = picture.shape[2:]
         field = None
         for s in range(scale + 1):
@@ -186,7 +194,7 @@ class ExactDetail:
         return field
 
     def energy(self, picture: Tensor, scale: int, t: float = 0.1) -> Tensor:
-        """-f_t of every patch of `picture` `(1, 3, H, W)`, `(H, W)`: lower is more like the image.
+        """-f_t of every patch of `picture` `(1, C, H, W)`, `(H, W)`: lower is more like the image.
 
         By the definition where all patches can be compared. In large pictures each patch is compared with its matches
         alone: at small t they are what the sum over all patches is made of; the map lies at or above the exact one.

@@ -22,7 +22,7 @@ COMPARED = 4_000_000
 def log_density(picture: Tensor, image: Tensor, t: float, patch: int) -> Tensor:
     """log Σ_i exp(-|q - (1 - t)·p_i|² / 2t²) for the patch q around every pixel of `picture`: `(H, W)`.
 
-    `picture` `(1, 3, H, W)` and `image` `(1, 3, h, w)` are mirrored at their borders, so that there are as many patches
+    `picture` `(1, C, H, W)` and `image` `(1, C, h, w)` are mirrored at their borders, so that there are as many patches
     as pixels. f_t of the picture is the sum of the map.
     """
     found = [logits.logsumexp(1) for logits in _logits(unfolded(picture, patch), (1 - t) * unfolded(image, patch), t)]
@@ -30,7 +30,7 @@ def log_density(picture: Tensor, image: Tensor, t: float, patch: int) -> Tensor:
 
 
 def posterior_mean(picture: Tensor, image: Tensor, t: float, patch: int) -> Tensor:
-    """E[p | q] for the patch q around every pixel, the softmax over all patches of the image: `(H·W, 3·patch²)`.
+    """E[p | q] for the patch q around every pixel, the softmax over all patches of the image: `(H·W, C·patch²)`.
 
     p is one of the image's patches, each as probable as the others, and q = (1 - t)·p + t·ε.
     """
@@ -49,14 +49,14 @@ def gradient(picture: Tensor, image: Tensor, t: float, patch: int) -> Tensor:
 
 
 def denoised(picture: Tensor, image: Tensor, t: float, patch: int, spread: float = torch.inf) -> Tensor:
-    """The posterior means of all patches put together, `(1, 3, H, W)`.
+    """The posterior means of all patches put together, `(1, C, H, W)`.
 
     Each pixel is the mean of the patches over it, by a Gaussian of `spread` halves of a patch's side; plain by default.
     """
     height, width = picture.shape[2:]
     at = torch.linspace(-1, 1, patch, dtype=picture.dtype, device=picture.device)
     line = torch.exp(-0.5 * (at / spread) ** 2)
-    window = (line[:, None] * line).expand(3, patch, patch).reshape(-1, 1)
+    window = (line[:, None] * line).expand(picture.shape[1], patch, patch).reshape(-1, 1)
     rows = posterior_mean(picture, image, t, patch)
     size, margin = (height + patch - 1, width + patch - 1), patch // 2
     total = F.fold((rows.T * window)[None], size, patch)

@@ -24,7 +24,7 @@ SPREAD = 0.2
 class Hold:
     """Constraints on the estimates.
 
-    `low` `(1, 3, h, w)`: the low frequencies, a picture of a smaller size. `pixels` `(1, 3, H, W)`, with `known`
+    `low` `(1, C, h, w)`: the low frequencies, a picture of a smaller size. `pixels` `(1, C, H, W)`, with `known`
     `(1, 1, H, W)` from 0 to 1: pixels that stay.
     """
 
@@ -33,7 +33,7 @@ class Hold:
     known: Tensor | None = None
 
     def __call__(self, estimate: Tensor, wrap: bool, last: bool) -> Tensor:
-        """An estimate `(1, 3, H, W)` made to agree; its low frequencies not in the last step, which is to be sharp."""
+        """An estimate `(1, C, H, W)` made to agree; its low frequencies not in the last step, which is to be sharp."""
         if self.low is not None and not last:
             size, small = _size(estimate), _size(self.low)
             estimate = estimate + resized(self.low - resized(estimate, small, wrap), size, wrap)
@@ -43,7 +43,7 @@ class Hold:
 
 
 Held = Callable[[Tensor, bool, bool], Tensor]
-"""Maps an estimate `(1, 3, H, W)`, `wrap` and whether the step is the last one to the estimate that is kept."""
+"""Maps an estimate `(1, C, H, W)`, `wrap` and whether the step is the last one to the estimate that is kept."""
 
 
 def _size(x: Tensor) -> tuple[int, int]:
@@ -75,7 +75,7 @@ class Way:
 def draw_scale(
     patches: Patches, settings: DetailSettings, start: Tensor, noise: Tensor, way: Way, hold: Held, field: Field | None
 ) -> tuple[Tensor, Field]:
-    """A picture `(1, 3, H, W)` in [-1, 1] from `start`, of the same size, and where it comes from in the image.
+    """A picture `(1, C, H, W)` in [-1, 1] from `start`, of the same size, and where it comes from in the image.
 
     y = (1 - t)·x + t·ε; every step estimates x as the mean of matching middles, holds it, and goes to the next t with
     the noise that the estimate leaves (a deterministic step of the linear flow). `field` are matches to begin with;
@@ -101,12 +101,13 @@ def draw_scale(
 
 
 def drawn(patches: Patches, settings: DetailSettings, field: Field, t: float, wrap: bool = False) -> Tensor:
-    """The mean of the middles of matches, put together: `(1, 3, H, W)`. With all patches: the posterior mean at t."""
+    """The mean of the middles of matches, put together: `(1, C, H, W)`. With all patches: the posterior mean at t."""
     height, width = field.size
     sharpness = patches.values / (2 * t * t)
     window = _window(patches).to(patches.image)
     margin = MIDDLE // 2
-    out = patches.image.new_zeros(height + 2 * margin, width + 2 * margin, 3)
+    channels = patches.image.shape[1]
+    out = patches.image.new_zeros(height + 2 * margin, width + 2 * margin, channels)
     rows = max(1, settings.band // width)
     for first in range(0, height, rows):
         beat()
@@ -118,8 +119,9 @@ def drawn(patches: Patches, settings: DetailSettings, field: Field, t: float, wr
                 field.cost.numpy(),
                 sharpness,
                 patches.drawable.flatten(1).numpy(),
-                window.repeat_interleave(3, 1).contiguous().numpy(),
+                window.repeat_interleave(channels, 1).contiguous().numpy(),
                 part.flatten(1).numpy(),
+                channels,
                 first,
                 last,
             )

@@ -129,15 +129,15 @@ def _insert(kept, costs, place, cost):
 
 
 @_jit
-def draw_rows(field, cost, sharpness, drawable, window, out, first, last):
+def draw_rows(field, cost, sharpness, drawable, window, out, channels, first, last):
     """Add the weighted middles of the matches of rows `first` to `last` to `out`: see `pgcn.exact.plain.draw_rows`.
 
-    `drawable` and `out` have the three values of a pixel side by side in their rows.
+    `drawable` and `out` have the `channels` values of a pixel side by side in their rows.
     """
     side = window.shape[0]
-    w = drawable.shape[1] // 3 - side + 1
+    w = drawable.shape[1] // channels - side + 1
     W, top = field.shape[1], field.shape[2]
-    middle = np.empty((side, 3 * side), np.float32)
+    middle = np.empty((side, channels * side), np.float32)
     weights = np.empty(top, np.float32)
     for y in range(first, last):
         for x in range(W):
@@ -150,10 +150,10 @@ def draw_rows(field, cost, sharpness, drawable, window, out, first, last):
                 weight = weights[k] / total
                 if weight < 1e-4:
                     continue
-                my, mx = field[y, x, k] // w, 3 * (field[y, x, k] % w)
+                my, mx = field[y, x, k] // w, channels * (field[y, x, k] % w)
                 for a in range(side):
-                    for b in range(3 * side):
+                    for b in range(channels * side):
                         middle[a, b] += weight * drawable[my + a, mx + b]
             for a in range(side):
-                for b in range(3 * side):
-                    out[y - first + a, 3 * x + b] += middle[a, b] * window[a, b]
+                for b in range(channels * side):
+                    out[y - first + a, channels * x + b] += middle[a, b] * window[a, b]

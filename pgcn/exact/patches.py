@@ -32,15 +32,15 @@ def bordered(x: Tensor, margin: int, wrap: bool = False) -> Tensor:
 
 
 def unfolded(x: Tensor, patch: int, wrap: bool = False) -> Tensor:
-    """Patches around every pixel of `x` `(1, 3, H, W)`, as rows: `(H·W, 3·patch²)`."""
+    """Patches around every pixel of `x` `(1, C, H, W)`, as rows: `(H·W, C·patch²)`."""
     return F.unfold(bordered(x, patch // 2, wrap), patch)[0].T
 
 
 @dataclass(frozen=True, eq=False)
 class Patches:
-    """All patches of `image` `(1, 3, h, w)`, one around every pixel, the image mirrored at its border.
+    """All patches of `image` `(1, C, h, w)`, one around every pixel, the image mirrored at its border.
 
-    `basis` `(components, 3, patch, patch)` are the principal components and `mean` the mean patch in them.
+    `basis` `(components, C, patch, patch)` are the principal components and `mean` the mean patch in them.
     `keys` `(h·w, components)` are the patches in components, without the mean. `snap` `(h·w,)` gives for every
     position the nearest one that may be used, where not all may.
     """
@@ -60,11 +60,11 @@ class Patches:
     @property
     def values(self) -> int:
         """Values of a patch."""
-        return 3 * self.patch**2
+        return self.image.shape[1] * self.patch**2
 
     @cached_property
     def drawable(self) -> Tensor:
-        """The image with the border that middles of patches reach, `(h + 6, w + 6, 3)`, channels last."""
+        """The image with the border that middles of patches reach, `(h + 6, w + 6, C)`, channels last."""
         return bordered(self.image, MIDDLE // 2)[0].permute(1, 2, 0).contiguous()
 
     @cached_property
@@ -76,7 +76,7 @@ class Patches:
     def queries(self, bordered_rows: Tensor, alpha: float) -> Tensor:
         """Patches of rows of a noisy picture, less α times the mean patch, in components: `(n, components)`.
 
-        `bordered_rows` `(1, 3, b + patch - 1, W + patch - 1)` have their border already.
+        `bordered_rows` `(1, C, b + patch - 1, W + patch - 1)` have their border already.
         """
         x = bordered_rows.contiguous(memory_format=torch.channels_last)
         found = F.conv2d(x, self.basis).permute(0, 2, 3, 1).reshape(-1, self.basis.shape[0])
@@ -84,9 +84,9 @@ class Patches:
 
 
 def patches_of(image: Tensor, patch: int, components: int, known: Tensor | None = None, band: int = 2**17) -> Patches:
-    """The patches of `image` `(1, 3, h, w)` in [-1, 1]; only those of pixels `known` `(1, 1, h, w)` where given."""
+    """The patches of `image` `(1, C, h, w)` in [-1, 1]; only those of pixels `known` `(1, 1, h, w)` where given."""
     basis, mean = _components(image, patch, components)
-    kernel = basis.T.reshape(-1, 3, patch, patch).contiguous(memory_format=torch.channels_last)
+    kernel = basis.T.reshape(-1, image.shape[1], patch, patch).contiguous(memory_format=torch.channels_last)
     snap = None if known is None else _nearest(_usable(known, patch))
     made = Patches(image, patch, kernel, mean @ basis, image.new_empty(0, basis.shape[1]), snap)
     padded, (h, w) = bordered(image, patch // 2), made.size
@@ -100,7 +100,7 @@ def patches_of(image: Tensor, patch: int, components: int, known: Tensor | None 
 
 
 def _components(image: Tensor, patch: int, components: int) -> tuple[Tensor, Tensor]:
-    """Orthonormal columns `(3·patch², components)`, the leading ones of some patches, and their mean."""
+    """Orthonormal columns `(C·patch², components)`, the leading ones of some patches, and their mean."""
     h, w = image.shape[2:]
     padded = bordered(image, patch // 2)[0]
     at = torch.arange(h * w)

@@ -97,7 +97,7 @@ def _best(task: Round, query: Tensor, candidates: Tensor, votes: Tensor, new_lea
 
 
 def draw_rows(field: Field, sharpness: float, patches: Patches, window: Tensor, first: int, last: int) -> Tensor:
-    """Sum of the middles of the patches around rows `first` to `last`, windowed: `(rows + 6, W + 6, 3)`.
+    """Sum of the middles of the patches around rows `first` to `last`, windowed: `(rows + 6, W + 6, C)`.
 
     A position's middle is the mean of its matches', weighted by softmax(-sharpness · cost). `window` is `(7, 7)`.
     """
@@ -105,7 +105,7 @@ def draw_rows(field: Field, sharpness: float, patches: Patches, window: Tensor, 
     index, cost = field.index[first:last].long(), field.cost[first:last]
     weights = torch.softmax(-sharpness * cost, 2)
     rows, width = index.shape[:2]
-    out = patches.image.new_zeros(rows + side - 1, width + side - 1, 3)
+    out = patches.image.new_zeros(rows + side - 1, width + side - 1, patches.image.shape[1])
     for a in range(side):
         for b in range(side):
             pixels = patches.drawable[index // w + a, index % w + b]

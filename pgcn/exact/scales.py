@@ -14,6 +14,7 @@ from pgcn.exact import definition
 from pgcn.exact.cascade import Ascent, ExactDetail
 from pgcn.exact.draw import Held, Hold, resized
 from pgcn.exact.settings import DetailSettings
+from pgcn.imaging.channels import RGB, Channels
 from pgcn.imaging.noise import Draw, normal_each, seeded
 from pgcn.imaging.scales import Size, finest_size, resize
 from pgcn.method import AS_SAMPLED, AfterStep, ChainOptions
@@ -27,8 +28,8 @@ FILE = "image.safetensors"
 class ExactScales:
     """The exact energies of one image at `sizes` (height, width), px, coarsest first.
 
-    `image` `(1, 3, H, W)` is the image at the finest size in 8 bits, uint8. `known` `(1, 1, H, W)`, uint8, is 1 where
-    patches may come from; None: everywhere.
+    `image` `(1, C, H, W)` is the image at the finest size: of RGB in 8 bits uint8, else float32 in [-1, 1]. `known`
+    `(1, 1, H, W)`, uint8, is 1 where patches may come from; None: everywhere.
     """
 
     image: Tensor
@@ -37,13 +38,20 @@ class ExactScales:
     settings: DetailSettings
 
     @staticmethod
-    def of(image: Tensor, sizes: list[Size], settings: PyramidSettings, known: Tensor | None = None) -> ExactScales:
-        """The exact scales of `image` `(1, 3, h, w)` in [-1, 1], at any size, and of `known` `(1, 1, h, w)`."""
+    def of(
+        image: Tensor,
+        sizes: list[Size],
+        settings: PyramidSettings,
+        known: Tensor | None = None,
+        channels: Channels = RGB,
+    ) -> ExactScales:
+        """The exact scales of `image` `(1, C, h, w)` in [-1, 1], at any size, and of `known` `(1, 1, h, w)`."""
         finest = resize(image, finest_size(image.shape[2], image.shape[3], settings))
-        eight_bits = finest.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+        if channels.is_rgb:
+            finest = finest.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
         if known is not None:
             known = (resized(known, sizes[-1]) > 0.99).to(torch.uint8)
-        return ExactScales(eight_bits, known, sizes, _settings(settings))
+        return ExactScales(finest, known, sizes, _settings(settings))
 
     @cached_property
     def detail(self) -> ExactDetail:
@@ -51,10 +59,11 @@ class ExactScales:
         return ExactDetail(self._image(), self.sizes, self.settings, None if self.known is None else self.known.float())
 
     def _image(self) -> Tensor:
-        return self.image.to(torch.get_default_dtype()) / 127.5 - 1
+        image = self.image.to(torch.get_default_dtype())
+        return image / 127.5 - 1 if self.image.dtype == torch.uint8 else image
 
     def observed(self) -> list[Tensor]:
-        """The image at every exact scale: `(1, 3, *sizes[s])` in [-1, 1]."""
+        """The image at every exact scale: `(1, C, *sizes[s])` in [-1, 1]."""
         return [resize(self._image(), size) for size in self.sizes]
 
     def ascend(
@@ -65,7 +74,7 @@ class ExactScales:
         options: ChainOptions = AS_SAMPLED,
         after: AfterStep | None = None,
     ) -> Iterator[Tensor]:
-        """Draw the exact scales from `first` on above `x` `(N, 3, h, w)`: yields `(N, 3, *size)` for each of `sizes`.
+        """Draw the exact scales from `first` on above `x` `(N, C, h, w)`: yields `(N, C, *size)` for each of `sizes`.
 
         Low frequencies of a scale are held to the result below it, those of the first one to `x`. Matches are carried
         from scale to scale, and with `options.frames` from state to state. State i depends on `x[i]` and its own random
@@ -84,8 +93,34 @@ class ExactScales:
         for drawn in self.detail.ascend(x, sizes, seeds, way):
             yield drawn.picture
 
+    def settled(
+        self,
+        x: Tensor,
+        layout: Size,
+        options: ChainOptions = AS_SAMPLED,
+        after: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Layouts `x` `(N, C, h, w)` drawn again at their own size, where the settings have a `layout_patch`.
+
+        Learned chains of few pixels leave half objects and broken lines. Here each becomes one that patches of the
+        image, reduced to the size `layout`, agree with. `after` maps estimates to those that are kept. Chains with a
+        number of steps of their own keep their layout.
+        """
+        s = self.settings
+        if s.layout_patch == 0 or options.steps is not None or options.last is not None:
+            return x
+        detail = self.detail.at_layout(layout)
+        hold, seeds = _held(Hold(), after), _seeds(x, options.draw or normal_each(seeded(0, len(x))))
+        drawn = [
+            detail.refine(
+                one, 0, noise=s.layout_noise, steps=s.layout_steps, hold=hold, seed=seed, wrap=options.wrap
+            ).picture
+            for one, seed in zip(x.split(1), seeds, strict=True)
+        ]
+        return torch.cat(drawn)
+
     def refine(self, x: Tensor, scale: int, below: Size, options: ChainOptions = AS_SAMPLED) -> Tensor:
-        """Draw `x` `(N, 3, H, W)` in [-1, 1], of any size, again with the patches of one scale.
+        """Draw `x` `(N, C, H, W)` in [-1, 1], of any size, again with the patches of one scale.
 
         Its low frequencies, as an image of the size `below`, are kept. `options.steps` is the number of steps of
         falling noise; with `options.last` only the last ones, at little noise, change the image. `options.noise_std` is
@@ -103,11 +138,11 @@ class ExactScales:
         return torch.cat(drawn)
 
     def energy(self, image: Tensor, scale: int) -> Tensor:
-        """-f_t of `image` `(1, 3, H, W)` at every position, `(H, W)`; lower is more like the image's patches."""
+        """-f_t of `image` `(1, C, H, W)` at every position, `(H, W)`; lower is more like the image's patches."""
         return self.detail.energy(image, scale)
 
     def gradient(self, x: Tensor, scale: int, t: float = 0.1) -> Tensor:
-        """∇f_t at `x` `(N, 3, H, W)`, by the definition: its cost is the product of the pixels of both images."""
+        """∇f_t at `x` `(N, C, H, W)`, by the definition: its cost is the product of the pixels of both images."""
         own = resize(self._image(), self.sizes[scale])
         return torch.cat([definition.gradient(each, own, t, self.settings.patch) for each in x.split(1)])
 
@@ -122,13 +157,20 @@ class ExactScales:
         return to_bytes(tensors, header | {"exact_sizes": json.dumps(self.sizes)})
 
     @staticmethod
-    def from_file(data: bytes, settings: PyramidSettings) -> ExactScales:
+    def from_file(data: bytes, settings: PyramidSettings, channels: Channels = RGB) -> ExactScales:
         """The inverse of `to_file`. Raises `ValueError` for a damaged file, `KeyError` where something is missing."""
         tensors = read_tensors(data)
         sizes = [(int(h), int(w)) for h, w in json.loads(read_header(data)["exact_sizes"])]
         image, known = tensors["image"], tensors.get("known")
-        if image.dtype != torch.uint8 or tuple(image.shape) != (3, *sizes[-1]):
-            raise ValueError(f"{FILE} does not hold an image of {sizes[-1][1]}x{sizes[-1][0]} px in 8 bits")
+        number = torch.uint8 if channels.is_rgb else torch.float32
+        if (
+            image.dtype != number
+            or tuple(image.shape) != (channels.count, *sizes[-1])
+            or not bool(image.isfinite().all())
+        ):
+            raise ValueError(
+                f"{FILE} does not hold {channels.count} channels of {sizes[-1][1]}x{sizes[-1][0]} px as {number}"
+            )
         return ExactScales(image[None], None if known is None else known[None, None], sizes, _settings(settings))
 
 
@@ -138,6 +180,7 @@ def _settings(settings: PyramidSettings) -> DetailSettings:
         steps=settings.detail_steps,
         noise=settings.detail_noise,
         completeness=settings.completeness,
+        layout_patch=settings.layout_patch,
     )
 
 

@@ -19,6 +19,10 @@ class DetailSettings:
     - `steps`, `noise`: steps of one scale, and the noise level t in (0, 1) that its first step begins at.
     - `settle`, `settle_noise`: times that the coarsest scale is drawn again from that level without being held to the
       layout: half things and ghosts where two of the image's layouts meet mostly go, but long thin things may break.
+    - `layout_patch`: side of a patch, px, odd, with which a layout from learned chains is drawn again at its own size,
+      0: never. A patch of half the layout's height sees whole objects, and joins the broken ones.
+    - `layout_steps`, `layout_noise`: in how many steps, and from which noise level. With fewer steps more stays broken;
+      from 0.5 on parts of the image are lost.
     - `components`: principal components in which patches are compared; all where a patch has fewer values.
     - `top`: matches that a position keeps; their weighted mean is drawn.
     - `passes`: rounds of the candidate search in each step.
@@ -48,20 +52,25 @@ class DetailSettings:
     tie: float = 2e-4
     settle: int = 1
     settle_noise: float = 0.3
+    layout_patch: int = 0
+    layout_steps: int = 8
+    layout_noise: float = 0.4
     exhaustive: int = 4_000_000
     band: int = 2**17
 
     def __post_init__(self) -> None:
         if self.patch < MIDDLE or self.patch % 2 == 0:
             raise ValueError(f"patch is an odd number of pixels, {MIDDLE} or more, not {self.patch}")
-        for name in ("noise", "settle_noise"):
+        if self.layout_patch and (self.layout_patch < MIDDLE or self.layout_patch % 2 == 0):
+            raise ValueError(f"layout_patch is 0 or an odd number of pixels, {MIDDLE} or more, not {self.layout_patch}")
+        for name in ("noise", "settle_noise", "layout_noise"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} is between 0 and 1, not {getattr(self, name)}")
         if not 0 <= self.coherence < 1:
             raise ValueError(f"coherence is at least 0 and less than 1, not {self.coherence}")
         if self.completeness <= 0:
             raise ValueError(f"completeness is above 0 (inf: without), not {self.completeness}")
-        for name in ("steps", "components", "top", "band"):
+        for name in ("steps", "layout_steps", "components", "top", "band"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is 1 or more, not {getattr(self, name)}")
         for name in ("settle", "passes", "random", "reach", "exhaustive", "tie"):

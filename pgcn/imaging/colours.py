@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def palette(image: Tensor, count: int, seed: int = 0, rounds: int = 20) -> Tensor:
-    """`count` representative colours of an image, `(count, 3)`: k-means, started with k-means++ (Arthur, 2007)."""
+    """`count` representative colours of an image, `(count, C)`: k-means, started with k-means++ (Arthur, 2007)."""
     pixels = image[0].flatten(1).T
     generator = torch.Generator().manual_seed(seed)
     centres = pixels[torch.randint(len(pixels), (1,), generator=generator)]
@@ -23,7 +23,7 @@ def palette(image: Tensor, count: int, seed: int = 0, rounds: int = 20) -> Tenso
 
 
 def in_palette(image: Tensor, colours: Tensor) -> Tensor:
-    """`image` `(1, 3, H, W)` with each pixel replaced by the nearest of `colours` `(k, 3)`."""
+    """`image` `(1, C, H, W)` with each pixel replaced by the nearest of `colours` `(k, C)`."""
     pixels = image[0].flatten(1).T
     nearest = colours[torch.cdist(pixels, colours).argmin(1)]
     return nearest.T.view(image.shape)
@@ -38,7 +38,7 @@ def with_moments(image: Tensor, reference: Tensor, mask: Tensor | None = None) -
     x = every if mask is None else every[:, mask.flatten() > 0]
     y = reference[0].flatten(1).double()
     mean_x, mean_y = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
-    eye = 1e-6 * torch.eye(3, dtype=x.dtype, device=x.device)
+    eye = 1e-6 * torch.eye(len(x), dtype=x.dtype, device=x.device)
     root = _power((x - mean_x) @ (x - mean_x).T / x.shape[1] + eye, 0.5)
     back = _power((x - mean_x) @ (x - mean_x).T / x.shape[1] + eye, -0.5)
     cov_y = (y - mean_y) @ (y - mean_y).T / y.shape[1] + eye

@@ -18,7 +18,7 @@ ROUNDS = 100
 
 
 def filled(image: Tensor, mask: Tensor) -> Tensor:
-    """`image` `(1, 3, H, W)` with smooth colours where `mask` `(1, 1, H, W)` is 1.
+    """`image` `(1, C, H, W)` with smooth colours where `mask` `(1, 1, H, W)` is 1.
 
     Thin holes are filled by `biharmonic_fill`; in wide ones that overshoots, and they are filled by `push_pull`, which
     stays between the surrounding colours. Pixels inside the hole have no influence.

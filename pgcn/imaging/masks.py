@@ -31,6 +31,21 @@ def check_mask(mask: Tensor) -> Tensor:
     return chosen
 
 
+def joined_masks(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    """The pixels that either of two masks of one size chooses; None where neither is given.
+
+    Raises `ValueError` as `check_mask` does, also where together they choose everything, and for different sizes.
+    """
+    given = [check_mask(mask) for mask in (first, second) if mask is not None]
+    if len(given) < 2:
+        return given[0] if given else None
+    if given[0].shape != given[1].shape:
+        raise ValueError(
+            f"the masks have different sizes, {tuple(given[0].shape[-2:])} and {tuple(given[1].shape[-2:])}"
+        )
+    return check_mask(torch.maximum(*given))
+
+
 def fit(mask: Tensor, size: Size) -> Tensor:
     """The mask at another size, still of zeros and ones; at a smaller one, no chosen pixel is lost."""
     if tuple(mask.shape[-2:]) == tuple(size):
@@ -43,7 +58,7 @@ def fit(mask: Tensor, size: Size) -> Tensor:
 def difference(a: Tensor, b: Tensor) -> Tensor:
     """The mask of pixels where two images differ by more than JPEG's errors, such as pasted or moved objects.
 
-    Single pixels are left out as noise, and gaps are closed. Both `(1, 3, H, W)`; `b` is resized to `a`'s size. Raises
+    Single pixels are left out as noise, and gaps are closed. Both `(1, C, H, W)`; `b` is resized to `a`'s size. Raises
     `ValueError` where the mask would be empty, or nearly full.
     """
     changed = ((a - resize(b, (a.shape[-2], a.shape[-1]))).abs().amax(1, keepdim=True) > CHANGED).float()

@@ -19,7 +19,7 @@ def seeded(seed: int, count: int) -> list[torch.Generator]:
 
 
 def normal_batch(generators: Sequence[torch.Generator]) -> Draw:
-    """Noise for a batch of B images `(N, B·3, H, W)`: one generator for each image, each on its own device."""
+    """Noise for a batch of B images `(N, B·C, H, W)`: one generator for each image, each on its own device."""
 
     def draw(x: Tensor) -> Tensor:
         shape = (x.shape[0], x.shape[1] // len(generators), *x.shape[2:])
@@ -38,7 +38,11 @@ def normal_each(generators: Sequence[torch.Generator]) -> Draw:
     return draw
 
 
-def noise_start(size: Size, generators: Sequence[torch.Generator], each: int = 1) -> Tensor:
-    """Gray noise U(-1, 1), copied to three channels: `(len(generators)·each, 3, *size)`, `each` of one generator."""
+def noise_start(size: Size, generators: Sequence[torch.Generator], each: int = 1, channels: int = 3) -> Tensor:
+    """Gray noise U(-1, 1), copied to all channels: `(len(generators)·each, channels, *size)`, `each` of one generator.
+
+    The copies are those of the paper for RGB. Other channels have them too: one field of noise decides one layout, on
+    which all channels agree.
+    """
     gray = torch.cat([torch.rand(each, 1, *size, generator=g, device=g.device) * 2 - 1 for g in generators])
-    return gray.expand(-1, 3, -1, -1)
+    return gray.expand(-1, channels, -1, -1)

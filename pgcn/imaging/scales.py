@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pgcn.imaging.channels import MOST
 from pgcn.settings import LARGEST, PyramidSettings
 
 Size = tuple[int, int]
@@ -151,15 +152,18 @@ def image_pyramid(image: Tensor, sizes: list[Size]) -> list[Tensor]:
     return [resize(image, size) for size in sizes]
 
 
-def check_image(image: Tensor) -> Tensor:
-    """`image` as `(1, 3, H, W)` in [-1, 1] and torch's default number format; a single `(3, H, W)` is taken too.
+def check_image(image: Tensor, channels: int | None = None) -> Tensor:
+    """`image` as `(1, C, H, W)` in [-1, 1] and torch's default number format; a single `(C, H, W)` is taken too.
 
-    Raises `ValueError` for another shape, or for values that are not finite or out of range.
+    Raises `ValueError` for another shape, for values that are not finite or out of range, for more than `MOST` channels
+    and for another number than `channels`, where that is given.
     """
     if image.ndim == 3:
         image = image.unsqueeze(0)
-    if image.ndim != 4 or image.shape[0] != 1 or image.shape[1] != 3:
-        raise ValueError(f"an image is a tensor of shape (1, 3, H, W); this one is {tuple(image.shape)}")
+    if image.ndim != 4 or image.shape[0] != 1 or not 1 <= image.shape[1] <= MOST:
+        raise ValueError(f"an image is a tensor of shape (1, C, H, W), C at most {MOST}, and not {tuple(image.shape)}")
+    if channels is not None and image.shape[1] != channels:
+        raise ValueError(f"an image of {channels} channels is needed here, and this one has {image.shape[1]}")
     image = image.to(torch.get_default_dtype())
     if not bool(torch.isfinite(image).all()) or float(image.abs().max()) > 1.0001:
         raise ValueError("an image has finite values in [-1, 1]")

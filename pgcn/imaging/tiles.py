@@ -37,7 +37,7 @@ def _ramp(span: tuple[int, int], length: int, overlap: int) -> Tensor:
 
 
 def tiled(x: Tensor, work: Callable[[Tensor, Where], Tensor], tile: int = TILE, overlap: int = OVERLAP) -> Tensor:
-    """The results of `work` on tiles of `x` `(N, 3, H, W)`, blended to the same size.
+    """The results of `work` on tiles of `x` `(N, C, H, W)`, blended to the same size.
 
     `work` maps a tile and its place (rows, columns) to a result of the tile's size. A small `x` is one tile.
     """

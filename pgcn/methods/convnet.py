@@ -119,7 +119,9 @@ class ConvNetModel(NetPyramid):
         Their starts are √(1-t²)-like mixtures: (1-t)·a + t·b, divided by √(t² + (1-t)²), keep the noise's variance.
         """
         shape = size or self.sizes[0]
-        a, b = (noise_start(shape, seeded(seed, 1)).to(self.device) for seed in (first, last))
+        a, b = (
+            noise_start(shape, seeded(seed, 1), channels=self.channels.count).to(self.device) for seed in (first, last)
+        )
         shares = torch.linspace(0, 1, count, device=self.device).view(-1, 1, 1, 1)
         mixed = ((1 - shares) * a + shares * b) / (shares.square() + (1 - shares).square()).sqrt()
         return self.chain_end(mixed.clamp(-1, 1)).detach()
@@ -151,7 +153,14 @@ class ConvNetModel(NetPyramid):
 
 # Longer trainings at this learning rate, larger steps or weaker references diverged after some 160 iterations.
 _draft = Settings(
-    detail="exact", max_size=512, iterations=120, langevin_steps=10, step_size=0.4, reference=2.0, data_noise=0.03
+    detail="exact",
+    layout_patch=15,
+    max_size=512,
+    iterations=120,
+    langevin_steps=20,
+    step_size=0.4,
+    reference=2.0,
+    data_noise=0.03,
 )
 
 

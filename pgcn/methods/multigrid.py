@@ -166,7 +166,14 @@ class Trainer(NetTrainer):
 
 
 _draft = Settings(
-    detail="exact", max_size=512, min_size=12, scales=4, iterations=200, iteration_growth=1.2, langevin_steps=10
+    detail="exact",
+    layout_patch=15,
+    max_size=512,
+    min_size=12,
+    scales=4,
+    iterations=200,
+    iteration_growth=1.2,
+    langevin_steps=10,
 )
 
 
@@ -207,7 +214,7 @@ class Multigrid(NetMethod[Settings]):
         self, scale: int, sizes: Sequence[Size], settings: Settings, channels: int, generator: torch.Generator
     ) -> PatchEnergy:
         """PatchGenCN's net: wide from 64 px on."""
-        return PatchEnergy(wide=max(sizes[scale]) >= 64, generator=generator, precision=settings.precision)
+        return PatchEnergy(channels, wide=max(sizes[scale]) >= 64, generator=generator, precision=settings.precision)
 
 
 METHOD = Multigrid()

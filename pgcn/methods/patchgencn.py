@@ -11,12 +11,14 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from pgcn.imaging.channels import Channels
 from pgcn.imaging.scales import Size, exact_sizes, learned_sizes, thin_problem
 from pgcn.method import DivergenceError, Progress, State, WorkPlan
 from pgcn.patchgencn.flops import measured_rate, sampling_operations, training_operations
 from pgcn.patchgencn.masked_trainer import MaskedTrainer
 from pgcn.patchgencn.resume import resume_point
 from pgcn.patchgencn.trainer import Trainer
+from pgcn.patchgencn.windows import window_size
 from pgcn.pyramid import ALGORITHM, Pyramid
 from pgcn.settings import PRESETS, Settings
 
@@ -82,6 +84,7 @@ class PatchGenCN:
             sampling=sampling_operations(learned, settings),
             iterations=sum(settings.iterations_at(scale) for scale in range(len(learned))),
             batch=str(learned),
+            windows=[window_size(size, settings) for size in learned],
         )
 
     def rate(self, size: Size, settings: Settings, device: str = "cpu", threads: int = 1) -> float:
@@ -96,13 +99,15 @@ class PatchGenCN:
         *,
         mask: Tensor | None = None,
         device: str | torch.device = "cpu",
+        channels: Sequence[Channels] | None = None,
     ) -> PatchTraining:
         """A training on images with the same learned sizes, or on one image with a mask."""
         if mask is None:
-            return PatchTraining(Trainer(images, settings, seeds, device))
+            return PatchTraining(Trainer(images, settings, seeds, device, channels))
         if len(images) > 1:
             raise ValueError("images with holes are trained alone")
-        return PatchTraining(MaskedTrainer(images[0], mask, settings, seeds[0], device))
+        own = None if channels is None else channels[0]
+        return PatchTraining(MaskedTrainer(images[0], mask, settings, seeds[0], device, own))
 
     def position(self, state: State, settings: Settings, seed: int, sizes: Sequence[Size]) -> Hashable:
         """The scale and iteration of a state."""

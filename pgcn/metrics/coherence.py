@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pgcn.imaging.scales import Size
 from pgcn.metrics.nearest_patches import PatchKeys, patch_grid, to_search_size
-from pgcn.metrics.patch_distribution import patches
+from pgcn.metrics.patch_distribution import known_patches, patches
 
 SIDES = (32, 64, 128, 256)
 """Longest sides at which patches are searched, px: from the layout to fine detail."""
@@ -21,17 +21,20 @@ CHUNK = 2**22
 
 
 class CoherenceTo:
-    """Coherence and completeness of samples with one image `(1, 3, H, W)` in [-1, 1], whose patches are taken once."""
+    """Coherence and completeness of samples with one image `(1, C, H, W)` in [-1, 1], whose patches are taken once.
 
-    def __init__(self, image: Tensor) -> None:
-        self._image = image
+    Only patches of `known` pixels `(1, 1, H, W)` count, where not all are.
+    """
+
+    def __init__(self, image: Tensor, known: Tensor | None = None) -> None:
+        self._image, self._known = image, known
         self._prepared: dict[Size, _Patches] = {}
 
     def __call__(self, sample: Tensor) -> dict[str, float]:
-        """`coherence_<px>` and `completeness_<px>` of a sample `(1, 3, h, w)` in [-1, 1], for each of `SIDES`.
+        """`coherence_<px>` and `completeness_<px>` of a sample `(1, C, h, w)` in [-1, 1], for each of `SIDES`.
 
         Both are reduced by one factor, to at most that many pixels on the longest side. With the 7x7 patches P of the
-        sample and Q of the image, d the squared difference of two patches, mean over their 147 values, and V the mean
+        sample and Q of the image, d the squared difference of two patches, mean over their values, and V the mean
         of d between Q and their mean patch (after Simakov et al., CVPR 2008):
 
         - coherence = mean_P min_Q d / V: 0 where every patch of the sample is in the image;
@@ -54,7 +57,7 @@ class CoherenceTo:
     def _of(self, sample: Tensor, image: Tensor) -> tuple[float, float]:
         """Coherence and completeness at one size."""
         if _size(image) not in self._prepared:
-            self._prepared[_size(image)] = _Patches(image)
+            self._prepared[_size(image)] = _Patches(image, self._known)
         to, own = self._prepared[_size(image)], _Patches(sample)
         if to.variance <= 1e-9:
             return float("nan"), float("nan")
@@ -69,10 +72,12 @@ def coherence(sample: Tensor, image: Tensor) -> dict[str, float]:
 class _Patches:
     """All patches of a picture as keys, and those of them that are looked up."""
 
-    def __init__(self, x: Tensor) -> None:
-        every = patches(x)
+    def __init__(self, x: Tensor, known: Tensor | None = None) -> None:
+        every, whole, queried = patches(x), known_patches(known, x), spread(patch_grid(x))
+        some = queried[whole[queried]]
+        self.queries = every[some if len(some) else whole.nonzero()[:QUERIES, 0]]
+        every = every[whole] if known is not None else every
         self.keys = PatchKeys(every)
-        self.queries = every[spread(patch_grid(x))]
         self.variance = float(every.var(0, correction=0).mean())
 
 

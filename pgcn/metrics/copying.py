@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pgcn.metrics.nearest_patches import TIE, PatchKeys, patch_grid, to_search_size
-from pgcn.metrics.patch_distribution import PATCH, patches
+from pgcn.metrics.nearest_patches import TIE, UNKNOWN, PatchKeys, patch_grid, to_search_size
+from pgcn.metrics.patch_distribution import PATCH, known_patches, patches
 
 SEARCH_SIDE = 100
 """Longest side at which patches are searched, px: the search is exact, and its cost is quadratic in pixels."""
@@ -25,8 +25,8 @@ SWEEPS = 64
 NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
-def copying(sample: Tensor, image: Tensor) -> dict[str, float]:
-    """`largest_piece`, `mean_piece` and `in_place` of a sample, both `(1, 3, H, W)` in [-1, 1], of any sizes.
+def copying(sample: Tensor, image: Tensor, known: Tensor | None = None) -> dict[str, float]:
+    """`largest_piece`, `mean_piece` and `in_place` of a sample, both `(1, C, H, W)` in [-1, 1], of any sizes.
 
     Both are reduced by one factor, to at most 100 pixels on the longest side, and each 7x7 patch of the sample gets
     the shift of its nearest patch of the image (`shifts`). A piece is a set of neighbouring positions of one shift.
@@ -42,7 +42,7 @@ def copying(sample: Tensor, image: Tensor) -> dict[str, float]:
     """
     sample, image = to_search_size(sample, image, SEARCH_SIDE)
     grid, image_grid = patch_grid(sample), patch_grid(image)
-    near = nearest_set(sample, image).view(*grid, *image_grid)
+    near = nearest_set(sample, image, known).view(*grid, *image_grid)
     shift = shifts(near)
     area = position_area(near)
     piece = pieces(shift)
@@ -58,24 +58,26 @@ def copying(sample: Tensor, image: Tensor) -> dict[str, float]:
     }
 
 
-def nearest_set(sample: Tensor, image: Tensor) -> Tensor:
+def nearest_set(sample: Tensor, image: Tensor, known: Tensor | None = None) -> Tensor:
     """For each patch of `sample` those of `image` that are its nearest: bool `(n, m)`, on the CPU.
 
     A patch of the image is in the set if its distance is at most the least distance + `TIE`, or at most its
     `half_pixel_distance`: a copy that is moved by a fraction of a pixel lies between two shifts, and which of them is
-    nearer would change from place to place.
+    nearer would change from place to place. Patches with pixels that are not `known` `(1, 1, H, W)` are in no set.
     """
     queries, keys, half_pixel = patches(sample), PatchKeys(patches(image)), half_pixel_distance(image)
-    found = []
+    found, whole = [], known_patches(known, image)
     for chunk in queries.split(max(1, CHUNK // len(keys))):
         distances = keys.distances(chunk)
+        if known is not None:
+            distances = torch.where(whole, distances, UNKNOWN)
         bound = torch.maximum(distances.amin(1, keepdim=True) + TIE, half_pixel)
         found.append((distances <= bound).cpu())
     return torch.cat(found)
 
 
 def half_pixel_distance(image: Tensor) -> Tensor:
-    """Distance of each patch of `image` `(1, 3, H, W)` from itself, shifted by half a pixel both ways: `(m,)`.
+    """Distance of each patch of `image` `(1, C, H, W)` from itself, shifted by half a pixel both ways: `(m,)`.
 
     The mean over the patch of ((∂x)² + (∂y)²) / 4, from differences of neighbouring pixels: exact to first order.
     """

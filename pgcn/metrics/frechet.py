@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from pgcn.imaging.channels import RGB, Channels
 from pgcn.imaging.scales import resize
 from pgcn.metrics.features import random_features, vgg
 
@@ -18,28 +20,34 @@ FEATURE_PIXELS = 320 * 320
 
 
 class FrechetTo:
-    """Distances of samples to one image `(1, 3, H, W)` in [-1, 1], whose statistics are taken once.
+    """Distances of samples to one image `(1, C, H, W)` in [-1, 1], whose statistics are taken once.
 
     An image of more than 102,400 pixels is reduced to as many, and samples by the same factor: what only the finest
     pixels show does not count then (`pgcn.metrics.quality.detail` measures that). `random` adds `frechet_random`, of
     convolutions that were never trained: a check of the other two, which they agree with.
+
+    The networks see images of other channels than RGB as `Channels.display` shows them. Positions whose pixels are not
+    all `known` `(1, 1, H, W)` count in no statistics of the image, where enough others do.
     """
 
-    def __init__(self, image: Tensor, *, random: bool = False) -> None:
-        self._random = random
+    def __init__(
+        self, image: Tensor, *, random: bool = False, channels: Channels = RGB, known: Tensor | None = None
+    ) -> None:
+        self._random, self._channels = random, channels
         self._factor = min(1.0, (FEATURE_PIXELS / (image.shape[-2] * image.shape[-1])) ** 0.5)
         image = self._reduced(image)
-        self._image = {name: _statistics(features) for name, features in self._features(image)}
+        self._image = {name: _statistics(features, known) for name, features in self._features(image)}
         self._roots = {name: root(covariance) for name, (_, covariance) in self._image.items()}
 
     def __call__(self, sample: Tensor) -> dict[str, float]:
-        """`frechet_vgg22` and `frechet_vgg33` of a sample `(1, 3, H, W)`, of any size: 0 is equal."""
+        """`frechet_vgg22` and `frechet_vgg33` of a sample `(1, C, H, W)`, of any size: 0 is equal."""
         return {
             f"frechet_{name}": relative_distance(_statistics(features), self._image[name], self._roots[name])
             for name, features in self._features(self._reduced(sample))
         }
 
     def _features(self, image: Tensor) -> Iterable[tuple[str, Tensor]]:
+        image = self._channels.display(image)
         return [*vgg(image).items(), *(random_features(image).items() if self._random else ())]
 
     def _reduced(self, x: Tensor) -> Tensor:
@@ -73,9 +81,17 @@ def relative_distance(a: Statistics, b: Statistics, root_b: Tensor | None = None
     return float(squared.clamp_min(0) / cov_b.trace()) if cov_b.trace() > 1e-12 else float("nan")
 
 
-def _statistics(features: Tensor) -> Statistics:
-    """Over the positions of one feature map `(1, d, h, w)`."""
+LEAST_KNOWN = 64
+"""Positions of a feature map that are wholly known, from which on the others are left out."""
+
+
+def _statistics(features: Tensor, known: Tensor | None = None) -> Statistics:
+    """Over the positions of one feature map `(1, d, h, w)`, those with known pixels alone where there are enough."""
     rows = features[0].flatten(1).T.double()
+    if known is not None:
+        whole = -F.adaptive_max_pool2d(-known, (features.shape[-2], features.shape[-1]))
+        usable = whole.flatten() > 0.5
+        rows = rows[usable] if int(usable.sum()) >= LEAST_KNOWN else rows
     mean = rows.mean(0)
     centred = rows - mean
     return mean.cpu(), (centred.T @ centred / len(rows)).cpu()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pgcn.imaging.scales import resize
-from pgcn.metrics.patch_distribution import PATCH, patches
+from pgcn.metrics.patch_distribution import PATCH, known_patches, patches
 
 SEARCH_SIDE = 64
 """Longest side at which patches are searched, px: the search is exact, and so quadratic in pixels (45 MB at most)."""
@@ -15,21 +15,30 @@ TIE = (0.5 / 255) ** 2
 """Patches this much farther than the nearest are as near: a quarter of an 8-bit level, squared."""
 
 
-def bidirectional(sample: Tensor, image: Tensor) -> dict[str, float]:
-    """`coherence`, `completeness` and `copy` of a sample, both `(1, 3, H, W)` in [-1, 1], of any sizes.
+UNKNOWN = 1e3
+"""Distance of patches that are not known: larger than any."""
+
+
+def bidirectional(sample: Tensor, image: Tensor, known: Tensor | None = None) -> dict[str, float]:
+    """`coherence`, `completeness` and `copy` of a sample, both `(1, C, H, W)` in [-1, 1], of any sizes.
 
     With all 7x7 patches P of the sample and Q of the image, at most 64 pixels on the longest side, and d the
-    squared difference of two patches, mean over their 147 values (Simakov et al., CVPR 2008):
+    squared difference of two patches, mean over their values (Simakov et al., CVPR 2008):
 
     - coherence = mean_P min_Q d(P, Q): what is in the sample is from the image. 0 is equal;
     - completeness = mean_Q min_P d(P, Q): what is in the image is in the sample. 0 is equal;
     - copy: see `continued`.
+
+    Only patches of `known` pixels of the image `(1, 1, H, W)` count, where not all are.
     """
     sample, image = to_search_size(sample, image, SEARCH_SIDE)
     distances = squared_distances(patches(sample), patches(image))
+    if known is not None:
+        whole = known_patches(known, image)
+        distances = torch.where(whole, distances, UNKNOWN)
     return {
         "coherence": float(distances.amin(1).mean()),
-        "completeness": float(distances.amin(0).mean()),
+        "completeness": float((distances if known is None else distances[:, whole]).amin(0).mean()),
         "copy": continued(distances.view(*patch_grid(sample), *patch_grid(image))),
     }
 
@@ -95,7 +104,7 @@ def to_search_size(sample: Tensor, image: Tensor, side: int) -> tuple[Tensor, Te
 
 
 def patch_grid(x: Tensor) -> tuple[int, int]:
-    """Rows and columns of the patches of `x` `(1, 3, H, W)`."""
+    """Rows and columns of the patches of `x` `(1, C, H, W)`."""
     return x.shape[-2] - PATCH + 1, x.shape[-1] - PATCH + 1
 
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pgcn.imaging.masks import fit
 from pgcn.imaging.scales import resize
 
 PATCH = 7
@@ -19,8 +20,29 @@ QUANTILES = 512
 
 
 def patches(image: Tensor) -> Tensor:
-    """All 7x7 patches of `image` `(1, 3, H, W)`, as rows: `((H - 6)·(W - 6), 147)`. H and W are at least 7."""
+    """All 7x7 patches of `image` `(1, C, H, W)`, as rows: `((H - 6)·(W - 6), 49·C)`. H and W are at least 7."""
     return F.unfold(image, PATCH)[0].T
+
+
+def known_patches(known: Tensor | None, image: Tensor) -> Tensor:
+    """Which patches of `image` `(1, C, h, w)` have known pixels alone, `(n,)`; all of them where none has.
+
+    `known` `(1, 1, H, W)` is 1 on known pixels of the same image, at any size; None: everywhere.
+    """
+    size = image.shape[-2], image.shape[-1]
+    if known is None:
+        return torch.ones((size[0] - PATCH + 1) * (size[1] - PATCH + 1), dtype=torch.bool, device=image.device)
+    unknown = fit(1 - known, size)
+    whole = F.max_pool2d(unknown, PATCH, stride=1).flatten() < 0.5
+    return whole if bool(whole.any()) else torch.ones_like(whole)
+
+
+def known_pixels(known: Tensor | None, image: Tensor) -> Tensor:
+    """The values of known pixels of `image` `(1, C, h, w)`, `(C, n)`; `known` as for `known_patches`."""
+    pixels = image[0].flatten(1)
+    if known is None:
+        return pixels
+    return pixels[:, fit(1 - known, (image.shape[-2], image.shape[-1])).flatten() < 0.5]
 
 
 def sliced_wasserstein(a: Tensor, b: Tensor) -> float:
@@ -44,7 +66,7 @@ def _quantiles(values: Tensor) -> Tensor:
 
 
 def patch_swd(a: Tensor, b: Tensor) -> float:
-    """Patch-SWD of two images `(1, 3, H, W)`, which may differ in size: the mean of `patch_swd_levels`."""
+    """Patch-SWD of two images `(1, C, H, W)`, which may differ in size: the mean of `patch_swd_levels`."""
     levels = patch_swd_levels(a, b)
     return sum(levels) / len(levels)
 
@@ -66,11 +88,11 @@ def _at_least_a_patch(x: Tensor) -> Tensor:
     return resize(x, (max(h, PATCH), max(w, PATCH)))
 
 
-def diversity(samples: Tensor, image: Tensor) -> float:
-    """Mean over pixels of the std over samples `(n, 3, H, W)`, divided by the std of the image's pixels.
+def diversity(samples: Tensor, image: Tensor, known: Tensor | None = None) -> float:
+    """Mean over pixels of the std over samples `(n, C, H, W)`, divided by the std of the image's known pixels.
 
     0 where all samples are one picture (SinGAN, Shaham et al., 2019). Needs two samples: NaN for one.
     """
     if len(samples) < 2:
         return float("nan")
-    return float(samples.std(0).mean() / image.std().clamp_min(1e-6))
+    return float(samples.std(0).mean() / known_pixels(known, image).std().clamp_min(1e-6))

@@ -1,4 +1,4 @@
-"""Metrics of task results. Images are `(1, 3, H, W)` in [-1, 1], masks `(1, 1, H, W)` of zeros and ones."""
+"""Metrics of task results. Images are `(1, C, H, W)` in [-1, 1], masks `(1, 1, H, W)` of zeros and ones."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pgcn.imaging.conversion import LUMA
 from pgcn.imaging.masks import grow, shrink
 from pgcn.imaging.scales import Size, resize
-
-LUMA = (0.299, 0.587, 0.114)
 
 
 def rmse(a: Tensor, b: Tensor, mask: Tensor | None = None) -> float:
@@ -29,7 +28,9 @@ def psnr(a: Tensor, b: Tensor, mask: Tensor | None = None) -> float:
 
 
 def gray(image: Tensor) -> Tensor:
-    """Luma (BT.601): `(1, 3, H, W)` to `(1, 1, H, W)`, in the same range."""
+    """Luma (BT.601) of three channels, else the mean of all: `(1, C, H, W)` to `(1, 1, H, W)`, in the same range."""
+    if image.shape[1] != 3:
+        return image.mean(1, keepdim=True)
     return (image * image.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 

@@ -26,6 +26,9 @@ ONE_DNN = torch.backends.mkldnn.is_available()
 HAS_TRITON = find_spec("triton") is not None and any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang")))
 """True where Triton and the C compiler that it needs are installed."""
 
+RGB_CHANNELS = 3
+"""Channels of the states that the kernels for GPUs take; others run in plain PyTorch there."""
+
 NARROW = (64, 32, 32, 32, 1)
 WIDE = (128, 64, 64, 64, 1)
 
@@ -55,7 +58,7 @@ def convolve(h: Tensor, kernel: Tensor, bias: Tensor | None = None, padding: int
 
 
 def energy(padded: Tensor, weights: Weights, precision: Precision = "float32") -> Tensor:
-    """f at every position: padded images `(N, B·3, H + 10, W + 10)` to `(N, B, H, W)`.
+    """f at every position: padded images `(N, B·C, H + 10, W + 10)` to `(N, B, H, W)`.
 
     ELU after each of the first four layers; the last is plain.
     """
@@ -76,7 +79,7 @@ def energies(
 ) -> tuple[Tensor, Weights]:
     """Mean f of each padded image, `(N, B)`, and the gradient of Σ_n coefficients[n]·f[n] by the weights.
 
-    `padded` is `(N, B·3, H + 10, W + 10)`, `coefficients` `(N,)`: the same for all images of a batch. `positions`
+    `padded` is `(N, B·C, H + 10, W + 10)`, `coefficients` `(N,)`: the same for all images of a batch. `positions`
     `(1, 1, H, W)` are the weights of positions in the mean, 1 by default.
     """
     leaves = Weights(*(tuple(x.detach().requires_grad_() for x in part) for part in weights))
@@ -115,14 +118,14 @@ def _number_format(x: Tensor, precision: Precision) -> torch.dtype:
 
 
 def energy_gradient(weights: Weights, precision: Precision = "float32") -> Callable[[Tensor], Tensor]:
-    """A function from padded images `(N, B·3, H + 10, W + 10)` to ∇Σf there, for constant weights.
+    """A function from padded images `(N, B·C, H + 10, W + 10)` to ∇Σf there, for constant weights.
 
     The backward pass is written out, which takes 0.88 to 0.98 of the time of autograd on a CPU core
     (`benchmarks/gradient.py`): f itself is not computed, the gradient behind the last layer is the same at every step,
     and the gradient of each convolution is a convolution with the flipped kernel. For GPUs see
     `pgcn.patchgencn.kernels`.
     """
-    if is_fused(weights.kernels[0]):
+    if is_fused(weights.kernels[0]) and weights.kernels[0].shape[2] == RGB_CHANNELS:
         from pgcn.patchgencn.kernels import FusedGradient
 
         return FusedGradient(weights, precision)
@@ -165,16 +168,16 @@ class EnergyNet(nn.Module):
     iteration on. Each image draws from its own generator, so that it starts the same in any batch.
     """
 
-    def __init__(self, *, wide: bool, generators: Sequence[torch.Generator]) -> None:
+    def __init__(self, *, wide: bool, generators: Sequence[torch.Generator], inputs: int = 3) -> None:
         super().__init__()
         self.channels = WIDE if wide else NARROW
-        inputs = (3, *self.channels[:-1])
+        widths = (inputs, *self.channels[:-1])
 
         def randn(*shape: int) -> Tensor:
             return torch.stack([torch.randn(*shape, generator=g, device=g.device) for g in generators])
 
         self.kernels = nn.ParameterList(
-            nn.Parameter(0.005 * randn(c_out, c_in, 3, 3)) for c_in, c_out in zip(inputs, self.channels, strict=True)
+            nn.Parameter(0.005 * randn(c_out, c_in, 3, 3)) for c_in, c_out in zip(widths, self.channels, strict=True)
         )
         self.biases = nn.ParameterList(
             nn.Parameter(self.kernels[0].new_zeros(len(generators), c_out)) for c_out in self.channels

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from pgcn.method import DivergenceError
-from pgcn.patchgencn.energy import crop, pad
+from pgcn.patchgencn.energy import crop
 from pgcn.settings import Settings
 
 DIVERGED = 2.0
-"""Squared recovery error, summed over channels and averaged over pixels, above which a training has failed.
+"""Squared recovery error, summed over channels and averaged over pixels, above which a training on RGB has failed.
+
+Other numbers of channels have it in proportion: 2/3 a channel.
 
 For images whose chains start far from them, as dithered ones do, `BEYOND_START` gives a higher bound.
 """
@@ -34,33 +36,54 @@ def loss_weights(settings: Settings, due: bool) -> Tensor:
     return torch.tensor([*synthesized, -1 - weight, *([weight] if due else [])])
 
 
-def recovery_errors(recovered: Tensor, observed: Tensor) -> Tensor:
-    """Squared difference, summed over channels and averaged over pixels, of each image of a batch.
+def metric_rows(f: Tensor, synthesized: Tensor, weights: Tensor, errors: Tensor, rate: float) -> list[dict[str, float]]:
+    """The metrics of an iteration, for each image of a batch.
 
-    `(1, B·3, H, W)` both, in [-1, 1]; the errors are `(B,)`.
+    `f` `(n, B)` are the means of synthesized, observed and recovered images, `weights` `(n,)` those of the loss,
+    `synthesized` `(chains, B·C, H, W)`, `errors` `(B,)` those of the recovery.
     """
-    errors: Tensor = (recovered - observed).square().unflatten(1, (-1, 3)).sum(2)
+    chains = len(synthesized)
+    f_synthesized, f_observed = f[:chains].mean(0), f[chains]
+    columns = {
+        "loss": weights @ f,
+        "energy_synthesized": f_synthesized,
+        "energy_observed": f_observed,
+        "recovery_error": errors,
+        "synthesized_std": torch.stack([x.std() for x in synthesized.chunk(len(errors), dim=1)]),
+        "learning_rate": torch.full_like(f_observed, rate),
+    }
+    rows = torch.stack([*columns.values()], dim=1).tolist()
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def recovery_errors(recovered: Tensor, observed: Tensor, images: int = 1) -> Tensor:
+    """Squared difference, summed over channels and averaged over pixels, of each image of a batch of `images`.
+
+    `(1, B·C, H, W)` both, in [-1, 1]; the errors are `(B,)`.
+    """
+    errors: Tensor = (recovered - observed).square().unflatten(1, (images, -1)).sum(2)
     return errors.mean((0, 2, 3))
 
 
-def largest_move(start: Tensor, end: Tensor) -> Tensor:
-    """The largest change of any value, of each image of a batch: `(1, B·3, H, W)` both; `(B,)`."""
-    moves: Tensor = (end - start).abs().unflatten(1, (-1, 3))
+def largest_move(start: Tensor, end: Tensor, images: int = 1) -> Tensor:
+    """The largest change of any value, of each image of a batch: `(1, B·C, H, W)` both; `(B,)`."""
+    moves: Tensor = (end - start).abs().unflatten(1, (images, -1))
     return moves.amax((0, 2, 3, 4))
 
 
 def check_recovery(
-    start: Tensor, recovered: Tensor, observed: Tensor, where: str
+    start: Tensor, recovered: Tensor, observed: Tensor, where: str, images: int = 1
 ) -> tuple[Tensor, dict[int, DivergenceError]]:
-    """The recovery errors `(B,)` of a batch, and the images whose training has failed by them, each with its error.
+    """The recovery errors `(B,)` of a batch of `images`, and those whose training has failed by them, with errors.
 
-    `start` and `observed` are `(1, B·3, H, W)`, `recovered` is the padded end of the chain from `start`. An error that
+    `observed` is `(1, B·C, H, W)`, `recovered` the end of the chain from `start`, both with their border. An error that
     is too large fails, and so does a chain that never moved. Weights that are not finite show in the error too.
     `where` names scale and iteration in the messages.
     """
-    errors = recovery_errors(crop(recovered), observed)
-    bounds = (BEYOND_START * recovery_errors(start, observed)).clamp_min(DIVERGED)
-    moves = largest_move(pad(start), recovered)
+    errors = recovery_errors(crop(recovered), observed, images)
+    least = DIVERGED * (observed.shape[1] // images) / 3
+    bounds = (BEYOND_START * recovery_errors(crop(start), observed, images)).clamp_min(least)
+    moves = largest_move(start, recovered, images)
     failed = {}
     rows = zip(errors.tolist(), bounds.tolist(), moves.tolist(), strict=True)
     for image, (error, bound, moved) in enumerate(rows):

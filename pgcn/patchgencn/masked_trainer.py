@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pgcn.imaging.channels import Channels
 from pgcn.imaging.holes import clamp_known, filled, hole_at
 from pgcn.imaging.masks import check_mask
 from pgcn.imaging.scales import check_image, resize
@@ -30,13 +31,19 @@ def known_share(hole: Tensor) -> Tensor:
 
 
 class MaskedTrainer(Trainer):
-    """Trains on one image `(1, 3, H, W)` except for the hole, where `mask` `(1, 1, H, W)` is 1.
+    """Trains on one image `(1, C, H, W)` except for the hole, where `mask` `(1, 1, H, W)` is 1.
 
     Raises `ValueError` as `Trainer` does, and for a mask of another size than the image's.
     """
 
     def __init__(
-        self, image: Tensor, mask: Tensor, settings: Settings, seed: int, device: str | torch.device = "cpu"
+        self,
+        image: Tensor,
+        mask: Tensor,
+        settings: Settings,
+        seed: int,
+        device: str | torch.device = "cpu",
+        channels: Channels | None = None,
     ) -> None:
         image, mask = check_image(image), check_mask(mask)
         if image.shape[-2:] != mask.shape[-2:]:
@@ -45,7 +52,7 @@ class MaskedTrainer(Trainer):
             )
         self.mask = mask.to(device)
         self._filled = 0
-        super().__init__([filled(image, mask)], settings, [seed], device)
+        super().__init__([filled(image, mask)], settings, [seed], device, None if channels is None else [channels])
         self.known = 1 - self.mask
 
     def begin_scale(self) -> None:

@@ -20,7 +20,7 @@ Gradient = Callable[[Tensor], Tensor]
 
 
 def refine(x: Tensor, net: Weights, settings: Settings, scale: int, options: ChainOptions = AS_SAMPLED) -> Tensor:
-    """Run one chain of `net` from `x` `(N, B·3, H, W)` and return its end, of the same shape.
+    """Run one chain of `net` from `x` `(N, B·C, H, W)` and return its end, of the same shape.
 
     The zero border around the states moves with the chain and is cropped after it; with `options.wrap` the states are
     tori and have none.
@@ -60,7 +60,7 @@ def _changed(state: Tensor, after: Callable[[Tensor], Tensor], border: int) -> T
 
 
 def wrapped_gradient(gradient: Gradient) -> Gradient:
-    """∇Σf of tori `(N, 3, H, W)`, from the gradient of padded images.
+    """∇Σf of tori `(N, C, H, W)`, from the gradient of padded images.
 
     A position sees 5 px in each direction, and a pixel is seen by positions up to 5 px away: so 10 px of the opposite
     side surround the image.

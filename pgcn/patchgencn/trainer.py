@@ -17,12 +17,14 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from pgcn.imaging.channels import Channels, of_tensor
 from pgcn.imaging.scales import check_image, image_pyramid, learned_sizes, resize, thin_problem
 from pgcn.method import DivergenceError, Progress, State
+from pgcn.patchgencn import curvature
 from pgcn.patchgencn.cuda_graph import CudaGraphed
-from pgcn.patchgencn.energy import EnergyNet, FusedLangevin, crop, energies, energy_gradient, is_fused, pad
+from pgcn.patchgencn.energy import RGB_CHANNELS, EnergyNet, FusedLangevin, crop, energies, energy_gradient, is_fused
 from pgcn.patchgencn.flops import scale_operations
-from pgcn.patchgencn.loss import check_recovery, loss_weights
+from pgcn.patchgencn.loss import check_recovery, loss_weights, metric_rows
 from pgcn.patchgencn.resume import (
     common_resume_point,
     joined,
@@ -34,6 +36,7 @@ from pgcn.patchgencn.sampling import recover_start, recovery_options, refine
 from pgcn.patchgencn.starts import ChainStarts
 from pgcn.patchgencn.training_chains import chain_noise, training_chains
 from pgcn.patchgencn.weights import Weights
+from pgcn.patchgencn.windows import Windows
 from pgcn.settings import Settings
 
 RECORDS = 100
@@ -43,14 +46,24 @@ RECORDS = 100
 class Trainer:
     """Trains the nets of one image's pyramid, or of a batch of B images, image b with seed `seeds[b]`.
 
-    `images` are `(1, 3, H, W)` in [-1, 1], each at its own size. Raises `ValueError` for anything else, and where
+    `images` are `(1, C, H, W)` in [-1, 1], each at its own size, of the same number of channels; `channels` describes
+    those of each, by default as `pgcn.imaging.channels.of_tensor`. Raises `ValueError` for anything else, and where
     their pyramids do not have the same sizes.
     """
 
     def __init__(
-        self, images: Sequence[Tensor], settings: Settings, seeds: Sequence[int], device: str | torch.device = "cpu"
+        self,
+        images: Sequence[Tensor],
+        settings: Settings,
+        seeds: Sequence[int],
+        device: str | torch.device = "cpu",
+        channels: Sequence[Channels] | None = None,
     ) -> None:
-        images = [check_image(image).to(device) for image in images]
+        self.channels = list(channels) if channels is not None else [of_tensor(image) for image in images]
+        """The description of each image's channels."""
+        self.inputs = self.channels[0].count
+        """C, the number of channels of every image."""
+        images = [check_image(image, self.inputs).to(device) for image in images]
         self.settings = settings
         self.seeds = list(seeds)
         if problem := thin_problem(images[0].shape[2], images[0].shape[3], settings):
@@ -82,16 +95,21 @@ class Trainer:
         self.net = self.new_net()
         self.optimizer = self.new_optimizer()
         self.iteration = 0
-        self.starts = ChainStarts(self.frozen, self.sizes, self.settings, self.generators)
+        self.starts = ChainStarts(self.frozen, self.sizes, self.settings, self.generators, self.inputs)
+        self.windows = Windows(self.scale, self.sizes[self.scale], self.settings, self.seeds)
         self.recovery_start = self._recovery_start()
-        self.recovered = pad(self.recovery_start)
+        self.recovery_places = self.windows.places
+        self.recovered = self.windows.cut(self.recovery_start)
+        largest = self.settings.largest_curvature
+        self.bound = curvature.CurvatureBound(largest, len(self.seeds), self.recovered) if largest else None
         self.rate: float | Tensor = torch.zeros((), device=self.recovered.device) if self.recovered.is_cuda else 0.0
         self._loss_weights = {due: loss_weights(self.settings, due).to(self.recovered) for due in (False, True)}
         self._graphs: dict[tuple[bool, bool], CudaGraphed[tuple[Tensor, Tensor]]] = {}
 
     def new_net(self) -> EnergyNet:
         """The initial net of the present scale."""
-        net = EnergyNet(wide=self.settings.is_wide(max(self.sizes[self.scale])), generators=self.generators)
+        wide = self.settings.is_wide(max(self.sizes[self.scale]))
+        net = EnergyNet(wide=wide, generators=self.generators, inputs=self.inputs)
         if self.settings.warm_start and self.nets and self.nets[-1].channels == net.channels:
             net.load_state_dict(self.nets[-1].state_dict())
         return net
@@ -114,8 +132,12 @@ class Trainer:
         return resize(end, self.sizes[self.scale])
 
     def observed_of(self, image: int) -> list[Tensor]:
-        """One image of the batch at every scale: `(1, 3, *sizes[s])`."""
-        return [scale[:, 3 * image : 3 * image + 3] for scale in self.observed]
+        """One image of the batch at every scale: `(1, C, *sizes[s])`."""
+        return [scale[:, self._own(image)] for scale in self.observed]
+
+    def _own(self, image: int) -> slice:
+        """The channels of one image of the batch."""
+        return slice(self.inputs * image, self.inputs * (image + 1))
 
     # One iteration.
 
@@ -143,9 +165,14 @@ class Trainer:
         else:
             self.rate = rate
 
-        start = self.starts.draw(settings.chains)
+        start = self.windows.cut_starts(*self.starts.draw(settings.chains), self.iteration)
         noise = chain_noise(start, scale, settings.sigma(self.iteration, scale), settings, self.generators)
-        f, synthesized = self._step(due, noise is not None)(start, noise)
+        observed, recovery_start = self.windows.cut(self.observed[scale]), None
+        if due:
+            recovery_start, self.recovery_places = self.windows.cut(self.recovery_start), self.windows.places
+        f, synthesized = self._step(due, noise is not None)(start, noise, observed, recovery_start)
+        if self.bound and self.iteration % curvature.EVERY == 0:
+            self.bound.apply(self.net, synthesized[:1], observed)
         self.iteration += 1
 
         metrics: list[dict[str, float]] = []
@@ -159,42 +186,28 @@ class Trainer:
     def _metrics(self, f: Tensor, synthesized: Tensor, weights: Tensor, rate: float) -> list[dict[str, float]]:
         """The metrics of this iteration, for each image, after the checks for divergence."""
         errors = self._check()
-        chains = self.settings.chains
-        f_synthesized, f_observed = f[:chains].mean(0), f[chains]
-        columns = {
-            "loss": weights @ f,
-            "energy_synthesized": f_synthesized,
-            "energy_observed": f_observed,
-            "recovery_error": errors,
-            "synthesized_std": torch.stack([x.std() for x in crop(synthesized).split(3, dim=1)]),
-            "learning_rate": torch.full_like(f_observed, rate),
-        }
-        rows = torch.stack([*columns.values()], dim=1).tolist()
-        return [dict(zip(columns, row, strict=True)) for row in rows]
+        return metric_rows(f, crop(synthesized), weights, errors, rate)
 
-    def _step(self, due: bool, noisy: bool) -> Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]:
-        """The computation of an iteration from its start: on a GPU a graph, one for each kind of iteration."""
-
-        def step(start: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-            return self._learn(start, noise, due)
-
-        if self.positions is not None or not is_fused(self.net.kernels[0]):
-            return step
+    def _step(self, due: bool, noisy: bool) -> Callable[..., tuple[Tensor, Tensor]]:
+        """`_learn`: on a GPU a graph of it, one for each kind of iteration."""
+        if self.positions is not None or not is_fused(self.net.kernels[0]) or self.inputs != RGB_CHANNELS:
+            return self._learn
         graph = self._graphs.setdefault((due, noisy), CudaGraphed())
-        return lambda start, noise: graph(step, start, noise)
+        return lambda *inputs: graph(self._learn, *inputs)
 
-    def _learn(self, start: Tensor, noise: Tensor | None, due: bool) -> tuple[Tensor, Tensor]:
-        """Chains and a step of Adam.
+    def _learn(
+        self, start: Tensor, noise: Tensor | None, observed: Tensor, recovery_start: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Chains and a step of Adam, on images with their border; the recovery chain where its start is given.
 
-        Returns the mean f of synthesized, observed and recovered images `(n, B)`, and the synthesized images, padded.
+        Returns the mean f of synthesized, observed and recovered images `(n, B)`, and the synthesized images.
         """
-        settings, observed = self.settings, self.observed[self.scale]
+        settings, due = self.settings, recovery_start is not None
         self.net.update_norms()
         weights = self.net.weights()
         gradient = energy_gradient(weights, settings.precision)
-        recovery_start = self.recovery_start if due else None
         synthesized, recovered = training_chains(start, noise, recovery_start, gradient, self.scale, settings)
-        images = [synthesized, pad(observed)]
+        images = [synthesized, observed]
         if recovered is not None:
             images.append(recovered)
             self.recovered.copy_(recovered)
@@ -202,7 +215,8 @@ class Trainer:
         if isinstance(gradient, FusedLangevin) and self.positions is None:
             f, by_weights = gradient.energies(together, counts)
         else:
-            f, by_weights = energies(together, counts, weights, settings.precision, self.positions)
+            positions = None if self.positions is None else crop(self.windows.cut(self.positions))
+            f, by_weights = energies(together, counts, weights, settings.precision, positions)
         self.net.set_gradients(by_weights)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
@@ -216,7 +230,10 @@ class Trainer:
         image is left.
         """
         where = f"(scale {self.scale}, iteration {self.iteration})"
-        errors, failed = check_recovery(self.recovery_start, self.recovered, self.observed[self.scale], where)
+        places = self.recovery_places
+        start = self.windows.cut(self.recovery_start, places)
+        observed = crop(self.windows.cut(self.observed[self.scale], places))
+        errors, failed = check_recovery(start, self.recovered, observed, where, len(self.seeds))
         self.failed = failed | self.failed
         if len(self.failed) == len(self.seeds):
             raise self.failed[0]
@@ -243,15 +260,17 @@ class Trainer:
 
     def state_dict(self, image: int = 0) -> State:
         """Everything that the next iteration of one image depends on, as copies."""
-        own, channels = slice(image, image + 1), slice(3 * image, 3 * image + 3)
+        own, channels = slice(image, image + 1), self._own(image)
         tensors: dict[str, Tensor] = {"generator": self.generators[image].get_state()}
         for scale, net in enumerate(self.nets if self.finished else [*self.nets, self.net]):
             tensors |= {f"net.{scale}.{name}": value[own] for name, value in net.state_dict().items()}
         if not self.finished:
-            tensors["starts"] = self.starts.drawn[:, channels]
+            tensors |= self.starts.tensors(image)
             tensors["recovery_start"] = self.recovery_start[:, channels]
             tensors["recovered"] = self.recovered[:, channels]
-            tensors |= optimizer_tensors(self.optimizer, image)
+            if not self.windows.whole:
+                tensors["recovery_places"] = torch.tensor([self.recovery_places[image]])
+            tensors |= optimizer_tensors(self.optimizer, image) | (self.bound.tensors(image) if self.bound else {})
         text = training_text(self.settings, self.seeds[image], self.sizes) | {
             "scale": str(self.scale),
             "iteration": str(self.iteration),
@@ -278,9 +297,14 @@ class Trainer:
             self._load_net(scale, states)
             self.optimizer = self.new_optimizer()
             load_optimizer(self.optimizer, states, device)
-            self.starts.drawn = joined(states, "starts", device, dim=1)
+            self.starts.load(states)
+            if self.bound:
+                self.bound.load(states)
             self.recovery_start = joined(states, "recovery_start", device, dim=1)
             self.recovered = joined(states, "recovered", device, dim=1)
+            if not self.windows.whole:
+                places = joined(states, "recovery_places", torch.device("cpu")).tolist()
+                self.recovery_places = [(row, column) for row, column in places]
         self.iteration = iteration
         self.starts.used = used
         for generator, (tensors, _) in zip(self.generators, states, strict=True):

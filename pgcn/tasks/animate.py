@@ -51,7 +51,7 @@ class Walk:
 
 
 def apply(model: Model, inputs: Inputs, options: AnimateOptions) -> TaskResult:
-    """Frames of a loop, `(frames, 3, H, W)`."""
+    """Frames of a loop, `(frames, C, H, W)`."""
     if (options.width is None) != (options.height is None):
         raise TaskError("a size is a width and a height.")
     first = check_scale(model, options.start_scale)
@@ -60,10 +60,10 @@ def apply(model: Model, inputs: Inputs, options: AnimateOptions) -> TaskResult:
     walk = Walk(options.frames, options.walk, options.seed)
 
     if first == 0:
-        start = walk.uniform((1, *sizes[0])).expand(-1, 3, -1, -1).to(model.device)
+        start = walk.uniform((1, *sizes[0])).expand(-1, model.channels.count, -1, -1).to(model.device)
     else:
         below = resize(model.reconstruct()[first - 1], sizes[first])
-        start = (below + 0.1 * walk.normal((3, *sizes[first])).to(model.device)).clamp(-1, 1)
+        start = (below + 0.1 * walk.normal((model.channels.count, *sizes[first])).to(model.device)).clamp(-1, 1)
 
     def draw(x: Tensor) -> Tensor:
         return walk.normal(tuple(x.shape[1:])).to(x)

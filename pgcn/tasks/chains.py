@@ -62,10 +62,10 @@ def run(
     options: ChainOptions = AS_SAMPLED,
     after: AfterStep | None = None,
 ) -> Tensor:
-    """Run the chains of scales `first` to the finest from `start` `(N, 3, H, W)`; each starts at the end below it.
+    """Run the chains of scales `first` to the finest from `start` `(N, C, H, W)`; each starts at the end below it.
 
     Without `options.draw`, state i draws its noise from a generator of seed i. `after` is applied to the start of each
-    chain too. The end is `(N, 3, *sizes[-1])`.
+    chain too. The end is `(N, C, *sizes[-1])`.
     """
     options = replace(options, draw=options.draw or normal_each(seeded(0, len(start))))
     *_, end = model.ascend(start, sizes, first, options, after)
@@ -85,7 +85,7 @@ def injected(
     after: AfterStep | None = None,
     sizes: Sequence[Size] | None = None,
 ) -> Tensor:
-    """`image` `(1, 3, h, w)` injected at `scale` and run to the finest: `(1, 3, H, W)` at its working size."""
+    """`image` `(1, C, h, w)` injected at `scale` and run to the finest: `(1, C, H, W)` at its working size."""
     sizes = sizes_of(image, model) if sizes is None else sizes
     return run(model, injection(image, sizes, scale), sizes, scale, options, after)
 

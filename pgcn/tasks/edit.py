@@ -58,6 +58,7 @@ TASK = Task(
     summary="an image with parts moved, copied or erased becomes seamless",
     options=EditOptions,
     apply=apply,
+    keeps_frame=True,
     criterion=Criterion("seam_gradient", "seam_gradient_before", "lower"),
     target="the edited image",
     mask="white on the edited parts; without one, where the target differs from the image",

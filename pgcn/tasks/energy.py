@@ -34,7 +34,7 @@ class EnergyOptions(Options):
 def score(model: Model, other: Tensor, image: Tensor) -> float:
     """The energy of `other` above that of the trained `image`, in standard deviations of the image's energy.
 
-    Both `(1, 3, H, W)`, of any sizes. The mean of (mean E(other) - mean E(image)) / std E(image) over coarse scales.
+    Both `(1, C, H, W)`, of any sizes. The mean of (mean E(other) - mean E(image)) / std E(image) over coarse scales.
     """
     count = coarse_count(model)
     pairs = zip(*(model.energy(x, sizes_of(x, model)[:count]) for x in (image, other)), strict=True)
@@ -78,7 +78,7 @@ def apply(model: Model, inputs: Inputs, options: EnergyOptions) -> TaskResult:
     if inputs.mask is not None:
         where = F.interpolate(inputs.mask, size=(found.shape[-2], found.shape[-1]), mode="nearest") > 0
         metrics |= {"auroc": auroc(found[where], found[~where]), "auroc_chance": 0.5}
-    return TaskResult({"result": shown.clamp(-1, 1), "input": other}, metrics)
+    return TaskResult({"result": shown.clamp(-1, 1), "input": other}, metrics, drawn=frozenset({"result"}))
 
 
 def noise_like(other: Tensor, seed: int) -> Tensor:

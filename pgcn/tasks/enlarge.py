@@ -78,7 +78,7 @@ class Refinement:
 
 
 def enlarged(model: Model, image: Tensor, size: Size, how: Refinement) -> Tensor:
-    """`image` `(1, 3, h, w)` at a larger `size`, in steps of 1/r, each refined at the finest scale.
+    """`image` `(1, C, h, w)` at a larger `size`, in steps of 1/r, each refined at the finest scale.
 
     It runs in tiles, so that memory is bounded by the result. A size that is not larger than the image's is a plain
     resize.

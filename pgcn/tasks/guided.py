@@ -54,7 +54,7 @@ def guided(
     start_of: Callable[[Tensor], Tensor],
     content_distance: Callable[[Tensor, Tensor], float],
 ) -> Guided:
-    """`target` `(1, 3, h, w)` in the patches of `image`, which is at the finest trained size.
+    """`target` `(1, C, h, w)` in the patches of `image`, which is at the finest trained size.
 
     `start_of` makes the injected image from the target at its working size; `content_distance` is that of a result to
     the target.

@@ -73,6 +73,7 @@ TASK = Task(
     summary="an object pasted into an image takes on its look",
     options=HarmonizeOptions,
     apply=apply,
+    keeps_frame=True,
     criterion=Criterion("colour_distance", "colour_distance_before", "lower"),
     target="the image with the object pasted in",
     mask="white on the object; without one, where the target differs from the image",

@@ -103,8 +103,10 @@ class TaskMethods:
         """
         return self.apply("style", image, target=content, **options).result
 
-    def inpaint(self, image: Tensor, mask: Tensor, **options: Any) -> Tensor:
+    def inpaint(self, image: Tensor, mask: Tensor, *, target: Tensor | None = None, **options: Any) -> Tensor:
         """The image with new pixels where `mask` `(1, 1, H, W)` is 1; train with `pgcn.fit(image, mask=mask)`.
+
+        With a `target` `(1, C, h, w)`, that image with new pixels of the image's patches; the mask is the target's.
 
         >>> import pgcn, torch
         >>> pyramid, image = pgcn.example()
@@ -113,7 +115,7 @@ class TaskMethods:
         >>> pyramid.inpaint(image, mask).shape
         torch.Size([1, 3, 20, 24])
         """
-        return self.apply("inpaint", image, mask=mask, **options).result
+        return self.apply("inpaint", image, mask=mask, target=target, **options).result
 
     def animate(self, image: Tensor, frames: int = 24, **options: Any) -> Tensor:
         """Frames of a looping clip, `(frames, 3, H, W)`.

@@ -124,6 +124,7 @@ TASK = Task(
     summary="a corrupted version of the image restored: noise, blur, lost detail",
     options=RecoverOptions,
     apply=apply,
+    keeps_frame=True,
     criterion=Criterion("psnr", "psnr_corrupted", "higher"),
     target="a corrupted version of the image; without one, the image itself is restored",
     truth=True,

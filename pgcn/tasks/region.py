@@ -143,7 +143,7 @@ def region_of(model: Model, inputs: Inputs, options: RegionOptions, name: str) -
 
 
 def mask_image(mask: Tensor) -> Tensor:
-    """A mask as an RGB image: `(1, 3, H, W)`, white where it is 1."""
+    """A mask as an RGB image: `(1, C, H, W)`, white where it is 1."""
     return (2 * mask - 1).expand(-1, 3, -1, -1)
 
 

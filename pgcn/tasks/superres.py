@@ -83,6 +83,7 @@ TASK = Task(
     summary="a larger image, with detail from its own patches",
     options=SuperresOptions,
     apply=apply,
+    keeps_frame=True,
     criterion=Criterion("input_error", "input_error_bicubic", "lower"),
     validate=needs_larger,
     target="another image to enlarge with this image's patches, in place of the image",

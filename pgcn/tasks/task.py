@@ -9,13 +9,14 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
+from pgcn.imaging.channels import Channels
 from pgcn.imaging.masks import check_mask
 from pgcn.imaging.scales import check_image
 from pgcn.method import Model
@@ -44,31 +45,44 @@ class Injected(Options):
 
 @dataclass(frozen=True)
 class Inputs:
-    """The inputs of a task, at their own full sizes; images in [-1, 1], masks in [0, 1].
+    """The inputs of a task, at their own full sizes; images `(1, C, H, W)` in [-1, 1], masks in [0, 1].
 
-    `image` `(1, 3, H, W)` is the image that the pyramid was trained on. `target` `(1, 3, h, w)` is the second image of
+    `image` `(1, C, H, W)` is the image that the pyramid was trained on. `target` `(1, C, h, w)` is the second image of
     tasks that take one: a composite, a painting, another image's content. `mask` `(1, 1, h, w)` is 1 where the target
     (or the image, without one) is to be worked on. `truth` is the ideal result, where it is
-    known, and is used for metrics alone.
+    known, and is used for metrics alone. `unknown` `(1, 1, h, w)` is 1 on pixels without data of the target (or the
+    image, without one), whose content is no data.
     """
 
     image: Tensor
     target: Tensor | None = None
     mask: Tensor | None = None
     truth: Tensor | None = None
+    unknown: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """Images `(n, 3, h, w)` by name, one of them the `result`; metrics by name; and `notes` for a person."""
+    """Images `(n, C, h, w)` by name, one of them the `result`; metrics by name; and `notes` for a person.
+
+    Images have the model's channels, except for those in `drawn`: they are RGB, drawn for a person.
+    """
 
     images: dict[str, Tensor]
     metrics: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    drawn: frozenset[str] = frozenset({"mask"})
+
+    def displayed(self, channels: Channels) -> TaskResult:
+        """The same result with images of these channels as RGB, for a person."""
+        if channels.is_rgb:
+            return self
+        shown = {name: x if name in self.drawn else channels.display(x) for name, x in self.images.items()}
+        return replace(self, images=shown)
 
     @property
     def result(self) -> Tensor:
-        """The image or images that were asked for: `(n, 3, h, w)` in [-1, 1]."""
+        """The image or images that were asked for: `(n, C, h, w)` in [-1, 1]."""
         return self.images["result"]
 
 
@@ -118,6 +132,10 @@ class Task(Generic[O]):
     """True where `Inputs.truth` gives metrics."""
     clip: bool = False
     """True where the result's images are the frames of a clip."""
+    fills: bool = False
+    """True where pixels without data have some in the result."""
+    keeps_frame: bool = False
+    """True where a result shows what the target, or the image without one, shows, pixel by pixel but for its size."""
     validate: Callable[[Inputs, O], None] = lambda inputs, options: None
     """Raises `TaskError` for inputs and options that would fail, before minutes of training."""
 
@@ -157,7 +175,7 @@ class Task(Generic[O]):
                 raise TaskError(f"The task {self.name} needs a {name}: {what}.")
 
     def before(self, made: TaskResult) -> Tensor | None:
-        """The image that the result is compared with, `(1, 3, h, w)`: that of the baseline."""
+        """The image that the result is compared with, `(1, C, h, w)`: that of the baseline."""
         return next((made.images[name][:1] for name in BEFORE if name in made.images), None)
 
     def checked(self, model: Model, inputs: Inputs, options: O) -> Inputs:
@@ -165,11 +183,22 @@ class Task(Generic[O]):
         self.check(inputs, options)
         device = model.device
 
-        def moved(x: Tensor | None) -> Tensor | None:
-            return None if x is None else check_image(x).to(device)
+        def own(x: Tensor, what: str) -> Tensor:
+            x = check_image(x)
+            if x.shape[1] != model.channels.count:
+                raise TaskError(
+                    f"The {what} has {x.shape[1]} channels, and the pyramid was trained on {model.channels.count}: "
+                    "give an image of the same kind."
+                )
+            return x.to(device)
+
+        def moved(x: Tensor | None, what: str) -> Tensor | None:
+            return None if x is None else own(x, what)
 
         mask = None if inputs.mask is None else check_mask(inputs.mask).to(device)
-        return Inputs(check_image(inputs.image).to(device), moved(inputs.target), mask, moved(inputs.truth))
+        target, truth = moved(inputs.target, "target"), moved(inputs.truth, "truth")
+        unknown = None if inputs.unknown is None else check_mask(inputs.unknown).to(device)
+        return Inputs(own(inputs.image, "image"), target, mask, truth, unknown)
 
 
 @cache

@@ -69,6 +69,9 @@ def apply(
     ] = None,
     sweep: Annotated[bool, typer.Option("--sweep", help="Also write a contact sheet of all start scales.")] = False,
     device: Device = "auto",
+    channel: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=FILE", help="Further channels of the image; repeatable.")
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Threads on a CPU; else OMP_NUM_THREADS, or one.")
     ] = None,
@@ -77,12 +80,12 @@ def apply(
     from pgcn_cluster.one_image.apply import ApplyRequest
     from pgcn_cluster.one_image.apply import apply as do
     from pgcn_cluster.planning.options import merged, parse_pairs
-    from pgcn_cluster.planning.task_request import find
+    from pgcn_cluster.planning.task_request import find, parse_channels
 
     find(task)
     pairs = merged(parse_pairs(set_), {"seed": seed, "start_scale": start_scale, "sweep": sweep or None})
-    others = target, mask, truth
-    request = ApplyRequest(task, image, *others, pairs, preset, pyramids, out, device, threads, tuple(method))
+    others, channels = (target, mask, truth), parse_channels(channel or ())
+    request = ApplyRequest(task, image, *others, pairs, preset, pyramids, out, device, threads, tuple(method), channels)
     try:
         written = do(request, console)
     except ValueError as error:

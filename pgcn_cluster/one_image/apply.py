@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from rich.console import Console
 from torch import Tensor
 
+from pgcn.imaging.channels import RGB, Channels
+from pgcn.method_settings import MethodSettings
 from pgcn.methods import make_settings, names_of_settings
 from pgcn.tasks.task import Task, TaskResult, find_task
 from pgcn_cluster.one_image.progress import task_progress, training_progress, use_threads
@@ -21,9 +23,11 @@ from pgcn_cluster.planning.task_request import split_task_options
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.common.terminal_text import terminal_safe
+from pgcn_jobs.edit_job import value_files
 from pgcn_jobs.images.clips import encode_clip, encode_mp4
 from pgcn_jobs.images.contact_sheets import sheets_of
 from pgcn_jobs.images.png import encode_png, to_rgb
+from pgcn_jobs.inputs.loading import reading_of
 from pgcn_jobs.storage.outputs import joined, split_place, write_beside
 from pgcn_jobs.storage.store import Store
 from pgcn_jobs.task_inputs import PyramidRequest, Read, pyramid_for, read_inputs
@@ -45,6 +49,7 @@ class ApplyRequest:
     device: str
     threads: int | None = None
     methods: tuple[str, ...] = ()
+    channels: Mapping[str, str] = field(default_factory=dict)
 
 
 def apply(asked: ApplyRequest, console: Console) -> list[str]:
@@ -66,7 +71,7 @@ def _apply(asked: ApplyRequest, method: str, suffix: str, console: Console) -> l
     preset = asked.preset or ("best" if device == "cuda" else "draft")
     settings = make_settings(preset, overrides, method)
     task.check_given({name: getattr(asked, name) is not None for name in ("target", "mask", "truth")})
-    read = read_inputs(asked.image, asked.target, asked.mask, asked.truth)
+    read = _read(asked, settings)
     # Unusable inputs are refused before minutes of training.
     task.check(read.inputs, parsed)
     folder, stem = place(asked.out, read, task, suffix)
@@ -87,13 +92,21 @@ def _apply(asked: ApplyRequest, method: str, suffix: str, console: Console) -> l
         say(f"Note: {note}.")
     with training_progress(console, say) as show:
         pyramid = pyramid_for(task, read, wanted, show, say)
+    if pyramid.channels != read.own.channels:  # it was found, and learned from the image as another setting reads it
+        read = _read(asked, pyramid.settings)
     with task_progress(task.name, say):
         made = task(pyramid, read.inputs, **options)
     for note in made.notes:
         say(f"Note: {note}.")
     for name, value in made.metrics.items():
         say(f"  {name:24s} {value:.4g}")
-    return write(task, made, folder, stem)
+    return write(task, made, folder, stem, value_files(task, made, pyramid.channels, read.loaded), pyramid.channels)
+
+
+def _read(asked: ApplyRequest, settings: MethodSettings) -> Read:
+    """The images of the task, as a training with these settings reads them."""
+    reading = reading_of(settings)
+    return read_inputs(asked.image, asked.target, asked.mask, asked.truth, reading=reading, parts=asked.channels)
 
 
 def place(out: str, read: Read, task: Task[Any], suffix: str = "") -> tuple[str, str]:
@@ -123,11 +136,25 @@ def _check_free(folder: str, stem: str) -> None:
             )
 
 
-def write(task: Task[Any], made: TaskResult, folder: str, stem: str) -> list[str]:
+def write(
+    task: Task[Any],
+    made: TaskResult,
+    folder: str,
+    stem: str,
+    values: Mapping[str, bytes] | None = None,
+    channels: Channels = RGB,
+) -> list[str]:
     """Write the result, the other images of the task, and all metrics as JSON; returns the files.
 
+    `values` are the files of `value_files`, written beside the PNG to look at, or in its place.
     No file is replaced: see `write_beside`. Raises `StoreError` where they cannot be written.
     """
+    single = len(made.result) == 1
+    exact = {
+        f".{name.partition('.')[2]}" if single else name.removeprefix("result"): data
+        for name, data in (values or {}).items()
+    }
+    made = made.displayed(channels)
     files = {".json": json.dumps({"task": task.name, **made.metrics}, indent=1).encode()}
     if task.clip:
         frames = [to_rgb(frame) for frame in made.result]
@@ -139,6 +166,7 @@ def write(task: Task[Any], made: TaskResult, folder: str, stem: str) -> list[str
     else:
         files |= {f"-{index}.png": _png(one) for index, one in enumerate(made.result)}
     files |= {f"-{name}.png": encode_png(sheet) for name, sheet in sheets_of(made)}
+    files |= exact
     return write_beside(folder, stem, files)
 
 

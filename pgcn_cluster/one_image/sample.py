@@ -15,6 +15,7 @@ from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.common.terminal_text import terminal_safe
 from pgcn_jobs.images.png import encode_png, to_rgb
+from pgcn_jobs.images.value_files import encode_values
 from pgcn_jobs.run_folder.commit import read_commit
 from pgcn_jobs.run_folder.manifest import Entry
 from pgcn_jobs.run_folder.pyramids import weight_files
@@ -65,6 +66,7 @@ class SampleRequest:
 def draw_samples(store: Store, entry: Entry, request: SampleRequest, out: str) -> Iterator[str]:
     """Write the samples of an image as PNG files into `out`, and yield their paths as they come.
 
+    Where PNG does not hold all channels and bits, a file of `encode_values` does, beside it.
     Files are named after the image, size and seed, and replace none that is there: see `write_beside`. Raises
     `ConfigError` for a size or start scale that cannot be drawn.
     """
@@ -82,6 +84,9 @@ def draw_samples(store: Store, entry: Entry, request: SampleRequest, out: str) -
     for size, pixels in resolved.items():
         batches = pyramid.samples(request.count, pixels, seed=seed, start_scale=start_scale)
         for index, image in enumerate(image for stages in batches for image in stages[-1]):
-            data = encode_png(to_rgb(image))
             name = f"{stem}-{size}{start}-seed{seed + index}"
-            yield from write_beside(out, name, {".png": data})
+            files = {".png": encode_png(to_rgb(pyramid.channels.display(image[None])))}
+            if not pyramid.channels.is_rgb:
+                exact = encode_values(image, pyramid.channels, entry.format)
+                files[f".{exact.ending}"] = exact.data
+            yield from write_beside(out, name, files)

@@ -83,7 +83,8 @@ def settled(source: Source, entry: Entry, other: Entry | None) -> Source:
     """
     if other is None or other.place is None or other.place == source.place:
         return source
-    same = entry.sha256 is not None and (entry.sha256, entry.holes) == (other.sha256, other.holes)
+    mine, theirs = (entry.sha256, entry.holes, entry.parts), (other.sha256, other.holes, other.parts)
+    same = entry.sha256 is not None and mine == theirs
     refused = other.problem is not None and other.place.split("-")[0] == source.place.split("-")[0]
     return source if same or refused else apart(source)
 

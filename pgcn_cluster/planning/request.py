@@ -16,7 +16,7 @@ from pgcn_cluster.planning.plan import Plan
 from pgcn_cluster.planning.run_options import Request
 from pgcn_cluster.planning.settings_choice import Asked, Choice, Origin, choose_methods, choose_settings
 from pgcn_cluster.planning.sort_jobs import EditRow, JobDefaults, Rows, build_plan
-from pgcn_cluster.planning.task_request import find, split_task_options, task_request
+from pgcn_cluster.planning.task_request import find, parts_request, split_task_options, task_request
 from pgcn_cluster.scheduler.resources import Resources
 from pgcn_cluster.scheduler.worker_pool import Backend
 from pgcn_jobs.common.codes import Code
@@ -83,6 +83,7 @@ def prepare(request: Request, cluster: Backend) -> Prepared:
         allow_local=request.allow_local,
         ask=task_request(request, task, task_options),
         passed=passed,
+        parts=parts_request(request),
     )
     said += passed.sentences(lambda location: below(location, request.out) is not None)
     sources = _limited(named(for_methods(outside(found, request.out, said), methods), known), request.limit, methods)

@@ -97,6 +97,9 @@ class RunOptions(BaseModel):
     truth: Annotated[str | None, OptionFacts(metavar="FILE", column="truth_uri")] = Field(
         None, description="The true result, for metrics only."
     )
+    channel: Annotated[tuple[str, ...] | None, BeforeValidator(_as_texts), OptionFacts(metavar="NAME=FILE")] = Field(
+        None, description="Further channels from a file for each image: label=masks/{stem}.png; repeatable."
+    )
     pyramids: Annotated[str | None, OptionFacts(metavar="RUN")] = Field(
         None, description="Another run, whose pyramids are used where it has them."
     )

@@ -19,7 +19,7 @@ from pgcn_jobs.common.failures import FailureClass, policy_of
 from pgcn_jobs.inputs.source import EditSource, Source
 from pgcn_jobs.run_folder.commit import Failure, committed, damaged, final_failures, read_failures, withdraw
 from pgcn_jobs.run_folder.edit_manifest import EditEntry
-from pgcn_jobs.run_folder.manifest import Entry, RunDefaults
+from pgcn_jobs.run_folder.manifest import Entry, RunDefaults, channel_count
 from pgcn_jobs.run_folder.newer_version import is_newer_commit
 from pgcn_jobs.spec import JobSpec, PyramidRef, SamplePlan, reseeded
 from pgcn_jobs.storage.store import Store
@@ -121,7 +121,7 @@ def _place_image(plan: Plan, source: Source, entry: Entry, defaults: JobDefaults
     elif job not in plan.jobs:
         spec = _training(entry.spec(source, defaults.ask), history)
         work = work_of(spec.settings, spec.plan, image_size(entry))
-        shape = "" if entry.holes else _shape(spec.settings, image_size(entry))
+        shape = "" if entry.holes else _shape(spec.settings, image_size(entry), channel_count(entry.channels))
         late, drawing = job in history.failures, work.drawing
         plan.jobs[job] = Job(spec, entry.image_id, work.operations, defaults.need, shape, late=late, drawing=drawing)
 
@@ -165,11 +165,13 @@ def _unrecorded(refused: Iterable[Entry | EditEntry], history: History) -> list[
 def _edit_work(image: Entry) -> float:
     """The work of an edit, roughly: chains from every start scale cost as much as some iterations of all scales.
 
-    With exact detail it is as much as two drawings of the image.
+    Iterations on windows cost less than chains of the whole image, of which an edit has about eighteen. With exact
+    detail it is as much as two drawings of the image.
     """
     settings, size = image.parsed_settings, image_size(image)
     work, plan = work_of(settings, SamplePlan(count=1, sizes=("1x1",)), size), method_of(settings).plan(*size, settings)
-    return work.training * 10 * len(plan.learned) / plan.iterations + work.drawing * 2 / 3
+    learned = max(work.training * 10 * len(plan.learned) / plan.iterations, 6 * work.chains)
+    return learned + work.drawing * 2 / 3
 
 
 def image_size(entry: Entry) -> Size:
@@ -180,7 +182,7 @@ def image_size(entry: Entry) -> Size:
 
 
 @lru_cache(maxsize=1024)
-def _shape(settings: MethodSettings, image: Size) -> str:
+def _shape(settings: MethodSettings, image: Size, channels: int) -> str:
     """`Job.shape`; cached, so that images of one size share one text. Empty where the method trains images alone."""
     batch = method_of(settings).plan(*image, settings).batch
-    return "" if batch is None else f"{settings.method} {settings.model_dump_json()} {batch}"
+    return "" if batch is None else f"{settings.method} {settings.model_dump_json()} {batch} {channels}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -12,7 +12,8 @@ from pgcn_cluster.planning.run_options import RunOptions
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.inputs.discover import one_source
-from pgcn_jobs.inputs.source import EditSource, Source
+from pgcn_jobs.inputs.part_names import check_part_name
+from pgcn_jobs.inputs.source import EditSource, Part, Source
 
 EditRequest = Callable[[Source], EditSource]
 
@@ -58,6 +59,41 @@ def task_request(options: RunOptions, task: Task[Any] | None, task_options: Mapp
         return EditSource(name, task_options, target, mask, truth)
 
     return edit_of
+
+
+def parse_channels(texts: Sequence[str]) -> dict[str, str]:
+    """`["label=a.png"]` as a mapping. Raises `ConfigError`: see `parts_request`."""
+    patterns: dict[str, str] = {}
+    for text in texts:
+        name, equals, pattern = text.partition("=")
+        if not equals or not pattern.strip():
+            raise ConfigError(
+                f"--channel takes NAME=FILE, as in --channel label='masks/{{stem}}.png', not {text!r}.",
+                code=Code.OPTION_VALUE,
+            )
+        if check_part_name(name.strip()) in patterns:
+            raise ConfigError(f"--channel gives {name.strip()} twice: leave one out.", code=Code.OPTION_TWICE)
+        patterns[name.strip()] = pattern.strip()
+    return patterns
+
+
+def parts_request(options: RunOptions) -> Callable[[Source], tuple[Part, ...]] | None:
+    """A function that names the files of an image's further channels, or None without `--channel`.
+
+    Patterns are as in `task_request`. Raises `ConfigError` for a text that is not NAME=FILE, a name that cannot be, and
+    one that is given twice.
+    """
+    patterns = parse_channels(options.channel or ())
+    if not patterns:
+        return None
+    _check_patterns({f"channel {name}": pattern for name, pattern in patterns.items()})
+    read: dict[str, Source] = {}
+
+    def parts_of(source: Source) -> tuple[Part, ...]:
+        found = ((name, _other_image(patterns[name], source, read)) for name in sorted(patterns))
+        return tuple(Part(name, one) for name, one in found if one is not None)
+
+    return parts_of
 
 
 def _check_patterns(patterns: Mapping[str, str | None]) -> None:

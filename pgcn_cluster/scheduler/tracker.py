@@ -10,6 +10,7 @@ from typing import Any
 from pgcn_cluster.monitor.display import Display
 from pgcn_cluster.monitor.snapshot import Lane, Snapshot
 from pgcn_cluster.scheduler.lease import Lease
+from pgcn_cluster.scheduler.meter import Kind, Meter, NoMeter
 from pgcn_cluster.scheduler.queue import Job, Queue
 from pgcn_cluster.scheduler.worker import Outcome
 from pgcn_jobs.common.clock import now
@@ -23,6 +24,8 @@ KEEP_EVERY_S = 10.0
 
 RATE_WINDOW_S = 300.0
 """Time over which the pace is measured, s."""
+
+_NO_METER = NoMeter()
 
 
 def describe_model(metrics: Mapping[str, Any]) -> str:
@@ -39,10 +42,20 @@ def describe_edit(metrics: Mapping[str, Any]) -> str:
     return f"{metrics['metric']} {metrics['value']:.3g}, baseline {metrics['baseline']:.3g}"
 
 
-class Tracker:
-    """Counts the jobs of one run; `done` and `failed` are those settled by earlier commands."""
+def _kind(job: Job) -> Kind:
+    return "edit" if isinstance(job.spec, EditSpec) else "pyramid"
 
-    def __init__(self, store: Store, display: Display, jobs: list[Job], done: int, failed: int) -> None:
+
+class Tracker:
+    """Counts the jobs of one run; `done` and `failed` are those settled by earlier commands.
+
+    `meter` gets the numbers of this command.
+    """
+
+    def __init__(
+        self, store: Store, display: Display, jobs: list[Job], done: int, failed: int, meter: Meter = _NO_METER
+    ) -> None:
+        self._meter = meter
         self._store = store
         self._display = display
         self._images = len(jobs) + done + failed
@@ -66,6 +79,7 @@ class Tracker:
         self._done += 1
         self.committed_jobs.add(job.spec.job_id)
         self._finished_work += job.work
+        self._meter.done(_kind(job), outcome.wall_s)
         metrics = outcome.metrics or {}
         said = describe_edit(metrics) if isinstance(job.spec, EditSpec) else describe_model(metrics)
         caution = f"; look at it: {metrics['warning']}" if metrics.get("warning") else ""
@@ -88,12 +102,14 @@ class Tracker:
         if final:
             self._failed += 1
             self._finished_work += job.work
+            self._meter.failed(_kind(job))
         consequence = "failed" if final else "will try again"
         self._display.line(f"{consequence} {job.label} ({outcome.failure}): {outcome.message}")
 
     def tick(self, leases: list[Lease], queue: Queue) -> None:
         """Show the progress, and write it to the run folder from time to time."""
         snapshot = self._snapshot("running", leases, waiting=len(queue))
+        self._meter.state(sum(len(lease.jobs) for lease in leases), len(queue))
         self._display.show(snapshot)
         if not self._announced_previews and any(lane.scale > 0 for lane in snapshot.lanes):
             self._announced_previews = True
@@ -106,6 +122,7 @@ class Tracker:
         """Write the last state of the run, and close the display."""
         left = self._images - self._done - self._failed
         self._keep(self._snapshot("ended", [], waiting=left))
+        self._meter.state(0, left)
         self._display.close()
 
     @property

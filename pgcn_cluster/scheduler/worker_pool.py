@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Protocol, TypeVar
 
 from pgcn_cluster.scheduler.lease import WorkerHandle
+from pgcn_cluster.scheduler.meter import Meter
 from pgcn_cluster.scheduler.queue import Job
 from pgcn_cluster.scheduler.resources import Resources
 from pgcn_cluster.scheduler.worker import Outcome
@@ -82,6 +83,9 @@ class Backend(Protocol):
 
     def pool(self, store: Store, options: ExecutionOptions, jobs_per_worker: int) -> WorkerPool[Any]:
         """A pool without workers yet; each is replaced after `jobs_per_worker` jobs."""
+
+    def meter(self, run: str) -> Meter:
+        """What exports the numbers of a run, after `join`."""
 
     def leave(self) -> None:
         """Disconnect, and end what `join` started."""

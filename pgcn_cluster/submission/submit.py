@@ -15,6 +15,7 @@ from rich.console import Console
 
 from pgcn_cluster.exit import Exit
 from pgcn_cluster.planning.run_options import Request, declarations
+from pgcn_cluster.planning.task_request import parse_channels
 from pgcn_cluster.scheduler.stopping import Limits
 from pgcn_cluster.submission.job_server import JobServer, ended
 from pgcn_cluster.submission.preflight import MARK, PreflightReport, Versions, judge
@@ -109,7 +110,8 @@ def _check_travels(request: Request) -> None:
     """Raises `ConfigError` for options that mean something else on the cluster, and for secrets, which it lists."""
     if request.ray_address is not None:
         raise ConfigError("--ray-address does not go with --address: take it out.", code=Code.OPTION_VALUE)
-    others = (request.target, request.mask, request.truth, request.pyramids)
+    parts = parse_channels(request.channel or ()).values()
+    others = (request.target, request.mask, request.truth, request.pyramids, *parts)
     for url in [*request.images, request.out, *(url for url in others if url is not None)]:
         if has_credentials(url):
             raise ConfigError(
@@ -161,7 +163,7 @@ def _report(request: Request, server: JobServer, code: PackagedCode | None) -> P
     found = next(_reports(lines), None)
     if found is not None:
         return found
-    if any("No module named cluster" in line for line in lines):
+    if any("No module named pgcn_cluster" in line for line in lines):
         raise ConfigError(
             "pgcn is not installed on the cluster's head node: send it with --wheel, or use an image with it.",
             code=Code.SUBMIT_PREFLIGHT,

@@ -166,12 +166,16 @@ def build_slice(store: Store, slice_: RecordSlice) -> BuiltSlice:
 
 
 def _named(pictures: pa.Table, schema: pa.Schema, names: Mapping[str, Any]) -> pa.Table:
-    """An attempt's images as rows of their table, which has the identifying columns of the job in front."""
+    """An attempt's images as rows of their table, which has the identifying columns of the job in front.
+
+    Columns that an older version did not write are null.
+    """
     pictures = schemas.known(pictures, schema)
-    more = [name for name in schema.names if name not in pictures.column_names]
-    for at, name in enumerate(more):
-        pictures = pictures.add_column(at, name, pa.array([names[name]] * pictures.num_rows, pa.string()))
-    return pictures.cast(schema)
+    for name in schema.names:
+        if name not in pictures.column_names:
+            own = pa.array([names.get(name)] * pictures.num_rows, schema.field(name).type)
+            pictures = pictures.append_column(name, own)
+    return pictures.select(schema.names).cast(schema)
 
 
 def is_current(store: Store, records: bytes) -> bool:

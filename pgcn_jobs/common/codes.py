@@ -25,6 +25,10 @@ class Code(StrEnum):
     IMAGE_NAME = "image.name"
     IMAGE_NOT_PERMITTED = "image.not_permitted"
     MASK_INVALID = "mask.invalid"
+    CHANNELS_MANY = "channels.too_many"
+    CHANNELS_EMPTY = "channels.empty"
+    CHANNELS_SIZE = "channels.size"
+    CHANNELS_INVALID = "channels.invalid"
     # The images of a command
     IMAGES_NONE = "images.none"
     IMAGES_MANY = "images.many"
@@ -44,6 +48,7 @@ class Code(StrEnum):
     SIZE = "size"
     DEVICE = "device"
     RESOURCES = "resources"
+    TEMPORARY_FOLDER = "temporary.folder"
     METHOD_UNKNOWN = "method.unknown"
     TASK_UNKNOWN = "task.unknown"
     TASK_INVALID = "task.invalid"

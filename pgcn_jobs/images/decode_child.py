@@ -7,6 +7,7 @@ are frames: the length of a JSON object in four bytes, the object, and as many b
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -15,9 +16,10 @@ import struct
 import sys
 from typing import Any, BinaryIO
 
+import numpy as np
 from PIL import Image
 
-from pgcn_jobs.images.convert import DecodeError, decode
+from pgcn_jobs.images.convert import DecodeError, Reading, decode
 
 RETIRE_BYTES = 512 * 2**20
 """Peak memory above which a child ends after its answer, so that a leak does not affect later images."""
@@ -54,6 +56,7 @@ def write_frame(pipe: BinaryIO, header: Header, data: bytes | memoryview = b"") 
 def main(memory: int, seconds: int) -> None:
     """Answer requests until the parent closes the pipe; `memory` in bytes, `seconds` of CPU time for each image."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process by its pipe
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the parent may have blocked it
     Image.init()
     _bound(resource.RLIMIT_AS, memory)
     _bound(resource.RLIMIT_FSIZE, 0)
@@ -77,14 +80,20 @@ def _answer(answers: BinaryIO, request: Header, data: bytes) -> None:
             min_side=request["min_side"],
             max_pixels=request["max_pixels"],
             mask=request["mask"],
+            reading=Reading(request["channels"], request["transparency"]),
         )
     except DecodeError as error:
         write_frame(answers, {"refused": str(error), "code": error.code})
         return
-    height, width, _ = picture.rgb.shape
+    height, width = picture.values.shape[:2]
     header = {"format": picture.format, "mode": picture.mode, "note": picture.note, "turn": picture.turn}
-    header |= {"width": width, "height": height}
-    write_frame(answers, header, picture.rgb.reshape(-1).data if request["pixels"] else b"")
+    header |= {"width": width, "height": height, "channels": picture.channels, "number": picture.values.dtype.name}
+    header |= {"georeference": picture.georeference}
+    unknown = None if picture.unknown is None else picture.unknown.astype(np.uint8).tobytes()
+    header |= {"unknown": None if unknown is None else hashlib.sha256(unknown).hexdigest()}
+    values = np.ascontiguousarray(picture.values)
+    pixels = values.reshape(-1).view(np.uint8).data if unknown is None else values.tobytes() + unknown
+    write_frame(answers, header, pixels if request["pixels"] else b"")
 
 
 def _bound(which: int, limit: int) -> None:

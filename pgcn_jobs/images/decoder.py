@@ -13,16 +13,21 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from pgcn.imaging.channels import RGB, Channels, ChannelsError
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import InputError
-from pgcn_jobs.images.convert import RGB, DecodedImage
+from pgcn_jobs.images.convert import AS_RGB, DecodedImage, Reading
 from pgcn_jobs.images.decode_child import Header, read_frame, write_frame
+from pgcn_jobs.images.depth import Values
+from pgcn_jobs.images.values import Mask
 
 # Limits for one image: bytes and seconds. The largest accepted image, 89 million pixels of 32 bits, needs 3.4 GiB and
 # 13 s.
@@ -35,11 +40,16 @@ _KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG")  # of the environment; the
 MAX_PIXELS = 2**28
 
 
+MAX_ANSWER = 2**31
+"""Bytes of an answer: those of the largest values that `MEMORY` leaves room for."""
+
+
 class ImageFacts(BaseModel):
     """The child's description of an image. The child read untrusted bytes, so every field is validated.
 
     `format`, `mode`, `note` and `turn` are as in `DecodedImage`; `width` and `height` are those of the image as
-    displayed.
+    displayed. `channels` is the JSON text of the groups of channels, None for RGB of 8 bits; `number` the format of the
+    values; `unknown` the SHA-256 of the mask of unknown pixels (a byte each, 1 for unknown), None without one.
     """
 
     model_config = ConfigDict(strict=True)
@@ -50,6 +60,15 @@ class ImageFacts(BaseModel):
     turn: int = Field(ge=1, le=8)
     width: int = Field(ge=1, le=MAX_PIXELS)
     height: int = Field(ge=1, le=MAX_PIXELS)
+    channels: str | None = Field(None, max_length=100_000)
+    number: Literal["uint8", "uint16", "int16", "int32", "uint32", "float32", "float64"] = "uint8"
+    unknown: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    georeference: str | None = Field(None, max_length=1_000_000)
+
+    @cached_property
+    def described(self) -> Channels:
+        """The channels. Raises `ChannelsError` for a description that is not valid."""
+        return RGB if self.channels is None else Channels.from_json(self.channels)
 
 
 class Decoder:
@@ -66,21 +85,39 @@ class Decoder:
         self._owner = 0
 
     def decode(
-        self, data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000, mask: bool = False
+        self,
+        data: bytes,
+        name: str,
+        *,
+        min_side: int = 12,
+        max_pixels: int = 64_000_000,
+        mask: bool = False,
+        reading: Reading = AS_RGB,
     ) -> DecodedImage:
         """`pgcn_jobs.images.convert.decode` in the child.
 
         Raises `InputError` for refused files, and for files whose decoding crashes, takes too long or needs too much
         memory; `RuntimeError` if no child can be started.
         """
-        seen, rgb = self._see(data, name=name, min_side=min_side, max_pixels=max_pixels, pixels=True, mask=mask)
-        return DecodedImage(rgb, seen.format, seen.mode, seen.note, seen.turn)
+        request = {"name": name, "min_side": min_side, "max_pixels": max_pixels, "mask": mask} | asdict(reading)
+        seen, values, unknown = self._see(data, pixels=True, **request)
+        facts = seen.format, seen.mode, seen.note, seen.turn, seen.channels
+        return DecodedImage(values, *facts, unknown, seen.georeference)
 
-    def look(self, data: bytes, name: str, *, min_side: int = 12, max_pixels: int = 64_000_000) -> ImageFacts:
+    def look(
+        self,
+        data: bytes,
+        name: str,
+        *,
+        min_side: int = 12,
+        max_pixels: int = 64_000_000,
+        reading: Reading = AS_RGB,
+    ) -> ImageFacts:
         """Decode a whole image, and return its description without the pixels."""
-        return self._see(data, name=name, min_side=min_side, max_pixels=max_pixels, pixels=False, mask=False)[0]
+        request = {"name": name, "min_side": min_side, "max_pixels": max_pixels, "mask": False} | asdict(reading)
+        return self._see(data, pixels=False, **request)[0]
 
-    def _see(self, data: bytes, **request: Any) -> tuple[ImageFacts, RGB]:
+    def _see(self, data: bytes, **request: Any) -> tuple[ImageFacts, Values, Mask | None]:
         with self._lock:
             child, used = self._ready()
             answer, too_long = self._exchange(child, request, data)
@@ -95,8 +132,8 @@ class Decoder:
             raise InputError(str(header["refused"]), code=Code(header["code"]))
         try:
             seen = ImageFacts.model_validate(header)
-            shape = (seen.height, seen.width, 3) if request["pixels"] else (0, 0, 3)
-            return seen, np.frombuffer(pixels, np.uint8).reshape(shape)
+            _check_described(seen, request["name"])
+            return seen, *_pixels(seen, pixels if request["pixels"] else None)
         except ValueError:  # an invalid answer: the child is in an unknown state
             self.close()
             raise InputError(f"{request['name']} {_why(0, too_long)}", code=Code.IMAGE_DECODER) from None
@@ -138,7 +175,7 @@ class Decoder:
         try:
             if request is not None:
                 write_frame(cast(BinaryIO, child.stdin), request, data)
-            answer = read_frame(cast(BinaryIO, child.stdout), 3 * MAX_PIXELS)
+            answer = read_frame(cast(BinaryIO, child.stdout), MAX_ANSWER)
         except OSError:
             pass  # the child ended before it had read the whole request
         finally:
@@ -146,6 +183,29 @@ class Decoder:
             if answer is None:
                 _end(child)
         return answer, overdue.is_set() or child.returncode == -signal.SIGXCPU
+
+
+def _check_described(seen: ImageFacts, name: str) -> None:
+    """Raises `InputError` where a file describes its own channels, and wrongly."""
+    try:
+        _ = seen.described
+    except ChannelsError as error:
+        raise InputError(f"{name} cannot be learned: {error}.", code=Code.CHANNELS_INVALID) from None
+
+
+def _pixels(seen: ImageFacts, data: bytes | None) -> tuple[Values, Mask | None]:
+    """The values `(H, W, S)` and the unknown pixels `(H, W)` in an answer. Raises `ValueError` where it is invalid."""
+    stored = sum(group.stored for group in seen.described.groups)
+    if data is None:
+        return np.zeros((0, 0, stored), seen.number), None
+    count = seen.height * seen.width
+    own = count * stored * np.dtype(seen.number).itemsize
+    values = np.frombuffer(data[:own], seen.number).reshape(seen.height, seen.width, stored)
+    if seen.unknown is None:
+        if len(data) != own:
+            raise ValueError("an answer has more values than its image")
+        return values, None
+    return values, np.frombuffer(data[own:], np.uint8).reshape(seen.height, seen.width) > 0
 
 
 def _start(arguments: list[str]) -> subprocess.Popen[bytes]:

@@ -22,7 +22,7 @@ Values = npt.NDArray[Any]
 
 FULL = 65535
 _USUAL_WHITES = (255, 1023, 4095, 16383)
-_GUESSED = frozenset({"PNG", "TIFF"})  # other formats declare their largest value, and Pillow applies it
+GUESSED = frozenset({"PNG", "TIFF"})  # other formats declare their largest value, and Pillow applies it
 
 _MAX_SAMPLE_VALUE, _PHOTOMETRIC, _BITS, _SAMPLE_FORMAT = 281, 262, 258, 339
 _SAMPLES = 277
@@ -105,7 +105,7 @@ def is_white_zero(image: Image.Image) -> bool:
     return image.format == "TIFF" and tags.get(_PHOTOMETRIC) == 0
 
 
-def _is_unsigned(image: Image.Image) -> bool:
+def is_unsigned(image: Image.Image) -> bool:
     """True for unsigned 32-bit values of a TIFF; Pillow's mode `I` is signed."""
     tags: Any = getattr(image, "tag_v2", {})
     kind = tags.get(_SAMPLE_FORMAT, 1)
@@ -115,9 +115,9 @@ def _is_unsigned(image: Image.Image) -> bool:
 def gray(image: Image.Image, data: bytes, name: str) -> tuple[Image.Image, Image.Image | None, str]:
     """Pillow's modes `I;16`, `I` and `F` as 8-bit gray; alpha if one value is transparent, else None; and a note."""
     values = np.asarray(image)
-    if image.mode == "I" and _is_unsigned(image):
+    if image.mode == "I" and is_unsigned(image):
         values = values.view(np.uint32)
-    levels, note = scaled(values, name, declared_white(image, data), image.format in _GUESSED)
+    levels, note = scaled(values, name, declared_white(image, data), image.format in GUESSED)
     if is_white_zero(image):
         levels, note = 255 - levels, f"{note}, 0 is white"
     clear = image.info.get("transparency")
@@ -164,12 +164,17 @@ def rawmode_of(image: Image.Image) -> str:
     return first if isinstance(first, str) else ""
 
 
+def is_deep(rawmode: str) -> bool:
+    """True for the raw modes of 16-bit colour, and of 16-bit gray with alpha."""
+    return rawmode in _OTHER_BYTE or rawmode == "LA;16B"
+
+
 def deep_colour(image: Image.Image, data: bytes, rawmode: str, name: str) -> tuple[Image.Image, str] | None:
     """16-bit colour with significant low bytes (dark, or with one transparent colour) at 8 bits, and a note.
 
     The file is decoded again for the low bytes. None if the high bytes are sufficient.
     """
-    if rawmode not in _OTHER_BYTE and rawmode != "LA;16B":
+    if not is_deep(rawmode):
         return None
     high = np.asarray(image)
     clear = image.info.get("transparency")
@@ -177,20 +182,21 @@ def deep_colour(image: Image.Image, data: bytes, rawmode: str, name: str) -> tup
     most = declared if declared and declared < FULL else _USUAL_WHITES[-1]
     if high[..., :3].max() > most >> 8 and not isinstance(clear, tuple):
         return None
-    values = _all_bits(high, data, rawmode)
+    values = all_bits(high, data, rawmode)
     colours = 1 if rawmode == "LA;16B" else 3
     colour, alpha = values[..., :colours], values[..., colours:]
-    levels, note = scaled(colour, name, declared, image.format in _GUESSED, "colour")
+    levels, note = scaled(colour, name, declared, image.format in GUESSED, "colour")
     if isinstance(clear, tuple):
         alpha = np.where((values[..., :3] == clear).all(-1, keepdims=True), 0, FULL)
     if alpha.shape[-1]:
-        white = white_of(int(colour.max()), declared, image.format in _GUESSED).value
+        white = white_of(int(colour.max()), declared, image.format in GUESSED).value
         white = white if alpha.max() <= white else FULL
         levels = np.concatenate([levels, ((alpha.astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8)], -1)
     return as_image(levels, image.info), note
 
 
-def _all_bits(high: Values, data: bytes, rawmode: str) -> Values:
+def all_bits(high: Values, data: bytes, rawmode: str) -> Values:
+    """All 16 bits of each value, from the high bytes and the file, which is decoded again for the low ones."""
     again = Image.open(io.BytesIO(data))
     other = _OTHER_BYTE.get(rawmode, "RGBA")  # gray and alpha: all four bytes, unchanged
     again.tile = [

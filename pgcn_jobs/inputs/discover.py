@@ -13,7 +13,7 @@ from pgcn_jobs.inputs.lists.rows import is_list, list_images
 from pgcn_jobs.inputs.local_listing import local_images, local_source
 from pgcn_jobs.inputs.passed_over import Passed
 from pgcn_jobs.inputs.remote_listing import remote_images, remote_source, with_driver
-from pgcn_jobs.inputs.source import EditSource, Source, with_edit
+from pgcn_jobs.inputs.source import EditSource, Part, Source, with_edit
 from pgcn_jobs.inputs.source_bytes import read_source
 from pgcn_jobs.inputs.unique_names import once_each, with_named_edits, with_unique_ids
 from pgcn_jobs.storage.urls import is_local, is_web, local_path
@@ -29,6 +29,7 @@ def find_sources(
     allow_local: bool = False,
     ask: Callable[[Source], EditSource] | None = None,
     passed: Passed | None = None,
+    parts: Callable[[Source], tuple[Part, ...]] | None = None,
 ) -> list[Source]:
     """Every image that `images` name, sorted by `image_id`, each location once.
 
@@ -43,6 +44,7 @@ def find_sources(
     Two images of one name keep it apart by "-" and six hexadecimal digits, the same at every run. An image that
     is in a list and also in a folder is taken from the list. The same image in several rows with different
     seeds or settings is several sources; rows with edits that use the same pyramid are one source with these edits.
+    `parts` returns the files of further channels of a source that has none of its own.
     `ask` returns the edit of a source that has none of its own; without `ask`, its pyramid alone is requested.
 
     A single file that is not there has a `problem`; alone, it is an error. Raises `ConfigError` for an argument
@@ -56,6 +58,8 @@ def find_sources(
     found = [each for name in images for each in _expand(name, search)]
     if len(images) == 1 and len(found) == 1 and not found[0].listed and found[0].source.problem:
         raise ConfigError(found[0].source.problem, code=found[0].source.problem_code)
+    if parts is not None:
+        found = [f if f.source.parts else replace(f, source=replace(f.source, parts=parts(f.source))) for f in found]
     if ask is not None:
         if all(each.source.edits for each in found):
             raise ConfigError(

@@ -60,7 +60,10 @@ def looks_like_image(name: str) -> bool:
 
 @cache
 def _image_suffixes() -> frozenset[str]:
-    """The extensions of formats that Pillow decodes to pixels, and of HEIC, for which it needs pi-heif."""
+    """The extensions of formats that Pillow decodes to pixels, of HEIC, for which it needs pi-heif, and of arrays.
+
+    Not safetensors: a folder's are mostly weights. Such an image is named itself, or in a list.
+    """
     registered = Image.registered_extensions()
     readable = (Image.OPEN.keys() | {"MPO"}) - NOT_PIXELS  # Pillow opens MPO as JPEG
-    return HEIC_SUFFIXES | {suffix for suffix, kind in registered.items() if kind in readable}
+    return HEIC_SUFFIXES | {".npy"} | {suffix for suffix, kind in registered.items() if kind in readable}

@@ -6,15 +6,24 @@ import hashlib
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from pgcn.imaging.channels import RGB, Channels, ChannelsError
+from pgcn.imaging.conversion import converted
+from pgcn.imaging.holes import filled
 from pgcn.imaging.masks import check_mask, fit
 from pgcn.imaging.scales import Size
+from pgcn.method_settings import MethodSettings
+from pgcn.settings import PyramidSettings
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import InputError
-from pgcn_jobs.images.convert import DecodedImage
+from pgcn_jobs.images.convert import AS_RGB, DecodedImage, Reading
 from pgcn_jobs.images.decoder import shared as decoder
+from pgcn_jobs.images.depth import Values
+from pgcn_jobs.images.georeference import Georeference
 from pgcn_jobs.images.png import to_tensor
 from pgcn_jobs.inputs.discover import read_source
 
@@ -25,23 +34,94 @@ SWAPPED = frozenset({5, 6, 7, 8})
 
 
 class LoadedImage(NamedTuple):
-    """A decoded image `(1, 3, H, W)`, and the hash of its file's bytes."""
+    """A decoded image `(1, C, H, W)`, the hash of its file's bytes, its channels and its known pixels, None: all."""
 
     image: Tensor
     sha256: str
     picture: DecodedImage
+    channels: Channels = RGB
+    known: Tensor | None = None
+    parts: str | None = None
+    """JSON of the hashes of files of further channels, by name; None without some."""
+
+    @property
+    def unknown(self) -> Tensor | None:
+        """The mask of pixels without data, `(1, 1, H, W)`; None without any."""
+        return None if self.known is None else 1 - self.known
+
+    def unknown_at(self, size: Size) -> npt.NDArray[np.bool_] | None:
+        """The pixels without data of a result of this `size` in the image's frame, `(H, W)`; None without any."""
+        if self.known is None:
+            return None
+        return F.interpolate(1 - self.known, size=size, mode="nearest-exact")[0, 0].numpy() > 0.5
+
+    def georeference(self, size: Size) -> Georeference | None:
+        """The georeference of a result of this `size` (height, width) in the image's frame; None without one."""
+        if self.picture.georeference is None:
+            return None
+        height, width = self.image.shape[-2:]
+        return Georeference.from_json(self.picture.georeference).scaled(size[1] / width, size[0] / height)
+
+    @property
+    def described(self) -> str | None:
+        """What the file was read as, for an identity; None for RGB of 8 bits that is known everywhere."""
+        if self.channels.is_rgb and self.known is None:
+            return None
+        return f"{self.channels.to_json()}{'' if self.known is None else ' with unknown pixels'}"
 
     @property
     def note(self) -> str | None:
-        """The conversion to RGB, where there was one."""
+        """The conversion, where there was one."""
         return self.picture.note
 
 
-def load_image(location: str, uri: str, max_pixels: int = MAX_PIXELS, expected: str | None = None) -> LoadedImage:
-    """Load an image. Raises `InputError` where it is unreadable, or its bytes do not have the `expected` hash."""
+def reading_of(settings: MethodSettings) -> Reading:
+    """How a run with these settings reads its images; as RGB by a method whose settings do not say it."""
+    return Reading(settings.channels, settings.transparency) if isinstance(settings, PyramidSettings) else AS_RGB
+
+
+def load_image(
+    location: str,
+    uri: str,
+    max_pixels: int = MAX_PIXELS,
+    expected: str | None = None,
+    reading: Reading = AS_RGB,
+) -> LoadedImage:
+    """Load an image. Raises `InputError` where it is unreadable, or its bytes do not have the `expected` hash.
+
+    Unknown pixels have smooth content, which no chain or patch is to begin from.
+    """
     data, sha256 = _bytes(location, uri, expected)
-    picture = decoder.decode(data, uri, max_pixels=max_pixels)
-    return LoadedImage(to_tensor(picture.rgb), sha256, picture)
+    picture = decoder.decode(data, uri, max_pixels=max_pixels, reading=reading)
+    channels = RGB if picture.channels is None else Channels.from_json(picture.channels)
+    tensor = to_tensor(picture.rgb) if picture.channels is None else encoded(picture.values, channels)
+    if picture.unknown is None:
+        return LoadedImage(tensor, sha256, picture, channels)
+    unknown = torch.from_numpy(picture.unknown.astype(np.float32))[None, None]
+    if not bool((unknown < 1).any()):
+        raise InputError(f"{uri} has no pixel with data in all its channels: save it anew.", code=Code.CHANNELS_EMPTY)
+    return LoadedImage(filled(tensor, unknown), sha256, picture, channels, 1 - unknown)
+
+
+def with_channels(loaded: LoadedImage, channels: Channels, uri: str) -> LoadedImage:
+    """The image with the channels of another one. Raises `InputError` where they do not fit."""
+    try:
+        return loaded._replace(image=converted(loaded.image, loaded.channels, channels), channels=channels)
+    except ChannelsError as error:
+        raise InputError(
+            f"{uri} does not fit its image: {error}. Give an image of the same kind.", code=Code.CHANNELS_INVALID
+        ) from None
+
+
+def encoded(values: Values, channels: Channels) -> Tensor:
+    """Values `(H, W, S)` of an image's file as its tensor `(1, C, H, W)`."""
+    at, parts = 0, []
+    for group in channels.groups:
+        own = np.moveaxis(values[..., at : at + group.stored], -1, 0)
+        # A copy in a number format that torch has operations for.
+        parts.append(group.encode(torch.from_numpy(own.astype(np.float64))[None]))
+        at += group.stored
+    return torch.cat(parts, dim=1)
 
 
 class TakenMask(NamedTuple):
@@ -80,12 +160,12 @@ def load_mask(
         mask = check_mask(torch.from_numpy(picture.rgb[..., 0].astype(np.float32) / 255))
     except ValueError as error:
         raise InputError(f"The mask {uri} cannot be used: {error}.", code=Code.MASK_INVALID) from None
-    mask, note = _laid(mask, grid, uri)
+    mask, note = laid(mask, grid, uri)
     return TakenMask(mask, sha256, "; ".join(filter(None, [picture.note, note])) or None)
 
 
-def _laid(mask: Tensor, grid: Grid, uri: str) -> tuple[Tensor, str | None]:
-    """The mask in the orientation of its image, and a note."""
+def laid(mask: Tensor, grid: Grid, uri: str, what: str = "mask") -> tuple[Tensor, str | None]:
+    """A mask, or other channels, in the orientation of its image, and a note. Raises `InputError` for another shape."""
     size, seen = (mask.shape[-2], mask.shape[-1]), grid.size
     stored = seen[::-1] if grid.turn in SWAPPED else seen
     if size == seen or (size != stored and _alike(size, seen)):
@@ -95,9 +175,9 @@ def _laid(mask: Tensor, grid: Grid, uri: str) -> tuple[Tensor, str | None]:
         turned = orient(mask, grid.turn)
         return turned, "rotated by the EXIF orientation of its image: it was made on the pixels as stored"
     raise InputError(
-        f"The mask {uri} is {_words(size)} px and its image {_words(seen)}, of another shape: "
-        "make the mask on the image itself, at its size or in its proportions.",
-        code=Code.MASK_INVALID,
+        f"The {what} {uri} {'is' if what == 'mask' else 'are'} {_words(size)} px and its image {_words(seen)}, of "
+        f"another shape: make the {what} on the image itself, at its size or in its proportions.",
+        code=Code.MASK_INVALID if what == "mask" else Code.CHANNELS_SIZE,
     )
 
 
@@ -121,9 +201,14 @@ def _bytes(location: str, uri: str, expected: str | None) -> tuple[bytes, str]:
     return data, sha256
 
 
-def holes_of(mask: Tensor, size: Size) -> tuple[Tensor, str]:
-    """A mask at an image's own size, as it is left out of the loss, and the hash of its pixels there."""
+def holes_of(mask: Tensor, size: Size, known: Tensor | None = None) -> tuple[Tensor, str]:
+    """A mask at an image's own size, as it is left out of the loss, and the hash of its pixels there.
+
+    Pixels of the image that are not `known` `(1, 1, H, W)` are left out too.
+    """
     fitted = fit(mask, size)
+    if known is not None:
+        fitted = torch.maximum(fitted, 1 - known)
     return fitted, hashlib.sha256(fitted.to(torch.uint8).numpy().tobytes()).hexdigest()
 
 

@@ -28,6 +28,7 @@ class Source:
     problem: str | None = None  # a sentence, where the image is known to be unreadable
     problem_code: Code | None = None
     holes: Source | None = None  # a mask, whose pixels are left out of the loss
+    parts: tuple[Part, ...] = ()  # files of further channels
     wanted: bool = True  # requested itself; else only for its `edits`
     edits: tuple[EditSource, ...] = ()
 
@@ -37,23 +38,42 @@ class Source:
         return None if self.holes is None else self.holes.uri
 
     @property
+    def with_others(self) -> list[Source]:
+        """The image and all other files of its training: its mask and its parts."""
+        return [self, *(() if self.holes is None else (self.holes,)), *(part.source for part in self.parts)]
+
+    @property
+    def part_names(self) -> str | None:
+        """Names and public locations of its parts as JSON, where there are some."""
+        return json.dumps({part.name: part.source.uri for part in self.parts}, sort_keys=True) if self.parts else None
+
+    @property
     def place(self) -> str:
-        """Hashes of its location and of its mask's: public names may be alike."""
-        places = [self.location] if self.holes is None else [self.location, self.holes.location]
+        """Hashes of its location and of its other files': public names may be alike."""
+        places = [one.location for one in self.with_others]
         return "-".join(hashlib.sha256(one.encode(errors="surrogatepass")).hexdigest()[:12] for one in places)
 
     @property
     def version_token(self) -> str | None:
         """The storage's versions of all files of its training; None where the storage has none."""
-        if self.holes is None or self.version is None:
-            return self.version
-        return None if self.holes.file_token is None else f"{self.version} {self.holes.file_token}"
+        tokens = [one.file_token for one in self.with_others[1:]]
+        if self.version is None or None in tokens:
+            return None
+        return " ".join([self.version, *map(str, tokens)])
 
     @property
     def file_token(self) -> str | None:
         """The file and its version, for a task's other images, whose public names may be alike."""
         place = hashlib.sha256(public_url(self.location).encode(errors="surrogatepass")).hexdigest()[:8]
         return None if self.version is None else f"{self.version} {self.size_bytes} {place}"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file of further channels of an image, by its name: see `pgcn_jobs.inputs.parts`."""
+
+    name: str
+    source: Source
 
 
 @dataclass(frozen=True)
@@ -93,12 +113,14 @@ def merged(first: Source, second: Source) -> Source:
 
 
 def fingerprint(source: Source) -> str:
-    """The key of a pyramid among the requests: the image's location, seed, settings, holes and method."""
-    if source.seed is None and not source.overrides and source.holes is None and source.method is None:
+    """The key of a pyramid among the requests: the image's location, seed, settings, holes, method and parts."""
+    plain = source.seed is None and not source.overrides and source.holes is None
+    if plain and source.method is None and not source.parts:
         return source.location
     own: list[Any] = [source.location, source.seed, dict(source.overrides)]
     own += [source.holes.location] if source.holes else []
     own += [{"method": source.method}] if source.method is not None else []
+    own += [{part.name: part.source.location for part in source.parts}] if source.parts else []
     return json.dumps(own, sort_keys=True, default=str)
 
 

@@ -10,22 +10,24 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from pgcn.imaging.channels import RGB, Channels
 from pgcn.methods import DEFAULT
 from pgcn.tasks.task import Inputs, TaskError, find_task
 from pgcn_jobs import layout
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError, InputError, StoreError
 from pgcn_jobs.common.terminal_text import terminal_safe
-from pgcn_jobs.inputs.loading import Grid, load_image, load_mask
+from pgcn_jobs.inputs.loading import Grid, load_image, load_mask, reading_of, with_channels
+from pgcn_jobs.inputs.parts import read_whole
 from pgcn_jobs.inputs.source import EditSource, Source
 from pgcn_jobs.run_folder import schemas
-from pgcn_jobs.run_folder.manifest import Entry, read_rows, write_parts
-from pgcn_jobs.spec import EditSpec, ImageRef, PyramidRef, edit_job_id
+from pgcn_jobs.run_folder.manifest import Entry, part_refs, read_rows, write_parts
+from pgcn_jobs.spec import EditSpec, ImageRef, PartRef, PyramidRef, edit_job_id
 from pgcn_jobs.storage.store import Store
 from pgcn_jobs.storage.urls import is_web
 
@@ -53,6 +55,8 @@ class EditEntry:
     problem: str | None
     dropped: bool = False
     problem_code: str | None = None
+    channels: str | None = None
+    parts: str | None = None
     method: str = DEFAULT  # also of rows that an older version wrote
 
     def spec(self, source: Source, edit: EditSource, elsewhere: Mapping[str, PyramidRef]) -> EditSpec:
@@ -75,6 +79,7 @@ class EditEntry:
             target=target,
             mask=mask,
             truth=truth,
+            parts=part_refs(source, self.parts),
         )
 
 
@@ -109,20 +114,21 @@ def plan_edit(
     version = _version(edit, image)
     text = schemas.json_text(options)
     if known is not None and edit_unchanged(edit, image, known) and (known.uri, known.options) == (image.uri, text):
-        others, problem, code = known.sha256[1:], image.problem, image.problem_code
+        seen = Seen(known.sha256[1:], known.channels)
+        problem, code = image.problem, image.problem_code
     else:
-        others, problem, code = _look(source, edit, image, max_pixels)
+        seen, problem, code = _look(source, edit, image, max_pixels)
     # A refused image has no pyramid; its job id keeps the edit's identity unique.
     pyramid = image.pyramid if image.problem is None else image.job_id
     own = PyramidRef(name=pyramid, job_id=image.job_id)
     at = found if found is not None and image.problem is None else own
-    hashes = [one or (uri and _unreadable(uri)) for one, uri in zip(others, uris, strict=True)]
+    hashes = [one or (uri and _unreadable(uri)) for one, uri in zip(seen.hashes, uris, strict=True)]
     return EditEntry(
         edit_id=edit.edit_id,
         image_id=source.image_id,
         uri=image.uri,
         task=edit.task,
-        job_id=edit_job_id(pyramid, edit.task, options, hashes, image.method),
+        job_id=edit_job_id(pyramid, edit.task, options, hashes, seen.channels, image.method),
         method=image.method,
         pyramid=pyramid,
         pyramid_job=at.job_id,
@@ -130,7 +136,9 @@ def plan_edit(
         target_uri=uris[0],
         mask_uri=uris[1],
         truth_uri=uris[2],
-        sha256=[image.sha256, *others],
+        sha256=[image.sha256, *seen.hashes],
+        channels=seen.channels,
+        parts=image.parts,
         version=version,
         options=text,
         problem=problem,
@@ -160,51 +168,70 @@ def _unreadable(uri: str) -> str:
     return hashlib.sha256(f"unreadable {uri}".encode()).hexdigest()
 
 
-def _look(
-    source: Source, edit: EditSource, image: Entry, max_pixels: int
-) -> tuple[list[str | None], str | None, str | None]:
-    """Hashes of target, mask and truth; the problem of these images, or of the task on them, and its code."""
-    hashes: list[str | None] = [None, None, None]
+class Seen(NamedTuple):
+    """Hashes of target, mask and truth, and what target and truth were read as: see `EditEntry.channels`."""
+
+    hashes: list[str | None]
+    channels: str | None = None
+
+
+def _look(source: Source, edit: EditSource, image: Entry, max_pixels: int) -> tuple[Seen, str | None, str | None]:
+    """The edit's other images; the problem of these images, or of the task on them, and its code."""
+    seen = Seen([None, None, None])
     if image.problem is not None:
-        return hashes, image.problem, image.problem_code
+        return seen, image.problem, image.problem_code
     unreadable = next((one for one in edit.others if one is not None and one.problem), None)
     if unreadable is not None:
-        return hashes, unreadable.problem, unreadable.problem_code
+        return seen, unreadable.problem, unreadable.problem_code
     try:
-        inputs, hashes = _read(source, edit, image, max_pixels)
+        inputs, seen = _read(source, edit, image, max_pixels)
         task = find_task(edit.task)
         task.check(inputs, task.make_options(edit.options))
     except InputError as error:
-        return hashes, str(error), error.code
+        return seen, str(error), error.code
     except TaskError as error:
-        return hashes, str(error), Code.TASK_INVALID
+        return seen, str(error), Code.TASK_INVALID
     except StoreError as error:
         if not any(one is not None and is_web(one.location) for one in (source, *edit.others)):
             raise
-        return hashes, str(error), error.code  # a web server failed, not the storage that all images need
-    return hashes, None, None
+        return seen, str(error), error.code  # a web server failed, not the storage that all images need
+    return seen, None, None
 
 
-def _read(source: Source, edit: EditSource, image: Entry, max_pixels: int) -> tuple[Inputs, list[str | None]]:
+def _read(source: Source, edit: EditSource, image: Entry, max_pixels: int) -> tuple[Inputs, Seen]:
+    reading = reading_of(image.parsed_settings)
+    channels = RGB if image.channels is None else Channels.from_json(image.channels)
     target, truth = (
-        None if one is None else load_image(one.location, one.uri, max_pixels) for one in (edit.target, edit.truth)
+        None if one is None else load_image(one.location, one.uri, max_pixels, reading=reading)
+        for one in (edit.target, edit.truth)
+    )
+    hashes = [None if one is None else one.sha256 for one in (target, truth)]
+    described = [None if one is None else one.described for one in (target, truth)]
+    target, truth = (
+        None if one is None or named is None else with_channels(one, channels, named.uri)
+        for one, named in ((target, edit.target), (truth, edit.truth))
     )
     own: Tensor
+    unknown: Tensor | None = None
     if edit.mask is None and target is None:
         assert image.height is not None
         assert image.width is not None
-        own = torch.empty(1, 3, image.height, image.width, device="meta")  # the checks use its size only
+        own = torch.empty(1, channels.count, image.height, image.width, device="meta")  # the checks use its size only
+        if image.holes is not None and image.holes_uri is None:
+            unknown = torch.empty(1, 1, image.height, image.width, device="meta")
         grid = None
     else:
         # A task may compare image and target, and a mask has the orientation of the image that it belongs to.
-        whole = load_image(source.location, source.uri, max_pixels)
-        own, grid = whole.image, Grid.of(target or whole)
+        ref = PartRef("image", source.location, source.uri, None)
+        whole, _ = read_whole(ref, part_refs(source, None), max_pixels, reading)
+        own, grid, unknown = whole.image, Grid.of(target or whole), (target or whole).unknown
     mask = None
     if edit.mask is not None and grid is not None:
         mask = load_mask(edit.mask.location, edit.mask.uri, grid, max_pixels)
-    images = [None if one is None else one[0] for one in (target, mask, truth)]
-    hashes = [None if one is None else one[1] for one in (target, mask, truth)]
-    return Inputs(own, *images), hashes
+    hashes.insert(1, None if mask is None else mask.sha256)
+    text = json.dumps(described) if any(described) else None
+    inputs = Inputs(own, target and target.image, mask and mask.mask, truth and truth.image, unknown)
+    return inputs, Seen(hashes, text)
 
 
 def read_edits(store: Store) -> dict[str, EditEntry]:

@@ -7,6 +7,7 @@ file or a request with another seed.
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,17 +16,20 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from pgcn.imaging.channels import Channels, ChannelsError
 from pgcn.method_settings import MethodSettings, override
 from pgcn.methods import DEFAULT, MethodError, make_settings, method_of, settings_from_json
 from pgcn_jobs import layout
 from pgcn_jobs.common.clock import Timestamps
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError, InputError, JobError, StoreError
+from pgcn_jobs.images.convert import Reading
 from pgcn_jobs.images.decoder import shared as decoder
 from pgcn_jobs.inputs.discover import Source, read_source
-from pgcn_jobs.inputs.loading import Grid, holes_of, load_mask
+from pgcn_jobs.inputs.loading import Grid, holes_of, load_mask, reading_of
+from pgcn_jobs.inputs.parts import read_whole
 from pgcn_jobs.run_folder import schemas
-from pgcn_jobs.spec import JobSpec, MaskRef, SamplePlan, job_id, pyramid_id
+from pgcn_jobs.spec import JobSpec, MaskRef, PartRef, SamplePlan, job_id, pyramid_id
 from pgcn_jobs.storage.store import Store
 from pgcn_jobs.storage.urls import is_web
 
@@ -56,6 +60,9 @@ class Entry:
     holes_uri: str | None = None
     problem_code: str | None = None
     place: str | None = None  # None in rows that an older version wrote
+    channels: str | None = None  # JSON; None for RGB of 8 bits
+    parts: str | None = None  # JSON: hashes of the files of further channels, by name
+    part_uris: str | None = None
     method: str = DEFAULT  # also of rows that an older version wrote
 
     @property
@@ -66,7 +73,8 @@ class Entry:
     @property
     def pyramid(self) -> str:
         """The identity of the pyramid that its job trains."""
-        return pyramid_id(self.sha256 or "", self.parsed_settings, self.seed, self.holes)
+        channels = channel_identity(self.channels, self.parts)
+        return pyramid_id(self.sha256 or "", self.parsed_settings, self.seed, self.holes, channels)
 
     def spec(self, source: Source, ask: RunDefaults) -> JobSpec:
         """The job that trains this image. Only for entries without a problem."""
@@ -85,6 +93,7 @@ class Entry:
             seed=self.seed,
             plan=ask.plan,
             holes=holes,
+            parts=part_refs(source, self.parts),
         )
 
 
@@ -102,6 +111,30 @@ def settings_of(text: str, method: str = DEFAULT) -> MethodSettings:
     except ValueError:
         raise ConfigError(
             f"The manifest has settings that this version of the program cannot read: {text}.", code=Code.RUN_DAMAGED
+        ) from None
+
+
+def part_refs(source: Source, hashes: str | None) -> tuple[PartRef, ...]:
+    """The files of an image's further channels, with their hashes in a row's column `parts`."""
+    known = json.loads(hashes) if hashes else {}
+    return tuple(
+        PartRef(part.name, part.source.location, part.source.uri, known.get(part.name)) for part in source.parts
+    )
+
+
+def channel_identity(channels: str | None, parts: str | None) -> str | None:
+    """The part of an identity for channels and their files; None for RGB of 8 bits in one file."""
+    return channels if parts is None else f"{channels} {parts}"
+
+
+@lru_cache(maxsize=256)
+def channel_count(text: str | None) -> int:
+    """The number of channels in a row's column `channels`. Raises `ConfigError` for text that is not valid."""
+    try:
+        return 3 if text is None else Channels.from_json(text).count
+    except ChannelsError:
+        raise ConfigError(
+            f"The manifest has channels that this version of the program cannot read: {text}.", code=Code.RUN_DAMAGED
         ) from None
 
 
@@ -127,6 +160,10 @@ class RunDefaults:
         return override(make_settings(self.preset, overrides, method), source.overrides)
 
 
+FACTS = ("sha256", "format", "width", "height", "note", "holes", "channels", "parts")
+"""Columns that reading an image gives."""
+
+
 def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
     """Read one image, and return its row: the job, or the reason of a refusal. Raises only `StoreError`.
 
@@ -134,17 +171,18 @@ def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
     """
     settings = ask.settings(source)
     seed = ask.seed if source.seed is None else source.seed
-    facts: dict[str, Any] = dict.fromkeys(("sha256", "format", "width", "height", "note", "holes"))
-    unread = source.holes if source.problem is None and source.holes is not None else source
+    facts: dict[str, Any] = dict.fromkeys(FACTS)
+    unread = next((one for one in source.with_others if one.problem is not None), source)
     facts |= {"size_bytes": source.size_bytes, "problem": unread.problem, "problem_code": unread.problem_code}
     text = sys.intern(settings.model_dump_json())
     # An image may have been refused for its settings, which may be others now.
     same = known is not None and (known.settings, known.method) == (text, settings.method)
     kept = known is not None and unchanged(source, known) and (same or known.problem is None)
+    kept = kept and known is not None and (same or reading_of(known.parsed_settings) == reading_of(settings))
     if known and kept:
         facts = {name: getattr(known, name) for name in facts}
     elif facts["problem"] is None:
-        facts |= _look(source, ask.max_pixels)
+        facts |= _look(source, ask.max_pixels, reading_of(settings))
     if facts["problem"] is None and facts["height"] and not (kept and same):
         problem = method_of(settings).problem(facts["height"], facts["width"], settings)
         if problem:
@@ -153,12 +191,20 @@ def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
         image_id=source.image_id,
         uri=source.uri,
         place=source.place,
-        job_id=job_id(_image(source, facts["sha256"]), settings, seed, ask.plan, _holes(source, facts["holes"])),
+        job_id=job_id(
+            _image(source, facts["sha256"]),
+            settings,
+            seed,
+            ask.plan,
+            _holes(source, facts["holes"]),
+            channel_identity(facts["channels"], facts["parts"]),
+        ),
         version=source.version_token,
         seed=seed,
         settings=text,
         method=settings.method,
         holes_uri=source.holes_uri,
+        part_uris=source.part_names,
         **facts,
     )
 
@@ -166,7 +212,8 @@ def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
 def under_its_name(entry: Entry, source: Source, ask: RunDefaults) -> Entry:
     """The entry of an image that was renamed after it was read."""
     image, holes = _image(source, entry.sha256), _holes(source, entry.holes)
-    job = job_id(image, entry.parsed_settings, entry.seed, ask.plan, holes)
+    channels = channel_identity(entry.channels, entry.parts)
+    job = job_id(image, entry.parsed_settings, entry.seed, ask.plan, holes, channels)
     return replace(entry, image_id=source.image_id, job_id=job)
 
 
@@ -186,12 +233,12 @@ def unchanged(source: Source, known: Entry) -> bool:
 
     The cause of a refusal (permissions, the limit on pixels) may disappear without a new version token.
     """
-    before = known.place, known.uri, known.version, known.size_bytes, known.holes_uri
-    now = source.place, source.uri, source.version_token, source.size_bytes, source.holes_uri
+    before = known.place, known.uri, known.version, known.size_bytes, known.holes_uri, known.part_uris
+    now = source.place, source.uri, source.version_token, source.size_bytes, source.holes_uri, source.part_names
     return source.version_token is not None and before == now
 
 
-def _look(source: Source, max_pixels: int) -> dict[str, Any]:
+def _look(source: Source, max_pixels: int, reading: Reading) -> dict[str, Any]:
     try:
         data = read_source(source.location, source.uri)
     except InputError as error:
@@ -202,12 +249,30 @@ def _look(source: Source, max_pixels: int) -> dict[str, Any]:
         return _problem(error)  # a web server failed, not the storage that all images need
     facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
     try:
-        seen = decoder.look(data, source.uri, max_pixels=max_pixels)
+        seen = decoder.look(data, source.uri, max_pixels=max_pixels, reading=reading)
         facts |= {"format": seen.format, "width": seen.width, "height": seen.height, "note": seen.note}
+        facts |= {"channels": None if seen.channels is None else seen.described.to_json(), "holes": seen.unknown}
+        unknown = seen.unknown is not None
+        if source.parts:
+            whole, hashes = read_whole(
+                PartRef("image", source.location, source.uri, facts["sha256"]),
+                part_refs(source, None),
+                max_pixels,
+                reading,
+            )
+            facts |= {"channels": whole.channels.to_json(), "parts": json.dumps(hashes, sort_keys=True)}
+            facts |= {"note": whole.note, "holes": None, "width": whole.image.shape[3], "height": whole.image.shape[2]}
+            unknown = whole.unknown is not None
+            if whole.unknown is not None:
+                facts["holes"] = holes_of(whole.unknown, (whole.image.shape[2], whole.image.shape[3]))[1]
         if source.holes is not None:
             grid = Grid((seen.height, seen.width), seen.turn)
             mask = load_mask(source.holes.location, source.holes.uri, grid, max_pixels)
-            facts["holes"] = holes_of(mask.mask, grid.size)[1]
+            known = None
+            if unknown:
+                image = PartRef("image", source.location, source.uri, facts["sha256"])
+                known = read_whole(image, part_refs(source, facts["parts"]), max_pixels, reading)[0].known
+            facts["holes"] = holes_of(mask.mask, grid.size, known)[1]
             if mask.note:
                 facts["note"] = f"{seen.note}; mask: {mask.note}" if seen.note else f"mask: {mask.note}"
     except InputError as error:

@@ -13,6 +13,7 @@ from functools import partial
 from torch import Tensor
 
 from pgcn.fit import fit
+from pgcn.imaging.channels import Image
 from pgcn.method import DivergenceError, Model, Progress
 from pgcn.method_settings import MethodSettings
 from pgcn.methods import MethodError, load_model
@@ -44,14 +45,14 @@ def keep(store: Store, name: str, pyramid: Model) -> None:
 
 
 def learn(
-    image: Tensor,
+    image: Tensor | Image,
     mask: Tensor | None,
     settings: MethodSettings,
     seed: int,
     device: str = "cpu",
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Model:
-    """Train on an image `(1, 3, H, W)`, with the pixels of `mask` left out of the loss.
+    """Train on an image, with the pixels of `mask` left out of the loss.
 
     After a divergence, one retry follows with another seed and the method's remedy, as in a run. Raises
     `DivergenceError` if the retry diverges too.
@@ -116,6 +117,6 @@ def load(at: PyramidRef, own: Store) -> Model:
 
 def weight_files(store: Store, commit: Commit) -> dict[str, bytes]:
     """The safetensors files that a commit names, by file name, each checked against its hash."""
-    named = [a for a in commit.artifacts if a.path.endswith(".safetensors")]
+    named = [a for a in commit.artifacts if layout.WEIGHTS.fullmatch(a.path)]
     data = concurrent_map(lambda artifact: read_artifact(store, artifact), named)
     return {artifact.path.rsplit("/", 1)[-1]: one for artifact, one in zip(named, data, strict=True)}

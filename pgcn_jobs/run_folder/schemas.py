@@ -32,7 +32,10 @@ MANIFEST = pa.schema(
         ("method", pa.string()),  # name of the training method; null in rows of version 0.1, which had one method
         ("holes", pa.string()),  # hash of the mask of pixels that the loss leaves out; null without one
         ("holes_uri", pa.string()),  # public location of that mask
-        ("note", pa.string()),  # conversion to RGB; null for images stored as RGB
+        ("channels", pa.string()),  # JSON of the channels; null for RGB of 8 bits
+        ("parts", pa.string()),  # JSON: hashes of the files of further channels, by name; null without some
+        ("part_uris", pa.string()),  # JSON: public locations of those files
+        ("note", pa.string()),  # conversion; null for images stored as RGB
         ("problem", pa.string()),  # reason of a refusal; null for accepted images
         ("problem_code", pa.string()),  # one of `pgcn_jobs.common.failures.Code`; null in rows of version 0.1
     ]
@@ -56,6 +59,8 @@ MANIFEST_EDITS = pa.schema(
         ("sha256", pa.list_(pa.string())),  # of image, target, mask and truth; null for absent ones
         ("version", pa.string()),  # version tokens of all of them, as JSON
         ("options", pa.string()),  # JSON of every option of the task
+        ("parts", pa.string()),  # as in the manifest, of the image
+        ("channels", pa.string()),  # JSON: what target and truth were read as; null for RGB of 8 bits, known everywhere
         ("dropped", pa.bool_()),  # a later command replaced this edit before it had a result
         ("problem", pa.string()),  # reason of a refusal; null for accepted edits
         ("problem_code", pa.string()),  # one of `pgcn_jobs.common.failures.Code`; null in rows of version 0.1
@@ -86,6 +91,7 @@ SAMPLES = pa.schema(
         ("height", pa.int32()),
         ("seed", pa.int64()),
         ("image", IMAGE),
+        ("values", pa.string()),  # path in the run of the file with all channels and bits; null where `image` has them
     ]
 )
 
@@ -101,6 +107,7 @@ PICTURES = pa.schema(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("image", IMAGE),
+        ("values", pa.string()),  # as in `SAMPLES`, of results
     ]
 )
 
@@ -136,7 +143,8 @@ RESULTS = pa.schema(
         ("completeness", pa.float64()),
         ("recovery_error", pa.float64()),  # squared, summed over channels, mean over pixels, in [-1, 1] units
         ("warning", pa.string()),  # a finding that a person should check; null without one
-        ("note", pa.string()),  # conversion to RGB
+        ("channels", pa.string()),  # JSON of the channels; null for RGB of 8 bits, and before 0.2
+        ("note", pa.string()),  # conversion
         ("wall_s", pa.float64()),  # of the attempt that committed: reading, training, drawing
         ("train_s", pa.float64()),  # seconds of training, its share of a batch, over all attempts of its checkpoints
         ("batch", pa.int16()),  # size of the batch of images that were trained together
@@ -176,6 +184,7 @@ EDITS = pa.schema(
         ("value", pa.float64()),
         ("baseline", pa.float64()),
         ("better", pa.bool_()),  # true if the value is better than that of the baseline
+        ("channels", pa.string()),  # of the result: JSON; null for RGB of 8 bits, and before 0.2
         ("note", pa.string()),  # conversion of the inputs
         ("wall_s", pa.float64()),
         ("peak_memory_mb", pa.float64()),

@@ -35,7 +35,7 @@ def test_a_column_of_a_list_is_for_one_image():
 def test_no_record_holds_it():
     assert "novelty" not in NEW.model_dump()
     assert known_settings({"novelty": "new", "patch": 9}) == ({"patch": 9}, ["novelty"]), "a later version's"
-    one_by_one = make_settings("draft", {"iterations": NEW.iterations, "patch": NEW.patch})
+    one_by_one = make_settings("draft", {name: getattr(NEW, name) for name in ("iterations", "patch", "layout_patch")})
     assert job_id("0" * 64, NEW, 0, PLAN) == job_id("0" * 64, one_by_one, 0, PLAN)
 
 

@@ -210,12 +210,15 @@ def test_no_home_path_and_no_machine_path_in_any_artifact(finished):
 
 
 def test_a_dry_run_says_what_would_happen_and_writes_nothing(tmp_path):
-    images = write_photographs(tmp_path / "images", 2)
+    images = write_photographs(tmp_path / "images", 22)
     write_bad_pictures(images)
+    bad = [file.rename(images / f"z-{file.name}") for file in sorted(images.glob("bad-*"))]
     code, output = ask("run", images, "--out", tmp_path / "run", *options(), "--dry-run")
     assert code == 0, output
-    assert "6 images, 2 to train, 4 refused" in output
-    assert "bad-text.jpg" in output
+    assert "26 images, 22 to train, 4 refused" in output
+    listed = re.findall(r"^ ([\w-]+\.\w+)", output, re.MULTILINE)
+    assert listed[:5] == [*(file.name for file in bad), "photo-00.png"], "all that are refused, before all others"
+    assert "… and 2 more images" in output
     assert re.search(r"About \d+ s in all: \d+ s of training, \d+ s to draw", output)
     assert not (tmp_path / "run").exists()
 

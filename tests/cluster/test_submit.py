@@ -159,7 +159,9 @@ def test_trouble_with_the_cluster_is_said_and_nothing_is_sent(cluster, moto, ima
     before = sent(cluster)
     token = tmp_path / "token"
     token.write_text("0" * 64)
-    nowhere = start("submit", images, "--out", "s3://no-such-bucket/run", *arguments, env=cluster.env)
+    nowhere = start(
+        "submit", images, "--out", "s3://no-such-bucket/run", *arguments, env=with_token_at_home(cluster, tmp_path)
+    )
     wrong = start(
         "submit", images, "--out", moto.url, *arguments, env=cluster.env | {"RAY_AUTH_TOKEN_PATH": str(token)}
     )
@@ -171,6 +173,14 @@ def test_trouble_with_the_cluster_is_said_and_nothing_is_sent(cluster, moto, ima
     assert wrong.returncode == 2, output
     assert "requires its token" in output
     assert sent(cluster) == before
+
+
+def with_token_at_home(cluster, folder):
+    """Nothing said of tokens, and the cluster's where Ray itself leaves it: as after a plain `ray start --head`."""
+    (folder / ".ray").mkdir()
+    shutil.copy(cluster.env["RAY_AUTH_TOKEN_PATH"], folder / ".ray" / "auth_token")
+    plain = {name: value for name, value in cluster.env.items() if not name.startswith("RAY_AUTH")}
+    return {**plain, "HOME": str(folder)}
 
 
 def request(images, out="s3://bucket/run", pairs=(), **given):

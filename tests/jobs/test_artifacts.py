@@ -8,7 +8,7 @@ from benchmarks.quality import halves
 from pgcn.metrics.quality import metrics
 from pgcn.testing import example
 from pgcn_jobs import artifacts
-from pgcn_jobs.artifacts import RESULT_METRICS, draw, sample_metrics, warning
+from pgcn_jobs.artifacts import RESULT_METRICS, Observed, draw, sample_metrics, warning
 from pgcn_jobs.run_folder.schemas import RESULTS
 from pgcn_jobs.spec import JobSpec, SamplePlan
 
@@ -61,6 +61,7 @@ def test_large_samples_are_measured_four_at_most(monkeypatch, large_side, count)
     monkeypatch.setattr(artifacts, "sample_metrics", lambda samples, *_: seen.append(len(samples)) or {})
     plan = SamplePlan(count=6, sizes=("1x1",))
     spec = JobSpec("a" * 20, "", "", "", "draft", pyramid.settings, 3, plan)
-    rows, _ = draw(pyramid, [image, image], spec, "1")
+    pictures, _ = draw(pyramid, Observed([image, image]), spec, "1")
     assert seen == [count]
-    assert sum(row["kind"] == "sample" for row in rows) == 6
+    assert sum(row["kind"] == "sample" for row in pictures.rows) == 6
+    assert not pictures.files, "RGB of 8 bits is in the rows"

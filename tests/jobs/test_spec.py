@@ -45,11 +45,21 @@ def test_every_setting_is_part_of_the_name():
         "iterations": 201, "iteration_growth": 2.6, "learning_rate": 3e-4, "final_learning_rate": 4e-5,
         "precision": "bfloat16", "warm_up": 21, "step_decay": 0.5,
         "detail": "learned", "learned_size": 40, "patch": 9, "detail_steps": 4, "detail_noise": 0.5,
-        "completeness": 0.005,
+        "completeness": 0.005, "layout_patch": 13, "window": 48, "max_curvature": 2.0,
     }  # fmt: skip
-    assert changed.keys() == Settings.model_fields.keys()
+    assert changed.keys() == Settings.model_fields.keys() - pgcn.settings.READING
     names = {name(settings=make_settings("draft", {key: value})) for key, value in changed.items()}
     assert len(names | {name()}) == len(changed) + 1
+
+
+def test_settings_of_reading_are_part_of_the_name_by_what_they_make_of_an_image():
+    """Plain RGB is the same under all of them; other channels have another name."""
+    old = make_settings("draft", {"channels": "rgb", "transparency": "white"})
+    assert name(settings=old) == name()
+    gray = job_id(SHA, PRESETS["draft"], 0, SamplePlan(), channels='[{"kind": "gray"}]')
+    assert len({gray, job_id(SHA, PRESETS["draft"], 0, SamplePlan(), "ab"), name()}) == 3
+    pyramids = {pyramid_id(SHA, PRESETS["draft"], 0, channels=text) for text in (None, "[1]", "[2]")}
+    assert len(pyramids) == 3
 
 
 def fixture_rows(run):

@@ -116,7 +116,7 @@ def test_the_pyramid_holds_the_image_at_each_size():
 
 @pytest.mark.parametrize(
     "bad",
-    [torch.zeros(2, 3, 8, 8), torch.zeros(1, 1, 8, 8), torch.full((3, 8, 8), 2.0), torch.full((3, 8, 8), torch.nan)],
+    [torch.zeros(2, 3, 8, 8), torch.zeros(1, 65, 8, 8), torch.full((3, 8, 8), 2.0), torch.full((3, 8, 8), torch.nan)],
 )
 def test_what_is_not_an_image_is_refused(bad):
     with pytest.raises(ValueError, match="image"):

@@ -163,7 +163,7 @@ def test_starts_are_used_once_without_a_pool_and_kept_with_one(photograph):
         trainer = Trainer([photograph], tiny(pool_size=pool_size), [0])
         while trainer.scale == 0:
             trainer.iterate()
-        drawn = torch.cat([trainer.starts.draw(1) for _ in range(40)])
+        drawn = torch.cat([trainer.starts.draw(1)[0] for _ in range(40)])
         return len(torch.unique(drawn.flatten(1), dim=0))
 
     assert starts(0) == 40

@@ -156,9 +156,11 @@ class PatchEnergy(ScaleEnergy):
 
     halo = 2 * PAD
 
-    def __init__(self, *, wide: bool, generator: torch.Generator, precision: Precision = "float32") -> None:
+    def __init__(
+        self, channels: int, *, wide: bool, generator: torch.Generator, precision: Precision = "float32"
+    ) -> None:
         super().__init__()
-        self.net, self.precision = EnergyNet(wide=wide, generators=[generator]), precision
+        self.net, self.precision = EnergyNet(wide=wide, generators=[generator], inputs=channels), precision
 
     def begin_iteration(self) -> None:
         """One power iteration of each normalized layer."""

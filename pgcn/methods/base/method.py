@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from pgcn.imaging.channels import Channels
 from pgcn.imaging.scales import Size, exact_sizes, learned_sizes, thin_problem
 from pgcn.method import State, WorkPlan
 from pgcn.methods.base.energy import ScaleEnergy
@@ -104,11 +105,13 @@ class NetMethod(ABC, Generic[S]):
         *,
         mask: Tensor | None = None,
         device: str | torch.device = "cpu",
+        channels: Sequence[Channels] | None = None,
     ) -> NetTrainer:
         """A training on one image. Raises `ValueError` for several, and for an image that cannot be trained on."""
         if len(images) != 1:
             raise ValueError(f"the method {self.name} trains images alone, not as a batch of {len(images)}")
-        return self.training(self, images[0], settings, seeds[0], mask, device)
+        own = None if channels is None else channels[0]
+        return self.training(self, images[0], settings, seeds[0], mask, device, own)
 
     def position(self, state: State, settings: S, seed: int, sizes: Sequence[Size]) -> Hashable:
         """The stage and iteration of a state."""

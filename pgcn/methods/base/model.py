@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pgcn.exact.scales import FILE as EXACT_FILE
 from pgcn.exact.scales import ExactScales
+from pgcn.imaging.channels import RGB, Channels
 from pgcn.imaging.noise import normal_each, seeded
 from pgcn.imaging.scales import Size
 from pgcn.learned_pyramid import LearnedPyramid
@@ -38,6 +39,7 @@ class NetPyramid(LearnedPyramid):
     nets: list[ScaleEnergy]
     observed: Tensor
     exact: ExactScales | None = None
+    channels: Channels = RGB
 
     @property
     def parameters(self) -> int:
@@ -91,6 +93,7 @@ class NetPyramid(LearnedPyramid):
             "settings": self.settings.model_dump_json(),
             "seed": str(self.seed),
             "sizes": json.dumps(self.sizes[: self.learned]),
+            "channels": self.channels.to_json(),
         } | ({} if self.exact is None else {"exact": "image"})
         files = {}
         for scale, net in enumerate(self.nets):
@@ -108,18 +111,19 @@ def load_pyramid(method: NetMethod[Any], files: Mapping[str, bytes]) -> NetPyram
         header = read_header(files["scale-0.safetensors"])
         sizes = [(int(h), int(w)) for h, w in json.loads(header["sizes"])]
         settings = method.settings.model_validate_json(header["settings"])
+        channels = Channels.from_json(header["channels"])
         tensors = [_tensors(files, f"scale-{scale}.safetensors", header) for scale in range(len(sizes))]
         observed, nets = tensors[0]["observed"], []
         for scale, own in enumerate(tensors):
-            net = method.net(scale, sizes, settings, observed.shape[1], torch.Generator().manual_seed(0))
+            net = method.net(scale, sizes, settings, channels.count, torch.Generator().manual_seed(0))
             _load(net, {name.removeprefix("net."): value for name, value in own.items() if name.startswith("net.")})
             nets.append(net)
         exact = None
         if EXACT_FILE in files or header.get("exact"):
             _check_same(EXACT_FILE, files[EXACT_FILE], header)
-            exact = ExactScales.from_file(files[EXACT_FILE], settings)
+            exact = ExactScales.from_file(files[EXACT_FILE], settings, channels)
         all_sizes = sizes + ([] if exact is None else exact.sizes)
-        return method.model(method, settings, int(header["seed"]), all_sizes, nets, observed, exact)
+        return method.model(method, settings, int(header["seed"]), all_sizes, nets, observed, exact, channels)
     except KeyError as error:
         raise ValueError(f"a pyramid's files are incomplete: {error.args[0]} is missing") from None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from pgcn.settings import PyramidSettings, Step
@@ -13,6 +15,14 @@ class NetSettings(PyramidSettings):
     A chain is x ← clamp(x + ½·step_size·∇ₓΣf + σε, -1, 1); the sizes of its steps decay linearly around `step_size`.
     """
 
+    channels: Literal["rgb", "auto"] = Field(
+        "auto", description="auto: all channels with all their bits, gray as one; rgb: every image as RGB of 8 bits"
+    )
+    transparency: Literal["white", "unknown", "learned"] = Field(
+        "unknown",
+        description="transparent pixels: unknown, and left out of the loss; learned, with opacity as a channel; or "
+        "blended with white",
+    )
     langevin_steps: int = Field(10, ge=1, le=10_000, description="K, steps of a chain")
     step_size: float = Field(0.8, gt=0, le=10, description="δ², the mean over a chain's steps")
     step_decay: float = Field(

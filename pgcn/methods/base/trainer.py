@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pgcn.heartbeat import beat
+from pgcn.imaging.channels import Channels, of_tensor
 from pgcn.imaging.holes import filled, hole_at
 from pgcn.imaging.masks import check_mask
 from pgcn.imaging.noise import noise_start, normal_batch
@@ -50,8 +51,8 @@ class Learned(NamedTuple):
 class NetTrainer(ABC):
     """The training of one image `(1, C, H, W)` in [-1, 1]; a `pgcn.method.Trainer` of a batch of one.
 
-    With `mask` `(1, 1, H, W)`, its pixels are filled smoothly, and left out of the loss. Raises `ValueError` for an
-    image or mask that cannot be trained on.
+    `channels` describes its C channels; None: RGB, or gray. With `mask` `(1, 1, H, W)`, its pixels are filled smoothly,
+    and left out of the loss. Raises `ValueError` for an image or mask that cannot be trained on.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class NetTrainer(ABC):
         seed: int,
         mask: Tensor | None = None,
         device: str | torch.device = "cpu",
+        channels: Channels | None = None,
     ) -> None:
         image = check_image(image)
+        self.channels = of_tensor(image) if channels is None else channels
         if mask is not None:
             mask = check_mask(mask)
             if image.shape[-2:] != mask.shape[-2:]:
@@ -121,7 +124,7 @@ class NetTrainer(ABC):
 
     def noise(self, count: int) -> Tensor:
         """`count` starts of chains at scale 0: gray noise, `(count, C, *sizes[0])`."""
-        return noise_start(self.sizes[0], [self.generator], count)
+        return noise_start(self.sizes[0], [self.generator], count, self.image.shape[1])
 
     def chain(self, x: Tensor, scale: int, steps: int | None = None, noise_std: float | None = None) -> Tensor:
         """The end of a chain of a scale with its present net; sends a heartbeat."""
@@ -246,9 +249,10 @@ class NetTrainer(ABC):
         count = len(self.sizes) if self.finished else self.trained()
         if count == 0:
             raise ValueError("no scale is trained yet")
-        exact = exact_scales(self.image, self.settings, self.known) if self.finished else None
+        exact = exact_scales(self.image, self.settings, self.known, self.channels) if self.finished else None
         sizes = trained_sizes(self.sizes[:count], exact)
-        return self.method.model(self.method, self.settings, self.seed, sizes, self.nets[:count], self.scales[0], exact)
+        nets, start = self.nets[:count], self.scales[0]
+        return self.method.model(self.method, self.settings, self.seed, sizes, nets, start, exact, self.channels)
 
     def observed(self, image: int = 0) -> list[Tensor]:
         """The image at every scale that `model` has: `(1, C, *sizes[s])`."""

@@ -1,7 +1,8 @@
 """A list of images as a table: a file with one row for each image to learn from, or task on one.
 
-Columns: `uri` (needed), `image_id`, `seed`, `method`, and any setting by its name. Other columns are the user's own,
-and are left alone, unless one looks like a misspelt setting. Rows with nothing in them are left out.
+Columns: `uri` (needed), `image_id`, `seed`, `method`, any setting by its name, and `channel:NAME` for files of further
+channels, named as images are: `channel:label`. Other columns are the user's own, and are left alone, unless one looks
+like a misspelt setting. Rows with nothing in them are left out.
 
 With a column `task`, a row that has one asks for that task on the image: `target_uri`, `mask_uri` and `truth_uri` name
 its other images, `edit_id` names what is made, and any option of any task is a column (`task_seed` is its `seed`).
@@ -15,7 +16,7 @@ import math
 import posixpath
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -24,12 +25,16 @@ from pgcn.tasks.task import TaskError, all_tasks, find_task
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.inputs.lists.formats import SUFFIXES, read_table
+from pgcn_jobs.inputs.part_names import check_part_name
 from pgcn_jobs.spec import MAX_SEED
 from pgcn_jobs.storage.urls import public_url
 
 __all__ = ["SUFFIXES", "read_image_list"]
 
 _OWN_COLUMNS = ("uri", "image_id", "seed", "method")
+CHANNEL = "channel:"
+"""Begin of the names of columns with files of further channels: `channel:label`, `channel:height`."""
+
 _TASK_COLUMNS = ("task", "target_uri", "mask_uri", "truth_uri", "edit_id", "task_seed")
 MAX_COLUMNS = 1000
 MAX_ID = 1024  # characters, as an object's key has bytes
@@ -61,6 +66,7 @@ class Row:
     overrides: Mapping[str, Any]  # a CSV's values are text
     edit: EditRow | None = None
     method: str | None = None
+    channels: Mapping[str, str] = field(default_factory=dict)  # files of further channels, by name
 
 
 def read_image_list(
@@ -97,7 +103,8 @@ def _known(columns: Sequence[str], setting_names: Collection[str]) -> list[str]:
     """The known names in a list with these columns."""
     of_tasks = [*_TASK_COLUMNS, *_option_names()] if "task" in columns else []
     of_methods = names_of_settings() if "method" in columns else []
-    return [*_OWN_COLUMNS, *setting_names, *of_methods, *of_tasks]
+    parts = [column for column in columns if column.startswith(CHANNEL)]
+    return [*_OWN_COLUMNS, *setting_names, *of_methods, *of_tasks, *parts]
 
 
 def _check_columns(columns: Sequence[str], name: str, known: Collection[str]) -> None:
@@ -148,9 +155,9 @@ def _check_ids(rows: Iterable[Row], name: str) -> None:
             )
 
 
-def _asks(row: Row) -> tuple[int | None, str | None, Mapping[str, Any]]:
+def _asks(row: Row) -> tuple[int | None, str | None, Mapping[str, Any], Mapping[str, str]]:
     """The key of a row's request: a second row with the same request adds nothing."""
-    return row.seed, row.method, row.overrides
+    return row.seed, row.method, row.overrides, row.channels
 
 
 @cache
@@ -183,6 +190,11 @@ def _row(number: int, record: Mapping[str, Any], name: str, used: Iterable[str],
         uri=uri,
         image_id=image_id,
         seed=_seed(filled["seed"], where) if "seed" in filled else None,
+        channels={
+            check_part_name(column.removeprefix(CHANNEL)): str(filled[column]).strip()
+            for column in filled
+            if column.startswith(CHANNEL)
+        },
         overrides={c: v for c, v in filled.items() if c in setting_names and not (edit and c in edit.options)},
         edit=edit,
         method=_method(filled["method"], where) if "method" in filled else None,

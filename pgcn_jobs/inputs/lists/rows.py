@@ -14,7 +14,7 @@ from pgcn_jobs.inputs.lists.image_list import SUFFIXES, EditRow, read_image_list
 from pgcn_jobs.inputs.lists.rules import forbidden
 from pgcn_jobs.inputs.local_listing import local_below, local_source, percent_decoded
 from pgcn_jobs.inputs.remote_listing import remote_below, remote_source, with_driver
-from pgcn_jobs.inputs.source import EditSource, Source, with_edit
+from pgcn_jobs.inputs.source import EditSource, Part, Source, with_edit
 from pgcn_jobs.inputs.source_bytes import read_source
 from pgcn_jobs.storage.urls import is_local, local_path, names_local_file, public_url
 
@@ -36,7 +36,8 @@ def list_images(name: str, search: Search) -> Iterator[Found]:
     folder = str(local_path(name).parent) if is_local(name) else name.partition("?")[0].rpartition("/")[0]
     for row in read_image_list(data, shown, search.setting_names, search.passed.note):
         source = replace(row_source(row.uri, folder, allow_local), seed=row.seed, overrides=row.overrides)
-        source = replace(source, method=row.method)
+        parts = [Part(name, row_source(uri, folder, allow_local)) for name, uri in sorted(row.channels.items())]
+        source = replace(source, method=row.method, parts=tuple(parts))
         if row.image_id is not None:
             source = replace(source, image_id=row.image_id)
         if row.edit is not None:
