@@ -171,3 +171,12 @@ def test_a_chain_of_the_convnet_is_a_map_that_can_be_inverted_and_interpolated()
     target = model.observed
     errors = [float((model.chain_end(z) - target).square().mean()) for z in (target, model.invert(target))]
     assert errors[1] < 0.5 * errors[0]
+
+
+@pytest.mark.parametrize("method", OTHERS)
+def test_a_gray_image_has_one_channel(method):
+    gray = image().mean(1, keepdim=True)
+    model = pgcn.fit(gray, settings=tiny(method))
+    assert model.channels.count == 1
+    assert model.sample(2).shape[1] == 1
+    assert torch.equal(load_model(model.to_files()).sample(1), model.sample(1))
