@@ -159,6 +159,10 @@ class Model(Protocol):
         """
 
 
+class LayoutError(ValueError):
+    """A state has other tensors than this version of the trainer: it is of another version."""
+
+
 State = tuple[dict[str, Tensor], dict[str, str]]
 """The state of one image's training: tensors, and text that says which training they belong to. Both fit one
 safetensors file."""
@@ -187,7 +191,8 @@ class Trainer(Protocol):
     def load_state_dicts(self, states: Sequence[State]) -> None:
         """Go to the position of `states`, one for each image; what follows is the same to the bit.
 
-        Raises `ValueError` where a state belongs to another training, or they have different positions.
+        Raises `ValueError` where a state belongs to another training, or they have different positions, and
+        `LayoutError` where one has other tensors than this version writes; the trainer must not be used after that.
         """
 
     def model(self, image: int = 0) -> Model:

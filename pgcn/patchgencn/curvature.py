@@ -75,4 +75,4 @@ class CurvatureBound:
 
     def load(self, states: Sequence[State]) -> None:
         """Take over the `tensors` of a batch's states."""
-        self.direction = joined(states, "curvature", self.direction.device, dim=1)
+        self.direction = joined(states, "curvature", self.direction, dim=1)

@@ -93,11 +93,11 @@ class ChainStarts:
 
     def load(self, states: Sequence[State]) -> None:
         """Take over the `tensors` of a batch's states."""
-        self.drawn = joined(states, "starts", self.drawn.device, dim=1)
+        self.drawn = joined(states, "starts", self.drawn, dim=1)
         if self._whole:
             self.places = torch.zeros(len(self.drawn), len(states), 2, dtype=torch.int64)
         else:
-            self.places = joined(states, "start_places", self.places.device, dim=1)
+            self.places = joined(states, "start_places", self.places, dim=1)
 
     @property
     def _whole(self) -> bool:

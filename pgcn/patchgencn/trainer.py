@@ -281,8 +281,8 @@ class Trainer:
     def load_state_dicts(self, states: Sequence[State]) -> None:
         """Go to the iteration at which the states were taken, one state for each image of the batch.
 
-        Raises `ValueError` where a state belongs to another training, or they stand at different iterations; the
-        trainer must not be used after that.
+        Raises `ValueError` where a state belongs to another training, or they stand at different iterations, and
+        `LayoutError` where one has other tensors than this version writes; the trainer must not be used after that.
         """
         scale, iteration, used = common_resume_point(states, self.settings, self.seeds, self.sizes)
         self.nets, self.frozen = [], []
@@ -292,27 +292,25 @@ class Trainer:
             self.frozen.append(self.net.weights())
         self.scale = scale
         if not self.finished:
-            device = self.observed[0].device
             self.begin_scale()
             self._load_net(scale, states)
             self.optimizer = self.new_optimizer()
-            load_optimizer(self.optimizer, states, device)
+            load_optimizer(self.optimizer, states)
             self.starts.load(states)
             if self.bound:
                 self.bound.load(states)
-            self.recovery_start = joined(states, "recovery_start", device, dim=1)
-            self.recovered = joined(states, "recovered", device, dim=1)
+            self.recovery_start = joined(states, "recovery_start", self.recovery_start, dim=1)
+            self.recovered = joined(states, "recovered", self.recovered, dim=1)
             if not self.windows.whole:
-                places = joined(states, "recovery_places", torch.device("cpu")).tolist()
+                places = joined(states, "recovery_places", torch.tensor(self.recovery_places)).tolist()
                 self.recovery_places = [(row, column) for row, column in places]
         self.iteration = iteration
         self.starts.used = used
-        for generator, (tensors, _) in zip(self.generators, states, strict=True):
-            generator.set_state(tensors["generator"])
+        for generator, state in zip(self.generators, states, strict=True):
+            generator.set_state(joined([state], "generator", generator.get_state()))
 
     def _load_net(self, scale: int, states: Sequence[State]) -> None:
         self.scale = scale
         self.net = self.new_net()
-        device = self.observed[0].device
-        names = self.net.state_dict()
-        self.net.load_state_dict({name: joined(states, f"net.{scale}.{name}", device) for name in names})
+        own = self.net.state_dict()
+        self.net.load_state_dict({name: joined(states, f"net.{scale}.{name}", like) for name, like in own.items()})

@@ -14,8 +14,9 @@ from pgcn.methods import method_of
 from pgcn_cluster.monitor.snapshot import duration
 from pgcn_cluster.planning.backend import backend_for
 from pgcn_cluster.planning.estimate import measured_speed
-from pgcn_cluster.planning.plan import Plan
-from pgcn_cluster.planning.request import Prepared, make_plan, prepare
+from pgcn_cluster.planning.intake import make_plan
+from pgcn_cluster.planning.plan import Plan, total
+from pgcn_cluster.planning.request import Prepared, prepare
 from pgcn_cluster.planning.run_options import Request
 from pgcn_cluster.planning.sort_jobs import image_size
 from pgcn_cluster.planning.work import work_of
@@ -36,7 +37,7 @@ def dry_run(request: Request, console: Console) -> None:
     try:
         prepared = prepare(request, cluster)
         prepared.check_belongs()
-        plan = make_plan(prepared, None, retry=request.retry)
+        plan = make_plan(prepared, retry=request.retry)
     finally:
         cluster.leave()
     for sentence in prepared.said:
@@ -60,7 +61,7 @@ def dry_run(request: Request, console: Console) -> None:
         edits = _listed(plan, plan.edits)
         console.print(_table_of(plan, edits))
         _print_rest(console, len(plan.edits) - len(edits), "edits")
-    console.print(plan.summary(), highlight=False, markup=False)
+    console.print(total(plan).summary(), highlight=False, markup=False)
     if plan.jobs:
         console.print(_estimate(prepared, plan), highlight=False)
 

@@ -11,8 +11,10 @@ import torch
 from ray.exceptions import RayError
 from ray.job_config import JobConfig
 
+from pgcn_cluster.import_path import worker_environment
 from pgcn_cluster.interrupts import INTERRUPTS
 from pgcn_cluster.ray_cluster.compat import filter_command_line, own_signal_handlers
+from pgcn_cluster.ray_cluster.ray_background import RayBackground
 from pgcn_cluster.ray_cluster.ray_meter import RayMeter
 from pgcn_cluster.ray_cluster.ray_pool import RayWorkerPool
 from pgcn_cluster.scheduler.resources import Resources
@@ -57,11 +59,17 @@ class Cluster:
                     log_to_driver=False,
                     logging_level="ERROR",
                     job_config=_InstalledCodeOnly(),
+                    runtime_env=worker_environment() or None,
                     **local,
                 )
         except Exception as error:  # Ray raises `Exception` itself where its processes do not come up
             where = f"Ray at {self.address} does not answer" if self.address else "A local Ray could not be started"
             raise ConfigError(f"{where}: {first_line(error)}", code=Code.RAY_UNREACHABLE) from None
+
+    def background(self) -> RayBackground:
+        """Processes on all machines of the cluster, which is joined."""
+        self.join()
+        return RayBackground()
 
     def check_room(self, resources: Resources) -> None:
         """Raises `ConfigError` where a Ray of this machine, which will not grow, cannot hold one job."""

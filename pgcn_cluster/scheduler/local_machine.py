@@ -30,6 +30,7 @@ from pgcn_cluster.scheduler.meter import NoMeter
 from pgcn_cluster.scheduler.resources import Resources
 from pgcn_cluster.scheduler.sockets import check_socket_path
 from pgcn_cluster.scheduler.worker import Worker
+from pgcn_jobs.common.background import Background, ThreadBackground
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.job_context import ExecutionOptions
@@ -73,6 +74,10 @@ class LocalMachine:
             check_socket_path(["TMPDIR"], "/pymp-01234567/listener-01234567")
             processes.set_forkserver_preload(PRELOADED)
             forkserver.ensure_running()
+
+    def background(self) -> Background:
+        """Threads of this process."""
+        return ThreadBackground()
 
     def check_room(self, resources: Resources) -> None:
         """Raises `ConfigError` where this machine has less than one job needs."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from pgcn_cluster.monitor.display import Display
 from pgcn_cluster.monitor.snapshot import Lane, Snapshot
+from pgcn_cluster.scheduler.arrivals import Arrived
 from pgcn_cluster.scheduler.lease import Lease
 from pgcn_cluster.scheduler.meter import Kind, Meter, NoMeter
 from pgcn_cluster.scheduler.queue import Job, Queue
@@ -49,11 +50,18 @@ def _kind(job: Job) -> Kind:
 class Tracker:
     """Counts the jobs of one run; `done` and `failed` are those settled by earlier commands.
 
-    `meter` gets the numbers of this command.
+    `meter` gets the numbers of this command. `unseen` is the number of images that are still to be looked at.
     """
 
     def __init__(
-        self, store: Store, display: Display, jobs: list[Job], done: int, failed: int, meter: Meter = _NO_METER
+        self,
+        store: Store,
+        display: Display,
+        jobs: list[Job],
+        done: int,
+        failed: int,
+        meter: Meter = _NO_METER,
+        unseen: int = 0,
     ) -> None:
         self._meter = meter
         self._store = store
@@ -61,6 +69,7 @@ class Tracker:
         self._images = len(jobs) + done + failed
         self._done = done
         self._failed = failed
+        self._unseen = unseen
         self._work = sum(job.work for job in jobs)
         self._finished_work = 0.0
         self._found_work = 0.0  # work of earlier commands: checkpoints
@@ -69,6 +78,16 @@ class Tracker:
         self._kept_at = 0.0
         self._announced_previews = False
         self.committed_jobs: set[str] = set()
+
+    def arrived(self, arrived: Arrived) -> None:
+        """More images were looked at."""
+        self._images += len(arrived.jobs) + arrived.done + arrived.failed
+        self._done += arrived.done
+        self._failed += arrived.failed
+        self._unseen = arrived.unseen
+        self._work += sum(job.work for job in arrived.jobs)
+        for sentence in arrived.said:
+            self._display.line(sentence)
 
     def began(self, job: Job) -> None:
         """A job was given to a worker."""
@@ -127,8 +146,8 @@ class Tracker:
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """Jobs done, failed and left."""
-        return self._done, self._failed, self._images - self._done - self._failed
+        """Jobs done, failed and left; an image that was not looked at counts as one."""
+        return self._done, self._failed, self._images - self._done - self._failed + self._unseen
 
     def _keep(self, snapshot: Snapshot) -> None:
         try:
@@ -139,6 +158,7 @@ class Tracker:
 
     def _snapshot(self, state: str, leases: list[Lease], waiting: int) -> Snapshot:
         lanes, under_way = [], 0.0
+        self._seen &= {lease.attempts[0] for lease in leases}  # those that have ended are no longer needed
         making = [job.label for lease in leases for job in lease.jobs if isinstance(job.spec, EditSpec)]
         for lease in leases:
             progress = lease.heartbeat.progress if lease.heartbeat else None
@@ -172,6 +192,7 @@ class Tracker:
             done=self._done,
             failed=self._failed,
             waiting=waiting,
+            unseen=self._unseen,
             lanes=tuple(lanes),
             making=tuple(making),
             share=min(1.0, work / self._work) if self._work else 1.0,

@@ -90,3 +90,16 @@ class Code(StrEnum):
     WORKER_TIMEOUT = "worker.timeout"
     WORKER_PREEMPTED = "worker.preempted"
     BUG = "bug"
+
+
+STORAGE_CODES = frozenset(
+    {
+        Code.STORAGE_MISSING,
+        Code.STORAGE_FORBIDDEN,
+        Code.STORAGE_CREDENTIALS,
+        Code.STORAGE_UNREACHABLE,
+        Code.STORAGE_FULL,
+        Code.STORAGE_FAILED,
+    }
+)
+"""Codes of files that storage fails to read now, and may read later."""

@@ -106,8 +106,9 @@ def load(at: PyramidRef, own: Store) -> Model:
     except MethodError as error:
         raise PyramidError(f"The pyramid in {run} cannot be used here. {error}", code=Code.METHOD_UNKNOWN) from None
     except (ValueError, FileNotFoundError) as error:
+        reason = str(error).rstrip(".")
         raise PyramidError(
-            f"The pyramid in {run} is damaged: {error}. `pgcn verify --repair` mends it.", code=Code.PYRAMID_DAMAGED
+            f"The pyramid in {run} is damaged: {reason}. `pgcn verify --repair` mends it.", code=Code.PYRAMID_DAMAGED
         ) from None
     if pyramid is None:
         what = "`pgcn verify --repair` there, and the same command trains it again" if at.job_id else "Train it again"

@@ -21,6 +21,7 @@ from tenacity import (
 
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import StoreError
+from pgcn_jobs.storage.http import SLOWEST, SlowServer
 from pgcn_jobs.storage.urls import protocol_of, public_url
 
 T = TypeVar("T")
@@ -186,6 +187,8 @@ def _reason(error: BaseException, url: str) -> str:
     address = f"its address{variable.get(protocol_of(url), '')}"
     if isinstance(error, (boto.SSLError, aiohttp.ClientSSLError)):
         return f"{server} has no valid certificate: check {address}, https or http"
+    if isinstance(error, SlowServer):
+        return f"{server} sends less than {SLOWEST // 1000} kB a second: try again later, or take it from another place"
     if isinstance(error, (*_TIMEOUTS, *_hub_errors("TimeoutException"))):
         return f"{server} does not answer in time: check {address}, or try again later"
     if isinstance(error, (*_NO_ANSWER, *_hub_errors("TransportError"))):

@@ -41,7 +41,7 @@ MOMENTS = [
 def ends_with_a_sentence(process):
     output, _ = process.communicate(timeout=100)
     assert process.returncode == 130, output
-    assert output.endswith("Interrupted.\n"), output
+    assert output.splitlines()[-1].startswith("Interrupted"), output  # with counts, where it has begun to train
     assert output.count("Interrupted") == 1, output
     assert "***" not in output, "the stack that Ray's C++ part prints"
     assert "Traceback" not in output

@@ -139,15 +139,20 @@ def test_a_cancelled_run_is_gone_on_with_also_by_hand(cluster, moto, images, tmp
     assert [str(f.failure) for found in read_failures(Store(run)).values() for f in found] == ["INPUT"]
 
     no_job = Ready(tmp_path / "no job", *cancelling, env=cluster.env)
-    ray = [str(Path(sys.executable).parent / "ray"), "job", "submit", "--address", cluster.dashboard, "--"]
+    sent, executed = tmp_path / "sent", tmp_path / "executed"
+    sent.mkdir()
+    for name in ("torch", "typer", "pgcn_jobs", "safetensors"):
+        (sent / f"{name}.py").write_text(f"open({str(executed)!r}, 'a').write(__file__)")
+    ray = [str(Path(sys.executable).parent / "ray"), "job", "submit", "--address", cluster.dashboard]
     by_hand = subprocess.run(
-        [*ray, "pgcn", "run", *arguments],
+        [*ray, "--working-dir", str(sent), "--", "pgcn", "run", *arguments],
         env={**os.environ, **cluster.env},
         capture_output=True,
         text=True,
         timeout=250,
     )
     assert "2 done, 1 failed" in by_hand.stdout, by_hand.stdout + by_hand.stderr
+    assert not executed.exists(), "neither the command nor a worker imports from the job's working folder"
     resumes = query(Store(run), "SELECT resumes FROM results").to_pylist()
     assert [row["resumes"] for row in resumes] == [1, 1]
     assert not checkpoints(run)

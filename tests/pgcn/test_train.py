@@ -11,6 +11,7 @@ from PIL import Image
 
 import pgcn
 from pgcn.imaging.scales import resize
+from pgcn.method import LayoutError
 from pgcn.metrics.patch_distribution import patch_swd
 from pgcn.patchgencn.energy import EnergyNet
 from pgcn.patchgencn.trainer import DivergenceError, Trainer
@@ -87,6 +88,32 @@ def test_a_state_of_another_training_is_refused(photograph):
     state = Trainer([photograph], tiny(), [1]).state_dict()
     with pytest.raises(ValueError, match="other settings, seed or sizes"):
         Trainer([photograph], tiny(), [2]).load_state_dicts([state])
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("generator", torch.zeros(16, dtype=torch.uint8)),
+        ("net.0.kernels.0", None),
+        ("net.0.kernels.0", torch.zeros(1, 3, 3)),
+        ("starts", torch.zeros(16, 3, 4, 4)),
+        ("starts", "double"),
+        ("recovered", None),
+        ("adam.0.exp_avg", torch.zeros(1, 2)),
+        ("adam.1.exp_avg_sq", None),
+    ],
+)
+def test_a_state_of_another_layout_is_refused(photograph, name, other):
+    """Another version of the program may have written it: nothing else would notice before the next iteration."""
+    trainer = Trainer([photograph], tiny(), [1])
+    trainer.iterate()
+    tensors, where = trainer.state_dict()
+    name = next(key for key in tensors if key.startswith(name[:5])) if name not in tensors else name
+    tensors[name] = tensors[name].double() if other == "double" else other
+    with pytest.raises(LayoutError, match="this checkpoint"):
+        Trainer([photograph], tiny(), [1]).load_state_dicts(
+            [({key: value for key, value in tensors.items() if value is not None}, where)]
+        )
 
 
 def test_seeds_decide(photograph):

@@ -20,7 +20,7 @@ from pgcn.imaging.masks import check_mask
 from pgcn.imaging.noise import noise_start, normal_batch
 from pgcn.imaging.scales import check_image, image_pyramid, learned_sizes, resize
 from pgcn.learned_pyramid import exact_scales
-from pgcn.method import DivergenceError, Progress, State
+from pgcn.method import DivergenceError, LayoutError, Progress, State
 from pgcn.methods.base.energy import ScaleEnergy
 from pgcn.methods.base.model import NetPyramid, trained_sizes
 from pgcn.methods.base.settings import NetSettings
@@ -234,10 +234,18 @@ class NetTrainer(ABC):
         return {name: value.detach().clone().contiguous().cpu() for name, value in tensors.items()}, text
 
     def load_state_dicts(self, states: Sequence[State]) -> None:
-        """Go to the position of the one state. Raises `ValueError` where it belongs to another training."""
+        """Go to the position of the one state. Raises `ValueError` where it belongs to another training.
+
+        Raises `LayoutError` where it has other tensors than this version writes.
+        """
         (state,) = states
         self.stage, self.iteration = check_own(state, self.method.name, self.settings, self.seed, self.sizes)
-        tensors = state[0]
+        try:
+            self._load(state[0])
+        except (KeyError, RuntimeError) as error:
+            raise LayoutError(f"this checkpoint has other tensors than this version writes: {error}") from None
+
+    def _load(self, tensors: dict[str, Tensor]) -> None:
         for scale, (net, optimizer) in enumerate(zip(self.nets, self.optimizers, strict=True)):
             net.load_state_dict(under(tensors, f"net.{scale}."))
             load_optimizer(optimizer, tensors, f"adam.{scale}.")
