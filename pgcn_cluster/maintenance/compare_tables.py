@@ -89,7 +89,7 @@ class _CountedRows(_ReadOnlyStore):
         if rows.columns is not None:
             built = schemas.read_parquet(data)
             without = built.drop_columns(rows.columns)
-            if any(column.null_count < len(column) for column in without.columns):
+            if any(without[name].null_count < len(without) for name in without.column_names if name not in FILLED):
                 rows.columns = None  # a value that is nowhere in the stored table
             else:
                 rows.subtract(_hashes(built.select(rows.columns)))
@@ -123,7 +123,7 @@ def _same_rows(there: bytes, data: bytes) -> bool:
     """True if two Parquet objects hold the same table.
 
     Another version of the library writes other bytes. A newer version of this program writes more columns. An older
-    one writes fewer, or under older names; missing columns equal columns without values.
+    one writes fewer, or under older names; missing columns equal columns without values, or filled from others.
     """
     try:
         wanted = schemas.read_parquet(data)
