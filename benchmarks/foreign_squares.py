@@ -1,8 +1,8 @@
 """Energy as a detector: foreign parts of an image, and images of one pyramid's patches.
 
-`python -m benchmarks.foreign_squares --keep FOLDER` prints a table. Anomalies: a square of 13 px of another photograph in
-each photograph, from five others, AUROC over pixels. Pairs: each pyramid scores its own image mirrored, and two thirds
-of it, and seven others; AUROC over all pairs.
+`python -m benchmarks.foreign_squares --keep FOLDER` prints a table. Anomalies: a square of 13 px of another photograph
+in each photograph, from five others, AUROC over pixels. Pairs: each pyramid scores its own image mirrored, and two
+thirds of it, and seven others; AUROC over all pairs.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class CrossFit:
     blocks: int = 4
     keys: int = 4096
     noise: float = 0.5
-    floor: float = 3e-3
+    floor: float = 1e-3
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,112 @@
+"""Anomaly maps of images by themselves, on made defects or on a folder, beside two plain detectors.
+
+`python -m benchmarks.anomalies` prints the tables of docs/anomalies.md, in about a minute of one core.
+`python -m benchmarks.anomalies FOLDER` reads one category in the layout of MVTec AD (`train/good`, `test/<kind>`,
+`ground_truth/<kind>`) instead; `energy of train/good` learns from the training images as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.anomaly_baselines import rx, sorted_features
+from benchmarks.anomaly_cases import Case, Category, categories
+from benchmarks.anomaly_folders import read_category
+from benchmarks.anomaly_reference import Reference
+from benchmarks.trained import markdown
+from pgcn.anomaly import cross_fitted, regions_of
+from pgcn.metrics.localization import localization
+from pgcn.tasks.energy import THRESHOLD
+
+Detector = Callable[[Tensor], Tensor]
+"""Maps an image `(1, C, H, W)` to `(h, w)`."""
+
+METRICS = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "aupro": "AUPRO@0.3"}
+SELF = "energy --self"
+DETECTORS: dict[str, Detector] = {
+    SELF: lambda image: cross_fitted(image)[0, 0],
+    "sorted VGG": sorted_features,
+    "RX": rx,
+}
+
+
+def maps_of(detector: Detector, cases: Sequence[Case]) -> list[Tensor]:
+    """The map of each case at the size of its label."""
+    found = []
+    for case in cases:
+        values = detector(case.image)[None, None]
+        size = case.label.shape
+        found.append(F.interpolate(values, tuple(size), mode="bilinear", align_corners=False)[0, 0])
+    return found
+
+
+def rows_of(cases: Sequence[Case], maps: Mapping[str, Sequence[Tensor]]) -> list[list[str]]:
+    """A row for each kind and contrast, against all good images, with the metrics of every detector."""
+    rows = []
+    for kind, contrast in dict.fromkeys((case.kind, case.contrast) for case in cases if case.kind != "good"):
+        chosen = [i for i, case in enumerate(cases) if case.kind == "good" or (case.kind, case.contrast) == (kind, contrast)]
+        labels = [cases[i].label for i in chosen]
+        found = {name: localization([made[i] for i in chosen], labels) for name, made in maps.items()}
+        values = [f"{found[name][metric]:.2f}" for metric in METRICS for name in maps]
+        rows.append([kind, f"{contrast:g}" if contrast else "", *values])
+    return rows
+
+
+def table(found: Sequence[Category], detectors: Mapping[str, Detector]) -> str:
+    """Markdown: metrics by category and by kind of defect."""
+    columns = [f"{METRICS[metric]}, {name}" for metric in METRICS for name in detectors]
+    whole, by_kind, alarms = [], list[list[str]](), []
+    every: dict[str, list[Tensor]] = {name: [] for name in detectors}
+    for category in found:
+        maps = {name: maps_of(detector, category.test) for name, detector in detectors.items()}
+        labels = [case.label for case in category.test]
+        metrics = {name: localization(made, labels) for name, made in maps.items()}
+        whole.append([category.name, *(f"{metrics[name][m]:.2f}" for m in METRICS for name in detectors)])
+        alarms += [_alarms(made) for case, made in zip(category.test, maps[SELF], strict=True) if case.kind == "good"]
+        for name, made in maps.items():
+            every[name] += made
+    cases = [case for category in found for case in category.test]
+    by_kind = rows_of(cases, every)
+    hits = [_hit(case, made) for case, made in zip(cases, every[SELF], strict=True) if case.kind != "good"]
+    return "\n\n".join(
+        [
+            markdown(["images", *columns], whole),
+            markdown(["defect", "contrast", *columns], by_kind),
+            f"Regions above {THRESHOLD:g} decades: in {sum(hits)} of {len(hits)} images with a defect, one on the defect; "
+            f"{sum(alarms)} in {len(alarms)} images without one.",
+        ]
+    )
+
+
+def _alarms(values: Tensor) -> int:
+    return len(regions_of(values, THRESHOLD))
+
+
+def _hit(case: Case, values: Tensor) -> bool:
+    return bool((values[case.label >= 0] > THRESHOLD).any())
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", help="a category in the layout of MVTec AD")
+    parser.add_argument("--side", type=int, default=256, help="longest side of the folder's images, px")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    if given.folder is None:
+        print(table(categories(), DETECTORS))
+        return 0
+    category = read_category(given.folder, given.side)
+    more = {"energy of train/good": Reference(category.train)} if category.train else {}
+    print(table([category], DETECTORS | more))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
