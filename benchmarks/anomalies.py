@@ -50,7 +50,9 @@ def rows_of(cases: Sequence[Case], maps: Mapping[str, Sequence[Tensor]]) -> list
     """A row for each kind and contrast, against all good images, with the metrics of every detector."""
     rows = []
     for kind, contrast in dict.fromkeys((case.kind, case.contrast) for case in cases if case.kind != "good"):
-        chosen = [i for i, case in enumerate(cases) if case.kind == "good" or (case.kind, case.contrast) == (kind, contrast)]
+        chosen = [
+            i for i, case in enumerate(cases) if case.kind == "good" or (case.kind, case.contrast) == (kind, contrast)
+        ]
         labels = [cases[i].label for i in chosen]
         found = {name: localization([made[i] for i in chosen], labels) for name, made in maps.items()}
         values = [f"{found[name][metric]:.2f}" for metric in METRICS for name in maps]

@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.anomaly_cases import Case, Category
-from pgcn import read_image
 from pgcn.anomaly.regions import components
 from pgcn.imaging.scales import resize
+from pgcn_jobs.inputs.image_files import read_image
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy"}
 
@@ -56,7 +56,9 @@ def _case(folder: Path, path: Path, side: int) -> Case:
     if kind == "good":
         return Case(kind, 0.0, image, torch.full(size, -1))
     truth = folder / "ground_truth" / kind
-    found = next((truth / f"{path.stem}{end}" for end in ("_mask.png", ".png") if (truth / f"{path.stem}{end}").exists()), None)
+    found = next(
+        (truth / f"{path.stem}{end}" for end in ("_mask.png", ".png") if (truth / f"{path.stem}{end}").exists()), None
+    )
     if found is None:
         raise FileNotFoundError(f"{path} has no mask {truth / path.stem}_mask.png.")
     with Image.open(found) as opened:

@@ -41,7 +41,9 @@ class Reference:
             return scale_energies(images[0], where, self.settings).flatten()
         some = range(min(JUDGED, len(images)))
         others = ([key for j, key in enumerate(keys) if j != i] for i in some)
-        return torch.cat([patch_bank(rest, self.settings).energy(keys[i]) for i, rest in zip(some, others, strict=True)])
+        return torch.cat(
+            [patch_bank(rest, self.settings).energy(keys[i]) for i, rest in zip(some, others, strict=True)]
+        )
 
     def _sizes(self, image: Tensor) -> list[Size]:
         return list(map_sizes((image.shape[-2], image.shape[-1]), self.settings))

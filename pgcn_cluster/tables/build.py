@@ -131,7 +131,7 @@ def _slices(asked: dict[schemas.Kind, dict[str, list[Row]]], done: set[str]) -> 
 def build_slice(store: Store, slice_: RecordSlice) -> BuiltSlice:
     """Read the commits of a slice and their artifacts, and write its parts of images and metrics."""
     kind = slice_.kind
-    writers = {name: PartWriter(store, name, slice_.number) for name in (kind.pictures, "metrics")}
+    writers = {name: PartWriter(store, name, slice_.number) for name in (kind.pictures, "metrics", *kind.more)}
     results: list[dict[str, Any]] = []
     attempts: list[dict[str, Any]] = []
     damaged: list[str] = []
@@ -140,17 +140,16 @@ def build_slice(store: Store, slice_: RecordSlice) -> BuiltSlice:
         if commit is None or tables is None:
             damaged.append(job)
             continue
-        pictures, metrics = tables
         result = schemas.known_row(commit.result, schemas.TABLES[kind.results])
         try:
             schemas.table([result], schemas.TABLES[kind.results])
-            pictures = _named(pictures, schemas.TABLES[kind.pictures], commit.result | rows[0])
-            metrics = schemas.known(metrics, schemas.METRICS).cast(schemas.METRICS)
+            metrics = schemas.known(tables.pop("metrics"), schemas.METRICS).cast(schemas.METRICS)
+            named = {name: _named(data, schemas.TABLES[name], commit.result | rows[0]) for name, data in tables.items()}
         except (KeyError, TypeError, ValueError, OverflowError, pa.ArrowException):
             damaged.append(job)
             continue
-        writers[kind.pictures].add(pictures)
-        writers["metrics"].add(metrics)
+        for name, data in (named | {"metrics": metrics}).items():
+            writers[name].add(data)
         results += [{**result, **names} for names in rows]
         attempts.append(_committed_row(commit))
     for writer in writers.values():
@@ -200,19 +199,20 @@ def records_now(store: Store) -> bytes:
     return json.dumps({"records": hashlib.sha256(json.dumps(listed).encode()).hexdigest()}).encode()
 
 
-def _read_job(store: Store, job: str, kind: schemas.Kind) -> tuple[Commit | None, tuple[pa.Table, pa.Table] | None]:
-    """A job's commit, and its tables of images and metrics; None for each that is missing or damaged."""
+def _read_job(store: Store, job: str, kind: schemas.Kind) -> tuple[Commit | None, dict[str, pa.Table] | None]:
+    """A job's commit, and its tables by name; None for each that is missing or damaged.
+
+    Those of `kind.more` need not be there.
+    """
     commit = read_commit(store, job)
     if commit is None or schemas.kind_of(commit.result) != kind:
         return None, None
-    named = {artifact.path.rsplit("/", 1)[-1]: artifact for artifact in commit.artifacts}
+    named = {artifact.path.rsplit("/", 1)[-1].removesuffix(".parquet"): artifact for artifact in commit.artifacts}
+    wanted = [kind.pictures, "metrics", *(name for name in kind.more if name in named)]
     try:
-        pictures, metrics = (
-            schemas.read_parquet(read_artifact(store, named[f"{name}.parquet"])) for name in (kind.pictures, "metrics")
-        )
+        return commit, {name: schemas.read_parquet(read_artifact(store, named[name])) for name in wanted}
     except (FileNotFoundError, KeyError, ValueError, pa.ArrowException):
         return commit, None
-    return commit, (pictures, metrics)
 
 
 def _committed_row(commit: Commit) -> dict[str, Any]:
