@@ -80,8 +80,8 @@ def table(found: Sequence[Category], detectors: Mapping[str, Detector]) -> str:
         [
             markdown(["images", *columns], whole),
             markdown(["defect", "contrast", *columns], by_kind),
-            f"Regions above {THRESHOLD:g} decades: in {sum(hits)} of {len(hits)} images with a defect, one on the defect; "
-            f"{sum(alarms)} in {len(alarms)} images without one.",
+            f"Regions above {THRESHOLD:g} decades: one on the defect in {sum(hits)} of {len(hits)} images with a "
+            f"defect; {sum(alarms)} in {len(alarms)} images without one.",
         ]
     )
 

@@ -17,20 +17,20 @@ WINDOW = 7
 
 
 def rx(image: Tensor) -> Tensor:
-    """Reed and Yu's detector (1990): the squared Mahalanobis distance of each pixel's spectrum from the image's mean."""
+    """Reed and Yu's detector (1990): the squared Mahalanobis distance of each pixel's spectrum from the mean."""
     pixels = image[0].flatten(1).T.double()
     pixels = pixels - pixels.mean(0)
     covariance = pixels.T @ pixels / len(pixels) + 1e-6 * torch.eye(pixels.shape[1], dtype=torch.float64)
-    distances = (pixels @ torch.linalg.inv(covariance) * pixels).sum(1)
-    return distances.view(image.shape[2:]).float()
+    distances: Tensor = (pixels @ torch.linalg.inv(covariance) * pixels).sum(1)
+    return distances.float().view(*image.shape[2:])
 
 
 def sorted_features(image: Tensor) -> Tensor:
     """Features of a window against those of the whole image, each channel sorted, on the bundled VGG16 trunk.
 
-    The distance of two sorted lists is that of Wasserstein in one dimension (as in feature correspondence analysis,
-    Ardelean and Weyrich, WACV 2024, whose reference is the image too, without its refinements). Mean over channels, each
-    in its standard deviations, of relu2_2 and relu3_3, each map in its own mean.
+    The distance of two sorted lists is that of Wasserstein in one dimension, as in feature correspondence analysis
+    (Ardelean and Weyrich, WACV 2024), whose reference is the image too; without its refinements. Mean over channels,
+    each in its standard deviations, of relu2_2 and relu3_3, each map in its own mean.
     """
     shown = of_tensor(image).display(image)
     maps = []

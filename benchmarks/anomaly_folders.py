@@ -69,5 +69,5 @@ def _case(folder: Path, path: Path, side: int) -> Case:
 def _labels(mask: Tensor) -> Tensor:
     """Regions of a mask, numbered from 0; -1 elsewhere."""
     label = components(mask)
-    _, numbers = label.unique(return_inverse=True)
+    numbers: Tensor = label.unique(return_inverse=True)[1]
     return numbers - 1 if bool((label < 0).any()) else numbers

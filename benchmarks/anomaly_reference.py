@@ -1,4 +1,4 @@
-"""The exact energy of clean images' patches as a detector, where there are clean images: for folders in MVTec's layout."""
+"""The exact energy of clean images' patches as a detector, for folders that have clean images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JUDGED = 4
 
 
 class Reference:
-    """Maps of images by the patches of `clean` ones `(1, C, H, W)`, in decades of the tail of clean images' energies."""
+    """Maps of images by the patches of `clean` ones `(1, C, H, W)`, in decades of the tail of clean energies."""
 
     def __init__(self, clean: Sequence[Tensor], settings: CrossFit | None = None) -> None:
         self.clean, self.settings = list(clean), settings or CrossFit(keys=16_384)

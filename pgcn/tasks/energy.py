@@ -1,7 +1,7 @@
 """Energy as an anomaly metric: parts of an image, and whole images, that differ from the trained image's patches.
 
-With `self`, there is no trained image: the map is that of `pgcn.anomaly`, where parts of one image are compared with its
-other parts. Else there are two metrics, each relative to the trained image itself:
+With `self`, there is no trained image: the map is that of `pgcn.anomaly`, where parts of one image are compared with
+its other parts. Else there are two metrics, each relative to the trained image itself:
 
 - the score, one number for an image: its mean energy above the trained image's, in standard deviations, averaged over
   scales. It is low for an image of the same patches;
