@@ -119,21 +119,36 @@ def _spread(rows: Tensor, most: int) -> Tensor:
 def cross_fitted(image: Tensor, known: Tensor | None = None, settings: CrossFit | None = None) -> Tensor:
     """The anomaly map of `image` `(1, C, H, W)` in [-1, 1], in decades of its own tail: `(1, 1, h, w)`.
 
-    Its longest side is at most `settings.side`. Pixels where `known` `(1, 1, H, W)` is 0 are not learned from; they
-    take the value of the nearest position whose patch is known. Raises `ValueError` where no pixel is known.
+    Its longest side is at most `settings.side`. Pixels where `known` `(1, 1, H, W)` is 0 are not learned from.
+    Positions whose patch has such pixels, or reaches over the border, take the value of the nearest one whose patch is
+    whole. Raises `ValueError` where no pixel is known.
     """
     settings = settings or CrossFit()
     maps = []
     for size in map_sizes((image.shape[-2], image.shape[-1]), settings):
-        mask = None if known is None else (F.adaptive_avg_pool2d(known, size) > 0.99).float()
-        where = torch.ones(size, dtype=torch.bool) if mask is None else usable(mask, settings.patch)
-        energies = scale_energies(resize(image, size), where.to(image.device), settings)
+        where = whole_patches(size, None if known is None else F.adaptive_avg_pool2d(known, size), settings.patch)
+        where = where.to(image.device)
+        energies = scale_energies(resize(image, size), where, settings)
         decades = Tail.of(energies[where], FLAT).decades(energies)
-        maps.append(decades[nearest_usable(where)].view(1, 1, *size) if mask is not None else decades[None, None])
+        maps.append(decades.flatten()[nearest_usable(where)].view(1, 1, *size))
     finest = maps[0].shape[-2:]
     together = sum(F.interpolate(one, size=finest, mode="bilinear", align_corners=False) for one in maps)
     assert isinstance(together, Tensor)
     return Tail.of(together).decades(together)
+
+
+def whole_patches(size: Size, known: Tensor | None, patch: int) -> Tensor:
+    """Positions `(h, w)` whose patch is known and inside the image; smaller parts of it where no patch is.
+
+    `known` `(1, 1, h, w)` is the known share of each pixel; None: all.
+    """
+    inside = torch.ones(1, 1, *size) if known is None else (known > 0.99).float()
+    margin = patch // 2
+    if min(size) > 2 * margin:
+        whole = F.max_pool2d(F.pad(1 - inside, [margin] * 4, value=1.0), patch, stride=1)[0, 0] < 0.5
+        if bool(whole.any()):
+            return whole
+    return usable(inside, patch)
 
 
 def map_sizes(full: Size, settings: CrossFit) -> Iterator[Size]:
