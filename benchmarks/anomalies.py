@@ -13,16 +13,19 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from benchmarks.anomaly_baselines import rx, sorted_features
-from benchmarks.anomaly_cases import Case, Category, categories
+from benchmarks.anomaly_cases import SIDE, Case, Category, categories
 from benchmarks.anomaly_folders import read_category
 from benchmarks.anomaly_reference import Reference
+from benchmarks.pictures import strip
 from benchmarks.trained import markdown
 from pgcn.anomaly import cross_fitted, regions_of
+from pgcn.imaging.channels import of_tensor
 from pgcn.metrics.localization import localization
-from pgcn.tasks.energy import THRESHOLD
+from pgcn.tasks.energy import THRESHOLD, heat
 
 Detector = Callable[[Tensor], Tensor]
 """Maps an image `(1, C, H, W)` to `(h, w)`."""
@@ -94,13 +97,31 @@ def _hit(case: Case, values: Tensor) -> bool:
     return bool((values[case.label >= 0] > THRESHOLD).any())
 
 
+SHOWN = (("bricks", "scratch", 0.5), ("wood", "stain", 0.16), ("gravel", "foreign", 1.0), ("5 bands", "one band", 0.2))
+
+
+def picture(found: Sequence[Category]) -> Image.Image:
+    """Four of the cases in one row, each with its map behind it."""
+    shown = []
+    for name, kind, contrast in SHOWN:
+        category = next(each for each in found if each.name == name)
+        case = next(each for each in category.test if (each.kind, each.contrast) == (kind, contrast))
+        image = of_tensor(case.image).display(case.image)
+        shown += [image, heat(cross_fitted(case.image), THRESHOLD)]
+    return strip(shown, 2 * SIDE)
+
+
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", help="a category in the layout of MVTec AD")
+    parser.add_argument("--picture", type=Path, help="write the image of docs/anomalies.md here, and no table")
     parser.add_argument("--side", type=int, default=256, help="longest side of the folder's images, px")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    if given.picture is not None:
+        picture(categories()).save(given.picture, quality=80, method=6)
+        return 0
     if given.folder is None:
         print(table(categories(), DETECTORS))
         return 0

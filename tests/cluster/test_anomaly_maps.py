@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tifffile
 
-import pgcn
 from pgcn_cluster.tables.query import query
 from pgcn_jobs.images.tiff import georeference_of
+from pgcn_jobs.inputs.image_files import read_image
 from pgcn_jobs.storage.store import Store
 from tests.cluster.running import ask, options
 from tests.cluster.test_channels import PLACE
@@ -41,7 +41,7 @@ def check_map(path):
     row, column = np.unravel_index(np.nanargmax(values), values.shape)
     assert 18 <= row < 26 and 28 <= column < 36
     assert json.loads(georeference_of(path.read_bytes())) == json.loads(PLACE.to_json())
-    known = pgcn.read_image(path).known
+    known = read_image(path).known
     assert known is not None and int((known == 0).sum()) == 42
 
 
