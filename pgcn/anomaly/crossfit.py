@@ -2,10 +2,11 @@
 
 The image is cut into blocks as a checkerboard. The patches of the white blocks give the energy of the black ones, and
 the other way round, so that no patch explains itself or a neighbour that it overlaps. A second checkerboard, moved by
-half a block, is weighted so that no edge of a block shows. The energy is that of `pgcn.exact.definition`, with noise in
-the proportions of the patches' own components Σ instead of equal noise in all pixels:
+half a block, is weighted so that no edge of a block shows. The energy is that of `pgcn.exact.definition` with noise in
+the proportions of the patches' own components Σ, instead of equal noise in all pixels, in the limit of little noise,
+-t² log Σ_i exp(-|q - p_i|² / 2t²) for t → 0, where the nearest patch decides:
 
-    E(q) = -log mean_i exp(-(q - p_i)ᵀ(Σ + εI)⁻¹(q - p_i) / 2t²),   q a scored patch, p_i the learned ones.
+    E(q) = min_i (q - p_i)ᵀ(Σ + εI)⁻¹(q - p_i) / 2,   q a scored patch, p_i the learned ones.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ STRIDE = 2_654_435_761
 """A stride that no row is a multiple of: chosen positions are spread evenly."""
 
 FLAT = 1e-3
-"""Least distance of the quantiles of the energies of one scale, in nats: an image of one colour has no tail."""
+"""Least distance of the quantiles of the energies of one scale: an image of one colour has no tail."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,6 @@ class CrossFit:
     - `patch`, `components`: side of a patch, px, odd, and its principal components.
     - `blocks`: blocks along the shorter side of the image, at the most; each is at least two patches wide.
     - `keys`: most patches that a position is compared with, spread evenly over the others.
-    - `noise`: t. Small: the nearest patch decides. Large: common patches count more than rare ones.
     - `floor`: ε as a share of the largest variance of a component.
     """
 
@@ -51,7 +51,6 @@ class CrossFit:
     components: int = 32
     blocks: int = 4
     keys: int = 4096
-    noise: float = 0.5
     floor: float = 1e-3
 
 
@@ -83,21 +82,20 @@ def _blocks(side: int, block: int, moved: int) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class PatchBank:
-    """Learned patches `(m, components)`, in units of the noise, and the `scale` that gives queries these units."""
+    """Learned patches `(m, components)` in units of (Σ + εI)^½, and the `scale` that gives queries these units."""
 
     keys: Tensor
     scale: Tensor
-    noise: float
 
     def energy(self, queries: Tensor) -> Tensor:
-        """E of `queries` `(n, components)`: `(n,)`, in nats; lower is more like the learned patches."""
+        """E of `queries` `(n, components)`: `(n,)`; lower is more like the learned patches."""
         squares = self.keys.square().sum(1)
         found = []
         for q in (queries * self.scale).split(max(1, COMPARED // len(self.keys))):
             beat()
-            apart = torch.addmm(squares + q.square().sum(1, keepdim=True), q, self.keys.T, alpha=-2).clamp_min_(0)
-            found.append(-apart.mul_(-0.5 / self.noise**2).logsumexp(1))
-        return torch.cat(found) + torch.tensor(float(len(self.keys))).log()
+            apart = torch.addmm(squares, q, self.keys.T, alpha=-2).amin(1) + q.square().sum(1)
+            found.append(apart.clamp_min(0) / 2)
+        return torch.cat(found)
 
 
 def patch_bank(learned: Sequence[Tensor], settings: CrossFit) -> PatchBank:
@@ -106,7 +104,7 @@ def patch_bank(learned: Sequence[Tensor], settings: CrossFit) -> PatchBank:
     variance = rows.var(0) if len(rows) > 1 else torch.ones_like(rows[0])
     largest = variance.max().clamp_min(1e-12)
     scale = (variance + settings.floor * largest).rsqrt()
-    return PatchBank(rows * scale, scale, settings.noise)
+    return PatchBank(rows * scale, scale)
 
 
 def _spread(rows: Tensor, most: int) -> Tensor:
@@ -162,7 +160,7 @@ def map_sizes(full: Size, settings: CrossFit) -> Iterator[Size]:
 
 
 def scale_energies(image: Tensor, where: Tensor, settings: CrossFit) -> Tensor:
-    """The cross-fitted energy of every position of `image` `(1, C, h, w)`: `(h, w)`, in nats.
+    """The cross-fitted energy of every position of `image` `(1, C, h, w)`: `(h, w)`.
 
     Patches are learned at positions `where` `(h, w)`.
     """
