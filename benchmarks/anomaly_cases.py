@@ -1,7 +1,8 @@
 """Made anomalies: bundled textures with one defect each at a known place, and an image of five bands.
 
-Images are `(1, C, SIDE, SIDE)` in [-1, 1], masks `(SIDE, SIDE)`. A contrast of 1 is half of the range from black to
-white; of a foreign piece, its opacity; of a cut, the distance that one side moves, in units of 8 px.
+Bricks and gravel are gray, of one channel; wood has colour. Images are `(1, C, SIDE, SIDE)` in [-1, 1], masks
+`(SIDE, SIDE)`. A contrast of 1 is half of the range from black to white; of a foreign piece, its opacity; of a cut, the
+distance that one side moves, in units of 8 px.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.pictures import photograph
+from pgcn.metrics.pictures import gray
 
 SIDE = 112
 TEXTURES = ("01-bricks.jpg", "03-wood.jpg", "04-gravel.jpg")
@@ -55,7 +57,7 @@ def categories() -> list[Category]:
 
 
 def _texture(name: str, generator: torch.Generator) -> Category:
-    whole = photograph(name)
+    whole = _native(photograph(name))
     found = Category(name[3:].removesuffix(".jpg"))
     found.train.append(_crop(whole, generator))
     found.test.extend(_good(_crop(whole, generator)) for _ in range(GOOD))
@@ -64,6 +66,11 @@ def _texture(name: str, generator: torch.Generator) -> Category:
             image, mask = DEFECTS[kind](_crop(whole, generator), contrast, generator)
             found.test.append(Case(kind, contrast, image, mask.long() - 1))
     return found
+
+
+def _native(image: Tensor) -> Tensor:
+    """One channel where all are equal, as in files of gray images."""
+    return image[:, :1] if torch.equal(image[:, :1].expand_as(image), image) else image
 
 
 def _bands(generator: torch.Generator) -> Category:
@@ -122,7 +129,7 @@ def _stain(image: Tensor, contrast: float, generator: torch.Generator) -> tuple[
     """A soft tint, at no place stronger than the contrast."""
     y, x = _place(generator)
     strength = (1 - (y.square() + x.square()) / 0.12**2).clamp_min(0).sqrt()
-    tint = torch.tensor([0.2, -0.4, -1.0]).view(1, 3, 1, 1)
+    tint = torch.tensor([0.2, -0.4, -1.0] if image.shape[1] == 3 else [-1.0]).view(1, -1, 1, 1)
     return (image + 2 * contrast * strength * tint).clamp(-1, 1), (strength > 0).float()
 
 
@@ -140,6 +147,7 @@ def _foreign(image: Tensor, contrast: float, generator: torch.Generator) -> tupl
     y, x = _place(generator)
     mask = ((y.abs() < 0.07) & (x.abs() < 0.07)).float()
     other = _crop(photograph("06-cat.jpg"), generator)
+    other = other if image.shape[1] == 3 else gray(other)
     return image + contrast * mask * (other - image), mask
 
 
