@@ -52,7 +52,7 @@ def run_nothing(specs: Sequence[JobSpec], attempts: Sequence[str], context: JobC
         read_source(spec.location, spec.uri)
         # A training of one scale writes this and removes it again.
         store.list(f"checkpoints/{spec.job_id}")
-        ends.append(publish(store, spec.job_id, attempt, _files(spec, attempt), _result(spec, attempt)))
+        ends.append(publish(store, spec.job_id, attempt, _files(spec, attempt), result_row(spec, attempt)))
         clean_up(store, spec.job_id)
     return ends
 
@@ -91,7 +91,8 @@ def _files(spec: JobSpec, attempt: str) -> dict[str, bytes]:
     }
 
 
-def _result(spec: JobSpec, attempt: str) -> dict[str, Any]:
+def result_row(spec: JobSpec, attempt: str) -> dict[str, Any]:
+    """The result of a job, as its commit has it."""
     return {
         "uri": spec.uri,
         "job_id": spec.job_id,

@@ -18,6 +18,7 @@ from rich.console import Console
 
 import pgcn_cluster.gallery.publish
 import pgcn_cluster.launch
+import pgcn_cluster.planning.intake
 from benchmarks.noop import NoOp
 from pgcn_cluster.planning.run_options import Request
 from pgcn_cluster.ray_cluster.session import Cluster
@@ -25,8 +26,8 @@ from pgcn_cluster.scheduler.stopping import StopSignal
 
 STEPS: dict[str, tuple[Any, str]] = {
     "find images": (pgcn_cluster.launch, "prepare"),
-    "plan": (pgcn_cluster.launch, "make_plan"),
-    "write manifest": (pgcn_cluster.launch, "add_to_manifest"),
+    "write manifest": (pgcn_cluster.planning.intake, "add_to_manifest"),
+    "look at images": (pgcn_cluster.launch, "_first_jobs"),
     "run jobs": (pgcn_cluster.launch, "_train"),
     "list commits": (pgcn_cluster.launch, "committed"),
     "check for changes": (pgcn_cluster.gallery.publish, "records_now"),

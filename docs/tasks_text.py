@@ -29,6 +29,10 @@ DETAILS = """**`make tasks` makes this page: each command made the image above i
 
 `--start-scale` is the scale where chains start; 0 is the coarsest, with the most freedom. Without it, a metric
 chooses the scale. The choice is a heuristic: compare all start scales with `--sweep` where it matters.
+
+`inpaint` without a mask fills transparent pixels and pixels without data; with `--target` it fills the holes of that
+image from the patches of IMAGE, a texture for example. `generate --set tile=true --set keep=0.8` makes a tile of IMAGE
+itself: the inner 80 % of both sides stay, and only the border between copies is made anew.
 """
 
 BUCKET = """## Tasks for a folder or bucket
@@ -47,6 +51,7 @@ pgcn run photos --out other --task animate --pyramids run               # trains
 | `uri` | the image to train on |
 | `task` | the task; empty: the pyramid itself, with its samples |
 | `target_uri`, `mask_uri`, `truth_uri` | the task's other images |
+| `channel:NAME` | further channels of the image: [channels.md](channels.md) |
 | any setting, `seed` | of the image's training |
 | any option of the task; `task_seed` for its `seed` | of the edit; the option, where a setting has its name too |
 | `image_id`, `edit_id` | names of the pyramid and the edit; by default the path, and `cat.jpg:superres` |

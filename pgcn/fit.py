@@ -15,6 +15,7 @@ from pgcn.imaging.scales import Size, check_image
 from pgcn.method import Progress
 from pgcn.patchgencn.masked_trainer import MaskedTrainer
 from pgcn.patchgencn.trainer import Trainer
+from pgcn.patchgencn.windows import window_size
 from pgcn.pyramid import Pyramid
 from pgcn.settings import Settings, make_settings
 
@@ -51,7 +52,7 @@ def fit(
         trainer = Trainer([image.tensor], settings, [seed], device, [image.channels])
     else:
         trainer = MaskedTrainer(image.tensor, mask, settings, seed, device, image.channels)
-    with threads_for(trainer.sizes):
+    with threads_for([window_size(size, settings) for size in trainer.sizes]):
         for progress in trainer.iterations():
             if on_progress:
                 on_progress(progress)
@@ -59,12 +60,12 @@ def fit(
 
 
 SMALL = 128 * 128
-"""Pixels of a finest learned scale up to which a training has one thread: more wait for each other, and gain little."""
+"""Pixels of a window, or of a whole scale, up to which a training has one thread: more gain little."""
 
 
 @contextmanager
 def threads_for(sizes: Sequence[Size]) -> Iterator[None]:
-    """One thread of PyTorch for a training at small `sizes`, unless OMP_NUM_THREADS is set; the number is restored."""
+    """One thread of PyTorch for windows of small `sizes`, unless OMP_NUM_THREADS is set; the number is restored."""
     before = torch.get_num_threads()
     if not os.environ.get("OMP_NUM_THREADS") and max(height * width for height, width in sizes) <= SMALL:
         torch.set_num_threads(1)

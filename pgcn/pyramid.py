@@ -288,6 +288,8 @@ class Pyramid(TaskMethods):
             channels = Channels.from_json(header["channels"]) if "channels" in header else RGB
             observed = read_tensors(files["scale-0.safetensors"])["observed"]
             inputs = channels.count
+            if observed.shape[-3:] != (inputs, *sizes[0]) or not observed.isfinite().all():
+                raise ValueError(f"scale-0.safetensors does not hold an image of {sizes[0][1]}x{sizes[0][0]} px")
             nets = [_net(files[f"scale-{scale}.safetensors"], header, scale, inputs) for scale in range(len(sizes))]
             exact = None
             if EXACT_FILE in files or header.get("exact"):
@@ -297,6 +299,8 @@ class Pyramid(TaskMethods):
             return Pyramid(settings, int(header["seed"]), sizes, nets, observed, exact, channels)
         except KeyError as error:
             raise ValueError(f"a pyramid's files are incomplete: {error.args[0]} is missing") from None
+        except (TypeError, IndexError):  # JSON of another kind
+            raise ValueError("the text in a pyramid's files is not that of a pyramid") from None
 
     def save(self, path: str | Path) -> None:
         """Write the files to a folder, which is created where it does not exist."""
@@ -329,10 +333,12 @@ def _net(data: bytes, header: Mapping[str, str], scale: int, inputs: int) -> Wei
 
 
 def _check_weights(name: str, kernels: Sequence[torch.Tensor], biases: Sequence[torch.Tensor], inputs: int) -> None:
-    """Raises `ValueError` for weights that are no network from `inputs` channels, or are not finite: black images."""
+    """Raises `ValueError` for weights of no network from `inputs` channels, or that are not finite: black images."""
+    if len(kernels) != PAD:
+        raise ValueError(f"{name} has weights of {len(kernels)} layers, and a network has {PAD}")
     channels = inputs
     for kernel, bias in zip(kernels, biases, strict=True):
-        if kernel.ndim != 4 or kernel.shape[1] != channels or bias.shape != kernel.shape[:1]:
+        if kernel.shape != (len(kernel), channels, 3, 3) or bias.shape != kernel.shape[:1]:
             raise ValueError(f"{name} has weights of the wrong shape")
         if not (kernel.isfinite().all() and bias.isfinite().all()):
             raise ValueError(f"{name} has weights that are not finite numbers")

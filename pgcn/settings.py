@@ -16,6 +16,9 @@ from pgcn import novelty
 LARGEST = 16_384
 """Bound of `max_size`, px."""
 
+SMALLEST_WINDOW = 16
+"""Bound of `window`, px: its inner part should be larger than the 11 pixels that a position of f sees."""
+
 
 class SettingsError(ValueError):
     """A setting does not exist, or its value is not allowed; the text is a sentence for a person."""
@@ -38,6 +41,8 @@ ADDED: Mapping[str, Any] = {
     "detail_steps": 3,
     "detail_noise": 0.6,
     "completeness": 0.002,
+    "window": 0,
+    "max_curvature": 0.0,
     "layout_patch": 0,
     "channels": "rgb",
     "transparency": "white",
@@ -142,7 +147,15 @@ class Settings(BaseModel):
         0,
         ge=0,
         le=65_536,
-        description="number of starts kept for scales above 0; 0: new ones for each iteration",
+        description="number of starts kept for scales above 0, fewer where they are larger than a window; "
+        "0: new ones for each iteration",
+    )
+
+    window: int = Field(
+        0,
+        ge=0,
+        le=LARGEST,
+        description="side of the random windows that larger scales are trained on, px; 0: whole images",
     )
 
     # Recovery chain, which keeps the image itself as a mode of the distribution
@@ -151,6 +164,13 @@ class Settings(BaseModel):
     recovery_weight: float = Field(0.1, ge=0, le=100, description="weight of the recovery term in the loss")
 
     # Iterations
+    max_curvature: float = Field(
+        0.0,
+        ge=0,
+        le=1000,
+        description="bound of f's curvature where chains end, in units of 4/step_size, above which a step of that size "
+        "overshoots; 0: none",
+    )
     iterations: int = Field(4000, ge=1, le=1_000_000, description="iterations at the finest scale")
     iteration_growth: float = Field(1.0, ge=1, le=10, description="factor of iterations for each coarser scale")
     learning_rate: float = Field(4e-4, gt=0, le=1, description="of Adam, β = (0.5, 0.999), at the first iteration")
@@ -173,6 +193,8 @@ class Settings(BaseModel):
             raise ValueError(f"min_size ({self.min_size}) is larger than learned_size ({self.learned_size})")
         if self.patch % 2 == 0:
             raise ValueError(f"patch ({self.patch}) is even")
+        if 0 < self.window < SMALLEST_WINDOW:
+            raise ValueError(f"window ({self.window}) is smaller than {SMALLEST_WINDOW} px; 0 trains on whole images")
         if self.layout_patch and (self.layout_patch < 7 or self.layout_patch % 2 == 0):
             raise ValueError(f"layout_patch ({self.layout_patch}) is neither 0 nor an odd number from 7 on")
         return self
@@ -205,6 +227,11 @@ class Settings(BaseModel):
         """
         shares = [1 + self.step_decay * (1 - 2 * k / (steps - 1)) for k in range(steps)] if steps > 1 else [1.0] * steps
         return [Step(self.step_size * share, float(sigma * share**0.5)) for share in shares]
+
+    @property
+    def largest_curvature(self) -> float:
+        """`max_curvature` in units of f over squared pixel values; 0: no bound."""
+        return self.max_curvature * 4 / self.step_size
 
     def learning_rate_at(self, iteration: int, iterations: int) -> float:
         """Linear from `learning_rate` to `final_learning_rate` over 80 % of `iterations`, then constant.

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import pyarrow as pa
 from rich.console import Console
 
 from pgcn_cluster.exit import Exit
 from pgcn_cluster.gallery.publish import publish
+from pgcn_cluster.interrupts import INTERRUPTS
 from pgcn_cluster.monitor.display import display_for
 from pgcn_cluster.monitor.status import under_way
 from pgcn_cluster.planning.backend import backend_for
-from pgcn_cluster.planning.plan import Plan, record_refusals
-from pgcn_cluster.planning.request import Prepared, make_plan, prepare
+from pgcn_cluster.planning.intake import Intake
+from pgcn_cluster.planning.request import Prepared, prepare
 from pgcn_cluster.planning.run_options import Request
 from pgcn_cluster.ray_cluster.parallel_map import map_auto
+from pgcn_cluster.scheduler.arrivals import Arrived
 from pgcn_cluster.scheduler.driver import Driver
+from pgcn_cluster.scheduler.meter import NoMeter
 from pgcn_cluster.scheduler.queue import Queue
 from pgcn_cluster.scheduler.stopping import StopSignal
 from pgcn_cluster.scheduler.tracker import KEEP_EVERY_S, Tracker
@@ -25,9 +27,7 @@ from pgcn_jobs.common.failures import StoreError
 from pgcn_jobs.common.terminal_text import terminal_safe
 from pgcn_jobs.job_context import ExecutionOptions
 from pgcn_jobs.run_folder.commit import committed
-from pgcn_jobs.run_folder.edit_manifest import add_edits
 from pgcn_jobs.run_folder.identity import open_run
-from pgcn_jobs.run_folder.manifest import add_to_manifest
 from pgcn_jobs.storage.store import Store
 
 
@@ -37,12 +37,13 @@ class _Abort(Exception):
 
 @dataclass(frozen=True)
 class _Work:
-    """All that training needs of a plan, which itself is large: a kilobyte an image."""
+    """All that training needs."""
 
     store: Store
     options: ExecutionOptions
     queue: Queue
     tracker: Tracker
+    intake: Intake
 
 
 def run(request: Request, console: Console, stop: StopSignal, backend: Backend | None = None) -> Exit:
@@ -52,8 +53,9 @@ def run(request: Request, console: Console, stop: StopSignal, backend: Backend |
     """
     backend = backend or backend_for(request)
     try:
-        work = _begin(request, backend, console)
-        problem = _train(work, request, backend, stop) if len(work.queue) else None
+        with INTERRUPTS.at_once():  # the same command continues after any end of this one
+            work = _begin(request, backend, console)
+        problem = _train(work, request, backend, stop) if len(work.queue) or work.intake.open else None
         work.tracker.end()
         if stop and work.tracker.counts[2]:
             # Whoever stops a run wants it to end now: `pgcn gather` builds tables of what is done.
@@ -75,16 +77,19 @@ def _begin(request: Request, backend: Backend, console: Console) -> _Work:
     open_run(prepared.store, prepared.identity)
     if len(prepared.sources) > 1000:
         console.print(f"Looking at {len(prepared.sources)} images …", highlight=False)
-    plan = _plan(request, prepared, backend)
-    add_to_manifest(prepared.store, plan.entries, prepared.known)
-    add_edits(prepared.store, [*plan.superseded, *plan.edits], prepared.known_edits)
-    pa.default_memory_pool().release_unused()  # memory of the tables, which would be kept for as long as jobs take
-    record_refusals(prepared.store, plan)
-    console.print(plan.summary(), highlight=False, markup=False)
-
-    jobs = list(plan.jobs.values())
-    queue = Queue(jobs, request.limits.backoff_s)
-    if jobs and under_way(prepared.store, 2 * KEEP_EVERY_S):
+    intake = Intake(prepared, backend.background, retry=request.retry)
+    first = _first_jobs(intake, prepared, backend)
+    for sentence in first.said:
+        console.print(terminal_safe(sentence), highlight=False, markup=False)
+    if intake.open:
+        console.print(
+            f"Training begins; {first.unseen} of {len(prepared.sources)} images are still to be looked at.",
+            highlight=False,
+        )
+    else:
+        console.print(intake.totals.summary(), highlight=False, markup=False)
+    queue = Queue(first.jobs, request.limits.backoff_s)
+    if first.jobs and under_way(prepared.store, 2 * KEEP_EVERY_S):
         console.print("Another command was at work here a moment ago: this one begins elsewhere.", highlight=False)
         queue.rotate()
     return _Work(
@@ -92,20 +97,31 @@ def _begin(request: Request, backend: Backend, console: Console) -> _Work:
         options=ExecutionOptions(prepared.device, request.checkpoint_seconds, request.max_pixels),
         queue=queue,
         tracker=Tracker(
-            prepared.store, display_for(console), jobs, len(plan.done), len(plan.failed) + len(plan.refused)
+            prepared.store,
+            display_for(console),
+            first.jobs,
+            first.done,
+            first.failed,
+            backend.meter(prepared.store.url) if first.jobs else NoMeter(),
+            unseen=first.unseen,
         ),
+        intake=intake,
     )
 
 
-def _plan(request: Request, prepared: Prepared, backend: Backend) -> Plan:
+def _first_jobs(intake: Intake, prepared: Prepared, backend: Backend) -> Arrived:
+    """The jobs of the first images looked at; all images are looked at where there are few, or none is to be trained.
+
+    Raises `_Abort` where the cluster fails, and with the `StoreError`s of storage.
+    """
     try:
-        plan = make_plan(prepared, None if request.local else backend, retry=request.retry)
-        if plan.jobs:
+        first = intake.begin()
+        if first.jobs:
             backend.join()
             backend.check_room(prepared.need)
     except backend.errors as error:
         raise _Abort(f"The images could not be looked at on the cluster: {first_line(error)}") from error
-    return plan
+    return first
 
 
 def _train(work: _Work, request: Request, backend: Backend, stop: StopSignal) -> str | None:
@@ -113,11 +129,13 @@ def _train(work: _Work, request: Request, backend: Backend, stop: StopSignal) ->
     pool = backend.pool(work.store, work.options, request.jobs_per_worker)
     try:
         with stop.listening():
-            Driver(work.queue, pool, work.store, work.tracker, request.limits, request.batch).drive(stop)
+            Driver(work.queue, pool, work.store, work.tracker, request.limits, request.batch, work.intake).drive(stop)
     except StoreError as error:
         return str(error)
     except backend.errors as error:
         return f"The Ray cluster is gone: {first_line(error)}"
+    finally:
+        work.intake.close()
     return None
 
 

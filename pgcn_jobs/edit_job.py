@@ -23,7 +23,7 @@ from pgcn_jobs.images.clips import encode_clip
 from pgcn_jobs.images.contact_sheets import sheets_of
 from pgcn_jobs.images.convert import Reading
 from pgcn_jobs.images.png import encode_png, to_rgb
-from pgcn_jobs.images.value_files import encode_map, encode_values
+from pgcn_jobs.images.value_files import Frame, encode_map, encode_values
 from pgcn_jobs.inputs.loading import reading_of
 from pgcn_jobs.job_context import ExecutionOptions, JobContext, Log, Stopped
 from pgcn_jobs.layout import artifact_path
@@ -122,15 +122,19 @@ def edit_columns(spec: EditSpec, attempt: str) -> dict[str, Any]:
 def value_files(task: Task[Any], made: TaskResult, channels: Channels, loaded: LoadedInputs) -> dict[str, bytes]:
     """The results with all channels and bits, as files by name; of a map of numbers, these; none for clips.
 
-    Results in the frame of a GeoTIFF have its georeference. There are none of other RGB of 8 bits, and drawings.
+    Results in the frame of a GeoTIFF have its georeference, and pixels without data of the frame have none. There are
+    no files of other RGB of 8 bits, and of other drawings.
     """
-    place = loaded.frame.georeference(made.result.shape[-2:]) if task.keeps_frame else None
+    frame, size = Frame(loaded.frame.picture.format), (made.result.shape[-2], made.result.shape[-1])
+    if task.keeps_frame:
+        unknown = None if task.fills else loaded.frame.unknown_at(size)
+        frame = Frame(frame.format, loaded.frame.georeference(size), unknown)
     if made.values is not None:
-        file = encode_map(made.values.values, made.values.unit, loaded.frame.picture.format, place)
+        file = encode_map(made.values.values, made.values.unit, frame)
         return {f"result-0.{file.ending}": file.data}
-    if (channels.is_rgb and place is None) or task.clip or "result" in made.drawn:
+    if (channels.is_rgb and frame.place is None and frame.unknown is None) or task.clip or "result" in made.drawn:
         return {}
-    found = (encode_values(result, channels, loaded.frame.picture.format, place) for result in made.result)
+    found = (encode_values(result, channels, frame) for result in made.result)
     return {f"result-{index}.{file.ending}": file.data for index, file in enumerate(found)}
 
 

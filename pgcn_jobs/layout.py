@@ -12,13 +12,14 @@ from collections.abc import Iterable
 RUN = "run.json"
 PROGRESS = "progress.json"
 TABLES_BUILT = "tables/built.json"
+TABLES_PARTS = "tables/parts.json"
 TABLES_CARD = "tables/README.md"
 GALLERY_BUILT = "gallery/built.json"
 
 JOB = r"[0-9a-f]{20}"
 ATTEMPT = r"\d{8}T\d{6}-[0-9a-f]{6,12}"
 _PART = r"part-\d[\dT-]*-[0-9a-f]{8}\.parquet"
-_TABLE_PART = r"part-\d{5,}(?:_\d{3,})?\.parquet"
+_TABLE_PART = r"part-(?:edits-)?\d{5,}(?:_\d{3,})?\.parquet"
 _SCALE = r"(?:scale-\d+|image)\.safetensors"
 _VALUES = r"(?:sample|result)-[\dx.-]+\.(?:png|tif|npy|safetensors)"
 
@@ -42,7 +43,7 @@ LIST_PAGE = re.compile(
 TEMPORARY = re.compile(r"(?:.*/)?\.[0-9a-f]{32}\.tmp", re.DOTALL)
 
 _FILES = (
-    *(re.compile(re.escape(name)) for name in (RUN, PROGRESS, TABLES_BUILT, TABLES_CARD, GALLERY_BUILT)),
+    *(re.compile(re.escape(name)) for name in (RUN, PROGRESS, TABLES_BUILT, TABLES_PARTS, TABLES_CARD, GALLERY_BUILT)),
     *(MANIFEST_PART, EDITS_PART, COMMIT, FAILURE, ARTIFACT, CHECKPOINT, PREVIEW, TABLE_PART, PYRAMID_FILE),
     *(JOB_PAGE, LIST_PAGE),
 )
@@ -78,6 +79,11 @@ def is_litter(name: str) -> bool:
 def matching(pattern: re.Pattern[str], paths: Iterable[str]) -> list[str]:
     """The paths that match the whole pattern, sorted."""
     return sorted(path for path in paths if pattern.fullmatch(path))
+
+
+def is_job(job: object) -> bool:
+    """True for the id of a job or pyramid; paths are made of it, so that nothing else may be taken for one."""
+    return isinstance(job, str) and re.fullmatch(JOB, job) is not None
 
 
 def commit_path(job: str) -> str:

@@ -20,7 +20,7 @@ from pgcn.imaging.channels import RGB, Channels
 from pgcn.imaging.scales import learned_sizes, thin_problem
 from pgcn.method import DivergenceError
 from pgcn.patchgencn.masked_trainer import MaskedTrainer
-from pgcn.patchgencn.resume import ResumePoint, State, resume_point
+from pgcn.patchgencn.resume import LayoutError, ResumePoint, State, resume_point
 from pgcn.patchgencn.trainer import Trainer
 from pgcn.pyramid import Pyramid
 from pgcn_jobs.artifacts import RESULT_METRICS, Observed, Row, draw, preview, pyramid_metrics, warning
@@ -94,18 +94,23 @@ class _Job:
         sizes = learned_sizes(self.image.shape[-2], self.image.shape[-1], spec.settings)
         log(f"{picture.format}, {self.image.shape[3]}x{self.image.shape[2]} px; {picture.note or 'plain RGB'}")
         self.checkpoints = Checkpoints(store, spec.job_id)
-        state = self.checkpoints.last()
-        if state is None:
-            return None
         try:
+            state = self.checkpoints.last()
+            if state is None:
+                return None
             place = resume_point(state, spec.settings, spec.seed, sizes)
             self.history = History.taken_from(state[1])
-        except (ValueError, KeyError):
-            log("the checkpoint is of another training (an earlier try with another seed): starting anew")
+        except (ValueError, KeyError, TypeError):
+            log("the checkpoint is of another training (an earlier try with another seed, or version): starting anew")
             return None
         self.state = state
         log(f"going on from a checkpoint at scale {place.scale}, iteration {place.iteration}")
         return place
+
+    def begin_anew(self, reason: str) -> None:
+        """Leave the checkpoint out."""
+        self.log(f"{reason}: starting anew")
+        self.state, self.history = None, History(train_s=0.0, resumes=0, curves=[])
 
 
 def run_jobs(specs: Sequence[JobSpec], attempts: Sequence[str], context: JobContext) -> list[Commit | Exception]:
@@ -138,13 +143,28 @@ def _run_batch(batch: list[_Job], context: JobContext) -> None:
     """Train jobs that stand at the same iteration, then draw, measure and publish each on its own."""
     trainer = _trainer(batch, context.options.device)
     states = [job.state for job in batch if job.state is not None]
-    if states:
-        trainer.load_state_dicts(states)
+    try:
+        if states:
+            trainer.load_state_dicts(states)
+    except LayoutError as error:
+        _run_apart(batch, str(error), context)
+        return
     with contextlib.suppress(DivergenceError):  # raised when no image is left: each has its own below
         _train(trainer, batch, context)
     for index, job in enumerate(batch):
         try:
             job.ended = trainer.failed.get(index) or _publish(trainer, index, job, context)
+        except Exception as error:
+            job.ended = error
+
+
+def _run_apart(batch: list[_Job], reason: str, context: JobContext) -> None:
+    """Run each job of a batch alone, since the checkpoint of one cannot be used; a single job starts anew."""
+    if len(batch) == 1:
+        batch[0].begin_anew(reason)
+    for job in batch:
+        try:
+            _run_batch([job], context)
         except Exception as error:
             job.ended = error
 

@@ -1,6 +1,7 @@
 """Rules for the code of the three packages. Layers of imports are checked by import-linter (`make lint`)."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -77,3 +78,9 @@ def test_the_constraints_pin_everything_installed_here():
     }
     assert {"torch", "ray", "pyarrow", "pytest", "ruff", "mypy"} <= pinned
     assert sys.version_info >= (3, 11)
+
+
+def test_a_driver_imports_no_library_that_only_work_on_images_needs():
+    heavy = "{'numba', 'llvmlite', 'scipy', 'duckdb', 'skimage', 'torch._dynamo'}"
+    code = f"import sys, ray, pgcn_cluster.launch; print({heavy} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

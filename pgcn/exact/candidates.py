@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pgcn.exact import kernels, plain
+from pgcn.exact import plain
 from pgcn.exact.field import Field, Round, jumps_of
 from pgcn.exact.patches import Patches, bordered
 from pgcn.exact.settings import DetailSettings
@@ -170,6 +170,8 @@ def _search_plain(task: Round, field: Field, queries: Tensor, first: int, least:
 def _search_compiled(task: Round, field: Field, queries: Tensor, first: int, least: Tensor, new: Field) -> None:
     patches, s = task.patches, task.settings
     snap = torch.zeros(1, dtype=torch.int64) if patches.snap is None else patches.snap
+    from pgcn.exact import kernels
+
     kernels.search_rows(
         queries.numpy(),
         patches.keys.numpy(),

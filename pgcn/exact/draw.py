@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pgcn.exact import kernels, plain
+from pgcn.exact import plain
 from pgcn.exact.candidates import Queries, compiled, exhaustive, improved
 from pgcn.exact.field import Field
 from pgcn.exact.patches import Patches, around
@@ -114,6 +114,8 @@ def drawn(patches: Patches, settings: DetailSettings, field: Field, t: float, wr
         last = min(height, first + rows)
         part = out[first : last + 2 * margin]
         if compiled(patches.image):
+            from pgcn.exact import kernels
+
             kernels.draw_rows(
                 field.index.numpy(),
                 field.cost.numpy(),

@@ -8,9 +8,11 @@ import time
 import torch
 
 from pgcn.imaging.scales import Size
+from pgcn.patchgencn.curvature import EVERY, POWER_STEPS
 from pgcn.patchgencn.energy import NARROW, WIDE, EnergyNet, energy_gradient, pad
 from pgcn.patchgencn.langevin import langevin
 from pgcn.patchgencn.weights import PAD
+from pgcn.patchgencn.windows import pool_count, region_size, window_size
 from pgcn.settings import Settings
 
 
@@ -24,18 +26,30 @@ def energy_operations(size: Size, *, wide: bool, inputs: int = 3) -> float:
     return float(total)
 
 
+def step_operations(size: Size, scale_size: Size, settings: Settings) -> float:
+    """Operations of a Langevin step on a part of `size` of a scale of `scale_size`."""
+    return 2 * energy_operations(size, wide=settings.is_wide(max(scale_size)))
+
+
 def scale_operations(scale: int, sizes: list[Size], settings: Settings) -> float:
-    """Operations of training one scale: chains, steps of Adam, and the chains below that make starts."""
+    """Operations of training one scale: chains, steps of Adam, and the chains below that make starts.
 
-    def step(at: int) -> float:
-        return 2 * energy_operations(sizes[at], wide=settings.is_wide(max(sizes[at])))
-
+    On windows all of these are bounded, except for one recovery chain of the whole scale below.
+    """
+    size = sizes[scale]
     iterations = settings.iterations_at(scale)
     chains = settings.chains * settings.steps_at(scale) + settings.recovery_steps / settings.recovery_every
     learning = 1.5 * (settings.chains + 2)
-    starts = settings.pool_size or iterations * settings.chains
-    below = sum(settings.steps_at(at) * step(at) for at in range(scale))
-    return iterations * (chains + learning) * step(scale) + starts * below
+    if settings.max_curvature:
+        learning += 2 * 2 * POWER_STEPS / EVERY  # two gradients for each of two images
+    starts = pool_count(size, settings) or iterations * settings.chains
+    below = sum(
+        settings.steps_at(at) * step_operations(region_size(sizes[at], settings), sizes[at], settings)
+        for at in range(scale)
+    )
+    recovery = settings.recovery_steps * step_operations(sizes[scale - 1], sizes[scale - 1], settings) if scale else 0.0
+    one = step_operations(window_size(size, settings), size, settings)
+    return iterations * (chains + learning) * one + starts * below + recovery
 
 
 def training_operations(sizes: list[Size], settings: Settings) -> float:
@@ -45,23 +59,20 @@ def training_operations(sizes: list[Size], settings: Settings) -> float:
 
 def sampling_operations(sizes: list[Size], settings: Settings) -> float:
     """Operations of the chains of one sample, from the coarsest to the finest of the learned scales `sizes`."""
-    return sum(
-        settings.steps_at(scale) * 2 * energy_operations(size, wide=settings.is_wide(max(size)))
-        for scale, size in enumerate(sizes)
-    )
+    return sum(settings.steps_at(scale) * step_operations(size, size, settings) for scale, size in enumerate(sizes))
 
 
 def measured_rate(size: Size, settings: Settings, device: str = "cpu", threads: int = 1) -> float:
-    """Operations per second of Langevin steps at `size` on this machine, measured for about a second.
+    """Operations per second of Langevin steps on windows of a scale of `size` on this machine, measured for a second.
 
     `threads` is the number of threads on a CPU.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    wide = settings.is_wide(max(size))
+    wide, part = settings.is_wide(max(size)), window_size(size, settings)
     net = EnergyNet(wide=wide, generators=[torch.Generator(device=device).manual_seed(0)])
     gradient = energy_gradient(net.weights(), settings.precision)
-    x = torch.zeros(1, 3, *size, device=device)
+    x = torch.zeros(1, 3, *part, device=device)
 
     def steps(count: int) -> float:
         began = time.perf_counter()
@@ -72,4 +83,4 @@ def measured_rate(size: Size, settings: Settings, device: str = "cpu", threads: 
     count = max(1, int(1.0 / steps(1)))
     elapsed = steps(count)
     torch.set_num_threads(before)
-    return count * 2 * energy_operations(size, wide=wide) / elapsed
+    return count * step_operations(part, size, settings) / elapsed

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pgcn.method import DivergenceError
-from pgcn.patchgencn.energy import crop, pad
+from pgcn.patchgencn.energy import crop
 from pgcn.settings import Settings
 
 DIVERGED = 2.0
@@ -36,6 +36,26 @@ def loss_weights(settings: Settings, due: bool) -> Tensor:
     return torch.tensor([*synthesized, -1 - weight, *([weight] if due else [])])
 
 
+def metric_rows(f: Tensor, synthesized: Tensor, weights: Tensor, errors: Tensor, rate: float) -> list[dict[str, float]]:
+    """The metrics of an iteration, for each image of a batch.
+
+    `f` `(n, B)` are the means of synthesized, observed and recovered images, `weights` `(n,)` those of the loss,
+    `synthesized` `(chains, B·C, H, W)`, `errors` `(B,)` those of the recovery.
+    """
+    chains = len(synthesized)
+    f_synthesized, f_observed = f[:chains].mean(0), f[chains]
+    columns = {
+        "loss": weights @ f,
+        "energy_synthesized": f_synthesized,
+        "energy_observed": f_observed,
+        "recovery_error": errors,
+        "synthesized_std": torch.stack([x.std() for x in synthesized.chunk(len(errors), dim=1)]),
+        "learning_rate": torch.full_like(f_observed, rate),
+    }
+    rows = torch.stack([*columns.values()], dim=1).tolist()
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
 def recovery_errors(recovered: Tensor, observed: Tensor, images: int = 1) -> Tensor:
     """Squared difference, summed over channels and averaged over pixels, of each image of a batch of `images`.
 
@@ -56,14 +76,14 @@ def check_recovery(
 ) -> tuple[Tensor, dict[int, DivergenceError]]:
     """The recovery errors `(B,)` of a batch of `images`, and those whose training has failed by them, with errors.
 
-    `start` and `observed` are `(1, B·C, H, W)`, `recovered` is the padded end of the chain from `start`. An error that
+    `observed` is `(1, B·C, H, W)`, `recovered` the end of the chain from `start`, both with their border. An error that
     is too large fails, and so does a chain that never moved. Weights that are not finite show in the error too.
     `where` names scale and iteration in the messages.
     """
     errors = recovery_errors(crop(recovered), observed, images)
     least = DIVERGED * (observed.shape[1] // images) / 3
-    bounds = (BEYOND_START * recovery_errors(start, observed, images)).clamp_min(least)
-    moves = largest_move(pad(start), recovered, images)
+    bounds = (BEYOND_START * recovery_errors(crop(start), observed, images)).clamp_min(least)
+    moves = largest_move(start, recovered, images)
     failed = {}
     rows = zip(errors.tolist(), bounds.tolist(), moves.tolist(), strict=True)
     for image, (error, bound, moved) in enumerate(rows):

@@ -54,9 +54,23 @@ def training_text(settings: Settings, seed: int, sizes: Sequence[Size]) -> dict[
     return {"settings": settings.model_dump_json(), "seed": str(seed), "sizes": json.dumps(list(sizes))}
 
 
-def joined(states: Sequence[State], name: str, device: torch.device, dim: int = 0) -> Tensor:
-    """One tensor of all states of a batch."""
-    return torch.cat([tensors[name].to(device) for tensors, _ in states], dim=dim)
+class LayoutError(ValueError):
+    """A state has other tensors than this version of the trainer: it is of another version."""
+
+
+def joined(states: Sequence[State], name: str, like: Tensor, dim: int = 0) -> Tensor:
+    """One tensor of all states of a batch, with the shape and type of `like`; without rows, it may have any number.
+
+    Raises `LayoutError` where a state's tensor does not fit.
+    """
+    wanted = list(like.shape)
+    wanted[dim] //= len(states)
+    for tensors, _ in states:
+        found = tensors.get(name)
+        free = 0 if len(like) else 1
+        if found is None or found.dtype != like.dtype or list(found.shape[free:]) != wanted[free:]:
+            raise LayoutError(f"the tensor {name} of this checkpoint is missing, or has another shape or type")
+    return torch.cat([tensors[name].to(like.device) for tensors, _ in states], dim=dim)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, image: int) -> dict[str, Tensor]:
@@ -69,12 +83,17 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, image: int) -> dict[str,
     }
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, states: Sequence[State], device: torch.device) -> None:
-    """Put the `optimizer_tensors` of a batch's states into an optimizer."""
+def load_optimizer(optimizer: torch.optim.Optimizer, states: Sequence[State]) -> None:
+    """Put the `optimizer_tensors` of a batch's states into an optimizer. Raises `LayoutError` where they do not fit."""
+    parameters = optimizer.param_groups[0]["params"]
     slots: dict[int, dict[str, Any]] = {}
     for name, value in states[0][0].items():
         if name.startswith("adam."):
             index, slot = name.removeprefix("adam.").split(".")
+            like = parameters[int(index)]
             # The count of steps is the same for all images; the moments are each image's own.
-            slots.setdefault(int(index), {})[slot] = joined(states, name, device) if value.ndim else value.clone()
+            slots.setdefault(int(index), {})[slot] = joined(states, name, like) if value.ndim else value.clone()
+    names = {frozenset(each) for each in slots.values()}
+    if slots and (len(slots), names) != (len(parameters), {frozenset(("step", "exp_avg", "exp_avg_sq"))}):
+        raise LayoutError("this checkpoint lacks tensors of the optimizer, or has others")
     optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})

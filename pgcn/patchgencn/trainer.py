@@ -20,19 +20,11 @@ from torch import Tensor
 from pgcn.imaging.channels import Channels, of_tensor
 from pgcn.imaging.scales import check_image, image_pyramid, learned_sizes, resize, thin_problem
 from pgcn.method import DivergenceError, Progress
+from pgcn.patchgencn import curvature
 from pgcn.patchgencn.cuda_graph import CudaGraphed
-from pgcn.patchgencn.energy import (
-    RGB_CHANNELS,
-    EnergyNet,
-    FusedLangevin,
-    crop,
-    energies,
-    energy_gradient,
-    is_fused,
-    pad,
-)
+from pgcn.patchgencn.energy import RGB_CHANNELS, EnergyNet, FusedLangevin, crop, energies, energy_gradient, is_fused
 from pgcn.patchgencn.flops import scale_operations
-from pgcn.patchgencn.loss import check_recovery, loss_weights
+from pgcn.patchgencn.loss import check_recovery, loss_weights, metric_rows
 from pgcn.patchgencn.resume import (
     State,
     common_resume_point,
@@ -45,6 +37,7 @@ from pgcn.patchgencn.sampling import recover_start, recovery_options, refine
 from pgcn.patchgencn.starts import ChainStarts
 from pgcn.patchgencn.training_chains import chain_noise, training_chains
 from pgcn.patchgencn.weights import Weights
+from pgcn.patchgencn.windows import Windows
 from pgcn.settings import Settings
 
 RECORDS = 100
@@ -104,8 +97,12 @@ class Trainer:
         self.optimizer = self.new_optimizer()
         self.iteration = 0
         self.starts = ChainStarts(self.frozen, self.sizes, self.settings, self.generators, self.inputs)
+        self.windows = Windows(self.scale, self.sizes[self.scale], self.settings, self.seeds)
         self.recovery_start = self._recovery_start()
-        self.recovered = pad(self.recovery_start)
+        self.recovery_places = self.windows.places
+        self.recovered = self.windows.cut(self.recovery_start)
+        largest = self.settings.largest_curvature
+        self.bound = curvature.CurvatureBound(largest, len(self.seeds), self.recovered) if largest else None
         self.rate: float | Tensor = torch.zeros((), device=self.recovered.device) if self.recovered.is_cuda else 0.0
         self._loss_weights = {due: loss_weights(self.settings, due).to(self.recovered) for due in (False, True)}
         self._graphs: dict[tuple[bool, bool], CudaGraphed[tuple[Tensor, Tensor]]] = {}
@@ -169,9 +166,14 @@ class Trainer:
         else:
             self.rate = rate
 
-        start = self.starts.draw(settings.chains)
+        start = self.windows.cut_starts(*self.starts.draw(settings.chains), self.iteration)
         noise = chain_noise(start, scale, settings.sigma(self.iteration, scale), settings, self.generators)
-        f, synthesized = self._step(due, noise is not None)(start, noise)
+        observed, recovery_start = self.windows.cut(self.observed[scale]), None
+        if due:
+            recovery_start, self.recovery_places = self.windows.cut(self.recovery_start), self.windows.places
+        f, synthesized = self._step(due, noise is not None)(start, noise, observed, recovery_start)
+        if self.bound and self.iteration % curvature.EVERY == 0:
+            self.bound.apply(self.net, synthesized[:1], observed)
         self.iteration += 1
 
         metrics: list[dict[str, float]] = []
@@ -185,42 +187,28 @@ class Trainer:
     def _metrics(self, f: Tensor, synthesized: Tensor, weights: Tensor, rate: float) -> list[dict[str, float]]:
         """The metrics of this iteration, for each image, after the checks for divergence."""
         errors = self._check()
-        chains = self.settings.chains
-        f_synthesized, f_observed = f[:chains].mean(0), f[chains]
-        columns = {
-            "loss": weights @ f,
-            "energy_synthesized": f_synthesized,
-            "energy_observed": f_observed,
-            "recovery_error": errors,
-            "synthesized_std": torch.stack([x.std() for x in crop(synthesized).split(self.inputs, dim=1)]),
-            "learning_rate": torch.full_like(f_observed, rate),
-        }
-        rows = torch.stack([*columns.values()], dim=1).tolist()
-        return [dict(zip(columns, row, strict=True)) for row in rows]
+        return metric_rows(f, crop(synthesized), weights, errors, rate)
 
-    def _step(self, due: bool, noisy: bool) -> Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]:
-        """The computation of an iteration from its start: on a GPU a graph, one for each kind of iteration."""
-
-        def step(start: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-            return self._learn(start, noise, due)
-
+    def _step(self, due: bool, noisy: bool) -> Callable[..., tuple[Tensor, Tensor]]:
+        """`_learn`: on a GPU a graph of it, one for each kind of iteration."""
         if self.positions is not None or not is_fused(self.net.kernels[0]) or self.inputs != RGB_CHANNELS:
-            return step
+            return self._learn
         graph = self._graphs.setdefault((due, noisy), CudaGraphed())
-        return lambda start, noise: graph(step, start, noise)
+        return lambda *inputs: graph(self._learn, *inputs)
 
-    def _learn(self, start: Tensor, noise: Tensor | None, due: bool) -> tuple[Tensor, Tensor]:
-        """Chains and a step of Adam.
+    def _learn(
+        self, start: Tensor, noise: Tensor | None, observed: Tensor, recovery_start: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Chains and a step of Adam, on images with their border; the recovery chain where its start is given.
 
-        Returns the mean f of synthesized, observed and recovered images `(n, B)`, and the synthesized images, padded.
+        Returns the mean f of synthesized, observed and recovered images `(n, B)`, and the synthesized images.
         """
-        settings, observed = self.settings, self.observed[self.scale]
+        settings, due = self.settings, recovery_start is not None
         self.net.update_norms()
         weights = self.net.weights()
         gradient = energy_gradient(weights, settings.precision)
-        recovery_start = self.recovery_start if due else None
         synthesized, recovered = training_chains(start, noise, recovery_start, gradient, self.scale, settings)
-        images = [synthesized, pad(observed)]
+        images = [synthesized, observed]
         if recovered is not None:
             images.append(recovered)
             self.recovered.copy_(recovered)
@@ -228,7 +216,8 @@ class Trainer:
         if isinstance(gradient, FusedLangevin) and self.positions is None:
             f, by_weights = gradient.energies(together, counts)
         else:
-            f, by_weights = energies(together, counts, weights, settings.precision, self.positions)
+            positions = None if self.positions is None else crop(self.windows.cut(self.positions))
+            f, by_weights = energies(together, counts, weights, settings.precision, positions)
         self.net.set_gradients(by_weights)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
@@ -242,9 +231,10 @@ class Trainer:
         image is left.
         """
         where = f"(scale {self.scale}, iteration {self.iteration})"
-        errors, failed = check_recovery(
-            self.recovery_start, self.recovered, self.observed[self.scale], where, len(self.seeds)
-        )
+        places = self.recovery_places
+        start = self.windows.cut(self.recovery_start, places)
+        observed = crop(self.windows.cut(self.observed[self.scale], places))
+        errors, failed = check_recovery(start, self.recovered, observed, where, len(self.seeds))
         self.failed = failed | self.failed
         if len(self.failed) == len(self.seeds):
             raise self.failed[0]
@@ -276,10 +266,12 @@ class Trainer:
         for scale, net in enumerate(self.nets if self.finished else [*self.nets, self.net]):
             tensors |= {f"net.{scale}.{name}": value[own] for name, value in net.state_dict().items()}
         if not self.finished:
-            tensors["starts"] = self.starts.drawn[:, channels]
+            tensors |= self.starts.tensors(image)
             tensors["recovery_start"] = self.recovery_start[:, channels]
             tensors["recovered"] = self.recovered[:, channels]
-            tensors |= optimizer_tensors(self.optimizer, image)
+            if not self.windows.whole:
+                tensors["recovery_places"] = torch.tensor([self.recovery_places[image]])
+            tensors |= optimizer_tensors(self.optimizer, image) | (self.bound.tensors(image) if self.bound else {})
         text = training_text(self.settings, self.seeds[image], self.sizes) | {
             "scale": str(self.scale),
             "iteration": str(self.iteration),
@@ -290,8 +282,8 @@ class Trainer:
     def load_state_dicts(self, states: Sequence[State]) -> None:
         """Go to the iteration at which the states were taken, one state for each image of the batch.
 
-        Raises `ValueError` where a state belongs to another training, or they stand at different iterations; the
-        trainer must not be used after that.
+        Raises `ValueError` where a state belongs to another training, or they stand at different iterations, and
+        `LayoutError` where one has other tensors than this version writes; the trainer must not be used after that.
         """
         scale, iteration, used = common_resume_point(states, self.settings, self.seeds, self.sizes)
         self.nets, self.frozen = [], []
@@ -301,22 +293,25 @@ class Trainer:
             self.frozen.append(self.net.weights())
         self.scale = scale
         if not self.finished:
-            device = self.observed[0].device
             self.begin_scale()
             self._load_net(scale, states)
             self.optimizer = self.new_optimizer()
-            load_optimizer(self.optimizer, states, device)
-            self.starts.drawn = joined(states, "starts", device, dim=1)
-            self.recovery_start = joined(states, "recovery_start", device, dim=1)
-            self.recovered = joined(states, "recovered", device, dim=1)
+            load_optimizer(self.optimizer, states)
+            self.starts.load(states)
+            if self.bound:
+                self.bound.load(states)
+            self.recovery_start = joined(states, "recovery_start", self.recovery_start, dim=1)
+            self.recovered = joined(states, "recovered", self.recovered, dim=1)
+            if not self.windows.whole:
+                places = joined(states, "recovery_places", torch.tensor(self.recovery_places)).tolist()
+                self.recovery_places = [(row, column) for row, column in places]
         self.iteration = iteration
         self.starts.used = used
-        for generator, (tensors, _) in zip(self.generators, states, strict=True):
-            generator.set_state(tensors["generator"])
+        for generator, state in zip(self.generators, states, strict=True):
+            generator.set_state(joined([state], "generator", generator.get_state()))
 
     def _load_net(self, scale: int, states: Sequence[State]) -> None:
         self.scale = scale
         self.net = self.new_net()
-        device = self.observed[0].device
-        names = self.net.state_dict()
-        self.net.load_state_dict({name: joined(states, f"net.{scale}.{name}", device) for name in names})
+        own = self.net.state_dict()
+        self.net.load_state_dict({name: joined(states, f"net.{scale}.{name}", like) for name, like in own.items()})

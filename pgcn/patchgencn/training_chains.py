@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pgcn.imaging.noise import normal_batch
-from pgcn.patchgencn.energy import is_fused, pad
+from pgcn.patchgencn.energy import is_fused
 from pgcn.patchgencn.langevin import langevin
 from pgcn.patchgencn.sampling import Gradient
 from pgcn.settings import Settings, Step
@@ -18,10 +18,10 @@ from pgcn.settings import Settings, Step
 def chain_noise(
     start: Tensor, scale: int, sigma: float, settings: Settings, generators: Sequence[torch.Generator]
 ) -> Tensor | None:
-    """σε for every step of the synthesis from `start`: `(K, chains, B·C, H + 10, W + 10)`; None where σ is 0."""
+    """σε for every step from `start` `(chains, B·C, H, W)`: `(K, chains, B·C, H, W)`; None where σ is 0."""
     if sigma == 0:
         return None
-    steps, like, draw = settings.steps_at(scale), pad(start), normal_batch(generators)
+    steps, like, draw = settings.steps_at(scale), start, normal_batch(generators)
     if is_fused(start):  # one call for each image, instead of one for each image and step
         noise = draw(like.expand(steps, *like.shape).flatten(0, 1)).view(steps, *like.shape)
     else:
@@ -38,11 +38,11 @@ def training_chains(
     scale: int,
     settings: Settings,
 ) -> tuple[Tensor, Tensor | None]:
-    """The padded ends of the synthesis from `start` and, where a `recovery_start` is given, of the recovery.
+    """The ends of the synthesis from `start` and, where a `recovery_start` is given, of the recovery.
 
-    `start` is `(chains, B·C, H, W)`, `recovery_start` `(1, B·C, H, W)`, `noise` as `chain_noise` returns it.
+    All have their border: `start` is `(chains, B·C, H + 10, W + 10)`, `recovery_start` `(1, B·C, H + 10, W + 10)`,
+    `noise` as `chain_noise` returns it.
     """
-    synthesized = pad(start)
     std = 0.0 if noise is None else 1.0  # the noise is multiplied by its σ already
     steps = [Step(size, std) for size, _ in settings.chain(settings.steps_at(scale), 0.0)]
     recovery_steps = settings.chain(settings.recovery_steps, 0.0)
@@ -52,11 +52,11 @@ def training_chains(
         return langevin(x, gradient, steps, lambda _: next(of_step))
 
     if recovery_start is None:
-        return run(synthesized, steps, noise), None
+        return run(start, steps, noise), None
     together = shared_steps(steps, recovery_steps)
     # Zeros for the recovery chain, which has no noise and comes last.
     joint = None if noise is None else F.pad(noise[:together], (0, 0, 0, 0, 0, 0, 0, 1))
-    both = run(torch.cat([synthesized, pad(recovery_start)]), steps[:together], joint)
+    both = run(torch.cat([start, recovery_start]), steps[:together], joint)
     synthesized, recovered = both[:-1], both[-1:]
     synthesized = run(synthesized, steps[together:], None if noise is None else noise[together:])
     return synthesized, run(recovered, recovery_steps[together:], None)

@@ -64,6 +64,11 @@ class Hole:
     sizes: list[Size]
     wrap: bool = False
 
+    @staticmethod
+    def of(image: Tensor, mask: Tensor, model: Model) -> Hole:
+        """A hole of the model's own image, filled smoothly to begin with."""
+        return Hole(filled(image, mask), mask, sizes_of(image, model))
+
     def known(self, x: Tensor) -> Tensor:
         """`x` with known pixels clamped, at any size."""
         size = x.shape[-2], x.shape[-1]
@@ -90,8 +95,9 @@ def apply(model: Model, inputs: Inputs, options: InpaintOptions) -> TaskResult:
         notes.append("no mask was given: the pixels without data are filled")
     mask = joined_masks(mask, inputs.unknown)
     assert mask is not None
-    sizes = sizes_of(image, model) if inputs.target is None else sizes_like(image, inputs.image, model)
-    hole = Hole(filled(image, mask), mask, sizes)
+    hole = Hole.of(image, mask, model)
+    if inputs.target is not None:
+        hole = replace(hole, sizes=sizes_like(image, inputs.image, model))
     every = start_scales(model, hole)
     if options.start_scale is not None:
         own = check_scale(model, options.start_scale)
@@ -231,6 +237,7 @@ TASK = Task(
     options=InpaintOptions,
     apply=apply,
     keeps_frame=True,
+    fills=True,
     target="another image, whose missing pixels are made from this image's patches",
     criterion=Criterion("psnr", "psnr_mean_fill", "higher"),
     mask="white on the missing pixels; without one, the pixels without data are filled",

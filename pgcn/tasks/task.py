@@ -148,6 +148,8 @@ class Task(Generic[O]):
     """True where `Inputs.truth` gives metrics."""
     clip: bool = False
     """True where the result's images are the frames of a clip."""
+    fills: bool = False
+    """True where pixels without data have some in the result."""
     keeps_frame: bool = False
     """True where a result shows what the target, or the image without one, shows, pixel by pixel but for its size."""
     untrained: Callable[[O], bool] = lambda options: False

@@ -19,6 +19,7 @@ from pgcn_cluster.cli.status import failures, status
 from pgcn_cluster.cli.submit import cancel, preflight, submit
 from pgcn_cluster.cli.tables import gallery, gather, query
 from pgcn_cluster.exit import Exit
+from pgcn_cluster.interrupts import INTERRUPTS, SENTENCE
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import JobError
 from pgcn_jobs.common.terminal_text import terminal_safe_lines
@@ -39,9 +40,12 @@ for command in (cancel, status, failures, sample, apply, tasks, gather, gallery,
 
 
 def main() -> None:
-    """The entry point of `pgcn`."""
+    """Run the command of `sys.argv`, and end the process."""
+    INTERRUPTS.handle()
     _print_any_character()
+    INTERRUPTS.raise_from_now()
     code = run_command()
+    INTERRUPTS.end_at_once_from_now()
     atexit.register(_leave, code)
     sys.exit(code)
 
@@ -57,7 +61,7 @@ def run_command() -> int:
     except typer.TyperException as error:
         return _failed(Code.USAGE, f"{error.format_message()} `pgcn --help` lists commands and options.")
     except (KeyboardInterrupt, typer.Abort):
-        _say("Interrupted.")
+        _say(SENTENCE)
         return Exit.INTERRUPTED
     except BrokenPipeError:
         return Exit.DONE

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import chain
-from typing import Any, NamedTuple
+from pathlib import PurePosixPath
+from typing import Any
 
 import pyarrow as pa
 
-from pgcn_cluster.gallery.build_record import Built, Record, built_bytes, digest, read_built
+from pgcn_cluster.gallery.build_record import Built, BuiltJob, Record, built_bytes, digest, read_built
 from pgcn_cluster.gallery.catalogue import Catalogue, Totals, by_class, preset_of, read_catalogue
 from pgcn_cluster.gallery.commands import commands, run_argument
 from pgcn_cluster.gallery.edit_pages import Used, edit_cards, edit_page, edits_by_pyramid, read_edits
-from pgcn_cluster.gallery.pages import Card, Pages, list_names, rows_scripts
+from pgcn_cluster.gallery.pages import ROWS_A_SCRIPT, Card, Pages, batches, list_names, rows_scripts
 from pgcn_cluster.gallery.views.attempt import read_attempt
 from pgcn_cluster.gallery.views.facts import all_metrics, provenance, quality, settings
 from pgcn_cluster.gallery.views.formatting import rounded
@@ -55,7 +56,7 @@ def build_gallery(store: Store, title: str | None = None, spread: Spread = map_l
         tasks=tuple(sorted(counts.items())),
         run=run,
     )
-    there = set(store.list("gallery/"))
+    there = store.list("gallery/").keys()
     earlier = read_built(store)
     failed = by_class([*catalogue.failed, *edits.failed])
     listing = _list_pages(catalogue, edits, len(failed))
@@ -64,19 +65,16 @@ def build_gallery(store: Store, title: str | None = None, spread: Spread = map_l
         _slices(catalogue, "jobs", edits_by_pyramid(edits), earlier.jobs, there),
         _slices(edits, "edits", {}, earlier.jobs, there),
     )
-    built = [job for part in spread(partial(build_slice, store, look), slices) for job in part]
-    images, used = built[: catalogue.jobs.num_rows], built[catalogue.jobs.num_rows :]
-    cards = _cards(catalogue, images)
+    built = {job.job_id: job for part in spread(partial(build_slice, store, look), slices) for job in part}
 
     pages = look.pages()
-    written = {path for job in built for path in job.paths}
-    record = {job.job_id: job.built for job in built if job.whole}
-    of_tasks = edit_cards(edits, [job.built for job in used])
+    of_tasks = edit_cards(edits, built)
     tasks = (page for task, those in of_tasks.items() for page in pages.task(task, those))
-    for path, data in chain(pages.failures(failed), tasks, rows_scripts(cards), pages.index(cards)):
+    index = pages.index(_cards(catalogue, built), len(catalogue.entries))
+    for path, data in chain(pages.failures(failed), tasks, rows_scripts(_cards(catalogue, built)), index):
         store.put(f"gallery/{path}", data)
-        written.add(f"gallery/{path}")
-    store.delete(sorted(path for path in there - written if earlier.wrote(path)))
+    store.delete(sorted(_outdated(there, earlier, listing, built)))
+    record = {job.job_id: job.built for job in built.values() if job.whole}
     store.put(layout.GALLERY_BUILT, built_bytes(Record(record, frozenset(listing))))
     return f"{store.url.rstrip('/')}/gallery/index.html"
 
@@ -88,7 +86,7 @@ def _list_pages(catalogue: Catalogue, edits: Catalogue, classes: int) -> set[str
     return {f"gallery/{name}" for name in list_names(len(catalogue.entries), classes, edits_of_task)}
 
 
-def _claim(store: Store, listing: set[str], there: set[str], earlier: Record) -> None:
+def _claim(store: Store, listing: set[str], there: Set[str], earlier: Record) -> None:
     """Record the list pages of this build before any is written, so that an aborted build leaves no unknown page.
 
     Raises `ConfigError` where one of them would replace an object of `there` that no build has written.
@@ -97,6 +95,14 @@ def _claim(store: Store, listing: set[str], there: set[str], earlier: Record) ->
     known = None if earlier.lists is None else earlier.lists | listing
     if known != earlier.lists:
         store.put(layout.GALLERY_BUILT, built_bytes(earlier._replace(lists=known)))
+
+
+def _outdated(there: Iterable[str], earlier: Record, listing: set[str], built: Mapping[str, BuiltJob]) -> Iterator[str]:
+    """The objects of earlier builds that this one has not written or kept."""
+    for path in there:
+        job = built.get(PurePosixPath(path).stem)
+        if path not in listing and (job is None or path not in job.paths) and earlier.wrote(path):
+            yield path
 
 
 def _check_ours(store: Store, there: Iterable[str], earlier: Record) -> None:
@@ -131,30 +137,6 @@ def _pages(look: Look) -> Pages:
     return Pages(look.title, look.preset, look.totals, look.edits, dict(look.tasks))
 
 
-class BuiltJob(NamedTuple):
-    """One job's page as it now lies in the gallery, in `jobs` or `edits`; not `whole` where artifacts were missing."""
-
-    job_id: str
-    folder: str
-    built: Built
-    whole: bool
-
-    @property
-    def page(self) -> str:
-        """Its page's object."""
-        return f"gallery/{self.folder}/{self.job_id}.html"
-
-    @property
-    def thumb(self) -> str:
-        """Its thumbnail's object, where it has one."""
-        return f"gallery/{'thumbs' if self.folder == 'jobs' else self.folder}/{self.job_id}.webp"
-
-    @property
-    def paths(self) -> list[str]:
-        """Its objects."""
-        return [self.page, self.thumb] if self.built.width else [self.page]
-
-
 @dataclass(frozen=True)
 class PageSlice:
     """Some jobs that follow each other, as rows of the results, and what else their pages depend on."""
@@ -169,24 +151,22 @@ class PageSlice:
 
 
 def _slices(
-    catalogue: Catalogue, folder: str, edits: dict[str, list[Used]], earlier: dict[str, Built], there: set[str]
+    catalogue: Catalogue, folder: str, edits: dict[str, list[Used]], earlier: dict[str, Built], there: Set[str]
 ) -> Iterator[PageSlice]:
     names = catalogue.names()
     jobs: list[str | None] = [None, *catalogue.jobs["job_id"].to_pylist(), None]
-    standing = {job_id: BuiltJob(job_id, folder, built, True) for job_id, built in earlier.items()}
-    standing = {job_id: job for job_id, job in standing.items() if there.issuperset(job.paths)}
     for start in range(0, len(names), PAGES_PER_SLICE):
         end = min(start + PAGES_PER_SLICE, len(names))
         here = [job for job in jobs[start + 1 : end + 1] if job is not None]
+        known = [BuiltJob(job, folder, earlier[job], True) for job in here if job in earlier]
         yield PageSlice(
             folder,
-            # Copied, since a slice of a table carries the whole of it wherever it is sent.
-            catalogue.jobs.take(pa.array(range(start, end), pa.int64())),
+            catalogue.rows(start, end),
             names[start:end],
             {job: edits[job] for job in here if job in edits},
             jobs[start],
             jobs[end + 1],
-            {job: standing[job] for job in here if job in standing},
+            {job.job_id: job for job in known if there >= set(job.paths)},
         )
 
 
@@ -234,7 +214,8 @@ def _build(store: Store, look: Look, slice_: PageSlice, around: dict[str, Any]) 
     return built
 
 
-def _cards(catalogue: Catalogue, built: list[BuiltJob]) -> list[Card]:
+def _cards(catalogue: Catalogue, built: Mapping[str, BuiltJob]) -> Iterator[Card]:
+    """The cards of all images in order: a million of them take most of a gigabyte, and are made as they are needed."""
     columns = [
         "job_id",
         "frechet_vgg33",
@@ -245,12 +226,12 @@ def _cards(catalogue: Catalogue, built: list[BuiltJob]) -> list[Card]:
         "committed_at",
         "warning",
     ]
-    rows = catalogue.jobs.select(columns).to_pylist()
-    cards = []
-    for image_id, place in catalogue.entries:
-        row, thumb = rows[place], built[place].built
-        cards.append(
-            Card(
+    jobs = catalogue.jobs.select(columns)
+    for entries in batches(catalogue.entries, ROWS_A_SCRIPT):
+        rows = jobs.take(pa.array([entry.job for entry in entries], pa.int64())).to_pylist()
+        for (image_id, _), row in zip(entries, rows, strict=True):
+            thumb = built[row["job_id"]].built
+            yield Card(
                 image_id,
                 row["job_id"],
                 rounded(row["frechet_vgg33"]),
@@ -263,5 +244,3 @@ def _cards(catalogue: Catalogue, built: list[BuiltJob]) -> list[Card]:
                 thumb.width,
                 thumb.height,
             )
-        )
-    return cards

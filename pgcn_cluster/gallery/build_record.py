@@ -22,6 +22,30 @@ class Built(NamedTuple):
     height: int
 
 
+class BuiltJob(NamedTuple):
+    """One job's page as it now lies in the gallery, in `jobs` or `edits`; not `whole` where artifacts were missing."""
+
+    job_id: str
+    folder: str
+    built: Built
+    whole: bool
+
+    @property
+    def page(self) -> str:
+        """Its page's object."""
+        return f"gallery/{self.folder}/{self.job_id}.html"
+
+    @property
+    def thumb(self) -> str:
+        """Its thumbnail's object, where it has one."""
+        return f"gallery/{'thumbs' if self.folder == 'jobs' else self.folder}/{self.job_id}.webp"
+
+    @property
+    def paths(self) -> list[str]:
+        """Its objects."""
+        return [self.page, self.thumb] if self.built.width else [self.page]
+
+
 class Record(NamedTuple):
     """The objects that builds have written: pages and thumbnails by job_id, and the objects that show many jobs.
 

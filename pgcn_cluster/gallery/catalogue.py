@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from pgcn_cluster.gallery.views.formatting import natural_order
+from pgcn_jobs import layout
+from pgcn_jobs.common.concurrent_map import concurrent_map
 from pgcn_jobs.common.failures import FailureClass
-from pgcn_jobs.run_folder.old_names import read_columns
+from pgcn_jobs.run_folder.old_names import read_part
 from pgcn_jobs.run_folder.schemas import FAILURES, TABLES
 from pgcn_jobs.storage.store import Store
 
@@ -21,6 +23,9 @@ log = logging.getLogger(__name__)
 
 JOB_ID = re.compile(r"[0-9a-f]{8,64}")
 ATTEMPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+
+SHARED = frozenset({"preset", "settings", "options", "task", "device", "algorithm", "pgcn_version", "torch_version"})
+"""Columns of results with few different texts."""
 
 
 class CatalogueEntry(NamedTuple):
@@ -83,10 +88,11 @@ class Catalogue:
         """The numbers of done, failed and waiting."""
         return Totals(len(self.entries), len(self.failed), self.waiting)
 
-    def job(self, place: int) -> dict[str, Any]:
-        """One row of the results."""
-        row: dict[str, Any] = self.jobs.slice(place, 1).to_pylist()[0]
-        return row
+    def rows(self, start: int, end: int) -> pa.Table:
+        """Some rows of the results, copied: a slice of a table carries the whole of it wherever it is sent."""
+        rows = self.jobs.take(pa.array(range(start, end), pa.int64()))
+        plain = pa.schema([(f.name, f.type.value_type if f.name in SHARED else f.type) for f in rows.schema])
+        return _shared(rows.cast(plain))  # with the texts of these rows only
 
     def names(self) -> list[list[str]]:
         """For every job, the images or edits it stands for."""
@@ -98,30 +104,45 @@ class Catalogue:
 
 def read_catalogue(store: Store, kind: CatalogueTables = IMAGES) -> Catalogue:
     """Read `run.json` and the tables of one kind and `failures`; any of them may be missing."""
-    results = _latest_results(_read(store, kind.results, TABLES[kind.results].names), kind.name)
+    results = _read(store, kind.results, TABLES[kind.results].names)
     asked = _read(store, kind.manifest, [kind.name, "job_id", "problem"])
     failures = _read(store, "failures", [n for n in FAILURES.names if n not in ("uri", "traceback")])
 
-    place = {job_id: i for i, job_id in enumerate(results["job_id"].to_pylist())}
-    pairs = zip(results[kind.name].to_pylist(), place, strict=True)
-    wanted = {(row[kind.name], row["job_id"]): row["problem"] for row in _rows(asked)}
-    done = {pair for pair in {*pairs, *wanted} if pair[1] in place}
+    row_of = _latest_rows(results, kind.name)
+    done = set(zip(results[kind.name].take(pa.array(row_of.values(), pa.int64())).to_pylist(), row_of, strict=True))
+    done |= {(row[kind.name], row["job_id"]) for row in _rows(asked) if row["job_id"] in row_of}
     ordered = sorted(done, key=lambda pair: (natural_order(pair[0]), pair[1]))
-    jobs = list(dict.fromkeys(place[job_id] for _, job_id in ordered))
-    new_place = {old: new for new, old in enumerate(jobs)}
-    entries = [CatalogueEntry(name, new_place[place[job_id]]) for name, job_id in ordered]
+    place = {job_id: new for new, job_id in enumerate(dict.fromkeys(job_id for _, job_id in ordered))}
+    entries = [CatalogueEntry(name, place[job_id]) for name, job_id in ordered]
 
     finished = {name for name, _ in done}
+    open_rows = (row for row in _rows(asked) if row[kind.name] not in finished)
+    wanted = {(row[kind.name], row["job_id"]): row["problem"] for row in open_rows}
     failed = _failed(wanted, _final(failures, kind), finished)
-    waiting = len({name for name, _ in wanted} - finished - {f.image_id for f in failed})
-    return Catalogue(_run_record(store), results.take(pa.array(jobs, pa.int64())), entries, failed, waiting)
+    waiting = len({name for name, _ in wanted} - {f.image_id for f in failed})
+    rows = pa.array([row_of[job_id] for job_id in place], pa.int64())
+    jobs = {}
+    for column in results.column_names:  # one after another, so that memory holds no second table
+        jobs[column] = results[column].take(rows)
+        results = results.drop_columns([column])
+    pa.default_memory_pool().release_unused()
+    return Catalogue(_run_record(store), pa.table(jobs), entries, failed, waiting)
 
 
 def _read(store: Store, name: str, columns: list[str]) -> pa.Table:
+    """Columns of a stored table; rows share equal texts of settings, which are a kilobyte, and the like."""
     schema = TABLES[name]
-    table = store.read_parquet(f"tables/{name}", lambda stored: read_columns(stored, columns, schema))
-    if table is None:
-        return pa.schema([schema.field(column) for column in columns]).empty_table()
+    paths = layout.matching(layout.TABLE_PART, store.list(f"tables/{name}"))
+    # Decoded in one thread, since Arrow keeps memory for each.
+    parts = (_shared(read_part(data, columns, schema)) for data in concurrent_map(store.get, paths))
+    nothing = _shared(pa.schema([schema.field(column) for column in columns]).empty_table())
+    return pa.concat_tables([nothing, *parts]).unify_dictionaries()
+
+
+def _shared(table: pa.Table) -> pa.Table:
+    for at, name in enumerate(table.column_names):
+        if name in SHARED:
+            table = table.set_column(at, name, table[name].dictionary_encode())
     return table
 
 
@@ -131,19 +152,19 @@ def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-def _latest_results(results: pa.Table, named: str) -> pa.Table:
-    """Each job's latest commit. Rows whose ids could lead out of the gallery's folder are left out."""
-    latest: dict[str, tuple[str, int]] = {}
+def _latest_rows(results: pa.Table, named: str) -> dict[str, int]:
+    """The row of each job's latest commit. Rows whose ids could lead out of the gallery's folder are left out."""
+    latest: dict[str, int] = {}
     keys = results.select(["job_id", "attempt", named])
     for i, row in enumerate(_rows(keys)):
         job_id, attempt, name = row["job_id"] or "", row["attempt"] or "", row[named]
         if name is None or not JOB_ID.fullmatch(job_id) or not ATTEMPT.fullmatch(attempt):
             log.warning("The gallery leaves out a result with the ids %r and %r.", job_id, attempt)
             continue
-        candidate = (attempt, i)
-        latest[job_id] = max(candidate, latest.get(job_id, candidate))
-    kept = [latest[job_id][1] for job_id in sorted(latest)]
-    return results.take(pa.array(kept, pa.int64()))
+        before = latest.get(job_id)
+        if before is None or attempt >= results["attempt"][before].as_py():
+            latest[job_id] = i
+    return latest
 
 
 def _final(failures: pa.Table, kind: CatalogueTables) -> dict[str, Failed]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from pgcn.tasks.task import all_tasks
-from pgcn_cluster.gallery.build_record import Built
+from pgcn_cluster.gallery.build_record import BuiltJob
 from pgcn_cluster.gallery.catalogue import EDITS, JOB_ID, Catalogue, CatalogueEntry, read_catalogue
 from pgcn_cluster.gallery.commands import shell_word, sql_text
 from pgcn_cluster.gallery.pages import EditCard, Pages, task_name
@@ -50,13 +50,14 @@ def edits_by_pyramid(edits: Catalogue) -> dict[str, list[Used]]:
     return dict(found)
 
 
-def edit_cards(edits: Catalogue, built: Sequence[Built]) -> dict[str, list[EditCard]]:
-    """Cards of all edits, by task."""
+def edit_cards(edits: Catalogue, built: Mapping[str, BuiltJob]) -> dict[str, list[EditCard]]:
+    """Cards of all edits, by task; `built` are their pages, by job."""
     columns = ["job_id", "task", "metric", "value", "baseline", "wall_s"]
     rows = edits.jobs.select(columns).to_pylist()
     cards: dict[str, list[EditCard]] = defaultdict(list)
     for edit_id, place in edits.entries:
-        row, thumb = rows[place], built[place]
+        row = rows[place]
+        thumb = built[row["job_id"]].built
         values = rounded(row["value"]), rounded(row["baseline"]), rounded(row["wall_s"])
         card = EditCard(edit_id, row["job_id"], row["metric"] or "", *values, thumb.width, thumb.height)
         cards[row["task"]].append(card)

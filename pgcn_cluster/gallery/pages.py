@@ -6,9 +6,9 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, NamedTuple, TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -156,12 +156,12 @@ class Pages:
             "glossary": GLOSSARY,
         }
 
-    def index(self, cards: Sequence[Card]) -> Iterator[tuple[str, bytes]]:
-        """The pages of the index; one page where there is no image yet."""
-        pages = _split(cards, IMAGES_A_PAGE)
-        for number, page in enumerate(pages, 1):
-            pager = _pager(number, len(pages), index_name)
-            view = {"images": len(cards), "scripts": len(_numbers(len(cards), ROWS_A_SCRIPT))}
+    def index(self, cards: Iterable[Card], images: int) -> Iterator[tuple[str, bytes]]:
+        """The pages of the index with the cards of so many images; one page where there is no image yet."""
+        last = len(_numbers(images, IMAGES_A_PAGE))
+        for number, page in enumerate(batches(cards, IMAGES_A_PAGE), 1):
+            pager = _pager(number, last, index_name)
+            view = {"images": images, "scripts": len(_numbers(images, ROWS_A_SCRIPT))}
             yield index_name(number), self._render("index.html", cards=page, pager=pager, **view)
 
     def task(self, task: str, cards: Sequence[EditCard]) -> Iterator[tuple[str, bytes]]:
@@ -206,9 +206,9 @@ class Pages:
         return Markup(self._env.loader.get_source(self._env, name)[0])  # noqa: S704
 
 
-def rows_scripts(cards: Sequence[Card]) -> Iterator[tuple[str, bytes]]:
+def rows_scripts(cards: Iterable[Card]) -> Iterator[tuple[str, bytes]]:
     """All images as scripts of a thousand rows each: a page opened from a disk may load scripts, but not fetch data."""
-    for number, page in enumerate(_split(cards, ROWS_A_SCRIPT), 1):
+    for number, page in enumerate(batches(cards, ROWS_A_SCRIPT), 1):
         lines = (json.dumps(card, separators=(",", ":")) for card in page)
         # ASCII alone, and no "<": the text stays data wherever a browser may come to read it.
         text = ",\n".join(lines).replace("<", "\\u003c")
@@ -221,6 +221,16 @@ def _policy(allowed: str) -> str:
 
 def _hash(source: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
+
+
+def batches(items: Iterable[T], length: int) -> Iterator[list[T]]:
+    """The items in lists of this length, of which the last may be shorter; one empty list where there is none."""
+    items = iter(items)
+    batch = list(islice(items, length))
+    while True:
+        yield batch
+        if not (batch := list(islice(items, length))):
+            return
 
 
 def _split(items: Sequence[T], length: int) -> list[Sequence[T]]:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-import pyarrow as pa
 from pydantic import BaseModel
 
 from pgcn_cluster.gallery.build_record import forget
 from pgcn_cluster.gallery.publish import publish
+from pgcn_cluster.maintenance.compare_tables import differences
 from pgcn_cluster.monitor.status import require_run, under_way
-from pgcn_cluster.tables.build import build_tables, is_current, records_now
+from pgcn_cluster.tables.build import is_current, records_now
+from pgcn_cluster.tables.parts_record import forget_parts
 from pgcn_jobs import layout
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
-from pgcn_jobs.run_folder import schemas
 from pgcn_jobs.run_folder.commit import final_failures
 from pgcn_jobs.run_folder.newer_version import check_not_newer
-from pgcn_jobs.run_folder.old_names import current_table
 from pgcn_jobs.run_folder.verify import Problem, check_records
 from pgcn_jobs.storage.store import Store
 
@@ -78,7 +75,7 @@ def repair(store: Store, report: VerifyReport) -> list[str]:
         )
     check_not_newer(store)
     # Without their build records, both are rebuilt from nothing.
-    store.delete([layout.TABLES_BUILT])
+    forget_parts(store)
     forget(store)
     dropped = {problem.drop for problem in report.problems if problem.drop}
     # A final failure from before the commit would count again, and prevent another attempt.
@@ -94,7 +91,7 @@ def _wrong_tables(store: Store, *, quick: bool) -> list[Problem]:
     """The problems of tables and gallery, for a run with valid records."""
     if not layout.matching(layout.TABLE_PART, store.list("tables")):
         return [Problem(sentence="There are no tables: they are built when a run ends, or by `pgcn gather`.")]
-    sentences = [] if quick else _differences(store)
+    sentences = [] if quick else differences(store)
     if not store.exists("gallery/index.html"):
         sentences.append("gallery/index.html is gone.")
     elif not sentences and not is_current(store, records_now(store)):
@@ -102,54 +99,3 @@ def _wrong_tables(store: Store, *, quick: bool) -> list[Problem]:
             f"{layout.TABLES_BUILT} does not name these records: tables or gallery may be older than they are."
         )
     return [Problem(sentence=sentence) for sentence in sentences]
-
-
-def _differences(store: Store) -> list[str]:
-    dry_run = _DryRunStore(store)
-    build_tables(dry_run)
-    return dry_run.differences
-
-
-class _DryRunStore(Store):
-    """The same folder for a build without writes: `differences` has a sentence for each change it would make."""
-
-    def __init__(self, store: Store) -> None:
-        super().__init__(store.location, store.options)
-        self.url = store.url
-        self.differences: list[str] = []
-
-    def put(self, path: str, data: bytes) -> None:
-        """Compare instead. The tables' card says nothing of the records, and older versions wrote none."""
-        if path == layout.TABLES_CARD:
-            return
-        try:
-            there = self.get(path)
-        except FileNotFoundError:
-            # An older version wrote none of the later tables, which have no rows of its jobs.
-            later = path.startswith(tuple(f"tables/{name}/" for name in schemas.LATER))
-            if not (later and schemas.read_parquet(data).num_rows == 0):
-                self.differences.append(f"{path} is gone.")
-            return
-        if there != data and not _same_rows(there, data):
-            self.differences.append(f"{path} does not have the rows of manifest, commits and failures.")
-
-    def delete(self, paths: Iterable[str]) -> None:
-        """Record the paths."""
-        self.differences += [f"{path} is left from an older build." for path in paths]
-
-
-def _same_rows(there: bytes, data: bytes) -> bool:
-    """True if two Parquet objects hold the same table.
-
-    Another version of the library writes other bytes. A newer version of this program writes more columns. An older
-    one writes fewer, or under older names; missing columns equal columns without values.
-    """
-    try:
-        wanted = schemas.read_parquet(data)
-        old = schemas.known(current_table(schemas.read_parquet(there)), wanted.schema)
-        empty = [name for name in wanted.column_names if wanted[name].null_count == wanted.num_rows]
-        compared = wanted.drop_columns([name for name in empty if name not in old.column_names])
-        columns = compared.column_names
-        return set(columns) <= set(old.column_names) and bool(old.select(columns).equals(compared))
-    except (OSError, ValueError, pa.ArrowException):
-        return False

@@ -32,7 +32,7 @@ class Snapshot(BaseModel):
     """Progress of a run. `state` is "running" or "ended"; `eta_s` is the time left in seconds, None while unknown.
 
     `lanes` are the images in training, `making` the ids of the edits in progress, `share` the completed share of the
-    work.
+    work. `unseen` is the number of images that are still to be looked at: the other numbers are without them.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,6 +43,7 @@ class Snapshot(BaseModel):
     done: int
     failed: int
     waiting: int
+    unseen: int = 0
     lanes: tuple[Lane, ...] = ()
     making: tuple[str, ...] = ()
     share: float = 0.0
@@ -65,7 +66,7 @@ def duration(seconds: float | None) -> str:
 
 def summary(snapshot: Snapshot) -> str:
     """One line with the numbers of images done, failed, in training and waiting, and the time left."""
-    parts = [f"{snapshot.done} of {snapshot.images} done"]
+    parts = [f"{snapshot.done} of {'at least ' if snapshot.unseen else ''}{snapshot.images} done"]
     if snapshot.failed:
         parts.append(f"{snapshot.failed} failed")
     if snapshot.lanes:
@@ -74,6 +75,8 @@ def summary(snapshot: Snapshot) -> str:
         parts.append(f"{len(snapshot.making)} edits in progress")
     if snapshot.waiting:
         parts.append(f"{snapshot.waiting} waiting")
+    if snapshot.unseen:
+        parts.append(f"{snapshot.unseen} images to be looked at")
     if snapshot.state == "running":
         parts.append(f"{snapshot.share:.0%} of the work, time left: {duration(snapshot.eta_s)}")
     return ", ".join(parts)

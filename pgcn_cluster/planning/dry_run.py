@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 import torch
 from rich.console import Console
 from rich.markup import escape
@@ -11,17 +14,21 @@ from pgcn.imaging.scales import learned_sizes, scale_sizes
 from pgcn_cluster.monitor.snapshot import duration
 from pgcn_cluster.planning.backend import backend_for
 from pgcn_cluster.planning.estimate import measured_speed
-from pgcn_cluster.planning.plan import Plan
-from pgcn_cluster.planning.request import Prepared, make_plan, prepare
+from pgcn_cluster.planning.intake import make_plan
+from pgcn_cluster.planning.plan import Plan, total
+from pgcn_cluster.planning.request import Prepared, prepare
 from pgcn_cluster.planning.run_options import Request
 from pgcn_cluster.planning.sort_jobs import image_size
 from pgcn_cluster.planning.work import work_of
 from pgcn_jobs.common.terminal_text import terminal_safe
-from pgcn_jobs.run_folder.manifest import settings_of
+from pgcn_jobs.run_folder.edit_manifest import EditEntry
+from pgcn_jobs.run_folder.manifest import Entry, settings_of
 from pgcn_jobs.spec import JobSpec
 
 LISTED_JOBS = 20
-"""Images, and edits, that the printed plan lists one by one."""
+"""Images, and edits, that the printed plan lists one by one, beside those that are refused."""
+
+Requested = TypeVar("Requested", Entry, EditEntry)
 
 
 def dry_run(request: Request, console: Console) -> None:
@@ -30,13 +37,14 @@ def dry_run(request: Request, console: Console) -> None:
     try:
         prepared = prepare(request, cluster)
         prepared.check_belongs()
-        plan = make_plan(prepared, None, retry=request.retry)
+        plan = make_plan(prepared, retry=request.retry)
     finally:
         cluster.leave()
     for sentence in prepared.said:
         console.print(sentence, highlight=False)
     table = Table("image", "size", "trained at", "scales", "plan", box=None, header_style="bold")
-    for entry in plan.entries[:LISTED_JOBS]:
+    listed = _listed(plan, plan.entries)
+    for entry in listed:
         size = (entry.height, entry.width) if entry.height and entry.width else None
         sizes = scale_sizes(*size, settings_of(entry.settings)) if size and not entry.problem else []
         table.add_row(
@@ -47,20 +55,31 @@ def dry_run(request: Request, console: Console) -> None:
             escape(terminal_safe(plan.fate(entry))),
         )
     console.print(table)
-    if len(plan.entries) > LISTED_JOBS:
-        console.print(f"… and {len(plan.entries) - LISTED_JOBS} more images", highlight=False)
+    _print_rest(console, len(plan.entries) - len(listed), "images")
     if plan.edits:
-        console.print(_edits(plan))
-    if len(plan.edits) > LISTED_JOBS:
-        console.print(f"… and {len(plan.edits) - LISTED_JOBS} more edits", highlight=False)
-    console.print(plan.summary(), highlight=False, markup=False)
+        edits = _listed(plan, plan.edits)
+        console.print(_table_of(plan, edits))
+        _print_rest(console, len(plan.edits) - len(edits), "edits")
+    console.print(total(plan).summary(), highlight=False, markup=False)
     if plan.jobs:
         console.print(_estimate(prepared, plan), highlight=False)
 
 
-def _edits(plan: Plan) -> Table:
+def _listed(plan: Plan, requested: Sequence[Requested]) -> list[Requested]:
+    """All that are refused, and then the first of the others."""
+    refused = [each for each in requested if each.job_id in plan.refused]
+    others = [each for each in requested if each.job_id not in plan.refused]
+    return refused + others[:LISTED_JOBS]
+
+
+def _print_rest(console: Console, count: int, what: str) -> None:
+    if count:
+        console.print(f"… and {count} more {what}", highlight=False)
+
+
+def _table_of(plan: Plan, edits: Sequence[EditEntry]) -> Table:
     table = Table("edit", "task", "pyramid", "plan", box=None, header_style="bold")
-    for edit in plan.edits[:LISTED_JOBS]:
+    for edit in edits:
         pyramid = edit.image_id if edit.pyramid_run is None else f"{edit.image_id} in {edit.pyramid_run}"
         table.add_row(*(escape(terminal_safe(text)) for text in (edit.edit_id, edit.task, pyramid, plan.fate(edit))))
     return table

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pgcn_cluster.scheduler.queue import Job
 from pgcn_jobs.common.clock import now
-from pgcn_jobs.common.codes import Code
+from pgcn_jobs.common.codes import STORAGE_CODES, Code
 from pgcn_jobs.common.failures import FailureClass
 from pgcn_jobs.run_folder.commit import Failure, new_attempt, write_failure
 from pgcn_jobs.run_folder.edit_manifest import EditEntry
@@ -39,7 +39,6 @@ class Plan:
     refused: dict[str, Entry | EditEntry] = field(default_factory=dict)
     unrecorded: list[Refusal] = field(default_factory=list)  # without a failure in the bucket yet
     failed_before: set[str] = field(default_factory=set)  # jobs with a failure in the bucket, final or not
-    committed: set[str] = field(default_factory=set)  # all committed jobs of the run, requested now or not
 
     def fate(self, entry: Entry | EditEntry) -> str:
         """In words, what happens to one image or edit."""
@@ -55,25 +54,61 @@ class Plan:
             return "to make" if first == entry.edit_id else f"the same as {first}"
         return "to train" if first == entry.image_id else f"the same bytes as {first}"
 
+
+class Totals:
+    """The numbers of all portions of a command."""
+
+    def __init__(self) -> None:
+        self.placed: set[str] = set()
+        self.done = 0
+        self._before = 0
+        self._refused = 0
+        self._images = 0
+        self._edits = 0
+        self._elsewhere = 0
+        self._to_train = 0
+        self._to_make = 0
+
+    @property
+    def failed(self) -> int:
+        """Number of jobs refused, or failed before."""
+        return self._before + self._refused
+
+    def add(self, plan: Plan) -> None:
+        """Count one portion's plan."""
+        self._images += len(plan.entries)
+        self._edits += len(plan.edits)
+        self._elsewhere += sum(edit.pyramid_run is not None for edit in plan.edits)
+        to_make = sum(isinstance(job.spec, EditSpec) for job in plan.jobs.values())
+        self._to_make += to_make
+        self._to_train += len(plan.jobs) - to_make
+        self.done += len(plan.done)
+        self._before += len(plan.failed)
+        self._refused += len(plan.refused)
+        self.placed |= {*plan.jobs, *plan.done, *plan.failed, *plan.refused}
+
     def summary(self) -> str:
         """One line: the numbers of images and edits, and of jobs done, to do, refused and failed before."""
-        jobs = len(self.jobs) + len(self.done) + len(self.failed) + len(self.refused)
-        requested = len(self.entries) + len(self.edits)
-        to_make = sum(isinstance(job.spec, EditSpec) for job in self.jobs.values())
-        to_train = len(self.jobs) - to_make
-        elsewhere = sum(edit.pyramid_run is not None for edit in self.edits)
+        requested, jobs = self._images + self._edits, len(self.placed)
         parts = [
-            f"{len(self.entries)} images",
-            f"{len(self.edits)} edits" if self.edits else "",
+            f"{self._images} images",
+            f"{self._edits} edits" if self._edits else "",
             f"{requested - jobs} the same as another" if jobs < requested else "",
-            f"{to_train} to train" if to_train else "nothing left to train",
-            (f"{to_make} to make" if to_make else "nothing left to make") if self.edits else "",
-            f"{elsewhere} with pyramids of another run" if elsewhere else "",
-            f"{len(self.done)} done before" if self.done else "",
-            f"{len(self.refused)} refused (--retry looks again)" if self.refused else "",
-            f"{len(self.failed)} failed before (--retry tries them again)" if self.failed else "",
+            f"{self._to_train} to train" if self._to_train else "nothing left to train",
+            (f"{self._to_make} to make" if self._to_make else "nothing left to make") if self._edits else "",
+            f"{self._elsewhere} with pyramids of another run" if self._elsewhere else "",
+            f"{self.done} done before" if self.done else "",
+            f"{self._refused} refused (--retry looks again)" if self._refused else "",
+            f"{self._before} failed before (--retry tries them again)" if self._before else "",
         ]
         return ", ".join(part for part in parts if part) + "."
+
+
+def total(plan: Plan) -> Totals:
+    """The numbers of a command with one portion."""
+    totals = Totals()
+    totals.add(plan)
+    return totals
 
 
 def record_refusals(store: Store, plan: Plan) -> None:
@@ -95,7 +130,8 @@ def refusal_of(entry: Entry | EditEntry) -> Refusal:
     """The refusal of an image or edit that has a problem."""
     assert entry.problem is not None
     code = entry.problem_code or Code.IMAGE_UNREADABLE
-    return Refusal(entry.job_id, FailureClass.INPUT, code, entry.problem)
+    failure = FailureClass.STORE if code in STORAGE_CODES else FailureClass.INPUT
+    return Refusal(entry.job_id, failure, code, entry.problem)
 
 
 def _first_refusal(problem: str) -> str:

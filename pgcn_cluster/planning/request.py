@@ -1,34 +1,28 @@
-"""Preparation of a request: every choice before an image is read, and then the plan."""
+"""Preparation of a request: every choice before an image is read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from pgcn.settings import SettingsError, setting_names
 from pgcn_cluster.planning.device import choose_device, has_bfloat16_units, need_of
-from pgcn_cluster.planning.look import EditItem, ImageItem, edit_rows, image_rows, with_ray
-from pgcn_cluster.planning.naming import named, settled, with_own_edits
+from pgcn_cluster.planning.naming import named
 from pgcn_cluster.planning.outside import below, check_apart, outside
-from pgcn_cluster.planning.plan import Plan
 from pgcn_cluster.planning.run_options import Request
 from pgcn_cluster.planning.settings_choice import Origin, choose_settings
-from pgcn_cluster.planning.sort_jobs import EditRow, JobDefaults, Rows, build_plan
 from pgcn_cluster.planning.task_request import find, parts_request, split_task_options, task_request
 from pgcn_cluster.scheduler.resources import Resources
 from pgcn_cluster.scheduler.worker_pool import Backend
 from pgcn_jobs.common.codes import Code
-from pgcn_jobs.common.concurrent_map import concurrent_map
 from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.common.terminal_text import terminal_safe
 from pgcn_jobs.inputs.discover import Source, find_sources, is_list
 from pgcn_jobs.inputs.passed_over import Passed
-from pgcn_jobs.inputs.source import without_edits
 from pgcn_jobs.layout import RUN
-from pgcn_jobs.run_folder.edit_manifest import EditEntry, check_edit, edit_unchanged, read_edits, superseded
+from pgcn_jobs.run_folder.edit_manifest import EditEntry, check_edit, read_edits
 from pgcn_jobs.run_folder.identity import RunIdentity, check_same, read_identity, require_place
-from pgcn_jobs.run_folder.manifest import Entry, RunDefaults, plan_source, read_manifest, unchanged, under_its_name
+from pgcn_jobs.run_folder.manifest import Entry, RunDefaults, read_manifest
 from pgcn_jobs.run_folder.pyramids import pyramids_in
 from pgcn_jobs.spec import PyramidRef, SamplePlan
 from pgcn_jobs.storage.store import Store
@@ -164,66 +158,3 @@ def check_requested(sources: Iterable[Source], ask: RunDefaults) -> None:
 def _faster_in_bfloat16(preset: str, device: str, cluster: Backend) -> bool:
     """True for jobs on this machine's CPU, where it has bfloat16 units; `paper` stays as published."""
     return preset != "paper" and device == "cpu" and cluster.address is None and has_bfloat16_units()
-
-
-def make_plan(prepared: Prepared, cluster: Backend | None, *, retry: bool) -> Plan:
-    """Look at the images and edits, on the cluster or (None) in this process, and sort them into jobs.
-
-    With `retry`, images and edits that storage calls unchanged are read again.
-    """
-    images = _with_settled_names(prepared, _image_entries(prepared, cluster, retry=retry))
-    edits = _edit_entries(prepared, images, cluster, retry=retry)
-    defaults = JobDefaults(prepared.ask, prepared.elsewhere, prepared.need)
-    plan = build_plan(prepared.store, Rows(images, edits), defaults, retry=retry)
-    plan.superseded = superseded(prepared.known_edits, plan.edits, plan.committed)
-    return plan
-
-
-def _image_entries(prepared: Prepared, cluster: Backend | None, *, retry: bool) -> dict[str, Entry]:
-    """The manifest rows of all images, by `image_id`; only new and changed images are read."""
-    ask = prepared.ask
-    old: list[ImageItem] = []
-    new: list[ImageItem] = []
-    for source in prepared.sources:
-        entry = prepared.known.get(source.image_id)
-        unread = retry or entry is None or not unchanged(source, entry)
-        (new if unread else old).append(ImageItem(without_edits(source), None if unread else entry))
-    found = image_rows(old, ask)
-    if new and cluster is not None:
-        cluster.join()
-        found += with_ray(partial(image_rows, ask=ask), new)
-    else:
-        found += concurrent_map(lambda item: plan_source(item.source, ask, item.known), new)
-    return {entry.image_id: entry for entry in found}
-
-
-def _with_settled_names(prepared: Prepared, entries: Mapping[str, Entry]) -> dict[str, tuple[Source, Entry]]:
-    """Each image with its row, by its name, which may change when its bytes are known."""
-    whole: list[tuple[Source, Entry]] = []
-    for source in prepared.sources:
-        entry = entries[source.image_id]
-        own = settled(source, entry, prepared.known.get(source.image_id))
-        whole.append((own, entry if own is source else under_its_name(entry, own, prepared.ask)))
-    sources = with_own_edits([source for source, _ in whole], prepared.known_edits)
-    return {source.image_id: (source, entry) for source, (_, entry) in zip(sources, whole, strict=True)}
-
-
-def _edit_entries(
-    prepared: Prepared, images: Mapping[str, tuple[Source, Entry]], cluster: Backend | None, *, retry: bool
-) -> list[EditRow]:
-    """The manifest rows of all edits; Ray reads their images, where there is a cluster and an edit is new."""
-    known = {} if retry else prepared.known_edits
-    items = [
-        EditItem(source, edit, entry, known.get(edit.edit_id or ""), prepared.elsewhere.get(entry.pyramid))
-        for whole, entry in images.values()
-        if whole.edits
-        for source in [without_edits(whole)]
-        for edit in whole.edits
-    ]
-    rows = partial(edit_rows, max_pixels=prepared.ask.max_pixels)
-    if cluster is not None and not all(edit_unchanged(item.edit, item.image, item.known) for item in items):
-        cluster.join()
-        entries = with_ray(rows, items)
-    else:
-        entries = rows(items)
-    return [(item.source, item.edit, entry) for item, entry in zip(items, entries, strict=True)]

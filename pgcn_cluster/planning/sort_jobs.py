@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,11 +12,11 @@ from pgcn_cluster.planning.plan import Plan, Refusal, refusal_of
 from pgcn_cluster.planning.work import work_of
 from pgcn_cluster.scheduler.queue import Job
 from pgcn_cluster.scheduler.resources import Resources
-from pgcn_jobs import layout
+from pgcn_cluster.tables.parts_record import forget_parts
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import FailureClass, policy_of
 from pgcn_jobs.inputs.source import EditSource, Source
-from pgcn_jobs.run_folder.commit import Failure, committed, damaged, final_failures, read_failures, withdraw
+from pgcn_jobs.run_folder.commit import Failure, damaged, final_failures, read_failures, withdraw
 from pgcn_jobs.run_folder.edit_manifest import EditEntry
 from pgcn_jobs.run_folder.manifest import Entry, RunDefaults, channel_count, settings_of
 from pgcn_jobs.run_folder.newer_version import is_newer_commit
@@ -53,7 +53,7 @@ class History:
     """The records of earlier commands on the requested jobs.
 
     `done` has all committed jobs of the run. `broken` jobs had a damaged commit, which was withdrawn. `given_up` jobs
-    failed for good and are not tried again.
+    failed for good and are not tried again. `placed` jobs are in the plan of another portion of this command.
     """
 
     done: set[str]
@@ -61,31 +61,34 @@ class History:
     failures: Mapping[str, list[Failure]]
     final: Mapping[str, Failure]
     given_up: set[str]
+    placed: Set[str]
 
 
-def read_history(store: Store, requested: set[str], *, retry: bool) -> History:
-    """The history of the `requested` jobs. With `retry`, damaged commits are withdrawn, and no job is given up."""
-    done = committed(store)
+def read_history(store: Store, requested: set[str], done: set[str], placed: set[str], *, retry: bool) -> History:
+    """The history of the `requested` jobs, where `done` are committed.
+
+    With `retry`, damaged commits are withdrawn, also from `done`, and no job is given up.
+    """
+    requested = requested - placed
     broken = {job for job in damaged(store, done & requested) if not is_newer_commit(store, job)} if retry else set()
     if broken:
         withdraw(store, broken)
         # New commits may have exactly the sizes of the old ones: tables would seem to be current.
-        store.delete([layout.TABLES_BUILT])
+        forget_parts(store)
     done -= broken
     failures = read_failures(store, requested - done)
     final = final_failures(failures)
     given_up = {job for job, failure in final.items() if not (retry or policy_of(failure.failure).again)}
-    return History(done, broken, failures, final, given_up)
+    return History(done, broken, failures, final, given_up, placed)
 
 
-def build_plan(store: Store, rows: Rows, defaults: JobDefaults, *, retry: bool) -> Plan:
+def build_plan(rows: Rows, defaults: JobDefaults, history: History) -> Plan:
     """The plan for a command's images and edits.
 
     An image that is requested for its edits only is not trained where no edit needs it: they are done, or their
     pyramid is in another run.
     """
-    history = read_history(store, rows.jobs, retry=retry)
-    plan = Plan(edits=[entry for *_, entry in rows.edits], failed_before=set(history.failures), committed=history.done)
+    plan = Plan(edits=[entry for *_, entry in rows.edits], failed_before=set(history.failures))
     needed = _images_needed(rows.edits, history)
     for image_id, (source, entry) in rows.images.items():
         settled = entry.problem is not None or entry.job_id in history.done | history.broken
@@ -111,6 +114,8 @@ def _images_needed(edits: Iterable[EditRow], history: History) -> set[str]:
 def _place_image(plan: Plan, source: Source, entry: Entry, defaults: JobDefaults, history: History) -> None:
     job = entry.job_id
     plan.entries.append(entry)
+    if job in history.placed:
+        return
     if entry.problem is not None:
         plan.refused[job] = entry
     elif job in history.done:
@@ -135,6 +140,8 @@ def _training(spec: JobSpec, history: History) -> JobSpec:
 def _place_edit(plan: Plan, row: EditRow, image: Entry, defaults: JobDefaults, history: History) -> None:
     source, edit, entry = row
     job, pyramid = entry.job_id, entry.pyramid_job if entry.pyramid_run is None else None
+    if job in history.placed:
+        return
     if entry.problem is not None:
         plan.refused[job] = entry
     elif job in history.done:
@@ -146,7 +153,7 @@ def _place_edit(plan: Plan, row: EditRow, image: Entry, defaults: JobDefaults, h
     elif job in history.given_up:
         plan.failed[job] = history.final[job].message
     elif job not in plan.jobs:
-        after = pyramid if pyramid in plan.jobs else None
+        after = pyramid if pyramid in plan.jobs or pyramid in history.placed else None
         spec = entry.spec(source, edit, defaults.elsewhere)
         late = job in history.failures
         plan.jobs[job] = Job(spec, entry.edit_id, _edit_work(image), defaults.need, after=after, late=late)
@@ -164,11 +171,13 @@ def _unrecorded(refused: Iterable[Entry | EditEntry], history: History) -> list[
 def _edit_work(image: Entry) -> float:
     """The work of an edit, roughly: chains from every start scale cost as much as some iterations of all scales.
 
-    With exact detail it is as much as two drawings of the image.
+    Iterations on windows cost less than chains of the whole image, of which an edit has about eighteen. With exact
+    detail it is as much as two drawings of the image.
     """
     settings = settings_of(image.settings)
     work = work_of(settings, SamplePlan(count=1, sizes=("1x1",)), image_size(image))
-    return work.training * 10 / settings.iterations + work.drawing * 2 / 3
+    learned = max(work.training * 10 / settings.iterations, 6 * work.chains)
+    return learned + work.drawing * 2 / 3
 
 
 def image_size(entry: Entry) -> Size:

@@ -11,15 +11,23 @@ import torch
 from ray.exceptions import RayError
 from ray.job_config import JobConfig
 
-from pgcn_cluster.ray_cluster.compat import filter_command_line
+from pgcn_cluster.import_path import worker_environment
+from pgcn_cluster.interrupts import INTERRUPTS
+from pgcn_cluster.ray_cluster.compat import filter_command_line, own_signal_handlers
+from pgcn_cluster.ray_cluster.ray_background import RayBackground
+from pgcn_cluster.ray_cluster.ray_meter import RayMeter
 from pgcn_cluster.ray_cluster.ray_pool import RayWorkerPool
 from pgcn_cluster.scheduler.resources import Resources
+from pgcn_cluster.scheduler.sockets import check_socket_path
 from pgcn_cluster.scheduler.worker_pool import first_line
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.common.redact import redact
 from pgcn_jobs.job_context import ExecutionOptions
 from pgcn_jobs.storage.store import Store
+
+_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+"""The longest path of a socket of a local Ray, below the folder for temporary files."""
 
 
 class Cluster:
@@ -38,21 +46,30 @@ class Cluster:
             return
         if self.address is not None:
             _check_address(self.address)
+        else:
+            check_socket_path(["RAY_TMPDIR", "TMPDIR"], _SOCKET)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         filter_command_line(redact)  # URLs in it may have passwords and signatures
         try:
             local = {} if self.address else {"include_dashboard": False}
-            ray.init(
-                address=self.address or "local",
-                log_to_driver=False,
-                logging_level="ERROR",
-                job_config=_InstalledCodeOnly(),
-                **local,
-            )
+            with INTERRUPTS.at_once(), own_signal_handlers():
+                ray.init(
+                    address=self.address or "local",
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                    job_config=_InstalledCodeOnly(),
+                    runtime_env=worker_environment() or None,
+                    **local,
+                )
         except Exception as error:  # Ray raises `Exception` itself where its processes do not come up
             where = f"Ray at {self.address} does not answer" if self.address else "A local Ray could not be started"
             raise ConfigError(f"{where}: {first_line(error)}", code=Code.RAY_UNREACHABLE) from None
+
+    def background(self) -> RayBackground:
+        """Processes on all machines of the cluster, which is joined."""
+        self.join()
+        return RayBackground()
 
     def check_room(self, resources: Resources) -> None:
         """Raises `ConfigError` where a Ray of this machine, which will not grow, cannot hold one job."""
@@ -81,10 +98,15 @@ class Cluster:
         grows = self.address is not None
         return RayWorkerPool(store, options, jobs_per_worker=jobs_per_worker, grows=grows, worker=self._worker)
 
+    def meter(self, run: str) -> RayMeter:
+        """Ray's metrics."""
+        return RayMeter(run)
+
     def leave(self) -> None:
         """Disconnect, and end a Ray that was started here."""
         if ray.is_initialized():
-            ray.shutdown()
+            with INTERRUPTS.at_once(), own_signal_handlers():
+                ray.shutdown()
 
 
 class _InstalledCodeOnly(JobConfig):  # type: ignore[misc]  # Ray has no types

@@ -11,6 +11,7 @@ import math
 import time
 from typing import Any
 
+from pgcn_cluster.scheduler.arrivals import Arrivals
 from pgcn_cluster.scheduler.lease import WorkerHandle
 from pgcn_cluster.scheduler.queue import Job, Queue
 from pgcn_cluster.scheduler.resources import Resources
@@ -32,35 +33,48 @@ WATCH_S = 1.0
 OTHERS_S = 20.0
 """Least time between two listings of all commits, s."""
 
+BATCH_WAIT_S = 60.0
+"""Longest wait of idle workers for images that fill their batches, while images are looked at, s."""
+
 
 class Driver:
     """Drives one run's queue to its end."""
 
     def __init__(
-        self, queue: Queue, pool: WorkerPool[Any], store: Store, tracker: Tracker, limits: Limits, batch: int = 1
+        self,
+        queue: Queue,
+        pool: WorkerPool[Any],
+        store: Store,
+        tracker: Tracker,
+        limits: Limits,
+        batch: int = 1,
+        arrivals: Arrivals | None = None,
     ) -> None:
-        """`batch`: the most trainings of one lease."""
+        """`batch`: the most trainings of one lease. `arrivals`: more jobs, for as long as it is open."""
         self._queue = queue
+        self._arrivals = arrivals
         self._batch = batch
         self._pool = pool
         self._store = store
         self._tracker = tracker
         self._limits = limits
-        self._working_at = self._looked_at = 0.0
+        self._began = self._working_at = self._looked_at = 0.0
         self._others_seen = False
         self._listing_from = 0.0
 
     def drive(self, stop: StopSignal) -> None:
         """Return when every job is committed or failed, the queue is stopped, or `stop` is set.
 
-        Raises `StoreError` where a failure could not be recorded.
+        Raises `StoreError` where a failure could not be recorded, or images could not be looked at.
         """
         watched = 0.0
-        self._working_at = self._looked_at = time.monotonic()
+        self._began = self._working_at = self._looked_at = time.monotonic()
         try:
             while not stop and self._queue.stopped is None:
+                self._take_in()
                 self._hand_out()
-                if not any(worker.lease for worker in self._pool.workers) and not len(self._queue):
+                idle = not any(worker.lease for worker in self._pool.workers)
+                if idle and not len(self._queue) and not self._more_to_come:
                     return
                 for worker in self._pool.wait(min(TICK_S, self._queue.due_in(time.monotonic()))):
                     self._take(worker)
@@ -70,10 +84,20 @@ class Driver:
         finally:
             self._stop_workers()
 
+    @property
+    def _more_to_come(self) -> bool:
+        return self._arrivals is not None and self._arrivals.open
+
+    def _take_in(self) -> None:
+        arrived = self._arrivals.take() if self._arrivals is not None and self._arrivals.open else None
+        if arrived is not None:
+            self._queue.add(arrived.jobs)
+            self._tracker.arrived(arrived)
+
     def _hand_out(self) -> None:
         kinds = self._queue.needs(time.monotonic())
         for resources in kinds:
-            while self._queue.waiting(resources) and (worker := self._pool.idle(resources)):
+            while self._fills_leases(resources) and (worker := self._pool.idle(resources)):
                 jobs = self._queue.next(resources, self._at_most(resources))
                 self._pool.lease(worker, jobs)
                 for job in jobs:
@@ -83,6 +107,12 @@ class Driver:
             self._pool.release(wanted)
         for resources in wanted:
             self._pool.grow(resources, self._queue.waiting(resources))
+
+    def _fills_leases(self, resources: Resources) -> bool:
+        """True where jobs wait, and enough of them for full batches, or no more will come soon."""
+        waiting = self._queue.waiting(resources)
+        soon = self._batch > 1 and self._more_to_come and time.monotonic() - self._began < BATCH_WAIT_S
+        return waiting > 0 and (not soon or waiting >= self._batch * self._pool.capacity(resources))
 
     def _at_most(self, resources: Resources) -> int:
         """Jobs for one lease: as many as a batch may have, but none that would leave another worker idle."""

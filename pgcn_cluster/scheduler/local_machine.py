@@ -26,8 +26,11 @@ from pgcn_cluster.scheduler.local_worker import (
     nothing,
     processes,
 )
+from pgcn_cluster.scheduler.meter import NoMeter
 from pgcn_cluster.scheduler.resources import Resources
+from pgcn_cluster.scheduler.sockets import check_socket_path
 from pgcn_cluster.scheduler.worker import Worker
+from pgcn_jobs.common.background import Background, ThreadBackground
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.job_context import ExecutionOptions
@@ -66,10 +69,15 @@ class LocalMachine:
         return torch.cuda.is_available()
 
     def join(self) -> None:
-        """Start the server that forks workers: it imports torch meanwhile."""
+        """Start the server that forks workers: it imports torch meanwhile. Raises `ConfigError`."""
         if not self.in_process and processes.get_start_method() == "forkserver":
+            check_socket_path(["TMPDIR"], "/pymp-01234567/listener-01234567")
             processes.set_forkserver_preload(PRELOADED)
             forkserver.ensure_running()
+
+    def background(self) -> Background:
+        """Threads of this process."""
+        return ThreadBackground()
 
     def check_room(self, resources: Resources) -> None:
         """Raises `ConfigError` where this machine has less than one job needs."""
@@ -93,6 +101,10 @@ class LocalMachine:
             return ChildWorker(make, gpu, self._before, self._oom_kills)
 
         return LocalWorkerPool(start, self._room(), jobs_per_worker=jobs_per_worker, isolated=not self.in_process)
+
+    def meter(self, run: str) -> NoMeter:
+        """None: nothing monitors this machine."""
+        return NoMeter()
 
     def leave(self) -> None:
         """Give this process its threads back, which a worker in it had set."""

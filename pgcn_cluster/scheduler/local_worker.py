@@ -133,6 +133,7 @@ def _child(connection: Connection, make: Callable[[], Worker], gpu: int | None, 
     before()
     server = _Server(connection, make, closed=lambda: os._exit(0))
     signal.signal(signal.SIGTERM, lambda *_: server.stop())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the driver may have blocked it where it forked
     server.serve()
 
 

@@ -59,13 +59,25 @@ class Queue:
         self._streak: tuple[str, set[str]] = ("", set())
         self._any_done = False
         self._held: dict[str, list[Job]] = {}
+        self._pending: set[str] = set()
         self.stopped: str | None = None
         self.stopped_by_settings = False
-        for job in jobs:
-            if job.after is not None:
+        self.add(jobs)
+
+    def add(self, jobs: Iterable[Job]) -> None:
+        """Queue more jobs, those that failed in an earlier command behind all others.
+
+        An edit whose pyramid was trained meanwhile, or could not be, does not wait: its own attempt tells.
+        """
+        new = list(jobs)
+        self._pending |= {job.spec.job_id for job in new}
+        for job in new:
+            if job.after in self._pending:
                 self._held.setdefault(job.after, []).append(job)
             else:
                 self._ready.setdefault(job.resources, deque()).append(job)
+        for resources, ready in self._ready.items():
+            self._ready[resources] = deque(sorted(ready, key=lambda job: job.late))
 
     def __len__(self) -> int:
         waiting = [*self._ready.values(), *self._held.values()]
@@ -144,11 +156,13 @@ class Queue:
         self._release(job)
 
     def _release(self, job: Job) -> None:
+        self._pending.discard(job.spec.job_id)
         for held in reversed(self._held.pop(job.spec.job_id, [])):
             self.put_back(held)
 
     def orphans(self, job: Job) -> list[Job]:
         """Remove and return the edits that waited for a job which failed for good."""
+        self._pending.discard(job.spec.job_id)
         return self._held.pop(job.spec.job_id, [])
 
     def failed(self, job: Job, failure: FailureClass, reason: str, message: str, now: float) -> bool:

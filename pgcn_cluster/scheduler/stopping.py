@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from pgcn_cluster.interrupts import SIGNALS, leave
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -31,7 +33,7 @@ Handler = signal.Handlers | Callable[[int, FrameType | None], Any]
 class StopSignal:
     """Set by Ctrl-C or SIGTERM. A second signal gets `second`, which ends the process unless said otherwise."""
 
-    def __init__(self, second: Handler = signal.SIG_DFL) -> None:
+    def __init__(self, second: Handler = leave) -> None:
         self._event = threading.Event()
         self._second = second
 
@@ -44,14 +46,11 @@ class StopSignal:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle SIGINT and SIGTERM in this context; outside the main thread, where Python allows no handlers, do not.
-
-        `ray.init` installs its own handler of SIGTERM: listen again after it.
-        """
+        """Handle SIGINT and SIGTERM in this context; not outside the main thread, where Python allows no handlers."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.getsignal(number) for number in SIGNALS}
 
         def handle(number: int, frame: FrameType | None) -> None:
             self.set()

@@ -9,7 +9,9 @@ from typing import Any
 
 from pgcn_cluster.monitor.display import Display
 from pgcn_cluster.monitor.snapshot import Lane, Snapshot
+from pgcn_cluster.scheduler.arrivals import Arrived
 from pgcn_cluster.scheduler.lease import Lease
+from pgcn_cluster.scheduler.meter import Kind, Meter, NoMeter
 from pgcn_cluster.scheduler.queue import Job, Queue
 from pgcn_cluster.scheduler.worker import Outcome
 from pgcn_jobs.common.clock import now
@@ -23,6 +25,8 @@ KEEP_EVERY_S = 10.0
 
 RATE_WINDOW_S = 300.0
 """Time over which the pace is measured, s."""
+
+_NO_METER = NoMeter()
 
 
 def describe_model(metrics: Mapping[str, Any]) -> str:
@@ -39,15 +43,33 @@ def describe_edit(metrics: Mapping[str, Any]) -> str:
     return f"{metrics['metric']} {metrics['value']:.3g}, baseline {metrics['baseline']:.3g}"
 
 
-class Tracker:
-    """Counts the jobs of one run; `done` and `failed` are those settled by earlier commands."""
+def _kind(job: Job) -> Kind:
+    return "edit" if isinstance(job.spec, EditSpec) else "pyramid"
 
-    def __init__(self, store: Store, display: Display, jobs: list[Job], done: int, failed: int) -> None:
+
+class Tracker:
+    """Counts the jobs of one run; `done` and `failed` are those settled by earlier commands.
+
+    `meter` gets the numbers of this command. `unseen` is the number of images that are still to be looked at.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        display: Display,
+        jobs: list[Job],
+        done: int,
+        failed: int,
+        meter: Meter = _NO_METER,
+        unseen: int = 0,
+    ) -> None:
+        self._meter = meter
         self._store = store
         self._display = display
         self._images = len(jobs) + done + failed
         self._done = done
         self._failed = failed
+        self._unseen = unseen
         self._work = sum(job.work for job in jobs)
         self._finished_work = 0.0
         self._found_work = 0.0  # work of earlier commands: checkpoints
@@ -56,6 +78,16 @@ class Tracker:
         self._kept_at = 0.0
         self._announced_previews = False
         self.committed_jobs: set[str] = set()
+
+    def arrived(self, arrived: Arrived) -> None:
+        """More images were looked at."""
+        self._images += len(arrived.jobs) + arrived.done + arrived.failed
+        self._done += arrived.done
+        self._failed += arrived.failed
+        self._unseen = arrived.unseen
+        self._work += sum(job.work for job in arrived.jobs)
+        for sentence in arrived.said:
+            self._display.line(sentence)
 
     def began(self, job: Job) -> None:
         """A job was given to a worker."""
@@ -66,6 +98,7 @@ class Tracker:
         self._done += 1
         self.committed_jobs.add(job.spec.job_id)
         self._finished_work += job.work
+        self._meter.done(_kind(job), outcome.wall_s)
         metrics = outcome.metrics or {}
         said = describe_edit(metrics) if isinstance(job.spec, EditSpec) else describe_model(metrics)
         caution = f"; look at it: {metrics['warning']}" if metrics.get("warning") else ""
@@ -88,12 +121,14 @@ class Tracker:
         if final:
             self._failed += 1
             self._finished_work += job.work
+            self._meter.failed(_kind(job))
         consequence = "failed" if final else "will try again"
         self._display.line(f"{consequence} {job.label} ({outcome.failure}): {outcome.message}")
 
     def tick(self, leases: list[Lease], queue: Queue) -> None:
         """Show the progress, and write it to the run folder from time to time."""
         snapshot = self._snapshot("running", leases, waiting=len(queue))
+        self._meter.state(sum(len(lease.jobs) for lease in leases), len(queue))
         self._display.show(snapshot)
         if not self._announced_previews and any(lane.scale > 0 for lane in snapshot.lanes):
             self._announced_previews = True
@@ -106,12 +141,13 @@ class Tracker:
         """Write the last state of the run, and close the display."""
         left = self._images - self._done - self._failed
         self._keep(self._snapshot("ended", [], waiting=left))
+        self._meter.state(0, left)
         self._display.close()
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """Jobs done, failed and left."""
-        return self._done, self._failed, self._images - self._done - self._failed
+        """Jobs done, failed and left; an image that was not looked at counts as one."""
+        return self._done, self._failed, self._images - self._done - self._failed + self._unseen
 
     def _keep(self, snapshot: Snapshot) -> None:
         try:
@@ -122,6 +158,7 @@ class Tracker:
 
     def _snapshot(self, state: str, leases: list[Lease], waiting: int) -> Snapshot:
         lanes, under_way = [], 0.0
+        self._seen &= {lease.attempts[0] for lease in leases}  # those that have ended are no longer needed
         making = [job.label for lease in leases for job in lease.jobs if isinstance(job.spec, EditSpec)]
         for lease in leases:
             progress = lease.heartbeat.progress if lease.heartbeat else None
@@ -155,6 +192,7 @@ class Tracker:
             done=self._done,
             failed=self._failed,
             waiting=waiting,
+            unseen=self._unseen,
             lanes=tuple(lanes),
             making=tuple(making),
             share=min(1.0, work / self._work) if self._work else 1.0,

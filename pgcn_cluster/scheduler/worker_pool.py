@@ -6,9 +6,11 @@ from collections.abc import Collection, Mapping
 from typing import Any, Protocol, TypeVar
 
 from pgcn_cluster.scheduler.lease import WorkerHandle
+from pgcn_cluster.scheduler.meter import Meter
 from pgcn_cluster.scheduler.queue import Job
 from pgcn_cluster.scheduler.resources import Resources
 from pgcn_cluster.scheduler.worker import Outcome
+from pgcn_jobs.common.background import Background
 from pgcn_jobs.common.failures import FailureClass
 from pgcn_jobs.job_context import ExecutionOptions
 from pgcn_jobs.storage.store import Store
@@ -77,16 +79,23 @@ class Backend(Protocol):
     def join(self) -> None:
         """Connect to the backend, or start it. Raises `ConfigError` where neither works."""
 
+    def background(self) -> Background:
+        """A place for calls that read images, beside the workers; joins the backend. Raises `ConfigError` as `join`."""
+
     def check_room(self, resources: Resources) -> None:
         """Raises `ConfigError` where a worker of these resources can never start."""
 
     def pool(self, store: Store, options: ExecutionOptions, jobs_per_worker: int) -> WorkerPool[Any]:
         """A pool without workers yet; each is replaced after `jobs_per_worker` jobs."""
 
+    def meter(self, run: str) -> Meter:
+        """What exports the numbers of a run, after `join`."""
+
     def leave(self) -> None:
         """Disconnect, and end what `join` started."""
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's text, or its type where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """The first line of an error's text, or its type where it has none; the last one of another process's traceback."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].strip() if "ray::" in lines[0] else lines[0]

@@ -16,6 +16,7 @@ import aiohttp
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobSubmissionClient
 
+from pgcn_cluster.ray_cluster.compat import use_token
 from pgcn_cluster.scheduler.stopping import Limits
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
@@ -39,6 +40,7 @@ class JobServer:
         # Ray prefers these to the address of the command line.
         for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
             os.environ.pop(name, None)
+        use_token()
         with self._sentences():
             self._client = JobSubmissionClient(address)
 
@@ -103,8 +105,9 @@ class JobServer:
             yield
         except AuthenticationError:
             raise ConfigError(
-                f"Ray at {self.address} requires its token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or "
-                "RAY_AUTH_TOKEN_PATH to the cluster's own (`ray get-auth-token` prints it on the head node).",
+                f"Ray at {self.address} requires its token, and the one of this machine is not it, or there is none: "
+                "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the cluster's own "
+                "(`ray get-auth-token` prints it on the head node).",
                 code=Code.RAY_TOKEN,
             ) from None
         except (OSError, RuntimeError, ValueError, aiohttp.ClientError) as error:

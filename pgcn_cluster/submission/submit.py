@@ -25,8 +25,12 @@ from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.common.redact import holds_secret
 from pgcn_jobs.storage.urls import has_credentials, is_local, local_path, public_url
 
-COMMAND = ["python", "-m", "pgcn_cluster"]
-"""The `pgcn` command of a cluster. It works with installed code, and with code that came along with the job."""
+COMMAND = ["python", "-P", "-m", "pgcn_cluster"]
+"""The `pgcn` command of a cluster. It works with installed code, and with code that came along with the job.
+
+Ray puts the folder of that code into PYTHONPATH. Without -P Python would add the current folder of the cluster's head,
+whatever is in it.
+"""
 
 PREFLIGHT_S = Limits.startup_s + 120
 """Seconds for the preflight: the cluster may have to grow first."""
@@ -163,7 +167,7 @@ def _report(request: Request, server: JobServer, code: PackagedCode | None) -> P
     found = next(_reports(lines), None)
     if found is not None:
         return found
-    if any("No module named cluster" in line for line in lines):
+    if any("No module named pgcn" in line for line in lines):
         raise ConfigError(
             "pgcn is not installed on the cluster's head node: send it with --wheel, or use an image with it.",
             code=Code.SUBMIT_PREFLIGHT,

@@ -48,6 +48,7 @@ class Code(StrEnum):
     SIZE = "size"
     DEVICE = "device"
     RESOURCES = "resources"
+    TEMPORARY_FOLDER = "temporary.folder"
     TASK_UNKNOWN = "task.unknown"
     TASK_INVALID = "task.invalid"
     # A run and its pyramids
@@ -88,3 +89,16 @@ class Code(StrEnum):
     WORKER_TIMEOUT = "worker.timeout"
     WORKER_PREEMPTED = "worker.preempted"
     BUG = "bug"
+
+
+STORAGE_CODES = frozenset(
+    {
+        Code.STORAGE_MISSING,
+        Code.STORAGE_FORBIDDEN,
+        Code.STORAGE_CREDENTIALS,
+        Code.STORAGE_UNREACHABLE,
+        Code.STORAGE_FULL,
+        Code.STORAGE_FAILED,
+    }
+)
+"""Codes of files that storage fails to read now, and may read later."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pgcn_jobs.common.codes import Code
+from pgcn_jobs.images.colour import one_line
 from pgcn_jobs.images.depth import Values
 from pgcn_jobs.images.unreadable import DecodeError
 from pgcn_jobs.images.values import Channelled, of_values
@@ -32,7 +33,7 @@ def read_array(data: bytes, name: str) -> tuple[Channelled, str]:
             array = np.load(io.BytesIO(data), allow_pickle=False)
         except ValueError as error:
             raise DecodeError(
-                f"{name} is an NPY file that cannot be read ({error}): save a plain array of numbers.",
+                f"{name} is an NPY file that cannot be read ({one_line(str(error))}): save a plain array of numbers.",
                 code=Code.IMAGE_TRUNCATED,
             ) from error
         values = channels_last(array, name)
@@ -67,15 +68,16 @@ def _safetensors(data: bytes, name: str) -> Channelled:
         arrays = load(data)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise DecodeError(
-            f"{name} is a safetensors file that cannot be read ({error}): save arrays of integers or floats.",
+            f"{name} is a safetensors file that cannot be read ({one_line(str(error))}): "
+            "save arrays of integers or floats.",
             code=Code.IMAGE_TRUNCATED,
         ) from error
     if not arrays:
         raise DecodeError(f"{name} is a safetensors file without an array.", code=Code.IMAGE_FORMAT)
-    parts = {key: channels_last(arrays[key], f"{name}, {key},") for key in _order(data, list(arrays))}
+    parts = {key: channels_last(arrays[key], f"{name}, {one_line(key)},") for key in _order(data, list(arrays))}
     sizes = {part.shape[:2] for part in parts.values()}
     if len(sizes) > 1:
-        words = ", ".join(f"{key} {part.shape[1]}x{part.shape[0]}" for key, part in list(parts.items())[:4])
+        words = ", ".join(f"{one_line(key)} {part.shape[1]}x{part.shape[0]}" for key, part in list(parts.items())[:4])
         raise DecodeError(f"{name} holds arrays of different sizes ({words}): save one size.", code=Code.CHANNELS_SIZE)
     if described := _described(data, list(parts)):
         stored = {"colour": 3, "normal": 3}
@@ -94,7 +96,7 @@ def _safetensors(data: bytes, name: str) -> Channelled:
         found.groups += [each | {"name": f"{key}.{each['name']}" if several else key} for each in one.groups]
         if one.unknown is not None:
             found.unknown = one.unknown if found.unknown is None else found.unknown | one.unknown
-    found.notes = [f"{len(found.groups)} groups of channels: {', '.join(map(str, parts))}"]
+    found.notes = [f"{len(found.groups)} groups of channels: {', '.join(map(one_line, parts))}"]
     return found
 
 

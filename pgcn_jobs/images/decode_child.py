@@ -56,6 +56,7 @@ def write_frame(pipe: BinaryIO, header: Header, data: bytes | memoryview = b"") 
 def main(memory: int, seconds: int) -> None:
     """Answer requests until the parent closes the pipe; `memory` in bytes, `seconds` of CPU time for each image."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process by its pipe
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the parent may have blocked it
     Image.init()
     _bound(resource.RLIMIT_AS, memory)
     _bound(resource.RLIMIT_FSIZE, 0)

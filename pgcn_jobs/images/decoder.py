@@ -40,7 +40,7 @@ _KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG")  # of the environment; the
 MAX_PIXELS = 2**28
 
 
-MAX_ANSWER = 2**32
+MAX_ANSWER = 2**31
 """Bytes of an answer: those of the largest values that `MEMORY` leaves room for."""
 
 

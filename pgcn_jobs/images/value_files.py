@@ -12,9 +12,11 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
@@ -42,52 +44,85 @@ class ValueFile(NamedTuple):
     data: bytes
 
 
-def encode_values(
-    image: Tensor, channels: Channels, like: str | None = None, place: Georeference | None = None
-) -> ValueFile:
+@dataclass(frozen=True)
+class Frame:
+    """What a result takes over from the file whose frame it has: the format, the georeference, pixels without data.
+
+    `unknown` is `(H, W)`, True on those pixels of the result.
+    """
+
+    format: str | None = None
+    place: Georeference | None = None
+    unknown: npt.NDArray[np.bool_] | None = None
+
+
+def encode_values(image: Tensor, channels: Channels, like: str | Frame | None = None) -> ValueFile:
     """`image` `(C, H, W)` or `(1, C, H, W)` in [-1, 1] as a file of its channels' values, by this module's table.
 
-    `like` is the format of the file that the image was read from, `place` the georeference of a TIFF. Raises
-    `ValueError` for another shape.
+    `like` is the format of the file that the image was read from, or more of it. Unknown pixels have the no-data value,
+    NaN, or in images of gray and colour no opacity. Raises `ValueError` for another shape.
     """
     image = (image if image.ndim == 4 else image[None]).detach().cpu()
     if image.ndim != 4 or image.shape[:2] != (1, channels.count):
         raise ValueError(f"expected {channels.count} channels, got {tuple(image.shape)}")
+    frame = like if isinstance(like, Frame) else Frame(like)
+    like, unknown = frame.format, frame.unknown
     if like == "SAFETENSORS":
         return ValueFile("safetensors", _safetensors(image, channels))
-    if channels.is_rgb and like not in {"TIFF", "NPY"}:
+    if channels.is_rgb and like not in {"TIFF", "NPY"} and unknown is None:
         return ValueFile("png", encode_png(to_rgb(image)))
-    kinds, numbers = tuple(g.kind for g in channels.groups), {g.number for g in channels.groups}
+    kinds: tuple[str, ...] = tuple(g.kind for g in channels.groups)
+    numbers = {g.number for g in channels.groups}
     if len(numbers) > 1 or not _is_plain(kinds):
         return ValueFile("safetensors", _safetensors(image, channels))
     values = values_of(image, channels)
+    if unknown is not None:
+        values, kinds = _without(values, channels, kinds, unknown)
     if like == "NPY":
         sink = io.BytesIO()
         np.save(sink, values[..., 0] if values.shape[-1] == 1 else values)
         return ValueFile("npy", sink.getvalue())
     if like != "TIFF" and (data := _png(values, kinds)) is not None:
         return ValueFile("png", data)
-    return ValueFile("tif", _tiff(values, channels, kinds, place))
+    return ValueFile("tif", _tiff(values, channels, kinds, frame.place))
 
 
-def encode_map(values: Tensor, unit: str, like: str | None = None, place: Georeference | None = None) -> ValueFile:
+def encode_map(values: Tensor, unit: str, frame: Frame) -> ValueFile:
     """A map of numbers `(1, 1, H, W)` as one band of floats, NaN where unknown.
 
-    NPY where `like` is that, else TIFF, with `place`.
+    NPY where the frame's file is one, else TIFF, with the frame's place.
     """
     array = values.detach().cpu().float().permute(0, 2, 3, 1)[0].numpy()
-    if like == "NPY":
+    if frame.format == "NPY":
         sink = io.BytesIO()
         np.save(sink, array[..., 0])
         return ValueFile("npy", sink.getvalue())
     band = Group(unit, "band", "float32", nodata=float("nan") if np.isnan(array).any() else None)
-    return ValueFile("tif", _tiff(array, Channels((band,)), ("band",), place))
+    return ValueFile("tif", _tiff(array, Channels((band,)), ("band",), frame.place))
 
 
 def values_of(image: Tensor, channels: Channels) -> Values:
     """The values `(H, W, S)` of `image` `(1, C, H, W)` in the number format of its groups, which all have the same."""
     parts = [values[0] for values in channels.values(image).values()]
     return torch.cat(parts).permute(1, 2, 0).numpy().astype(channels.groups[0].number)
+
+
+def _without(
+    values: Values, channels: Channels, kinds: tuple[str, ...], unknown: npt.NDArray[np.bool_]
+) -> tuple[Values, tuple[str, ...]]:
+    """Values and kinds with the pixels `unknown` marked: by the no-data value, by NaN, or by opacity."""
+    if kinds[0] == "band":
+        for index, group in enumerate(channels.groups):
+            absent = np.nan if group.nodata is None and values.dtype.kind == "f" else group.nodata
+            if absent is not None:
+                values[..., index][unknown] = absent
+        return values, kinds
+    if "alpha" in kinds:
+        return values, kinds
+    colours = channels.groups[0].stored
+    opacity = np.where(unknown, 0, channels.groups[0].high)[..., None].astype(values.dtype)
+    whole = np.concatenate([values[..., :colours], opacity, values[..., colours:]], -1)
+    return whole, (kinds[0], "alpha", *kinds[1:])
 
 
 def _is_plain(kinds: tuple[str, ...]) -> bool:

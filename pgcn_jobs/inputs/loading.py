@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pgcn.imaging.channels import RGB, Channels, ChannelsError
@@ -47,7 +48,13 @@ class LoadedImage(NamedTuple):
         """The mask of pixels without data, `(1, 1, H, W)`; None without any."""
         return None if self.known is None else 1 - self.known
 
-    def georeference(self, size: Sequence[int]) -> Georeference | None:
+    def unknown_at(self, size: Size) -> npt.NDArray[np.bool_] | None:
+        """The pixels without data of a result of this `size` in the image's frame, `(H, W)`; None without any."""
+        if self.known is None:
+            return None
+        return F.interpolate(1 - self.known, size=size, mode="nearest-exact")[0, 0].numpy() > 0.5
+
+    def georeference(self, size: Size) -> Georeference | None:
         """The georeference of a result of this `size` (height, width) in the image's frame; None without one."""
         if self.picture.georeference is None:
             return None

@@ -17,7 +17,7 @@ from pgcn_jobs.inputs.found import GLOB_CHARACTERS, RUN_MARK, Found, at_least_on
 from pgcn_jobs.inputs.passed_over import Passed
 from pgcn_jobs.inputs.source import Source
 from pgcn_jobs.storage.errors import error_code, with_retries
-from pgcn_jobs.storage.urls import driver_problem, filesystem, public_url
+from pgcn_jobs.storage.urls import driver_problem, filesystem, is_hub, public_url
 
 
 def remote_images(name: str, options: Mapping[str, Any] | None, passed: Passed) -> Iterator[Found]:
@@ -48,7 +48,8 @@ def remote_images(name: str, options: Mapping[str, Any] | None, passed: Passed) 
     below, pattern = _literal_folders(parts, inside)
     base = "/".join([base.rstrip("/"), *below])
     found = _below_prefix(base, inside, "/".join(below), pattern, passed)
-    yield from at_least_one(found, f"There are no images at {shown}: correct it, or put some there.", passed)
+    private = " (a private place is found with HF_TOKEN only)" if is_hub(name) else ""
+    yield from at_least_one(found, f"There are no images at {shown}{private}: correct it, or put some there.", passed)
 
 
 def _literal_folders(parts: list[str], inside: Iterable[str]) -> tuple[list[str], re.Pattern[str] | None]:
@@ -134,7 +135,8 @@ def remote_source(name: str, info: Mapping[str, Any] | None = None) -> Source:
 
 
 def _version(info: Mapping[str, Any]) -> str | None:
-    version = info.get("ETag") or info.get("mtime") or info.get("LastModified")
+    names = ("ETag", "mtime", "LastModified", "blob_id", "xet_hash")  # the last two are the Hugging Face hub's
+    version = next((info[name] for name in names if info.get(name)), None)
     return None if version is None else str(version).strip('"')
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
@@ -127,7 +127,11 @@ def write_failure(store: Store, failure: Failure) -> None:
 def read_failures(store: Store, jobs: Collection[str] | None = None) -> dict[str, list[Failure]]:
     """The readable failures of all jobs or of `jobs`, by job, in the order of their attempts."""
     listed = layout.matching(layout.FAILURE, store.list("failures"))
-    paths = [path for path in listed if jobs is None or path.split("/")[1] in jobs]
+    return read_failures_at(store, [path for path in listed if jobs is None or path.split("/")[1] in jobs])
+
+
+def read_failures_at(store: Store, paths: Iterable[str]) -> dict[str, list[Failure]]:
+    """The readable failures of some records, by job, in the order of the paths."""
     failures: dict[str, list[Failure]] = {}
     for failure in concurrent_map(lambda path: read_failure(store, path), paths):
         if failure is not None:
@@ -139,6 +143,11 @@ def read_failures(store: Store, jobs: Collection[str] | None = None) -> dict[str
 def final_failures(failures: Mapping[str, list[Failure]]) -> dict[str, Failure]:
     """The last failure of each job that has no automatic retry left."""
     return {job: those[-1] for job, those in failures.items() if those[-1].final}
+
+
+def remove_failures(store: Store, job_id: str) -> None:
+    """Remove the failures of a job that stood for an image which could not be read."""
+    store.delete(layout.matching(layout.FAILURE, store.list(f"failures/{job_id}")))
 
 
 def read_failure(store: Store, path: str) -> Failure | None:

@@ -28,7 +28,6 @@ from pgcn_jobs.run_folder import schemas
 from pgcn_jobs.run_folder.manifest import Entry, part_refs, read_rows, settings_of, write_parts
 from pgcn_jobs.spec import EditSpec, ImageRef, PartRef, PyramidRef, edit_job_id
 from pgcn_jobs.storage.store import Store
-from pgcn_jobs.storage.urls import is_web
 
 FOLDER = "manifest_edits"
 
@@ -100,7 +99,7 @@ def plan_edit(
     known: EditEntry | None,
     max_pixels: int,
 ) -> EditEntry:
-    """Read an edit's images, and return its row: the job, or the reason of a refusal. Raises only `StoreError`.
+    """Read an edit's images, and return its row: the job, or the reason of a refusal.
 
     `image` is the row of its image, `found` its pyramid if that need not be trained. Images that storage reports as
     unchanged since `known` are not read again.
@@ -184,14 +183,10 @@ def _look(source: Source, edit: EditSource, image: Entry, max_pixels: int) -> tu
         inputs, seen = _read(source, edit, image, max_pixels)
         task = find_task(edit.task)
         task.check(inputs, task.make_options(edit.options))
-    except InputError as error:
+    except (InputError, StoreError) as error:
         return seen, str(error), error.code
     except TaskError as error:
         return seen, str(error), Code.TASK_INVALID
-    except StoreError as error:
-        if not any(one is not None and is_web(one.location) for one in (source, *edit.others)):
-            raise
-        return seen, str(error), error.code  # a web server failed, not the storage that all images need
     return seen, None, None
 
 

@@ -21,7 +21,7 @@ from pgcn.imaging.scales import thin_problem
 from pgcn.settings import Settings, make_settings, override
 from pgcn_jobs import layout
 from pgcn_jobs.common.clock import Timestamps
-from pgcn_jobs.common.codes import Code
+from pgcn_jobs.common.codes import STORAGE_CODES, Code
 from pgcn_jobs.common.failures import ConfigError, InputError, JobError, StoreError
 from pgcn_jobs.images.convert import Reading
 from pgcn_jobs.images.decoder import shared as decoder
@@ -31,12 +31,14 @@ from pgcn_jobs.inputs.parts import read_whole
 from pgcn_jobs.run_folder import schemas
 from pgcn_jobs.spec import JobSpec, MaskRef, PartRef, SamplePlan, job_id, known_settings, pyramid_id
 from pgcn_jobs.storage.store import Store
-from pgcn_jobs.storage.urls import is_web
 
 T = TypeVar("T")
 
 PART_ROWS = 50_000
-"""Rows of one part of the manifest. A row takes some kilobytes of memory while its part is written."""
+"""Rows of one part of the manifest."""
+
+ROWS_AT_ONCE = 2000
+"""Rows that are converted at once: a row takes some kilobytes of memory meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,11 @@ class Entry:
     channels: str | None = None  # JSON; None for RGB of 8 bits
     parts: str | None = None  # JSON: hashes of the files of further channels, by name
     part_uris: str | None = None
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        """A row from another process; rows share equal texts of settings, which take more than all other columns."""
+        for name, value in zip(self.__slots__, state, strict=True):
+            object.__setattr__(self, name, sys.intern(value) if name == "settings" else value)
 
     @property
     def pyramid(self) -> str:
@@ -150,7 +157,7 @@ FACTS = ("sha256", "format", "width", "height", "note", "holes", "channels", "pa
 
 
 def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
-    """Read one image, and return its row: the job, or the reason of a refusal. Raises only `StoreError`.
+    """Read one image, and return its row: the job, or the reason of a refusal.
 
     An image with the version token of its `known` row is not read again.
     """
@@ -215,22 +222,19 @@ def _holes(source: Source, digest: str | None) -> str | None:
 def unchanged(source: Source, known: Entry) -> bool:
     """True if the image has the version token of its row in the manifest, so that it must not be read.
 
-    The cause of a refusal (permissions, the limit on pixels) may disappear without a new version token.
+    The cause of a refusal (permissions, the limit on pixels) may disappear without a new version token; what storage
+    failed to read is always read again.
     """
     before = known.place, known.uri, known.version, known.size_bytes, known.holes_uri, known.part_uris
     now = source.place, source.uri, source.version_token, source.size_bytes, source.holes_uri, source.part_names
-    return source.version_token is not None and before == now
+    return source.version_token is not None and before == now and known.problem_code not in STORAGE_CODES
 
 
 def _look(source: Source, max_pixels: int, reading: Reading) -> dict[str, Any]:
     try:
         data = read_source(source.location, source.uri)
-    except InputError as error:
+    except (InputError, StoreError) as error:
         return _problem(error)
-    except StoreError as error:
-        if not is_web(source.location):
-            raise
-        return _problem(error)  # a web server failed, not the storage that all images need
     facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
     try:
         seen = decoder.look(data, source.uri, max_pixels=max_pixels, reading=reading)
@@ -259,7 +263,7 @@ def _look(source: Source, max_pixels: int, reading: Reading) -> dict[str, Any]:
             facts["holes"] = holes_of(mask.mask, grid.size, known)[1]
             if mask.note:
                 facts["note"] = f"{seen.note}; mask: {mask.note}" if seen.note else f"mask: {mask.note}"
-    except InputError as error:
+    except (InputError, StoreError) as error:  # storage may fail to read the mask
         return facts | _problem(error)
     return facts
 
@@ -288,17 +292,31 @@ def read_part(store: Store, path: str) -> dict[str, Entry]:
 def read_rows(store: Store, path: str, make: Callable[[dict[str, Any]], T]) -> list[T]:
     """The rows of one part of a manifest, without columns of another version.
 
-    Raises `ConfigError` if it is damaged.
+    Raises `ConfigError` if it is damaged, or if an id of a job in it would lead to another place.
     """
     schema = schemas.MANIFEST if path.startswith("manifest/") else schemas.MANIFEST_EDITS
     try:
-        return [make(row) for row in schemas.rows_of(schemas.known(schemas.read_parquet(store.get(path)), schema))]
+        rows = schemas.rows_of(schemas.known(schemas.read_parquet(store.get(path)), schema))
+        return [make(_checked(row)) for row in rows]
     except (KeyError, TypeError, ValueError, OSError, pa.ArrowException):
-        raise ConfigError(
-            f"{path} in {store.url} cannot be read as a part of the manifest. "
-            f"`pgcn verify {store.url}` looks at the whole run, and mends it with --repair.",
-            code=Code.RUN_DAMAGED,
-        ) from None
+        raise damaged_part(store, path) from None
+
+
+def damaged_part(store: Store, path: str) -> ConfigError:
+    """The error of a part of a manifest that cannot be read."""
+    return ConfigError(
+        f"{path} in {store.url} cannot be read as a part of the manifest. "
+        f"`pgcn verify {store.url}` looks at the whole run, and mends it with --repair.",
+        code=Code.RUN_DAMAGED,
+    )
+
+
+def _checked(row: dict[str, Any]) -> dict[str, Any]:
+    """The same row. Raises `ValueError` where an id in it is none: it may be a path that leads out of the run."""
+    ids = [row["job_id"], *(row[name] for name in ("pyramid", "pyramid_job") if row.get(name) is not None)]
+    if not all(layout.is_job(each) for each in ids):
+        raise ValueError
+    return row
 
 
 def add_to_manifest(store: Store, entries: Iterable[Entry], known: Mapping[str, Entry]) -> None:
@@ -320,5 +338,7 @@ def write_parts(store: Store, folder: str, entries: Sequence[object], schema: pa
         timestamps.observe(path)
     moment = timestamps.next()
     for at in range(0, len(entries), PART_ROWS):
-        data = schemas.parquet_bytes(schemas.table_of(entries[at : at + PART_ROWS], schema))
+        part = entries[at : at + PART_ROWS]
+        batches = (part[start : start + ROWS_AT_ONCE] for start in range(0, len(part), ROWS_AT_ONCE))
+        data = schemas.batches_bytes((schemas.table_of(batch, schema) for batch in batches), schema)
         store.put(f"{folder}/part-{moment}-{hashlib.sha256(data).hexdigest()[:8]}.parquet", data)

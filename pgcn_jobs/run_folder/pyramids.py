@@ -104,8 +104,9 @@ def load(at: PyramidRef, own: Store) -> Pyramid:
             commit = read_commit(store, at.job_id)
             pyramid = None if commit is None else Pyramid.from_files(weight_files(store, commit))
     except (ValueError, FileNotFoundError) as error:
+        reason = str(error).rstrip(".")
         raise PyramidError(
-            f"The pyramid in {run} is damaged: {error}. `pgcn verify --repair` mends it.", code=Code.PYRAMID_DAMAGED
+            f"The pyramid in {run} is damaged: {reason}. `pgcn verify --repair` mends it.", code=Code.PYRAMID_DAMAGED
         ) from None
     if pyramid is None:
         what = "`pgcn verify --repair` there, and the same command trains it again" if at.job_id else "Train it again"

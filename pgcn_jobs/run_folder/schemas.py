@@ -262,17 +262,26 @@ LATER = frozenset({"regions"})
 
 
 class Kind(NamedTuple):
-    """A kind of job: the tables of its result and of its images. `<pictures>.parquet` is an artifact of the job.
+    """A kind of job: the tables of its requests, its result and its images.
 
-    So is `<name>.parquet` for each of `more`, where the job has such rows.
+    The manifest is also the folder of the requests; `<pictures>.parquet` is an artifact of the job. So is
+    `<name>.parquet` for each of `more`, where the job has such rows.
     """
 
+    manifest: str
     results: str
     pictures: str
     more: tuple[str, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """The column that names a request, unique in a run."""
+        name: str = TABLES[self.manifest].names[0]
+        return name
 
-TRAINING, EDIT = Kind("results", "samples"), Kind("edits", "pictures", ("regions",))
+
+TRAINING = Kind("manifest", "results", "samples")
+EDIT = Kind("manifest_edits", "edits", "pictures", ("regions",))
 
 
 def kind_of(result: Mapping[str, Any]) -> Kind:
@@ -321,6 +330,15 @@ def parquet_bytes(data: pa.Table) -> bytes:
     """The bytes of a Parquet object. It is built in memory, so that storage never has an incomplete one."""
     sink = io.BytesIO()
     pq.write_table(data, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def batches_bytes(batches: Iterable[pa.Table], schema: pa.Schema) -> bytes:
+    """The bytes of a Parquet object with the rows of all `batches`, of which one is in memory."""
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_table(batch)
     return sink.getvalue()
 
 

@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import StoreError
 from pgcn_jobs.storage.store import Store, explain
-from pgcn_jobs.storage.urls import filesystem, is_local, is_s3, is_web, local_path
+from pgcn_jobs.storage.urls import filesystem, is_hub, is_local, is_s3, local_path, read_only_problem
 
 LARGE_BYTES = 12 * 2**20
 """Size of the large object, which a client with multipart upload would split."""
@@ -57,11 +57,8 @@ def examine(url: str) -> Iterator[Finding]:
 
     Raises `StoreError` or `ConfigError` for a URL that can hold no run.
     """
-    if is_web(url):
-        raise StoreError(
-            f"Cannot use {Store(url).url}: a web address can only be read; give a folder or a bucket.",
-            code=Code.STORAGE_UNSUPPORTED,
-        )
+    if problem := read_only_problem(url):
+        raise StoreError(problem, code=Code.STORAGE_UNSUPPORTED)
     yield _location(url)
     trial = _Trial(Store(url))
     made = _absent(local_path(url) / trial.folder) if is_local(url) else []
@@ -229,6 +226,9 @@ def _location(url: str) -> Finding:
         consequence = "Workers on other machines need it mounted at the same path."
         return Finding("place", "a folder as this machine sees it", consequence)
     filesystem(url)
+    if is_hub(url):
+        consequence = "Workers on other machines need HF_TOKEN, too. Not yet tried on the real service."
+        return Finding("place", "a storage bucket of the Hugging Face hub; credentials come from HF_TOKEN", consequence)
     if not is_s3(url):
         return Finding("place", f"reached through fsspec, as {url.partition('://')[0]}")
     session = botocore.session.Session()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -20,7 +21,8 @@ from tenacity import (
 
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import StoreError
-from pgcn_jobs.storage.urls import public_url
+from pgcn_jobs.storage.http import SLOWEST, SlowServer
+from pgcn_jobs.storage.urls import protocol_of, public_url
 
 T = TypeVar("T")
 
@@ -116,7 +118,7 @@ def with_retries(call: Callable[[], T], url: str) -> T:
     )
     try:
         return attempts(call)
-    except STORAGE_ERRORS as error:
+    except (*STORAGE_ERRORS, *_hub_errors("HTTPError")) as error:
         raise StoreError(explain(error, url), code=code_of_storage(error)) from None
 
 
@@ -153,7 +155,7 @@ def is_transient(error: BaseException) -> bool:
         return status >= 500 or status == 429 or error_code(error) in _PASSING_CODES
     if isinstance(error, (boto.SSLError, aiohttp.ClientSSLError)):
         return False
-    return isinstance(error, (*_NO_ANSWER, *_TIMEOUTS, *_BROKEN_OFF))
+    return isinstance(error, (*_NO_ANSWER, *_TIMEOUTS, *_BROKEN_OFF, *_hub_errors("TransportError")))
 
 
 def error_code(error: BaseException) -> str | None:
@@ -161,8 +163,8 @@ def error_code(error: BaseException) -> str | None:
     for cause in _chain(error):
         if isinstance(cause, boto.ClientError):
             return str(cause.response.get("Error", {}).get("Code", "unknown"))
-        if isinstance(cause, aiohttp.ClientResponseError):
-            return str(cause.status)
+        if (status := _http_status(cause)) is not None:
+            return str(status)
     return None
 
 
@@ -181,12 +183,15 @@ def _reason(error: BaseException, url: str) -> str:
     if isinstance(error, _BROKEN_OFF):
         return "the connection broke off: try again later"
     server = _server(error)
-    address = "its address (AWS_ENDPOINT_URL)" if url.startswith("s3") else "its address"
+    variable = {"s3": " (AWS_ENDPOINT_URL)", "s3a": " (AWS_ENDPOINT_URL)", "hf": " (HF_ENDPOINT)"}
+    address = f"its address{variable.get(protocol_of(url), '')}"
     if isinstance(error, (boto.SSLError, aiohttp.ClientSSLError)):
         return f"{server} has no valid certificate: check {address}, https or http"
-    if isinstance(error, _TIMEOUTS):
+    if isinstance(error, SlowServer):
+        return f"{server} sends less than {SLOWEST // 1000} kB a second: try again later, or take it from another place"
+    if isinstance(error, (*_TIMEOUTS, *_hub_errors("TimeoutException"))):
         return f"{server} does not answer in time: check {address}, or try again later"
-    if isinstance(error, _NO_ANSWER):
+    if isinstance(error, (*_NO_ANSWER, *_hub_errors("TransportError"))):
         return f"{server} cannot be reached: check {address}, and that it runs"
     if isinstance(error, FileNotFoundError):
         return "it does not exist"
@@ -209,9 +214,23 @@ def _status(error: BaseException) -> int | None:
     for cause in _chain(error):
         if isinstance(cause, boto.ClientError):
             return int(cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
-        if isinstance(cause, aiohttp.ClientResponseError):
-            return cause.status
+        if (status := _http_status(cause)) is not None:
+            return status
     return None
+
+
+def _http_status(error: BaseException) -> int | None:
+    """The HTTP status of an error of aiohttp or huggingface_hub."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        return error.status
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def _hub_errors(name: str) -> tuple[type[Exception], ...]:
+    """An exception class of the HTTP client of huggingface_hub, once that is in use: it is not always installed."""
+    client = sys.modules.get("httpx2") or sys.modules.get("httpx")
+    return (getattr(client, name),) if client else ()
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

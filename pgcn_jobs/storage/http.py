@@ -5,8 +5,11 @@ The check applies to the address of the connection, so a redirect or a DNS name 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ipaddress
 import socket
+import time
 from typing import Any, cast
 
 import aiohttp
@@ -15,10 +18,20 @@ from fsspec import AbstractFileSystem
 from fsspec.asyn import sync
 
 TOTAL_S = 600.0
-"""Time limit of one whole file, seconds: it ends the download from a server that sends a byte now and then."""
+"""Time limit of one whole file, s."""
+
+SLOW_S = 30.0
+"""Time after which a server must have answered, and have sent `SLOWEST` on the average, s."""
+
+SLOWEST = 2_000
+"""Least rate of a server, bytes a second: one that sends a byte now and then would hold a thread for `TOTAL_S`."""
 
 # Metadata services of clouds, which give out credentials, have these addresses besides the link-local ones.
 _METADATA = frozenset({"100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"})
+
+
+class SlowServer(OSError):
+    """The server sends a byte now and then."""
 
 
 class ForbiddenAddress(OSError):
@@ -65,13 +78,20 @@ def client(host: str) -> Any:
 
 
 def read_web(fs: AbstractFileSystem, url: str, most: int) -> bytes:
-    """The first `most` bytes of a page. Raises the errors of fsspec and aiohttp, and `ForbiddenAddress`."""
+    """The first `most` bytes of a page. Raises the errors of fsspec and aiohttp, `ForbiddenAddress`, `SlowServer`."""
     return cast(bytes, sync(fs.loop, _read, fs, url, most))
 
 
 async def _read(fs: AbstractFileSystem, url: str, most: int) -> bytes:
     session = await fs.set_session()
-    async with session.get(fs.encode_url(url), headers={"Accept-Encoding": "identity"}) as answer:
+    began = time.monotonic()
+    async with contextlib.AsyncExitStack() as open_until_end:
+        try:
+            # Headers may come a byte at a time, too.
+            request = session.get(fs.encode_url(url), headers={"Accept-Encoding": "identity"})
+            answer = await asyncio.wait_for(open_until_end.enter_async_context(request), SLOW_S)
+        except TimeoutError as error:
+            raise error if isinstance(error, aiohttp.ServerTimeoutError) else SlowServer() from None
         if answer.status == 404:
             raise FileNotFoundError(url)
         answer.raise_for_status()
@@ -81,6 +101,9 @@ async def _read(fs: AbstractFileSystem, url: str, most: int) -> bytes:
             left -= len(pieces[-1])
             if left <= 0:
                 break
+            taken = time.monotonic() - began
+            if taken > SLOW_S and (most - left) / taken < SLOWEST:
+                raise SlowServer
     return b"".join(pieces)
 
 

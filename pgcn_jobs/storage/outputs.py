@@ -53,10 +53,18 @@ def _create(store: Store, name: str, data: bytes) -> bool:
 
 
 def write_file(out: str, data: bytes) -> None:
-    """Write one file whole, in place of any other. Raises `ConfigError` or `StoreError`."""
+    """Write one file whole. No file with other bytes is replaced. Raises `ConfigError` or `StoreError`."""
     if is_local(out):
+        path = local_path(out)
         try:
-            local_path(out).write_bytes(data)  # may be a device, as /dev/stdout
+            if path.exists() and not path.is_file():
+                path.write_bytes(data)  # a device, as /dev/stdout
+                return
+            with path.open("xb") as file:
+                file.write(data)
+        except FileExistsError:
+            if path.read_bytes() != data:
+                raise _taken(out) from None
         except OSError as error:
             raise ConfigError(
                 f"The file {out} cannot be written: {error.strerror}.", code=Code.OUTPUT_UNWRITABLE
@@ -68,4 +76,11 @@ def write_file(out: str, data: bytes) -> None:
             f"{Store(out).url} is a folder: --out is a file's name, as in {Store(out).url}answer.csv.",
             code=Code.OUTPUT_UNWRITABLE,
         )
-    Store(folder).put(name, data)
+    if not _create(Store(folder), name, data):
+        raise _taken(joined(folder, name))
+
+
+def _taken(name: str) -> ConfigError:
+    return ConfigError(
+        f"{name} exists already, and is not replaced: choose another name, or remove it.", code=Code.OUTPUT_UNWRITABLE
+    )

@@ -22,7 +22,7 @@ from pgcn_jobs.storage.errors import explain, with_retries
 from pgcn_jobs.storage.folder import Folder, temporary_name
 from pgcn_jobs.storage.local_folder import LocalFolder
 from pgcn_jobs.storage.remote_folder import RemoteFolder
-from pgcn_jobs.storage.urls import filesystem, is_local, local_path, public_url
+from pgcn_jobs.storage.urls import filesystem, is_local, local_path, public_url, read_only_problem
 
 __all__ = ["Store", "explain", "public_url"]
 
@@ -146,6 +146,8 @@ class Store:
 
     def check(self, folder: str = "") -> None:
         """Write, read and delete a small object in `folder`. Raises `StoreError` if one of these fails."""
+        if problem := read_only_problem(self.location):
+            raise StoreError(problem, code=Code.STORAGE_UNSUPPORTED)
         probe = f"{folder}/{temporary_name()}" if folder else temporary_name()
         data = uuid.uuid4().bytes
         self.put(probe, data)

@@ -67,6 +67,11 @@ def is_web(url: str) -> bool:
     return not is_local(url) and protocol_of(url) in _WEB
 
 
+def is_hub(url: str) -> bool:
+    """True if `url` is on the Hugging Face hub."""
+    return protocol_of(url) == "hf"
+
+
 def is_s3(url: str) -> bool:
     """True if `url` is in S3 or in S3-compatible storage."""
     return protocol_of(url) in _S3
@@ -90,8 +95,25 @@ def driver_problem(url: str) -> str | None:
     except ValueError:
         return f"Cannot use {public_url(url)}: there is no kind of storage called {protocol}://; correct the URL."
     except ImportError:
+        if is_hub(url):
+            return (
+                f"Cannot use {public_url(url)}: huggingface_hub is not installed: `pip install 'pgcn[hf]'` on every "
+                "machine."
+            )
         reason = known_implementations[protocol].get("err", "a package is missing").rstrip(".")
         return f"Cannot use {public_url(url)}: {reason}."
+    return None
+
+
+def read_only_problem(url: str) -> str | None:
+    """A sentence if no run can be kept at `url` because of the kind of place, else None."""
+    if is_web(url):
+        return f"Cannot use {public_url(url)}: a web address can only be read; give a folder or a bucket."
+    if is_hub(url) and not url.lower().startswith("hf://buckets/"):
+        return (
+            f"Cannot use {public_url(url)}: each object written to a repository of the Hugging Face hub is a commit; "
+            "give one of its storage buckets (hf://buckets/OWNER/BUCKET/…), a folder or another bucket."
+        )
     return None
 
 

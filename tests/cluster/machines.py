@@ -27,7 +27,12 @@ ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 120.0
 
 # A raylet that was killed is missed after some seconds, not half a minute; one on a busy machine is not.
-_SYSTEM = {"health_check_period_ms": 1000, "health_check_failure_threshold": 8, "health_check_initial_delay_ms": 0}
+_SYSTEM = {
+    "metrics_report_interval_ms": 500,
+    "health_check_period_ms": 1000,
+    "health_check_failure_threshold": 8,
+    "health_check_initial_delay_ms": 0,
+}
 
 
 class Machine:

@@ -18,8 +18,9 @@ from PIL import Image
 
 from pgcn_cluster.cli.app import run_command
 from pgcn_cluster.gallery.publish import publish
+from pgcn_cluster.planning.intake import make_plan
 from pgcn_cluster.planning.plan import record_refusals
-from pgcn_cluster.planning.request import make_plan, prepare
+from pgcn_cluster.planning.request import prepare
 from pgcn_cluster.planning.run_options import Request
 from pgcn_cluster.ray_cluster.session import Cluster
 from pgcn_jobs.job_context import JobContext
@@ -175,7 +176,7 @@ def run_here(images, out):
     prepared = prepare(request_for(images, out), Cluster(None))
     store = prepared.store
     open_run(store, prepared.identity)
-    plan = make_plan(prepared, None, retry=False)
+    plan = make_plan(prepared, retry=False)
     add_to_manifest(store, plan.entries, prepared.known)
     record_refusals(store, plan)
     for job in plan.jobs.values():

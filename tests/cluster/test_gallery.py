@@ -510,3 +510,10 @@ def test_times_and_sizes_take_their_unit():
     assert [formatting.size(n) for n in (812, 153_000, 4_100_000)] == ["812 B", "153 kB", "4.1 MB"]
     assert formatting.when("2026-03-01T13:02:11+01:00") == "2026-03-01 12:02 UTC"
     assert formatting.when("last week") == "last week"
+
+
+def test_names_are_in_the_order_of_their_numbers():
+    names = ["a", "A", "a2", "a10", "a10b", "a-2.png", "a2.png", "cat", "cat002", "cat2", "cat10", "2", "10", ""]
+    assert sorted(names, key=formatting.natural_order) == [
+        *("", "2", "10", "A", "a", "a2", "a2.png", "a10", "a10b", "a-2.png", "cat", "cat002", "cat2", "cat10"),
+    ]

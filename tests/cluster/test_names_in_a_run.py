@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from pgcn_cluster.maintenance.verify import _same_rows
-from pgcn_cluster.planning.request import make_plan, prepare
+from pgcn_cluster.planning.intake import make_plan
+from pgcn_cluster.planning.request import prepare
 from pgcn_cluster.ray_cluster.session import Cluster
 from pgcn_cluster.tables.query import query
 from pgcn_jobs.run_folder import schemas
@@ -37,7 +38,7 @@ def planned(out, *images, retry=False, **asked):
         request_for("", out).model_copy(update={"images": [str(image) for image in images], **asked}), Cluster(None)
     )
     open_run(prepared.store, prepared.identity)
-    plan = make_plan(prepared, None, retry=retry)
+    plan = make_plan(prepared, retry=retry)
     add_to_manifest(prepared.store, plan.entries, prepared.known)
     add_edits(prepared.store, [*plan.superseded, *plan.edits], prepared.known_edits)
     return plan

@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -47,7 +48,8 @@ def test_tables_are_gathered_under_present_names(old):
     found = build_tables(old)
     assert not found.problems and found.rows["edits"] == len(before) == 2
     assert read_parquet(old.get(RESULTS)).column_names == TABLES["results"].names
-    after = rows(old, EDITS)
+    after = pq.read_table(f"{old.url}/tables/edits").to_pylist()
+    assert len(old.list("tables/edits")) == 1, "the parts of the old version are replaced"
     assert [row["baseline"] for row in after] == [row["nothing"] for row in before]
     assert [row["metric"] for row in after] == [row["figure"] for row in before]
     assert {row["largest_piece"] for row in rows(old, RESULTS)} == {None}

@@ -104,6 +104,18 @@ def test_a_format_that_is_given_wins_over_the_name(run, tmp_path):
     assert json.loads((tmp_path / "q.csv").read_text()) == [{"one": 1}]
 
 
+def test_a_file_that_is_there_is_not_replaced(run, tmp_path):
+    """Another program may have written it."""
+    out = tmp_path / "q.csv"
+    for _ in range(2):
+        assert ask("query", run, "SELECT 1 AS one", "--out", out)[0] == 0, "the same answer again changes nothing"
+    before = out.read_bytes()
+    code, output = ask("query", run, "SELECT 2 AS two", "--out", out)
+    assert code == 2
+    assert "exists already, and is not replaced" in output
+    assert out.read_bytes() == before
+
+
 @pytest.mark.parametrize("kind", ["s3", "file"])
 def test_results_go_to_the_place_that_a_url_names(run, photos, tmp_path, monkeypatch, moto, reach, kind):
     monkeypatch.chdir(tmp_path)
@@ -112,6 +124,7 @@ def test_results_go_to_the_place_that_a_url_names(run, photos, tmp_path, monkeyp
         (tmp_path / "there").mkdir()
     photo = photos / "photo-00.png"
     assert ask("query", run, "SELECT 1 AS one", "--out", f"{url}/q.csv")[0] == 0
+    assert ask("query", run, "SELECT 2 AS two", "--out", f"{url}/q.csv")[0] == 2, "no file is replaced"
     for words in (
         ["sample", run, "photo-00.png", "-n", "1", "--out", url],
         ["apply", "superres", photo, "--pyramids", run, *SMALL, "--set", "factor=2", "--out", url],

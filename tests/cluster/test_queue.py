@@ -1,13 +1,22 @@
 """Consequences of failures: the policy, as arithmetic."""
 
+import gc
+
 import pytest
+from rich.console import Console
 
 import pgcn_cluster.scheduler.queue
+from pgcn.method import Progress
 from pgcn.settings import PRESETS
+from pgcn_cluster.monitor.display import display_for
+from pgcn_cluster.scheduler.lease import Lease
 from pgcn_cluster.scheduler.queue import BREAKER, DOUBLED_FROM, Job, Queue
 from pgcn_cluster.scheduler.resources import Resources
+from pgcn_cluster.scheduler.tracker import Tracker
+from pgcn_cluster.scheduler.worker import Heartbeat, Outcome
 from pgcn_jobs.common.failures import POLICY, FailureClass
 from pgcn_jobs.spec import JobSpec, SamplePlan
+from pgcn_jobs.storage.store import Store
 
 NEED = Resources(cpus=1)
 
@@ -218,6 +227,22 @@ def test_a_pyramid_that_is_tried_again_keeps_its_edits_waiting_and_one_that_fail
     assert len(queue) == 0
 
 
+def test_jobs_that_come_later_go_before_late_ones_and_wait_for_a_pyramid_only_while_it_is_pending():
+    late = job("late")
+    late.late = True
+    queue = Queue([job("a"), late])
+    queue.add([job("b"), edit_of("edit of a", "a")])
+    a, b = take(queue), take(queue)
+    assert (a.label, b.label) == ("a", "b")
+    queue.succeeded(a)
+    queue.add([edit_of("another of a", "a")])
+    assert [take(queue).label for _ in range(3)] == ["edit of a", "another of a", "late"]
+    assert fail(queue, b, FailureClass.INPUT)
+    queue.orphans(b)
+    queue.add([edit_of("edit of b", "b")])
+    assert take(queue).label == "edit of b", "its own attempt says that there is no pyramid"
+
+
 def test_elsewhere_is_another_place_of_the_same_order_and_late_jobs_stay_last(monkeypatch):
     monkeypatch.setattr(pgcn_cluster.scheduler.queue.secrets, "randbelow", lambda count: count // 2)
     jobs = [job(name) for name in "abcde"]
@@ -229,3 +254,21 @@ def test_elsewhere_is_another_place_of_the_same_order_and_late_jobs_stay_last(mo
     queue.put_back(jobs[4])
     queue.rotate()
     assert take(queue) is jobs[4]
+
+
+def test_a_job_that_has_ended_is_in_memory_no_longer(tmp_path):
+    queue = Queue(job(f"{n}") for n in range(9))
+    tracker = Tracker(Store(str(tmp_path)), display_for(Console(quiet=True)), [job(f"{n}") for n in range(9)], 0, 0)
+    for _ in range(6):
+        lease = Lease.begin([take(queue)])
+        lease.hear(Heartbeat(1, lease.attempts[0], 0.0, Progress(0, 1, 1, 2, 0.2), 1.0))
+        tracker.tick([lease], queue)
+        (ended,) = lease.jobs
+        queue.succeeded(ended)
+        tracker.committed(ended, Outcome(lease.attempts[0], "committed", 0.1, ""))
+    tracker.tick([], queue)
+    del lease, ended
+    gc.collect()
+    jobs = [one for one in gc.get_objects() if type(one) is Job]
+    assert len(queue) == len(jobs) == 3
+    assert not tracker._seen, "attempts that have ended"

@@ -101,7 +101,7 @@ def test_restart_points_are_gone_and_the_gallery_is_there(finished):
 
 def test_the_same_command_again_does_nothing_and_starts_no_ray(finished):
     images, run, _, _ = finished
-    before = {path: path.stat().st_mtime_ns for path in (run / "commits").iterdir()}
+    before = {path: path.stat().st_mtime_ns for name in ("commits", "manifest") for path in (run / name).iterdir()}
     process = start("run", images, "--out", run, *options(), "--size", "2x1")
     seen = set()
     while process.poll() is None:
@@ -114,8 +114,9 @@ def test_the_same_command_again_does_nothing_and_starts_no_ray(finished):
     assert process.wait() == 3, output
     assert "nothing left to train, 7 done before, 4 refused (--retry looks again)" in output
     assert not {name for name in seen if "ray" in name.lower() or "gcs" in name.lower()}
-    assert {path: path.stat().st_mtime_ns for path in (run / "commits").iterdir()} == before
-    assert len(list((run / "manifest").iterdir())) == 1
+    assert before == {
+        path: path.stat().st_mtime_ns for name in ("commits", "manifest") for path in (run / name).iterdir()
+    }
 
 
 def test_two_gathers_write_the_same_bytes(finished):
@@ -210,12 +211,15 @@ def test_no_home_path_and_no_machine_path_in_any_artifact(finished):
 
 
 def test_a_dry_run_says_what_would_happen_and_writes_nothing(tmp_path):
-    images = write_photographs(tmp_path / "images", 2)
+    images = write_photographs(tmp_path / "images", 22)
     write_bad_pictures(images)
+    bad = [file.rename(images / f"z-{file.name}") for file in sorted(images.glob("bad-*"))]
     code, output = ask("run", images, "--out", tmp_path / "run", *options(), "--dry-run")
     assert code == 0, output
-    assert "6 images, 2 to train, 4 refused" in output
-    assert "bad-text.jpg" in output
+    assert "26 images, 22 to train, 4 refused" in output
+    listed = re.findall(r"^ ([\w-]+\.\w+)", output, re.MULTILINE)
+    assert listed[:5] == [*(file.name for file in bad), "photo-00.png"], "all that are refused, before all others"
+    assert "… and 2 more images" in output
     assert re.search(r"About \d+ s in all: \d+ s of training, \d+ s to draw", output)
     assert not (tmp_path / "run").exists()
 

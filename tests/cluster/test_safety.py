@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import io
+import json
 import os
 import re
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from pgcn_cluster.import_path import JOB_CONFIG, leave_out_current_folder, worker_environment
 from pgcn_cluster.monitor.display import LogLines, Screen
 from pgcn_cluster.monitor.snapshot import Lane, Snapshot
 from pgcn_cluster.one_image.sample import file_stem
@@ -25,6 +27,7 @@ from pgcn_jobs.run_folder.commit import committed, read_failures
 from pgcn_jobs.run_folder.manifest import read_manifest
 from pgcn_jobs.storage.store import Store
 from tests.cluster.fake_run import HOSTILE
+from tests.cluster.machines import ROOT
 from tests.cluster.running import ask, options, pgcn, photograph, png_bytes
 from tests.jobs.test_pixels import bomb
 from tests.servers import KEY, SECRET, serving
@@ -210,3 +213,33 @@ def test_a_file_whose_name_is_not_utf8_is_refused_alone(tmp_path):
     assert [source.problem is None for source in found] == [False, False, True]
     assert len({source.image_id.encode() for source in found}) == 3, "as UTF-8, and each its own"
     assert "rename it" in found[0].problem
+
+
+@pytest.mark.parametrize("command", [["-c", "from pgcn_cluster.cli.app import main; main()"], ["-m", "pgcn_cluster"]])
+def test_modules_in_the_current_folder_are_not_imported(tmp_path, command):
+    """Ray puts the working folder of a submitted job into PYTHONPATH."""
+    for name in ("torch", "typer", "pgcn_jobs"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('executed')")
+    done = subprocess.run(
+        [sys.executable, *command, "tasks"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "superres" in done.stdout
+
+
+def test_workers_of_a_submitted_job_have_the_import_path_of_its_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:/code with spaces")
+    assert worker_environment() == {}
+    monkeypatch.setenv(JOB_CONFIG, json.dumps({"runtime_env": {"working_dir": "gcs://x.zip"}}))
+    leave_out_current_folder()
+    assert str(tmp_path) not in sys.path
+    assert worker_environment() == {"py_executable": f"env PYTHONPATH='/code with spaces' {sys.executable}"}
+    monkeypatch.setenv(JOB_CONFIG, json.dumps({"runtime_env": {"working_dir": "gcs://x.zip", "pip": ["x"]}}))
+    assert worker_environment() == {}, "its own Python stays"

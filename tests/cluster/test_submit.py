@@ -139,15 +139,20 @@ def test_a_cancelled_run_is_gone_on_with_also_by_hand(cluster, moto, images, tmp
     assert [str(f.failure) for found in read_failures(Store(run)).values() for f in found] == ["INPUT"]
 
     no_job = Ready(tmp_path / "no job", *cancelling, env=cluster.env)
-    ray = [str(Path(sys.executable).parent / "ray"), "job", "submit", "--address", cluster.dashboard, "--"]
+    sent, executed = tmp_path / "sent", tmp_path / "executed"
+    sent.mkdir()
+    for name in ("torch", "typer", "pgcn_jobs", "safetensors"):
+        (sent / f"{name}.py").write_text(f"open({str(executed)!r}, 'a').write(__file__)")
+    ray = [str(Path(sys.executable).parent / "ray"), "job", "submit", "--address", cluster.dashboard]
     by_hand = subprocess.run(
-        [*ray, "pgcn", "run", *arguments],
+        [*ray, "--working-dir", str(sent), "--", "pgcn", "run", *arguments],
         env={**os.environ, **cluster.env},
         capture_output=True,
         text=True,
         timeout=250,
     )
     assert "2 done, 1 failed" in by_hand.stdout, by_hand.stdout + by_hand.stderr
+    assert not executed.exists(), "neither the command nor a worker imports from the job's working folder"
     resumes = query(Store(run), "SELECT resumes FROM results").to_pylist()
     assert [row["resumes"] for row in resumes] == [1, 1]
     assert not checkpoints(run)
@@ -159,7 +164,9 @@ def test_trouble_with_the_cluster_is_said_and_nothing_is_sent(cluster, moto, ima
     before = sent(cluster)
     token = tmp_path / "token"
     token.write_text("0" * 64)
-    nowhere = start("submit", images, "--out", "s3://no-such-bucket/run", *arguments, env=cluster.env)
+    nowhere = start(
+        "submit", images, "--out", "s3://no-such-bucket/run", *arguments, env=with_token_at_home(cluster, tmp_path)
+    )
     wrong = start(
         "submit", images, "--out", moto.url, *arguments, env=cluster.env | {"RAY_AUTH_TOKEN_PATH": str(token)}
     )
@@ -171,6 +178,14 @@ def test_trouble_with_the_cluster_is_said_and_nothing_is_sent(cluster, moto, ima
     assert wrong.returncode == 2, output
     assert "requires its token" in output
     assert sent(cluster) == before
+
+
+def with_token_at_home(cluster, folder):
+    """Nothing said of tokens, and the cluster's where Ray itself leaves it: as after a plain `ray start --head`."""
+    (folder / ".ray").mkdir()
+    shutil.copy(cluster.env["RAY_AUTH_TOKEN_PATH"], folder / ".ray" / "auth_token")
+    plain = {name: value for name, value in cluster.env.items() if not name.startswith("RAY_AUTH")}
+    return {**plain, "HOME": str(folder)}
 
 
 def request(images, out="s3://bucket/run", pairs=(), **given):

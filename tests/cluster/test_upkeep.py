@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from pgcn_cluster.monitor.snapshot import Snapshot
-from pgcn_cluster.planning.request import make_plan, prepare
+from pgcn_cluster.planning.intake import make_plan
+from pgcn_cluster.planning.request import prepare
 from pgcn_cluster.ray_cluster.session import Cluster
 from pgcn_cluster.tables.build import is_current, records_now
 from pgcn_cluster.tables.query import query
@@ -267,7 +268,7 @@ def test_a_withdrawn_commit_makes_tables_old_even_where_the_new_one_has_its_size
     job = victim(local)[0]
     before = local.get(job)
     prepared = prepare(request_for(whole[0], local.url), Cluster(None))
-    assert len(make_plan(prepared, None, retry=True).jobs) == 1
+    assert len(make_plan(prepared, retry=True).jobs) == 1
     assert not local.exists(job)
     local.put(job, before)
     assert not is_current(local, records_now(local))

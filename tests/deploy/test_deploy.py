@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import jsonschema
@@ -90,9 +91,7 @@ def test_the_image_is_built_from_files_that_are_there():
     assert {word for word, _ in found} <= {"FROM", "RUN", "WORKDIR", "COPY", "ARG", "USER", "ENV", "CMD"}
     copied = [source for word, rest in found if word == "COPY" for source in rest.split()[:-1]]
     assert [source for source in copied if not (ROOT / source).exists()] == []
-    packaged = (ROOT / "pyproject.toml").read_text()
-    for room in re.search(r'include = \["(.*)"\]', packaged)[1].replace("*", "").split('", "'):
-        assert room in copied
+    assert {folder.parent.name for folder in ROOT.glob("pgcn*/__init__.py")} <= set(copied)
     assert {"constraints.txt", "pyproject.toml", "README.md", "LICENSE"} <= set(copied), "what the build reads"
 
 
@@ -100,3 +99,54 @@ def test_the_image_has_a_python_that_pgcn_takes():
     wanted = re.search(r'requires-python = ">=(\d+)\.(\d+)"', (ROOT / "pyproject.toml").read_text()).groups()
     found = re.search(r"python:(\d+)\.(\d+)", instructions()[0][1]).groups()
     assert tuple(map(int, found)) >= tuple(map(int, wanted))
+
+
+def patched(whole, patch):
+    """A merge patch as `kubectl patch --type merge` applies it (RFC 7386)."""
+    if not isinstance(patch, dict):
+        return patch
+    kept = {**whole} if isinstance(whole, dict) else {}
+    for name, value in patch.items():
+        kept[name] = patched(kept.get(name), value)
+    return {name: value for name, value in kept.items() if value is not None}
+
+
+def test_kueue_takes_the_patched_manifest(manifest):
+    """What Kueue's documentation asks of a RayJob."""
+    queued = patched(manifest, yaml.safe_load((ROOT / "deploy" / "kueue.yaml").read_text()))
+    labels = queued["metadata"].pop("labels")
+    assert list(labels) == ["kueue.x-k8s.io/queue-name"]
+    jsonschema.validate(queued, SCHEMA)
+    cluster = queued["spec"]["rayClusterSpec"]
+    assert cluster["enableInTreeAutoscaling"] is False
+    assert "autoscalerOptions" not in cluster
+    assert queued["spec"]["shutdownAfterJobFinishes"] is True
+    assert cluster["workerGroupSpecs"] == manifest["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+
+
+def test_skypilots_task_runs_this_pgcn():
+    """Its shell commands and the arguments of pgcn are read; SkyPilot itself is not installed."""
+    task = yaml.safe_load((ROOT / "deploy" / "skypilot.yaml").read_text())
+    assert set(task) == {"name", "workdir", "num_nodes", "resources", "envs", "secrets", "setup", "run"}
+    assert not any(task["secrets"].values())
+    assert subprocess.run(["bash", "-n"], input=task["setup"] + task["run"], text=True).returncode == 0
+    line = next(line for line in task["run"].splitlines() if "pgcn run" in line)
+    arguments = shlex.split(
+        line.replace("$ADDRESS", "head:6399").replace("$IMAGES", "s3://a/b").replace("$RUN", "s3://a/c")
+    )
+    parsed = get_command(app).commands["run"].make_context("pgcn run", arguments[2:]).params
+    assert parsed["ray_address"] == "head:6399"
+    assert all((ROOT / name).exists() for name in re.findall(r"-c (\S+) \.", task["setup"]))
+
+
+def test_the_dashboard_asks_for_metrics_that_there_are():
+    dashboard = json.loads((ROOT / "deploy" / "grafana.json").read_text())
+    folder = Path(ray.__file__).parent / "dashboard" / "modules" / "metrics" / "dashboards"
+    of_ray = json.loads((folder / "default_grafana_dashboard_base.json").read_text())
+    assert set(dashboard) <= {*of_ray, "uid"}
+    meter = (ROOT / "pgcn_cluster" / "ray_cluster" / "ray_meter.py").read_text()
+    made = {f"ray_{name}" for name in re.findall(r'"(pgcn_\w+)"', meter)}
+    asked = set(re.findall(r"ray_pgcn_\w+", json.dumps(dashboard)))
+    assert {re.sub("_(total|bucket)$", "", name) for name in asked} == made
+    assert made == set(re.findall(r"ray_pgcn_\w+?(?=`|_total`)", (ROOT / "docs" / "cluster.md").read_text()))
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])

@@ -67,7 +67,7 @@ def is_as_if_nothing_happened(store: Store, undisturbed: Rows, good: int, bad: i
 
     for kind in (schemas.TRAINING, schemas.EDIT):
         attempts = {each.attempt for each in commits.values() if each and schemas.kind_of(each.result) is kind}
-        for table in kind:
+        for table in (kind.results, kind.pictures):
             seen = {row["attempt"] for row in query(store, f"SELECT DISTINCT attempt FROM {table}").to_pylist()}
             assert seen == attempts, f"{table} has rows of an attempt that no commit names"
     now = rows(store)

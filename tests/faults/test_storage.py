@@ -123,7 +123,7 @@ def test_a_server_that_is_silent_for_once_is_asked_again(bucket, proxy, table, i
 
 
 LASTING = {
-    "images are examined": 2,
+    "images are examined": 3,
     "an image is read": 3,
     "a checkpoint is written": 3,
     "samples are written": 3,

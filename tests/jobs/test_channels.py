@@ -16,7 +16,7 @@ from pgcn_jobs.common.failures import JobError
 from pgcn_jobs.images.convert import Reading
 from pgcn_jobs.images.decoder import shared as decoder
 from pgcn_jobs.images.georeference import Georeference
-from pgcn_jobs.images.value_files import encode_values
+from pgcn_jobs.images.value_files import Frame, encode_values
 from pgcn_jobs.inputs.loading import load_image
 from tests.sentences import fails_with
 
@@ -260,10 +260,22 @@ def test_a_result_in_the_frame_of_a_geotiff_lies_where_its_image_lies(numbers, t
     (tmp_path / "a.tif").write_bytes(tif(COLOUR, photometric="rgb", extratags=place.tags()))
     image = load_image(str(tmp_path / "a.tif"), "a.tif", reading=AUTO)
     larger = torch.nn.functional.interpolate(image.image, size=(3 * H, 2 * W))
-    made = encode_values(larger, image.channels, "TIFF", image.georeference((3 * H, 2 * W)))
+    made = encode_values(larger, image.channels, Frame("TIFF", image.georeference((3 * H, 2 * W))))
     (tmp_path / "b.tif").write_bytes(made.data)
     again = load_image(str(tmp_path / "b.tif"), "b.tif", reading=AUTO).georeference((3 * H, 2 * W))
     assert again.text == place.text
     for x, y in ((0, 0), (W, 0), (W, H), (3.25, 7.5)):
         assert on_ground(again, 2 * x, 3 * y) == pytest.approx(on_ground(place, x, y))
     assert load_image(str(tmp_path / "b.tif"), "b.tif").georeference((H, W)) is None, "RGB of 8 bits has none"
+
+
+@pytest.mark.parametrize("name", ["holes.png", "gray_holes.png", "height.tif", "nan.tif", "double.npy"])
+def test_a_result_has_no_data_where_its_frame_has_none(name, tmp_path):
+    (tmp_path / name).write_bytes(CASES[name][0])
+    image = load_image(str(tmp_path / name), name, reading=AUTO)
+    larger = torch.nn.functional.interpolate(image.image, size=(2 * H, 2 * W))
+    made = encode_values(larger, image.channels, Frame(image.picture.format, None, image.unknown_at((2 * H, 2 * W))))
+    (tmp_path / f"b.{made.ending}").write_bytes(made.data)
+    again = load_image(str(tmp_path / f"b.{made.ending}"), "b", reading=AUTO)
+    assert torch.equal(again.known[..., ::2, ::2], image.known)
+    assert [group.kind for group in again.channels.groups] == [group.kind for group in image.channels.groups]

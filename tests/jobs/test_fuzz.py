@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
+import safetensors.numpy
+import tifffile
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -19,7 +22,7 @@ from PIL import Image
 from pgcn.settings import Settings, SettingsError, make_settings
 from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.common.terminal_text import terminal_safe
-from pgcn_jobs.images.convert import DecodeError, decode
+from pgcn_jobs.images.convert import DecodeError, Reading, decode
 from pgcn_jobs.inputs.lists.image_list import read_image_list
 from pgcn_jobs.inputs.lists.rows import row_source
 from pgcn_jobs.inputs.lists.rules import STORAGE
@@ -118,6 +121,54 @@ def test_changed_pictures_are_read_or_refused():
     each()
     assert read + refused >= 8400
     assert min(read, refused) > 1000, "changes reach the decoders, and hurt"
+
+
+def deep_files() -> list[bytes]:
+    """Small files of more than RGB of 8 bits."""
+    deep = SMALL.astype(np.uint16) * 250
+    made = []
+    for array, how in [
+        (deep[..., 0], {"photometric": "minisblack"}),
+        (np.dstack([deep, deep])[..., :5], {"photometric": "minisblack", "planarconfig": "contig"}),
+        (deep, {"photometric": "rgb", "compression": "zlib"}),
+        (SMALL[..., 0] / np.float32(3), {"extratags": [(42113, "s", 2, "0", True)]}),
+    ]:
+        sink = io.BytesIO()
+        tifffile.imwrite(sink, array, **how)
+        made.append(sink.getvalue())
+    for save in (lambda sink: np.save(sink, deep), lambda sink: Image.fromarray(deep[..., 0]).save(sink, "PNG")):
+        sink = io.BytesIO()
+        save(sink)
+        made.append(sink.getvalue())
+    alpha = io.BytesIO()
+    Image.fromarray(np.dstack([SMALL, SMALL[..., 0]])).save(alpha, "PNG")
+    described = '[{"name": "a", "kind": "gray", "number": "uint8", "low": 0, "high": 9, "nodata": null, "classes": []}]'
+    arrays = safetensors.numpy.save({"a": SMALL[..., 0]}, {"pgcn_channels": described})
+    return [*made, alpha.getvalue(), arrays, safetensors.numpy.save({"b": SMALL, "a": SMALL[..., 0] / 2})]
+
+
+@pytest.mark.parametrize("how", ["auto", "label"])
+def test_changed_files_of_any_channels_are_read_or_refused(how):
+    """60 changes, each made to nine files."""
+    files, read, refused = deep_files(), 0, 0
+
+    @fuzz(60)
+    @given(CHANGES, st.just(1.0) | st.floats(0, 1))
+    def each(changes: list[tuple[float, int | None, bytes]], kept: float) -> None:
+        nonlocal read, refused
+        for data in files:
+            try:
+                found = decode(changed(data, changes, kept), "x", max_pixels=1_000_000, reading=Reading(how, "unknown"))
+            except DecodeError as error:
+                assert str(error).startswith("x") and "\n" not in str(error)
+                refused += 1
+                continue
+            assert found.values.ndim == 3 and terminal_safe(found.note) == (found.note or "")
+            assert found.unknown is None or found.unknown.shape == found.values.shape[:2]
+            read += 1
+
+    each()
+    assert refused > 100 and (read > 20 or how == "label")
 
 
 @fuzz(600)

@@ -1,6 +1,7 @@
 """Tables have exactly their columns, whole and readable elsewhere."""
 
 import json
+import pickle
 
 import duckdb
 import pytest
@@ -8,6 +9,7 @@ import yaml
 
 from pgcn_jobs.run_folder import schemas
 from pgcn_jobs.run_folder.hugging_face import MARK, with_features, write_card
+from pgcn_jobs.run_folder.manifest import Entry
 from pgcn_jobs.storage.store import Store
 
 PNG = b"\x89PNG..."
@@ -19,6 +21,21 @@ def test_missing_columns_are_null_and_unknown_ones_are_a_mistake():
     assert row.to_pylist()[0]["name"] is None
     with pytest.raises(KeyError, match="colour"):
         schemas.table([{"job_id": "a", "colour": 1}], schemas.METRICS)
+
+
+def test_a_part_that_is_converted_in_batches_has_all_rows_in_order():
+    rows = [{"job_id": str(i), "value": i / 3} for i in range(25)]
+    batches = (schemas.table(rows[at : at + 10], schemas.METRICS) for at in range(0, len(rows), 10))
+    data = schemas.batches_bytes(batches, schemas.METRICS)
+    assert schemas.read_parquet(data).equals(schemas.table(rows, schemas.METRICS))
+
+
+def test_rows_of_a_manifest_from_other_processes_share_their_settings():
+    row = dict.fromkeys(schemas.MANIFEST.names) | {"image_id": "a.png", "seed": 0, "settings": '{"min_size": 12}'}
+    sent = pickle.dumps(Entry(**row))
+    first, second = pickle.loads(sent), pickle.loads(sent)
+    assert first == second == Entry(**row)
+    assert first.settings is second.settings
 
 
 def test_the_same_rows_are_the_same_bytes():

@@ -101,6 +101,16 @@ def test_heic_is_read():
     assert np.abs(picture.rgb[10, 50].astype(int) - (40, 90, 200)).max() <= 8
 
 
+def test_avif_is_read_without_any_package():
+    decoder = Decoder()
+    try:
+        picture = decoder.decode(saved("AVIF"), "x.avif")
+    finally:
+        decoder.close()
+    assert picture.format == "AVIF"
+    assert picture.rgb.shape == decode(saved("PNG"), "x.png").rgb.shape
+
+
 def test_heic_without_its_reader_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pi_heif", None)
     monkeypatch.setattr(Image, "OPEN", {kind: reader for kind, reader in Image.OPEN.items() if kind != "HEIF"})

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import http.server
 import socket
+import time
 from urllib.parse import quote, unquote
 
 import pytest
 
-from pgcn_jobs.common.failures import InputError
+import pgcn_jobs.storage.http
+from pgcn_jobs.common.failures import InputError, StoreError
 from pgcn_jobs.inputs.source_bytes import read_source
 from tests.servers import serving
 
@@ -24,6 +26,8 @@ class Hostile(http.server.BaseHTTPRequestHandler):
             self.send_header("Location", unquote(rest))
             self.end_headers()
             return
+        if kind == "silent":
+            time.sleep(3)
         self.send_response(200)
         if kind == "packed":
             self.send_header("Content-Encoding", "gzip")
@@ -34,6 +38,14 @@ class Hostile(http.server.BaseHTTPRequestHandler):
             try:
                 while True:
                     self.wfile.write(bytes(65536))
+            except OSError:
+                return
+
+        elif kind == "trickle":
+            try:
+                for _ in range(200):
+                    self.wfile.write(b"x")
+                    time.sleep(0.05)
             except OSError:
                 return
 
@@ -56,6 +68,13 @@ def why(url, **how):
 def test_no_more_is_taken_than_was_asked_for(server):
     assert "larger than 1000000 bytes" in why(f"{server}/endless", max_bytes=1_000_000)
     assert len(read_source(f"{server}/packed", "x.png")) < 10_000, "a few bytes stay a few bytes"
+
+
+@pytest.mark.parametrize("kind", ["trickle", "silent"])
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up(server, monkeypatch, kind):
+    monkeypatch.setattr(pgcn_jobs.storage.http, "SLOW_S", 0.3)
+    with pytest.raises(StoreError, match=r"Cannot use x.png: its server sends less than 2 kB a second"):
+        read_source(f"{server}/{kind}", "x.png")
 
 
 @pytest.mark.parametrize("address", ["169.254.169.254", "[fe80::1]", "100.100.100.200", "[::ffff:169.254.169.254]"])

@@ -72,6 +72,7 @@ def test_text_is_read_as_the_settings_own_type():
         ("draft", {"max_size": "large"}, ["max_size", "large", "integer"]),
         ("draft", {"step_size": -1}, ["step_size", "-1", "greater than 0"]),
         ("draft", {"max_size": 20, "min_size": 30}, ["min_size (30)", "max_size (20)"]),
+        ("small", {"window": 8}, ["window (8)", "16 px", "0 trains on whole images"]),
     ],
 )
 def test_mistakes_get_a_sentence(preset, overrides, words):
@@ -103,9 +104,10 @@ def test_a_novelty_stands_for_settings_and_is_none_itself(preset, name):
     settings = make_settings(preset, {"novelty": name})
     novelty = NOVELTIES[name]
     assert settings.iterations_at(0) == pytest.approx(novelty.first_iterations, abs=2), "whatever the number of scales"
-    assert (settings.patch, settings.completeness) == (novelty.patch, novelty.completeness)
+    drawn = settings.patch, settings.completeness, settings.layout_patch
+    assert drawn == (novelty.patch, novelty.completeness, novelty.layout_patch)
     assert "novelty" not in identifying(settings)
-    given = {field: getattr(settings, field) for field in ("iterations", "patch", "completeness")}
+    given = {field: getattr(settings, field) for field in ("iterations", "patch", "completeness", "layout_patch")}
     assert make_settings(preset, given) == settings, "the same as its settings given one by one, so the same job"
     assert override(settings, {"novelty": name}) == settings, "again makes no difference"
 

@@ -13,6 +13,7 @@ import pgcn
 from pgcn.imaging.scales import resize
 from pgcn.metrics.patch_distribution import patch_swd
 from pgcn.patchgencn.energy import EnergyNet
+from pgcn.patchgencn.resume import LayoutError
 from pgcn.patchgencn.trainer import DivergenceError, Trainer
 
 PICTURE = sorted((Path(__file__).parents[2] / "examples" / "images").glob("*.*g"))[0]
@@ -89,6 +90,32 @@ def test_a_state_of_another_training_is_refused(photograph):
         Trainer([photograph], tiny(), [2]).load_state_dicts([state])
 
 
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("generator", torch.zeros(16, dtype=torch.uint8)),
+        ("net.0.kernels.0", None),
+        ("net.0.kernels.0", torch.zeros(1, 3, 3)),
+        ("starts", torch.zeros(16, 3, 4, 4)),
+        ("starts", "double"),
+        ("recovered", None),
+        ("adam.0.exp_avg", torch.zeros(1, 2)),
+        ("adam.1.exp_avg_sq", None),
+    ],
+)
+def test_a_state_of_another_layout_is_refused(photograph, name, other):
+    """Another version of the program may have written it: nothing else would notice before the next iteration."""
+    trainer = Trainer([photograph], tiny(), [1])
+    trainer.iterate()
+    tensors, where = trainer.state_dict()
+    name = next(key for key in tensors if key.startswith(name[:5])) if name not in tensors else name
+    tensors[name] = tensors[name].double() if other == "double" else other
+    with pytest.raises(LayoutError, match="this checkpoint"):
+        Trainer([photograph], tiny(), [1]).load_state_dicts(
+            [({key: value for key, value in tensors.items() if value is not None}, where)]
+        )
+
+
 def test_seeds_decide(photograph):
     settings = tiny()
     assert same_files(pgcn.fit(photograph, settings=settings, seed=1), pgcn.fit(photograph, settings=settings, seed=1))
@@ -163,7 +190,7 @@ def test_starts_are_used_once_without_a_pool_and_kept_with_one(photograph):
         trainer = Trainer([photograph], tiny(pool_size=pool_size), [0])
         while trainer.scale == 0:
             trainer.iterate()
-        drawn = torch.cat([trainer.starts.draw(1) for _ in range(40)])
+        drawn = torch.cat([trainer.starts.draw(1)[0] for _ in range(40)])
         return len(torch.unique(drawn.flatten(1), dim=0))
 
     assert starts(0) == 40

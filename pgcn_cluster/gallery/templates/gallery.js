@@ -40,7 +40,7 @@
 
   const plain = (text) => text.normalize("NFC").toLowerCase();
   const SYMBOLS = { "\n": "↵", "\r": "↵", "\t": "⇥" };
-  // As jobs/text.py: what moves, turns round or hides text is drawn.
+  // As pgcn_jobs/common/terminal_text.py: characters that move, turn round or hide text are drawn.
   const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|\p{Cs}/gu;
   const symbols = (text) => text.replace(UNSEEN, (c) => SYMBOLS[c] ?? "\ufffd");
   const number = (value) => (value === null ? "–" : String(Number(value.toPrecision(3))));

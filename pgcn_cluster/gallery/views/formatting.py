@@ -71,9 +71,10 @@ def when(moment: str | None) -> str:
     return f"{parsed:%Y-%m-%d %H:%M} UTC"
 
 
-def natural_order(name: str) -> tuple[object, ...]:
+def natural_order(name: str) -> str:
     """A sort key that puts img2 before img10 and ignores case, with ties broken by the exact name."""
     parts = re.split(r"([0-9]+)", name.casefold())
     # A number sorts by its digits without leading zeros: first by how many there are, then one by one.
-    numbers = [(len(p.lstrip("0")), p.lstrip("0")) if i % 2 else (0, p) for i, p in enumerate(parts)]
-    return (*numbers, name)
+    numbers = [f"{len(p.lstrip('0')):05d}{p.lstrip('0')}" if i % 2 else p for i, p in enumerate(parts)]
+    # One text, since a million tuples take a gigabyte. "\0" sorts before all that can follow an equal beginning.
+    return "\0".join([*numbers, "", name])

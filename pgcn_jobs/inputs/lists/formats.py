@@ -8,6 +8,7 @@ import io
 import json
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -19,6 +20,7 @@ _TEXTS = (".csv", ".tsv", ".jsonl")
 SUFFIXES = (*_TEXTS, *(f"{suffix}.gz" for suffix in _TEXTS), ".parquet")
 
 MAX_ROWS = 10_000_000
+MAX_COLUMNS = 1000
 MAX_UNPACKED = 512 * 2**20
 """Bytes of a list that gzip has compressed: it may be a thousand times as long as its file."""
 
@@ -81,12 +83,14 @@ def _delimited(text: str, name: str, delimiter: str | None) -> Table:
     lines = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     try:
         columns = [column.strip() for column in next(lines, [])]
-        rows = [row for row in lines if row]
+        _check_columns(len(columns), name)
+        rows = list(islice((row for row in lines if row), MAX_ROWS + 1))
     except csv.Error as error:
         kind = "TSV" if delimiter == "\t" else "CSV"
         raise ConfigError(
             f"{name} is not a {kind} file: {error} (line {lines.line_num}).", code=Code.LIST_UNREADABLE
         ) from None
+    _check_rows(len(rows), name)
     for number, row in enumerate(rows, start=1):
         # A comma in a name would shift the columns.
         if len(row) > len(columns) and any(field.strip() for field in row[len(columns) :]):
@@ -116,6 +120,8 @@ def _json_lines(text: str, name: str) -> Table:
             )
         columns |= dict.fromkeys(row)
         rows.append(row)
+        _check_columns(len(columns), name)
+        _check_rows(len(rows), name)
     return list(columns), ({column: row.get(column) for column in columns} for row in rows)
 
 
@@ -123,7 +129,7 @@ def _parquet(data: bytes, name: str, known: Callable[[Sequence[str]], Collection
     try:
         file = pq.ParquetFile(io.BytesIO(data))
         columns, rows = file.schema_arrow.names, file.metadata.num_rows
-        if rows <= MAX_ROWS and len(set(columns)) == len(columns):
+        if rows <= MAX_ROWS and len(columns) <= MAX_COLUMNS and len(set(columns)) == len(columns):
             wanted = set(known(columns))
             used = [column for column in columns if column in wanted]
             return columns, iter(file.read(columns=used).to_pylist())
@@ -131,6 +137,20 @@ def _parquet(data: bytes, name: str, known: Callable[[Sequence[str]], Collection
         raise ConfigError(
             f"{name} is not a Parquet file that can be read: write it again.", code=Code.LIST_UNREADABLE
         ) from None
-    if rows > MAX_ROWS:
-        raise ConfigError(f"{name} has {rows:,} rows, and a list may have {MAX_ROWS:,}: split it.", code=Code.LIST_SIZE)
+    _check_columns(len(columns), name)
+    _check_rows(rows, name)
     return columns, iter(())  # a column twice: said by those who look at the columns
+
+
+def _check_columns(count: int, name: str) -> None:
+    """Raises `ConfigError` for a list with more columns than any list needs, before its rows are in memory."""
+    if count > MAX_COLUMNS:
+        raise ConfigError(
+            f"{name} has {count:,} columns, and a list may have {MAX_COLUMNS}: keep those it needs.",
+            code=Code.LIST_SIZE,
+        )
+
+
+def _check_rows(count: int, name: str) -> None:
+    if count > MAX_ROWS:
+        raise ConfigError(f"{name} has more than {MAX_ROWS:,} rows: split it.", code=Code.LIST_SIZE)

@@ -35,7 +35,6 @@ CHANNEL = "channel:"
 """Begin of the names of columns with files of further channels: `channel:label`, `channel:height`."""
 
 _TASK_COLUMNS = ("task", "target_uri", "mask_uri", "truth_uri", "edit_id", "task_seed")
-MAX_COLUMNS = 1000
 MAX_ID = 1024  # characters, as an object's key has bytes
 MAX_URI = 8192
 
@@ -103,11 +102,6 @@ def _known(columns: Sequence[str], setting_names: Collection[str]) -> list[str]:
 
 
 def _check_columns(columns: Sequence[str], name: str, known: Collection[str]) -> None:
-    if len(columns) > MAX_COLUMNS:
-        raise ConfigError(
-            f"{name} has {len(columns):,} columns, and a list may have {MAX_COLUMNS}: keep those it needs.",
-            code=Code.LIST_SIZE,
-        )
     for column in columns:
         if not column:
             continue  # an index that pandas wrote, or a comma at the end of each line
