@@ -61,6 +61,11 @@ class Pyramid(LearnedPyramid):
         above = [] if exact is None else exact.sizes
         return Pyramid(trainer.settings, trainer.seeds[image], [*sizes, *above], nets, observed, exact, channels)
 
+    @staticmethod
+    def untrained(image: Tensor, settings: Settings, channels: Channels = RGB) -> Pyramid:
+        """A pyramid without a scale, for tasks that need none: the channels and the device of `image`."""
+        return Pyramid(settings, 0, [], [], image, None, channels)
+
     @property
     def parameters(self) -> int:
         """The number of learned parameters of all scales."""

@@ -168,6 +168,8 @@ class PyramidRequest:
     device: str
     found_in: Store | None
     kept_in: Store
+    untrained: bool = False
+    """True where the task needs no scale of it."""
 
 
 def pyramid_for(
@@ -179,9 +181,13 @@ def pyramid_for(
 ) -> Model:
     """The pyramid of a task's image: from another run or folder, from what was kept here, or trained and kept.
 
+    For a task that needs no scale of it, one without a scale.
+
     `on_found` is told where it came from. Raises `ConfigError` where it is damaged, `DivergenceError` as training does.
     """
     inputs = read.inputs
+    if wanted.untrained:
+        return Pyramid.untrained(inputs.image, wanted.fallback, read.own.channels).to(wanted.device)
     mask, holes = None, None
     if task.holes and inputs.target is None and inputs.mask is not None:
         mask, holes = holes_of(inputs.mask, (inputs.image.shape[-2], inputs.image.shape[-1]), read.own.known)

@@ -67,6 +67,9 @@ def apply(
     start_scale: Annotated[
         int | None, typer.Option(min=0, help="Scale at which chains start; else the best by metrics.")
     ] = None,
+    self_: Annotated[
+        bool, typer.Option("--self", help="energy: compare the image with its own other parts; nothing is trained.")
+    ] = False,
     sweep: Annotated[bool, typer.Option("--sweep", help="Also write a contact sheet of all start scales.")] = False,
     device: Device = "auto",
     channel: Annotated[
@@ -83,7 +86,9 @@ def apply(
     from pgcn_cluster.planning.task_request import find, parse_channels
 
     find(task)
-    pairs = merged(parse_pairs(set_), {"seed": seed, "start_scale": start_scale, "sweep": sweep or None})
+    pairs = merged(
+        parse_pairs(set_), {"seed": seed, "start_scale": start_scale, "sweep": sweep or None, "self": self_ or None}
+    )
     others, channels = (target, mask, truth), parse_channels(channel or ())
     request = ApplyRequest(task, image, *others, pairs, preset, pyramids, out, device, threads, tuple(method), channels)
     try:

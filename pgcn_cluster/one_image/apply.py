@@ -28,6 +28,7 @@ from pgcn_jobs.images.clips import encode_clip, encode_mp4
 from pgcn_jobs.images.contact_sheets import sheets_of
 from pgcn_jobs.images.png import encode_png, to_rgb
 from pgcn_jobs.inputs.loading import reading_of
+from pgcn_jobs.run_folder.regions import region_rows, regions_csv
 from pgcn_jobs.storage.outputs import joined, split_place, write_beside
 from pgcn_jobs.storage.store import Store
 from pgcn_jobs.task_inputs import PyramidRequest, Read, pyramid_for, read_inputs
@@ -83,6 +84,7 @@ def _apply(asked: ApplyRequest, method: str, suffix: str, console: Console) -> l
         device=device,
         found_in=Store(asked.pyramids) if asked.pyramids else None,
         kept_in=Store(folder),
+        untrained=task.untrained(parsed),
     )
 
     def say(line: str) -> None:
@@ -155,7 +157,12 @@ def write(
         for name, data in (values or {}).items()
     }
     made = made.displayed(channels)
-    files = {".json": json.dumps({"task": task.name, **made.metrics}, indent=1).encode()}
+    facts: dict[str, Any] = {"task": task.name, **made.metrics}
+    if made.regions is not None:
+        facts["regions"] = region_rows(made.regions)
+    files = {".json": json.dumps(facts, indent=1).encode()}
+    if made.regions is not None:
+        files["-regions.csv"] = regions_csv(made.regions)
     if task.clip:
         frames = [to_rgb(frame) for frame in made.result]
         files |= {f".{kind}": encode_clip(frames, kind.upper()) for kind in ("webp", "gif")}

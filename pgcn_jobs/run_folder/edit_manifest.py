@@ -107,7 +107,8 @@ def plan_edit(
     `image` is the row of its image, `found` its pyramid if that need not be trained. Images that storage reports as
     unchanged since `known` are not read again.
     """
-    options = find_task(edit.task).make_options({"seed": image.seed, **edit.options}).model_dump(mode="json")
+    task = find_task(edit.task)
+    options = task.make_options({"seed": image.seed, **edit.options}).model_dump(mode="json")
     assert edit.edit_id is not None
     uris = [None if one is None else one.uri for one in edit.others]
     version = _version(edit, image)
@@ -127,7 +128,7 @@ def plan_edit(
         image_id=source.image_id,
         uri=image.uri,
         task=edit.task,
-        job_id=edit_job_id(pyramid, edit.task, options, hashes, seen.channels, image.method),
+        job_id=edit_job_id(pyramid, edit.task, task.identifying(options), hashes, seen.channels, image.method),
         method=image.method,
         pyramid=pyramid,
         pyramid_job=at.job_id,

@@ -111,6 +111,26 @@ PICTURES = pa.schema(
     ]
 )
 
+# Regions of a map of numbers, of an edit that finds some; lengths in px of the result, from its upper left pixel, 0.
+REGIONS = pa.schema(
+    [
+        ("job_id", pa.string()),
+        ("attempt", pa.string()),
+        ("index", pa.int32()),  # 0 has the highest peak
+        ("area", pa.int64()),  # pixels
+        ("y", pa.float64()),  # the mean of its pixels' positions
+        ("x", pa.float64()),
+        ("top", pa.int32()),  # its box
+        ("left", pa.int32()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("peak", pa.float64()),  # its highest value, in the unit of the map
+        ("peak_y", pa.int32()),
+        ("peak_x", pa.int32()),
+        ("mean", pa.float64()),
+    ]
+)
+
 RESULTS = pa.schema(
     [
         ("image_id", pa.string()),
@@ -238,18 +258,24 @@ TABLES: dict[str, pa.Schema] = {
     "manifest_edits": MANIFEST_EDITS,
     "edits": EDITS,
     "pictures": pa.schema([pa.field("edit_id", pa.string()), pa.field("task", pa.string()), *PICTURES]),
+    "regions": pa.schema([pa.field("edit_id", pa.string()), pa.field("image_id", pa.string()), *REGIONS]),
 }
+
+LATER = frozenset({"regions"})
+"""Tables that version 0.1 did not have: a run whose tables it built lacks them."""
 
 
 class Kind(NamedTuple):
     """A kind of job: the tables of its requests, its result and its images.
 
-    The manifest is also the folder of the requests; `<pictures>.parquet` is an artifact of the job.
+    The manifest is also the folder of the requests; `<pictures>.parquet` is an artifact of the job. So is
+    `<name>.parquet` for each of `more`, where the job has such rows.
     """
 
     manifest: str
     results: str
     pictures: str
+    more: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -258,7 +284,8 @@ class Kind(NamedTuple):
         return name
 
 
-TRAINING, EDIT = Kind("manifest", "results", "samples"), Kind("manifest_edits", "edits", "pictures")
+TRAINING = Kind("manifest", "results", "samples")
+EDIT = Kind("manifest_edits", "edits", "pictures", ("regions",))
 
 
 def kind_of(result: Mapping[str, Any]) -> Kind:
