@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pgcn.imaging.channels import Image
 from pgcn.method import DivergenceError, Model, Progress
 from pgcn.method_settings import MethodSettings
-from pgcn.methods import method_of
+from pgcn.methods import method_of, untrained_model
 from pgcn.tasks.task import Inputs, Task
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError, InputError, PyramidError
@@ -187,7 +187,7 @@ def pyramid_for(
     """
     inputs = read.inputs
     if wanted.untrained:
-        return Pyramid.untrained(inputs.image, wanted.fallback, read.own.channels).to(wanted.device)
+        return untrained_model(inputs.image, read.own.channels).to(wanted.device)
     mask, holes = None, None
     if task.holes and inputs.target is None and inputs.mask is not None:
         mask, holes = holes_of(inputs.mask, (inputs.image.shape[-2], inputs.image.shape[-1]), read.own.known)

@@ -15,6 +15,9 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, cast
 
+from torch import Tensor
+
+from pgcn.imaging.channels import Channels
 from pgcn.method import Method, Model
 from pgcn.method_settings import MethodSettings, SettingsError, override, recorded_names, setting_names
 from pgcn.tensor_files import read_header
@@ -122,3 +125,11 @@ def load_model(files: Mapping[str, bytes]) -> Model:
         raise ValueError("a pyramid's files are incomplete: scale-0.safetensors is missing")
     name = read_header(files["scale-0.safetensors"]).get("algorithm", "").rpartition("-")[0]
     return find_method(name or DEFAULT).load(files)
+
+
+def untrained_model(image: Tensor, channels: Channels) -> Model:
+    """A model of `image` `(1, C, h, w)` without a scale, for tasks that train nothing or train their own."""
+    from pgcn.pyramid import Pyramid  # not before it is needed: listing the methods imports no model
+    from pgcn.settings import PRESETS
+
+    return Pyramid.untrained(image, PRESETS["draft"], channels)
