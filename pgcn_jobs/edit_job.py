@@ -76,7 +76,7 @@ def run_edit(spec: EditSpec, attempt: str, context: JobContext) -> Commit:
         "channels": None if pyramid.channels.is_rgb else pyramid.channels.to_json(),
         "note": "; ".join(notes) or None,
         "wall_s": round(time.monotonic() - began, 3),
-        **provenance(options.device),
+        **provenance(options.device, spec.method),
     }
     values = value_files(task, made, pyramid.channels, loaded)
     shown = made.displayed(pyramid.channels)

@@ -29,6 +29,7 @@ MANIFEST = pa.schema(
         ("height", pa.int32()),
         ("seed", pa.int64()),
         ("settings", pa.string()),  # JSON of every setting of this image's training
+        ("method", pa.string()),  # name of the training method; null in rows of version 0.1, which had one method
         ("holes", pa.string()),  # hash of the mask of pixels that the loss leaves out; null without one
         ("holes_uri", pa.string()),  # public location of that mask
         ("channels", pa.string()),  # JSON of the channels; null for RGB of 8 bits
@@ -48,6 +49,7 @@ MANIFEST_EDITS = pa.schema(
         ("uri", pa.string()),
         ("task", pa.string()),
         ("job_id", pa.string()),
+        ("method", pa.string()),  # of the pyramid's training; null in rows of version 0.1
         ("pyramid", pa.string()),  # identity of the pyramid that it needs: image, settings, seed, holes
         ("pyramid_job", pa.string()),  # the job that trains it, in this run or in `pyramid_run`; null: kept by `apply`
         ("pyramid_run", pa.string()),  # run or folder of the pyramid; null for this run
@@ -169,7 +171,8 @@ RESULTS = pa.schema(
         ("resumes", pa.int32()),  # times that training continued from a checkpoint
         ("peak_memory_mb", pa.float64()),  # of the worker process, host memory
         ("device", pa.string()),
-        ("algorithm", pa.string()),
+        ("method", pa.string()),  # name of the training method; null in results of version 0.1
+        ("algorithm", pa.string()),  # the method and its version
         ("pgcn_version", pa.string()),
         ("torch_version", pa.string()),
         ("settings", pa.string()),  # JSON of every setting
@@ -206,7 +209,8 @@ EDITS = pa.schema(
         ("wall_s", pa.float64()),
         ("peak_memory_mb", pa.float64()),
         ("device", pa.string()),
-        ("algorithm", pa.string()),
+        ("method", pa.string()),  # name of the training method; null in results of version 0.1
+        ("algorithm", pa.string()),  # the method and its version
         ("pgcn_version", pa.string()),
         ("torch_version", pa.string()),
         ("committed_at", pa.string()),
