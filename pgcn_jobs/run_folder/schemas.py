@@ -121,10 +121,10 @@ REGIONS = pa.schema(
         ("area", pa.int64()),  # pixels
         ("y", pa.float64()),  # the mean of its pixels' positions
         ("x", pa.float64()),
-        ("top", pa.int32()),  # its box
-        ("left", pa.int32()),
-        ("height", pa.int32()),
-        ("width", pa.int32()),
+        ("box_y", pa.int32()),  # first row and column of its box
+        ("box_x", pa.int32()),
+        ("box_height", pa.int32()),
+        ("box_width", pa.int32()),
         ("peak", pa.float64()),  # its highest value, in the unit of the map
         ("peak_y", pa.int32()),
         ("peak_x", pa.int32()),
