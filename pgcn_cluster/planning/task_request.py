@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from pgcn.settings import setting_names
 from pgcn.tasks.task import Task, TaskError, find_task
 from pgcn_cluster.planning.run_options import RunOptions
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.inputs.discover import one_source
+from pgcn_jobs.inputs.lists.image_list import NO_EXCLUDE
 from pgcn_jobs.inputs.part_names import check_part_name
 from pgcn_jobs.inputs.source import EditSource, Part, Source
 
 EditRequest = Callable[[Source], EditSource]
 
 
-def split_task_options(task: Task[Any] | None, pairs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_task_options(
+    task: Task[Any] | None, pairs: Mapping[str, Any], setting_names: Collection[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """`--set` as options of a task and settings of a training; a name of both is the task's.
+
+    `setting_names` are those of the command's methods.
 
     An unknown name is left to the task, which refuses it; without a task, all are settings.
     """
     if task is None:
         return {}, dict(pairs)
     own = task.options.model_fields
-    settings = {name: value for name, value in pairs.items() if name in setting_names() and name not in own}
+    settings = {name: value for name, value in pairs.items() if name in setting_names and name not in own}
     return {name: value for name, value in pairs.items() if name not in settings}, settings
 
 
@@ -91,6 +95,27 @@ def parts_request(options: RunOptions) -> Callable[[Source], tuple[Part, ...]] |
         return tuple(Part(name, one) for name, one in found if one is not None)
 
     return parts_of
+
+
+def exclude_request(options: RunOptions) -> Callable[[Source], Source] | None:
+    """A function that names the mask of an image's excluded pixels, or None without `--exclude`.
+
+    The pattern is as in `task_request`. Raises `ConfigError` beside `--task`.
+    """
+    pattern = options.exclude
+    if pattern is None:
+        return None
+    if options.task is not None:
+        raise ConfigError(f"--exclude and --task are given: {NO_EXCLUDE}", code=Code.OPTION_VALUE)
+    _check_patterns({"exclude": pattern})
+    read: dict[str, Source] = {}
+
+    def excluded(source: Source) -> Source:
+        found = _other_image(pattern, source, read)
+        assert found is not None
+        return found
+
+    return excluded
 
 
 def _check_patterns(patterns: Mapping[str, str | None]) -> None:

@@ -49,6 +49,7 @@ class Code(StrEnum):
     DEVICE = "device"
     RESOURCES = "resources"
     TEMPORARY_FOLDER = "temporary.folder"
+    METHOD_UNKNOWN = "method.unknown"
     TASK_UNKNOWN = "task.unknown"
     TASK_INVALID = "task.invalid"
     # A run and its pyramids
@@ -58,6 +59,7 @@ class Code(StrEnum):
     RUN_ACTIVE = "run.active"
     RUN_IMAGE = "run.image"
     TABLES_MISSING = "tables.missing"
+    LABELS_NONE = "labels.none"
     QUERY_INVALID = "query.invalid"
     PYRAMID_MISSING = "pyramid.missing"
     PYRAMID_DAMAGED = "pyramid.damaged"

@@ -29,6 +29,7 @@ MANIFEST = pa.schema(
         ("height", pa.int32()),
         ("seed", pa.int64()),
         ("settings", pa.string()),  # JSON of every setting of this image's training
+        ("method", pa.string()),  # name of the training method; null in rows of version 0.1, which had one method
         ("holes", pa.string()),  # hash of the mask of pixels that the loss leaves out; null without one
         ("holes_uri", pa.string()),  # public location of that mask
         ("channels", pa.string()),  # JSON of the channels; null for RGB of 8 bits
@@ -48,6 +49,7 @@ MANIFEST_EDITS = pa.schema(
         ("uri", pa.string()),
         ("task", pa.string()),
         ("job_id", pa.string()),
+        ("method", pa.string()),  # of the pyramid's training; null in rows of version 0.1
         ("pyramid", pa.string()),  # identity of the pyramid that it needs: image, settings, seed, holes
         ("pyramid_job", pa.string()),  # the job that trains it, in this run or in `pyramid_run`; null: kept by `apply`
         ("pyramid_run", pa.string()),  # run or folder of the pyramid; null for this run
@@ -89,6 +91,7 @@ SAMPLES = pa.schema(
         ("height", pa.int32()),
         ("seed", pa.int64()),
         ("image", IMAGE),
+        ("label", IMAGE),  # the image's label: categories with the values of its file; null without one
         ("values", pa.string()),  # path in the run of the file with all channels and bits; null where `image` has them
     ]
 )
@@ -106,6 +109,26 @@ PICTURES = pa.schema(
         ("height", pa.int32()),
         ("image", IMAGE),
         ("values", pa.string()),  # as in `SAMPLES`, of results
+    ]
+)
+
+# Regions of a map of numbers, of an edit that finds some; lengths in px of the result, from its upper left pixel, 0.
+REGIONS = pa.schema(
+    [
+        ("job_id", pa.string()),
+        ("attempt", pa.string()),
+        ("index", pa.int32()),  # 0 has the highest peak
+        ("area", pa.int64()),  # pixels
+        ("y", pa.float64()),  # the mean of its pixels' positions
+        ("x", pa.float64()),
+        ("box_y", pa.int32()),  # first row and column of its box
+        ("box_x", pa.int32()),
+        ("box_height", pa.int32()),
+        ("box_width", pa.int32()),
+        ("peak", pa.float64()),  # its highest value, in the unit of the map
+        ("peak_y", pa.int32()),
+        ("peak_x", pa.int32()),
+        ("mean", pa.float64()),
     ]
 )
 
@@ -139,6 +162,8 @@ RESULTS = pa.schema(
         ("patch_swd", pa.float64()),
         ("coherence", pa.float64()),
         ("completeness", pa.float64()),
+        ("undecided", pa.float64()),  # of a label: share of pixels between two categories; null without a label
+        ("class_share_error", pa.float64()),  # of a label: half the sum of differences of the shares of categories
         ("recovery_error", pa.float64()),  # squared, summed over channels, mean over pixels, in [-1, 1] units
         ("warning", pa.string()),  # a finding that a person should check; null without one
         ("channels", pa.string()),  # JSON of the channels; null for RGB of 8 bits, and before 0.2
@@ -149,7 +174,8 @@ RESULTS = pa.schema(
         ("resumes", pa.int32()),  # times that training continued from a checkpoint
         ("peak_memory_mb", pa.float64()),  # of the worker process, host memory
         ("device", pa.string()),
-        ("algorithm", pa.string()),
+        ("method", pa.string()),  # name of the training method; null in results of version 0.1
+        ("algorithm", pa.string()),  # the method and its version
         ("pgcn_version", pa.string()),
         ("torch_version", pa.string()),
         ("settings", pa.string()),  # JSON of every setting
@@ -186,7 +212,8 @@ EDITS = pa.schema(
         ("wall_s", pa.float64()),
         ("peak_memory_mb", pa.float64()),
         ("device", pa.string()),
-        ("algorithm", pa.string()),
+        ("method", pa.string()),  # name of the training method; null in results of version 0.1
+        ("algorithm", pa.string()),  # the method and its version
         ("pgcn_version", pa.string()),
         ("torch_version", pa.string()),
         ("committed_at", pa.string()),
@@ -234,18 +261,24 @@ TABLES: dict[str, pa.Schema] = {
     "manifest_edits": MANIFEST_EDITS,
     "edits": EDITS,
     "pictures": pa.schema([pa.field("edit_id", pa.string()), pa.field("task", pa.string()), *PICTURES]),
+    "regions": pa.schema([pa.field("edit_id", pa.string()), pa.field("image_id", pa.string()), *REGIONS]),
 }
+
+LATER = frozenset({"regions"})
+"""Tables that version 0.1 did not have: a run whose tables it built lacks them."""
 
 
 class Kind(NamedTuple):
     """A kind of job: the tables of its requests, its result and its images.
 
-    The manifest is also the folder of the requests; `<pictures>.parquet` is an artifact of the job.
+    The manifest is also the folder of the requests; `<pictures>.parquet` is an artifact of the job. So is
+    `<name>.parquet` for each of `more`, where the job has such rows.
     """
 
     manifest: str
     results: str
     pictures: str
+    more: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -254,7 +287,8 @@ class Kind(NamedTuple):
         return name
 
 
-TRAINING, EDIT = Kind("manifest", "results", "samples"), Kind("manifest_edits", "edits", "pictures")
+TRAINING = Kind("manifest", "results", "samples")
+EDIT = Kind("manifest_edits", "edits", "pictures", ("regions",))
 
 
 def kind_of(result: Mapping[str, Any]) -> Kind:
