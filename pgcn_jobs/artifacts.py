@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pgcn.imaging.channels import RGB, Channels
 from pgcn.imaging.scales import Size
+from pgcn.metrics.maps import alignment_metrics
 from pgcn.metrics.nearest_patches import bidirectional
 from pgcn.metrics.patch_distribution import diversity
 from pgcn.metrics.quality import metrics
@@ -146,15 +147,20 @@ def sample_metrics(
     Pixels of the image that are not `known` are left out, except for the recovery error.
 
     Those of `pgcn.metrics.quality`; `copy`, `diversity` and `recovery_error`; and `contrast`, the std of samples / of
-    the image. A metric without a value is left out.
+    the image; of several groups of channels the `alignment`. A metric without a value is left out.
     """
     copies = [bidirectional(x, image, known)["copy"] for x in samples.split(1)]
-    found = metrics(image, samples, channels, known) | {
-        "copy": sum(copies) / len(copies),
-        "diversity": diversity(samples, image, known),
-        "recovery_error": float(recovery_errors(recovered, image)),
-        "contrast": float(samples.std() / image.std().clamp_min(1e-6)),
-    }
+    maps = alignment_metrics(samples, image, channels, known)
+    found = (
+        metrics(image, samples, channels, known)
+        | maps
+        | {
+            "copy": sum(copies) / len(copies),
+            "diversity": diversity(samples, image, known),
+            "recovery_error": float(recovery_errors(recovered, image)),
+            "contrast": float(samples.std() / image.std().clamp_min(1e-6)),
+        }
+    )
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 

@@ -62,6 +62,9 @@ def test_tiles_are_tori_in_all_maps_with_unit_normals(pyramid):
     made = pyramid.apply("generate", material(), number=1, tile=True, width=56, height=36)
     assert made.result.shape == (1, 7, 36, 56)
     torch.testing.assert_close(lengths(made.result), torch.ones(1, 36, 56), atol=1e-5, rtol=0)
+    maps = [made.metrics[f"seam_ratio_{group.name}"] for group in MATERIAL.groups]
+    assert max(maps) < 2.5, "no map has a seam"
+    assert {"alignment", "alignment_image", "seam_ratio", "repeat"} <= made.metrics.keys()
 
 
 def test_vectors_without_direction_are_flat():

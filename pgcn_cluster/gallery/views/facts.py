@@ -61,6 +61,8 @@ MEANINGS = {
     "layout_diversity": "how much layouts of samples differ: 0 is one layout",
     "copy": "how much of a sample is in shifted pieces of the image, at 64 px",
     "diversity": "how much samples differ pixel by pixel, over the image's contrast: 0 is all alike",
+    "alignment": "do edges of the maps lie at the same places? 0 is no; good is the image's own value",
+    "alignment_image": "the same of the image",
     "recovery_error": "distance of the recovered image from the image",
     "contrast": "contrast of samples over the image's: 1 is equal",
     "frechet_random": "distance of features of random convolutions: 0 is equal",
