@@ -13,8 +13,8 @@ from pgcn.imaging.channels import Channels, ChannelsError
 from pgcn_cluster.gallery.views.album import Shown
 from pgcn_cluster.gallery.views.thumbnails import picture
 from pgcn_jobs.images.array_files import read_array
-from pgcn_jobs.images.decoded import DecodeError
 from pgcn_jobs.images.png import encode_png, to_rgb
+from pgcn_jobs.images.unreadable import DecodeError
 from pgcn_jobs.layout import is_ours
 from pgcn_jobs.storage.store import Store
 
