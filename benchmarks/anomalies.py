@@ -1,59 +1,135 @@
-"""Energy as a detector: foreign parts of an image, and images of one pyramid's patches.
+"""Anomaly maps of images by themselves, on made defects or on a folder, beside two plain detectors.
 
-`python -m benchmarks.anomalies --keep FOLDER` prints a table. Anomalies: a square of 13 px of another photograph in
-each photograph, from five others, AUROC over pixels. Pairs: each pyramid scores its own image mirrored, and two thirds
-of it, and seven others; AUROC over all pairs.
+`python -m benchmarks.anomalies` prints the tables of docs/anomalies.md, in about a minute of one core.
+`python -m benchmarks.anomalies FOLDER` reads one category in the layout of MVTec AD (`train/good`, `test/<kind>`,
+`ground_truth/<kind>`) instead; `energy of train/good` learns from the training images as well.
 """
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
-from benchmarks.trained import NAMES, markdown, print_table, pyramid_of
-from pgcn.imaging.scales import resize
-from pgcn.metrics.pictures import auroc
+from benchmarks.anomaly_baselines import rx, sorted_features
+from benchmarks.anomaly_cases import SIDE, Case, Category, categories
+from benchmarks.anomaly_folders import read_category
+from benchmarks.anomaly_reference import Reference
+from benchmarks.pictures import strip
+from benchmarks.trained import markdown
+from pgcn.anomaly import cross_fitted, regions_of
+from pgcn.imaging.channels import of_tensor
+from pgcn.metrics.localization import localization
+from pgcn.tasks.energy import THRESHOLD, heat
 
-SIDE, OTHERS = 13, 5
+Detector = Callable[[Tensor], Tensor]
+"""Maps an image `(1, C, H, W)` to `(h, w)`."""
+
+METRICS = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "aupro": "AUPRO@0.3"}
+SELF = "energy --self"
+DETECTORS: dict[str, Detector] = {
+    SELF: lambda image: cross_fitted(image)[0, 0],
+    "sorted VGG": sorted_features,
+    "RX": rx,
+}
 
 
-def with_foreign_square(image: Tensor, other: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """`image` with a square of `other` at a random place, and its mask."""
-    height, width = image.shape[-2:]
-    top = int(torch.randint(height - SIDE, (1,), generator=generator))
-    left = int(torch.randint(width - SIDE, (1,), generator=generator))
-    where = slice(top, top + SIDE), slice(left, left + SIDE)
-    changed, mask = image.clone(), torch.zeros(1, 1, height, width)
-    changed[..., where[0], where[1]] = resize(other, (height, width))[..., where[0], where[1]]
-    mask[..., where[0], where[1]] = 1
-    return changed, mask
+def maps_of(detector: Detector, cases: Sequence[Case]) -> list[Tensor]:
+    """The map of each case at the size of its label."""
+    found = []
+    for case in cases:
+        values = detector(case.image)[None, None]
+        size = case.label.shape
+        found.append(F.interpolate(values, tuple(size), mode="bilinear", align_corners=False)[0, 0])
+    return found
 
 
-def table(folder: Path) -> tuple[str, dict[str, float]]:
-    """Markdown with both metrics for each photograph, and the two means."""
-    generator = torch.Generator().manual_seed(1)
-    trained = {name: pyramid_of(name, folder) for name in NAMES}
-    rows, found, same, different = [], list[float](), list[float](), list[float]()
-    for index, name in enumerate(NAMES):
-        pyramid, image = trained[name]
-        values = []
-        for step in range(1, OTHERS + 1):
-            other = trained[NAMES[(index + step) % len(NAMES)]][1]
-            changed, mask = with_foreign_square(image, other, generator)
-            values.append(pyramid.apply("energy", image, target=changed, mask=mask).metrics["auroc"])
-        height, width = image.shape[-2:]
-        others_own = (image.flip(-1), image[..., : 2 * height // 3, : 2 * width // 3])
-        own = [pyramid.energy_score(image, x) for x in others_own]
-        others = [pyramid.energy_score(image, trained[other][1]) for other in NAMES if other != name]
-        pairs = auroc(torch.tensor(others), torch.tensor(own))
-        same, different, found = same + own, different + others, [*found, *values]
-        rows.append([name, f"{sum(values) / len(values):.2f}", f"{pairs:.2f}"])
-    mean = {"anomalies": sum(found) / len(found), "pairs": auroc(torch.tensor(different), torch.tensor(same))}
-    rows.append(["all", f"{mean['anomalies']:.2f}", f"{mean['pairs']:.2f}"])
-    return markdown(["image", "AUROC, foreign squares", "AUROC, pairs"], rows), mean
+def rows_of(cases: Sequence[Case], maps: Mapping[str, Sequence[Tensor]]) -> list[list[str]]:
+    """A row for each kind and contrast, against all good images, with the metrics of every detector."""
+    rows = []
+    for kind, contrast in dict.fromkeys((case.kind, case.contrast) for case in cases if case.kind != "good"):
+        chosen = [
+            i for i, case in enumerate(cases) if case.kind == "good" or (case.kind, case.contrast) == (kind, contrast)
+        ]
+        labels = [cases[i].label for i in chosen]
+        found = {name: localization([made[i] for i in chosen], labels) for name, made in maps.items()}
+        values = [f"{found[name][metric]:.2f}" for metric in METRICS for name in maps]
+        rows.append([kind, f"{contrast:g}" if contrast else "", *values])
+    return rows
+
+
+def table(found: Sequence[Category], detectors: Mapping[str, Detector]) -> str:
+    """Markdown: metrics by category and by kind of defect."""
+    columns = [f"{METRICS[metric]}, {name}" for metric in METRICS for name in detectors]
+    whole, by_kind, alarms = [], list[list[str]](), []
+    every: dict[str, list[Tensor]] = {name: [] for name in detectors}
+    for category in found:
+        maps = {name: maps_of(detector, category.test) for name, detector in detectors.items()}
+        labels = [case.label for case in category.test]
+        metrics = {name: localization(made, labels) for name, made in maps.items()}
+        whole.append([category.name, *(f"{metrics[name][m]:.2f}" for m in METRICS for name in detectors)])
+        alarms += [_alarms(made) for case, made in zip(category.test, maps[SELF], strict=True) if case.kind == "good"]
+        for name, made in maps.items():
+            every[name] += made
+    cases = [case for category in found for case in category.test]
+    by_kind = rows_of(cases, every)
+    hits = [_hit(case, made) for case, made in zip(cases, every[SELF], strict=True) if case.kind != "good"]
+    return "\n\n".join(
+        [
+            markdown(["images", *columns], whole),
+            markdown(["defect", "contrast", *columns], by_kind),
+            f"Regions above {THRESHOLD:g} decades: one on the defect in {sum(hits)} of {len(hits)} images with a "
+            f"defect; {sum(alarms)} in {len(alarms)} images without one.",
+        ]
+    )
+
+
+def _alarms(values: Tensor) -> int:
+    return len(regions_of(values, THRESHOLD))
+
+
+def _hit(case: Case, values: Tensor) -> bool:
+    return bool((values[case.label >= 0] > THRESHOLD).any())
+
+
+SHOWN = (("bricks", "scratch", 0.5), ("wood", "stain", 0.16), ("gravel", "foreign", 1.0), ("5 bands", "one band", 0.2))
+
+
+def picture(found: Sequence[Category]) -> Image.Image:
+    """Four of the cases in one row, each with its map behind it."""
+    shown = []
+    for name, kind, contrast in SHOWN:
+        category = next(each for each in found if each.name == name)
+        case = next(each for each in category.test if (each.kind, each.contrast) == (kind, contrast))
+        image = of_tensor(case.image).display(case.image)
+        shown += [image, heat(cross_fitted(case.image), THRESHOLD)]
+    return strip(shown, 2 * SIDE)
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", help="a category in the layout of MVTec AD")
+    parser.add_argument("--picture", type=Path, help="write the image of docs/anomalies.md here, and no table")
+    parser.add_argument("--side", type=int, default=256, help="longest side of the folder's images, px")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    if given.picture is not None:
+        picture(categories()).save(given.picture, quality=80, method=6)
+        return 0
+    if given.folder is None:
+        print(table(categories(), DETECTORS))
+        return 0
+    category = read_category(given.folder, given.side)
+    more = {"energy of train/good": Reference(category.train)} if category.train else {}
+    print(table([category], DETECTORS | more))
+    return 0
 
 
 if __name__ == "__main__":
-    print_table(table, __doc__)
+    raise SystemExit(main())

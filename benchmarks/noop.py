@@ -110,5 +110,5 @@ def result_row(spec: JobSpec, attempt: str) -> dict[str, Any]:
         "wall_s": 0.0,
         "train_s": 0.0,
         "settings": spec.settings.model_dump_json(),
-        **provenance("cpu"),
+        **provenance("cpu", spec.method),
     }

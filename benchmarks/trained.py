@@ -42,6 +42,7 @@ def _kept(folder: Path, name: str, image: Tensor, mask: Tensor | None, preset: s
         torch.set_num_threads(1)
         found = learn(image, mask, make_settings(preset), 0)
         keep(store, name, found)
+    assert isinstance(found, Pyramid)
     return found
 
 

@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import anomalies, inpainting, recovery, superres
+from benchmarks import foreign_squares, inpainting, recovery, superres
 from docs.tasks_text import ANOMALIES, BUCKET, DETAILS, HEAD, INPAINTING, RECOVERY, SUPERRES, TAIL
 from pgcn.tasks.task import all_tasks
 from pgcn_cluster.cli.app import app
@@ -339,7 +339,7 @@ def tables() -> list[str]:
 BENCHMARKS = (
     ("inpainting", inpainting, INPAINTING),
     ("restoration", recovery, RECOVERY),
-    ("anomalies", anomalies, ANOMALIES),
+    ("anomalies", foreign_squares, ANOMALIES),
     ("super-resolution by a factor of four", superres, SUPERRES),
 )
 

@@ -8,7 +8,7 @@ mean colour is best; with 60 % of single pixels missing, diffusion is best."""
 RECOVERY = """PSNR in dB, corrupted → restored, by the pyramid of the clean photograph. It measures how much
 the pyramid has learned of its image. Noise is in units of [-1, 1]; its strength is estimated from the image."""
 
-ANOMALIES = """AUROC: 0.5 is chance, 1 is perfect."""
+ANOMALIES = """AUROC: 0.5 is chance, 1 is perfect. Maps of an image by itself: [anomalies.md](anomalies.md)."""
 
 SUPERRES = """PSNR / SSIM / RMSE / NIQE, from images reduced to a quarter by bicubic interpolation, 12 crops of
 bundled photographs. "Matching" optimizes patches to the distribution of the small image's, without a generative

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -12,14 +13,16 @@ from torch import Tensor
 from pgcn.imaging.channels import Image, of_tensor
 from pgcn.imaging.masks import joined_masks
 from pgcn.imaging.scales import Size, check_image
-from pgcn.method import Progress
-from pgcn.patchgencn.masked_trainer import MaskedTrainer
-from pgcn.patchgencn.trainer import Trainer
-from pgcn.patchgencn.windows import window_size
+from pgcn.method import Model, Progress
+from pgcn.method_settings import MethodSettings
+from pgcn.methods import DEFAULT, make_settings, method_of
 from pgcn.pyramid import Pyramid
-from pgcn.settings import Settings, make_settings
+from pgcn.settings import Settings
+
+OnProgress = Callable[[Progress], None]
 
 
+@overload
 def fit(
     image: Tensor | Image,
     preset: str = "draft",
@@ -28,12 +31,38 @@ def fit(
     mask: Tensor | None = None,
     settings: Settings | None = None,
     device: str | torch.device = "cpu",
-    on_progress: Callable[[Progress], None] | None = None,
-) -> Pyramid:
+    on_progress: OnProgress | None = None,
+) -> Pyramid: ...
+@overload
+def fit(
+    image: Tensor | Image,
+    preset: str = "draft",
+    seed: int = 0,
+    *,
+    method: str = DEFAULT,
+    mask: Tensor | None = None,
+    settings: MethodSettings | None = None,
+    device: str | torch.device = "cpu",
+    on_progress: OnProgress | None = None,
+) -> Model: ...
+def fit(
+    image: Tensor | Image,
+    preset: str = "draft",
+    seed: int = 0,
+    *,
+    method: str = DEFAULT,
+    mask: Tensor | None = None,
+    settings: MethodSettings | None = None,
+    device: str | torch.device = "cpu",
+    on_progress: OnProgress | None = None,
+) -> Model:
     """Train a pyramid on one image `(1, C, H, W)` in [-1, 1], or on an `Image`, as `pgcn.read_image` returns it.
 
+    `method` is the default one or another; returns a `pgcn.method.Model`, of the default method a `pgcn.Pyramid`.
+
     Pixels where `mask` `(1, 1, H, W)` is 1 are unknown, and left out of the loss, beside those that the image itself
-    does not know. `settings` replaces `preset`. A tensor of three channels is RGB, one of one channel is gray.
+    does not know. `settings`, which are of a method already, replace `preset` and `method`. A tensor of three channels
+    is RGB, one of one channel is gray.
     `on_progress` is called after every iteration. At small sizes a training uses one thread, unless the environment
     variable OMP_NUM_THREADS is set. Raises `ValueError` for a bad image or mask or an unknown preset,
     `DivergenceError` where training fails.
@@ -45,18 +74,18 @@ def fit(
     >>> pgcn.fit(image, mask=hole, settings=settings).inpaint(image, hole).shape
     torch.Size([1, 3, 20, 24])
     """
-    settings = settings or make_settings(preset)
+    settings = settings or make_settings(preset, method=method)
     image = image if isinstance(image, Image) else Image(image, of_tensor(check_image(image)))
-    mask = joined_masks(mask, image.unknown)
-    if mask is None:
-        trainer = Trainer([image.tensor], settings, [seed], device, [image.channels])
-    else:
-        trainer = MaskedTrainer(image.tensor, mask, settings, seed, device, image.channels)
-    with threads_for([window_size(size, settings) for size in trainer.sizes]):
+    mask, x = joined_masks(mask, image.unknown), check_image(image.tensor)
+    chosen, (height, width) = method_of(settings), x.shape[-2:]
+    if problem := chosen.problem(height, width, settings):
+        raise ValueError(f"the image {problem}")
+    trainer = chosen.trainer([x], settings, [seed], mask=mask, device=device, channels=[image.channels])
+    with threads_for(chosen.plan(height, width, settings).computed):
         for progress in trainer.iterations():
             if on_progress:
                 on_progress(progress)
-    return Pyramid.trained(trainer)
+    return trainer.model()
 
 
 SMALL = 128 * 128

@@ -1,10 +1,14 @@
-"""The interface of a training method: a trained model as tasks and jobs use it, and the progress of a training."""
+"""The interface of a training method: its settings and work, a training with its states, and a trained model.
+
+Jobs, tasks and the gallery use methods by these protocols alone. The registry is `pgcn.methods`; `docs/extending.md`
+has a new method as an example.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +16,7 @@ from torch import Tensor
 from pgcn.imaging.channels import Channels
 from pgcn.imaging.noise import Draw
 from pgcn.imaging.scales import Size
+from pgcn.method_settings import MethodSettings
 
 
 class DivergenceError(ArithmeticError):
@@ -78,12 +83,20 @@ class Model(Protocol):
     """
 
     @property
+    def settings(self) -> MethodSettings:
+        """The settings of its training, whose class names the method."""
+
+    @property
     def channels(self) -> Channels:
         """The description of the C channels of the model's images."""
 
     @property
     def sizes(self) -> list[Size]:
         """Trained sizes (height, width), px, coarsest first."""
+
+    @property
+    def parameters(self) -> int:
+        """Number of learned parameters of all scales."""
 
     @property
     def learned(self) -> int:
@@ -96,6 +109,11 @@ class Model(Protocol):
     @property
     def halo(self) -> int:
         """Distance, px, up to which a pixel's gradient depends on other pixels."""
+
+    def sample(
+        self, n: int = 1, size: Size | None = None, *, seed: int = 0, start_scale: int = 0, start: Tensor | None = None
+    ) -> Tensor:
+        """Draw `n` samples `(n, 3, H, W)`, as `samples`, at the finest scale."""
 
     def samples(
         self, n: int, size: Size | None = None, *, seed: int = 0, start_scale: int = 0, start: Tensor | None = None
@@ -135,4 +153,133 @@ class Model(Protocol):
         """The same model on another device."""
 
     def to_files(self) -> dict[str, bytes]:
-        """The model as files: contents by name."""
+        """The model as files, contents by name: `scale-<s>.safetensors` and, beside them, `image.safetensors`.
+
+        The header of `scale-0.safetensors` has the method's name and version as `algorithm`: "NAME-VERSION".
+        """
+
+
+class LayoutError(ValueError):
+    """A state has other tensors than this version of the trainer: it is of another version."""
+
+
+State = tuple[dict[str, Tensor], dict[str, str]]
+"""The state of one image's training: tensors, and text that says which training they belong to. Both fit one
+safetensors file."""
+
+
+class Trainer(Protocol):
+    """The training of a model of one image, or of a batch of images that do not influence each other."""
+
+    @property
+    def failed(self) -> Mapping[int, DivergenceError]:
+        """Images of the batch whose training failed, each with its error."""
+
+    @property
+    def finished(self) -> bool:
+        """True when the training is complete."""
+
+    def iterations(self) -> Iterator[Progress]:
+        """Iterate until the training is complete, with the progress after each iteration.
+
+        `state_dict` may be called between any two iterations. Raises `DivergenceError` when every image has failed.
+        """
+
+    def state_dict(self, image: int = 0) -> State:
+        """Everything that the next iteration of one image depends on, as copies on the CPU."""
+
+    def load_state_dicts(self, states: Sequence[State]) -> None:
+        """Go to the position of `states`, one for each image; what follows is the same to the bit.
+
+        Raises `ValueError` where a state belongs to another training, or they have different positions, and
+        `LayoutError` where one has other tensors than this version writes; the trainer must not be used after that.
+        """
+
+    def model(self, image: int = 0) -> Model:
+        """The model of one image as far as it is trained. Raises `ValueError` while there is none."""
+
+    def observed(self, image: int = 0) -> list[Tensor]:
+        """One image at every scale that `model` has: `(1, C, *sizes[s])`, unknown pixels filled."""
+
+
+@dataclass(frozen=True)
+class WorkPlan:
+    """The work of a training, known before it begins.
+
+    `learned` and `exact` are the sizes of the model's scales, px, coarsest first. `training` are the operations of the
+    training (multiplications and additions), `sampling` those of the learned scales of one sample, `iterations` the
+    number of all iterations. `windows` are the sizes that the learned scales are trained on where they are not whole.
+    Images of as many channels with equal `batch` and equal settings may be trained as a batch; None: alone.
+    """
+
+    learned: list[Size]
+    exact: list[Size]
+    training: float
+    sampling: float
+    iterations: int
+    batch: str | None = None
+    windows: list[Size] = field(default_factory=list)
+
+    @property
+    def computed(self) -> list[Size]:
+        """The sizes that the training computes on: of its windows, or of whole scales."""
+        return self.windows or self.learned
+
+    @property
+    def sizes(self) -> list[Size]:
+        """The sizes of all scales, coarsest first."""
+        return [*self.learned, *self.exact]
+
+
+class Method(Protocol):
+    """A training method. Its settings are of the class `settings`; `presets` has at least draft, best and paper.
+
+    `version` changes when the same image, settings and seed give another result. `summary` is one line for people,
+    `paper` names the publication.
+    """
+
+    name: str
+    version: int
+    summary: str
+    paper: str
+    settings: type[MethodSettings]
+    presets: Mapping[str, Any]
+
+    def problem(self, height: int, width: int, settings: Any) -> str | None:
+        """The problem of an image of this size, px, as the end of a sentence; None where it can be trained on."""
+
+    def plan(self, height: int, width: int, settings: Any) -> WorkPlan:
+        """The work of training on an image of this size, px."""
+
+    def rate(self, size: Size, settings: Any, device: str = "cpu", threads: int = 1) -> float:
+        """Operations per second of a learned scale of `size` on this machine, measured for about a second."""
+
+    def trainer(
+        self,
+        images: Sequence[Tensor],
+        settings: Any,
+        seeds: Sequence[int],
+        *,
+        mask: Tensor | None = None,
+        device: str | torch.device = "cpu",
+        channels: Sequence[Channels] | None = None,
+    ) -> Trainer:
+        """A training on images `(1, C, H, W)` in [-1, 1], a batch of them where their plans allow it.
+
+        `channels` describes the channels of each image; None: RGB, or gray.
+
+        Pixels where `mask` `(1, 1, H, W)` is 1 are unknown; an image with a mask is trained alone. Raises `ValueError`
+        for images, or a mask, that cannot be trained on.
+        """
+
+    def position(self, state: State, settings: Any, seed: int, sizes: Sequence[Size]) -> Hashable:
+        """The position of a state; states at equal positions may be loaded as a batch.
+
+        `sizes` are those of the learned scales. Raises `ValueError` where the state belongs to another training.
+        """
+
+    def load(self, files: Mapping[str, bytes]) -> Model:
+        """The inverse of `Model.to_files`. Raises `ValueError` where a file is missing, damaged or of another model."""
+
+    def after_divergence(self, settings: Any) -> Any:
+        """The settings of the next attempt, which also has another seed."""

@@ -5,23 +5,35 @@ Values come from the published code of PatchGenCN (Zheng, Xie, Li, CVPR 2021) un
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from pgcn import novelty
+from pgcn import method_settings, novelty
+from pgcn.method_settings import MethodSettings, SettingsError, identifying, override
+
+__all__ = [
+    "ADDED",
+    "LARGEST",
+    "PRESETS",
+    "RENAMED",
+    "PyramidSettings",
+    "Settings",
+    "SettingsError",
+    "Step",
+    "identifying",
+    "make_settings",
+    "override",
+    "recorded_names",
+    "setting_names",
+]
 
 LARGEST = 16_384
 """Bound of `max_size`, px."""
 
 SMALLEST_WINDOW = 16
 """Bound of `window`, px: its inner part should be larger than the 11 pixels that a position of f sees."""
-
-
-class SettingsError(ValueError):
-    """A setting does not exist, or its value is not allowed; the text is a sentence for a person."""
 
 
 class Step(NamedTuple):
@@ -54,27 +66,18 @@ job's identity (`identifying`), so that a new setting renames no finished job.
 """
 
 
-def with_present_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by setting, with former names replaced. Raises `ValueError` for a setting under both names."""
-    for old, new in RENAMED.items():
-        if old in values and new in values:
-            raise ValueError(f"{old} is the former name of {new}: give only {new}")
-    return {RENAMED.get(name, name): value for name, value in values.items()}
-
-
 READING = frozenset({"channels", "transparency"})
 """Settings of how an image's file is read. They enter an identity by what they make of the image alone: a file that
 they do not change has one identity under all of them (`pgcn_jobs.spec`)."""
 
 
-class Settings(BaseModel):
-    """Everything that changes the result of a training. Frozen; the defaults are the `paper` preset.
+class PyramidSettings(MethodSettings):
+    """Settings of the scales of an image, for every method that learns a pyramid.
 
-    Sizes are in pixels of the image after it is resized to `max_size`; tensors are in [-1, 1]. A new field is also
-    entered in `ADDED`.
+    Sizes are in pixels of the image after it is resized to `max_size`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    reading: ClassVar[frozenset[str]] = READING
 
     # Reading of the image
     channels: Literal["rgb", "auto"] = Field(
@@ -116,6 +119,29 @@ class Settings(BaseModel):
         description="side of a patch, px, odd, that draws a sample's layout again at the finest learned scale, before "
         "exact detail; 0: the layout stays as learned",
     )
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> PyramidSettings:
+        if self.min_size > self.max_size:
+            raise ValueError(f"min_size ({self.min_size}) is larger than max_size ({self.max_size})")
+        if self.detail == "exact" and self.min_size > self.learned_size:
+            raise ValueError(f"min_size ({self.min_size}) is larger than learned_size ({self.learned_size})")
+        if self.patch % 2 == 0:
+            raise ValueError(f"patch ({self.patch}) is even")
+        if self.layout_patch and (self.layout_patch < 7 or self.layout_patch % 2 == 0):
+            raise ValueError(f"layout_patch ({self.layout_patch}) is neither 0 nor an odd number from 7 on")
+        return self
+
+
+class Settings(PyramidSettings):
+    """Everything that changes the result of a training. Frozen; the defaults are the `paper` preset.
+
+    Sizes are in pixels of the image after it is resized to `max_size`; tensors are in [-1, 1]. A new field is also
+    entered in `ADDED`.
+    """
+
+    method: ClassVar[str] = "patchgencn"
+    shorthands: ClassVar[tuple[str, ...]] = (novelty.NAME,)
 
     # Energy network
     net_width: Literal["by_size", "narrow", "wide"] = Field(
@@ -180,23 +206,25 @@ class Settings(BaseModel):
         "float32", description="number format of the convolutions in chains; all else is float32"
     )
 
-    @model_validator(mode="before")
     @classmethod
-    def _former_names(cls, data: Any) -> Any:
-        return with_present_names(data) if isinstance(data, dict) else data
+    def added(cls) -> Mapping[str, Any]:
+        """`ADDED`."""
+        return ADDED
+
+    @classmethod
+    def renamed(cls) -> Mapping[str, str]:
+        """`RENAMED`."""
+        return RENAMED
+
+    @classmethod
+    def expanded(cls, overrides: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
+        """`overrides` with `novelty` replaced by the settings that it stands for."""
+        return novelty.without_novelty(overrides, current)
 
     @model_validator(mode="after")
-    def _sizes_agree(self) -> Settings:
-        if self.min_size > self.max_size:
-            raise ValueError(f"min_size ({self.min_size}) is larger than max_size ({self.max_size})")
-        if self.detail == "exact" and self.min_size > self.learned_size:
-            raise ValueError(f"min_size ({self.min_size}) is larger than learned_size ({self.learned_size})")
-        if self.patch % 2 == 0:
-            raise ValueError(f"patch ({self.patch}) is even")
+    def _window_fits(self) -> Settings:
         if 0 < self.window < SMALLEST_WINDOW:
             raise ValueError(f"window ({self.window}) is smaller than {SMALLEST_WINDOW} px; 0 trains on whole images")
-        if self.layout_patch and (self.layout_patch < 7 or self.layout_patch % 2 == 0):
-            raise ValueError(f"layout_patch ({self.layout_patch}) is neither 0 nor an odd number from 7 on")
         return self
 
     def iterations_at(self, scale: int) -> int:
@@ -251,8 +279,8 @@ _layout = Settings(
     channels="auto",
     transparency="unknown",
     detail="exact",
-    # Half the height of the layout: whole objects instead of broken ones (docs/quality.md).
-    layout_patch=15,
+    # Nearly half the height of the layout: whole objects instead of broken ones (docs/quality.md).
+    layout_patch=13,
     max_size=512,
     min_size=12,
     scales=4,
@@ -292,27 +320,17 @@ PRESETS: dict[str, Settings] = {
 
 def setting_names() -> list[str]:
     """All names by which a setting may be given: those of records, and the shorthand `novelty`."""
-    return [*recorded_names(), novelty.NAME]
+    return method_settings.setting_names(Settings)
 
 
 def recorded_names() -> list[str]:
     """All names of settings in records: the present ones, then the former ones."""
-    return [*Settings.model_fields, *RENAMED]
+    return method_settings.recorded_names(Settings)
 
 
-def identifying(settings: Settings) -> dict[str, Any]:
-    """The settings as they enter an identity: as JSON, and the same for results that are the same.
-
-    The first release's fields under their names of then, and those of `ADDED` only where they differ from the value
-    that describes earlier results. Without those of `READING`.
-    """
-    former = {new: old for old, new in RENAMED.items()}
-    values = settings.model_dump(mode="json")
-    return {
-        former.get(name, name): value
-        for name, value in values.items()
-        if name not in READING and (name not in ADDED or value != ADDED[name])
-    }
+def with_present_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by setting, with former names replaced. Raises `ValueError` for a setting under both names."""
+    return method_settings.with_present_names(Settings, values)
 
 
 def make_settings(preset: str, overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -325,28 +343,3 @@ def make_settings(preset: str, overrides: Mapping[str, Any] | None = None) -> Se
     if preset not in PRESETS:
         raise SettingsError(f"There is no preset {preset!r}. Choose one of {', '.join(PRESETS)}.")
     return override(PRESETS[preset], overrides or {})
-
-
-def override(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
-    """Settings with some replaced, as `make_settings`. Raises `SettingsError`."""
-    try:
-        overrides = with_present_names(overrides)
-    except ValueError as error:
-        raise SettingsError(f"These settings do not fit: {error}.") from None
-    names = [*Settings.model_fields, novelty.NAME]
-    if unknown := next((name for name in overrides if name not in names), None):
-        close = difflib.get_close_matches(unknown, names, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"Choose from {', '.join(names)}."
-        raise SettingsError(f"There is no setting {unknown!r}. {hint}")
-    try:
-        overrides = novelty.without_novelty(overrides, settings.model_dump())
-    except ValueError as error:
-        raise SettingsError(str(error)) from None
-    try:
-        return Settings.model_validate({**settings.model_dump(), **overrides})
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        if not name:
-            raise SettingsError(f"These settings do not fit: {first['msg'].removeprefix('Value error, ')}.") from None
-        raise SettingsError(f"The setting {name} cannot be {first['input']!r}: {first['msg'].lower()}.") from None

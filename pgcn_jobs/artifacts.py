@@ -12,12 +12,11 @@ from torch import Tensor
 
 from pgcn.imaging.channels import RGB, Channels
 from pgcn.imaging.scales import Size
+from pgcn.method import Model
 from pgcn.metrics.maps import alignment_metrics
 from pgcn.metrics.nearest_patches import bidirectional
 from pgcn.metrics.patch_distribution import diversity
 from pgcn.metrics.quality import metrics
-from pgcn.patchgencn.loss import recovery_errors
-from pgcn.pyramid import Pyramid
 from pgcn_jobs.images.png import encode_png, to_rgb
 from pgcn_jobs.images.value_files import encode_values
 from pgcn_jobs.layout import artifact_path
@@ -104,7 +103,7 @@ class Observed:
     format: str | None = None
 
 
-def draw(pyramid: Pyramid, image: Observed, spec: JobSpec, attempt: str) -> tuple[Pictures, dict[str, float]]:
+def draw(pyramid: Model, image: Observed, spec: JobSpec, attempt: str) -> tuple[Pictures, dict[str, float]]:
     """All images of an attempt, and the metrics of its samples at the trained size.
 
     They are those of `sample_metrics`, against the image at the finest scale; one without a value is left out.
@@ -133,7 +132,7 @@ def draw(pyramid: Pyramid, image: Observed, spec: JobSpec, attempt: str) -> tupl
     return pictures, sample_metrics(compared, recovered[-1], observed[-1], pyramid.channels, image.known)
 
 
-def preview(pyramid: Pyramid, seed: int) -> bytes:
+def preview(pyramid: Model, seed: int) -> bytes:
     """A PNG of four samples side by side, from the scales that are trained so far."""
     samples = pyramid.sample(4, seed=seed)
     return encode_png(to_rgb(pyramid.channels.display(torch.cat(list(samples), dim=-1)[None])))
@@ -150,17 +149,13 @@ def sample_metrics(
     the image; of several groups of channels the `alignment`. A metric without a value is left out.
     """
     copies = [bidirectional(x, image, known)["copy"] for x in samples.split(1)]
-    maps = alignment_metrics(samples, image, channels, known)
-    found = (
-        metrics(image, samples, channels, known)
-        | maps
-        | {
-            "copy": sum(copies) / len(copies),
-            "diversity": diversity(samples, image, known),
-            "recovery_error": float(recovery_errors(recovered, image)),
-            "contrast": float(samples.std() / image.std().clamp_min(1e-6)),
-        }
-    )
+    found = metrics(image, samples, channels, known) | alignment_metrics(samples, image, channels, known)
+    found |= {
+        "copy": sum(copies) / len(copies),
+        "diversity": diversity(samples, image, known),
+        "recovery_error": float((recovered - image).square().sum(1, keepdim=True).mean((0, 2, 3))),
+        "contrast": float(samples.std() / image.std().clamp_min(1e-6)),
+    }
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 

@@ -23,7 +23,7 @@ from pgcn_jobs.images.clips import encode_clip
 from pgcn_jobs.images.contact_sheets import sheets_of
 from pgcn_jobs.images.convert import Reading
 from pgcn_jobs.images.png import encode_png, to_rgb
-from pgcn_jobs.images.value_files import Frame, encode_values
+from pgcn_jobs.images.value_files import Frame, encode_map, encode_values
 from pgcn_jobs.inputs.loading import reading_of
 from pgcn_jobs.job_context import ExecutionOptions, JobContext, Log, Stopped
 from pgcn_jobs.layout import artifact_path
@@ -31,6 +31,7 @@ from pgcn_jobs.provenance import provenance
 from pgcn_jobs.run_folder import schemas
 from pgcn_jobs.run_folder.commit import Commit, publish
 from pgcn_jobs.run_folder.pyramids import load
+from pgcn_jobs.run_folder.regions import region_rows
 from pgcn_jobs.spec import EditSpec, ImageRef
 from pgcn_jobs.task_inputs import InputRef, InputRefs, LoadedInputs, load_inputs
 
@@ -75,7 +76,7 @@ def run_edit(spec: EditSpec, attempt: str, context: JobContext) -> Commit:
         "channels": None if pyramid.channels.is_rgb else pyramid.channels.to_json(),
         "note": "; ".join(notes) or None,
         "wall_s": round(time.monotonic() - began, 3),
-        **provenance(options.device),
+        **provenance(options.device, spec.method),
     }
     values = value_files(task, made, pyramid.channels, loaded)
     shown = made.displayed(pyramid.channels)
@@ -91,6 +92,9 @@ def run_edit(spec: EditSpec, attempt: str, context: JobContext) -> Commit:
         ),
         "log.txt": log.bytes(),
     }
+    if made.regions is not None:
+        rows = [{"job_id": spec.job_id, "attempt": attempt, **row} for row in region_rows(made.regions)]
+        files["regions.parquet"] = schemas.parquet_bytes(schemas.table(rows, schemas.REGIONS))
     beat()
     check_stop()
     return publish(store, spec.job_id, attempt, files, result)
@@ -116,15 +120,18 @@ def edit_columns(spec: EditSpec, attempt: str) -> dict[str, Any]:
 
 
 def value_files(task: Task[Any], made: TaskResult, channels: Channels, loaded: LoadedInputs) -> dict[str, bytes]:
-    """The results with all channels and bits, as files by name; none for drawings and clips.
+    """The results with all channels and bits, as files by name; of a map of numbers, these; none for clips.
 
     Results in the frame of a GeoTIFF have its georeference, and pixels without data of the frame have none. There are
-    no files of other RGB of 8 bits.
+    no files of other RGB of 8 bits, and of other drawings.
     """
     frame, size = Frame(loaded.frame.picture.format), (made.result.shape[-2], made.result.shape[-1])
     if task.keeps_frame:
         unknown = None if task.fills else loaded.frame.unknown_at(size)
         frame = Frame(frame.format, loaded.frame.georeference(size), unknown)
+    if made.values is not None:
+        file = encode_map(made.values.values, made.values.unit, frame)
+        return {f"result-0.{file.ending}": file.data}
     if (channels.is_rgb and frame.place is None and frame.unknown is None) or task.clip or "result" in made.drawn:
         return {}
     found = (encode_values(result, channels, frame) for result in made.result)

@@ -9,16 +9,17 @@ from typing import Any
 
 import torch
 
-from pgcn.pyramid import ALGORITHM
+from pgcn.methods import algorithm, find_method
 from pgcn_jobs.common.clock import now
 
 
-def provenance(device: str) -> dict[str, Any]:
-    """Columns of a result: peak memory (MB) and device of this process, versions of pgcn and torch, and the time."""
+def provenance(device: str, method: str) -> dict[str, Any]:
+    """Columns of a result: the method, peak memory (MB) and device of this process, versions, and the time."""
     return {
         "peak_memory_mb": round(_peak_memory_mb(), 1),
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
-        "algorithm": ALGORITHM,
+        "method": method,
+        "algorithm": algorithm(find_method(method)),
         "pgcn_version": version("pgcn"),
         "torch_version": torch.__version__,
         "committed_at": now(),

@@ -12,8 +12,8 @@ from typing import Annotated, Any, overload
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from pgcn.imaging.scales import Size
-from pgcn.pyramid import ALGORITHM
-from pgcn.settings import Settings, identifying, recorded_names
+from pgcn.method_settings import MethodSettings, identifying, recorded_names
+from pgcn.methods import DEFAULT, algorithm, find_method, method_of
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
 
@@ -71,9 +71,10 @@ class SamplePlan(Frozen):
     sizes: tuple[Annotated[str, BeforeValidator(_size_text)], ...] = ("1x1", "2x1")
 
 
-def known_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The settings that this version knows, and the names of the others, which a later version wrote."""
-    known = {name: value for name, value in settings.items() if name in recorded_names()}
+def known_settings(settings: Mapping[str, Any], method: str = DEFAULT) -> tuple[dict[str, Any], list[str]]:
+    """The settings of a method that this version knows, and the names of the others, which a later version wrote."""
+    names = recorded_names(find_method(method).settings)
+    known = {name: value for name, value in settings.items() if name in names}
     return known, sorted(settings.keys() - known.keys())
 
 
@@ -111,11 +112,16 @@ class JobSpec:
     location: str
     uri: str
     preset: str
-    settings: Settings
+    settings: MethodSettings
     seed: int
     plan: SamplePlan
     holes: MaskRef | None = None
     parts: tuple[PartRef, ...] = ()
+
+    @property
+    def method(self) -> str:
+        """The name of the method that trains the pyramid."""
+        return self.settings.method
 
 
 class ImageRef(Frozen):
@@ -147,6 +153,7 @@ class EditSpec(Frozen):
     image_id: str
     task: str
     options: dict[str, Any]
+    method: str = DEFAULT
     pyramid: PyramidRef
     image: ImageRef
     target: ImageRef | None = None
@@ -156,14 +163,20 @@ class EditSpec(Frozen):
 
 
 def edit_job_id(
-    pyramid: str, task: str, options: Mapping[str, Any], others: Sequence[str | None], channels: str | None = None
+    pyramid: str,
+    task: str,
+    options: Mapping[str, Any],
+    others: Sequence[str | None],
+    channels: str | None = None,
+    method: str = DEFAULT,
 ) -> str:
     """An edit's identity: 20 hex digits of a hash of its pyramid, task, options and the hashes of its other images.
 
     `channels` says what target and truth were read as, where one of them is not RGB of 8 bits that is known everywhere.
+    `method` is the name of the method that trains the pyramid.
     """
     decides = {
-        "algorithm": ALGORITHM,
+        "algorithm": algorithm(find_method(method)),
         "pyramid": pyramid,
         "task": task,
         "options": dict(options),
@@ -174,7 +187,7 @@ def edit_job_id(
 
 def job_id(
     sha256: str,
-    settings: Settings,
+    settings: MethodSettings,
     seed: int,
     plan: SamplePlan,
     holes: str | None = None,
@@ -185,10 +198,10 @@ def job_id(
     These are the image's bytes, the method and its version, the settings, the seed, the samples, the holes and, where
     they are not RGB of 8 bits, the channels that the image was read as (their JSON); not paths, order, machine or
     device. The same job has the same identity anywhere. Settings that a later version adds count only where they differ
-    from the value of earlier results (`pgcn.settings.identifying`): they rename no job.
+    from the value of earlier results (`identifying`): they rename no job.
     """
     decides = {
-        "algorithm": ALGORITHM,
+        "algorithm": algorithm(method_of(settings)),
         "image": sha256,
         "settings": identifying(settings),
         "seed": seed,
@@ -203,7 +216,7 @@ def _own_channels(channels: str | None) -> dict[str, str]:
 
 
 def pyramid_id(
-    sha256: str, settings: Settings, seed: int, holes: str | None = None, channels: str | None = None
+    sha256: str, settings: MethodSettings, seed: int, holes: str | None = None, channels: str | None = None
 ) -> str:
     """A pyramid's identity: 20 hex digits of a hash of the inputs that decide it, independent of job and samples.
 
@@ -211,7 +224,7 @@ def pyramid_id(
     """
     return _hash(
         {
-            "algorithm": ALGORITHM,
+            "algorithm": algorithm(method_of(settings)),
             "image": sha256,
             "settings": identifying(settings),
             "seed": seed,
@@ -230,16 +243,16 @@ def reseeded(spec: JobSpec) -> JobSpec: ...
 @overload
 def reseeded(spec: EditSpec) -> EditSpec: ...
 def reseeded(spec: JobSpec | EditSpec) -> JobSpec | EditSpec:
-    """The spec of the next attempt after a NUMERIC failure: a new seed and half the step size; the same job."""
+    """The spec of the next attempt after a NUMERIC failure: a new seed, and the method's remedy; the same job."""
     if isinstance(spec, EditSpec):
         return spec.model_copy(update={"options": {**spec.options, "seed": _another_seed(spec.options["seed"])}})
     seed, settings = another_try(spec.seed, spec.settings)
     return replace(spec, settings=settings, seed=seed)
 
 
-def another_try(seed: int, settings: Settings) -> tuple[int, Settings]:
-    """A new seed and half the step size. Training is deterministic: an unchanged retry would diverge again."""
-    return _another_seed(seed), settings.model_copy(update={"step_size": settings.step_size / 2})
+def another_try(seed: int, settings: MethodSettings) -> tuple[int, MethodSettings]:
+    """A new seed, and settings that the method chooses after a divergence, for example a smaller step size."""
+    return _another_seed(seed), method_of(settings).after_divergence(settings)
 
 
 def _another_seed(seed: int) -> int:

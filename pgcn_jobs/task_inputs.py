@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from pgcn.imaging.channels import Image
-from pgcn.imaging.scales import thin_problem
-from pgcn.method import DivergenceError, Progress
-from pgcn.pyramid import Pyramid
-from pgcn.settings import Settings
+from pgcn.method import DivergenceError, Model, Progress
+from pgcn.method_settings import MethodSettings
+from pgcn.methods import method_of, untrained_model
 from pgcn.tasks.task import Inputs, Task
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError, InputError, PyramidError
@@ -163,12 +162,14 @@ class PyramidRequest:
     `settings` of None are any that a run has, and `fallback` those of a training where there is no pyramid.
     """
 
-    settings: Settings | None
-    fallback: Settings
+    settings: MethodSettings | None
+    fallback: MethodSettings
     seed: int
     device: str
     found_in: Store | None
     kept_in: Store
+    untrained: bool = False
+    """True where the task needs no scale of it."""
 
 
 def pyramid_for(
@@ -177,12 +178,16 @@ def pyramid_for(
     wanted: PyramidRequest,
     on_progress: Callable[[Progress], None],
     on_found: Callable[[str], None],
-) -> Pyramid:
+) -> Model:
     """The pyramid of a task's image: from another run or folder, from what was kept here, or trained and kept.
+
+    For a task that needs no scale of it, one without a scale.
 
     `on_found` is told where it came from. Raises `ConfigError` where it is damaged, `DivergenceError` as training does.
     """
     inputs = read.inputs
+    if wanted.untrained:
+        return untrained_model(inputs.image, read.own.channels).to(wanted.device)
     mask, holes = None, None
     if task.holes and inputs.target is None and inputs.mask is not None:
         mask, holes = holes_of(inputs.mask, (inputs.image.shape[-2], inputs.image.shape[-1]), read.own.known)
@@ -199,7 +204,7 @@ def pyramid_for(
             on_found(f"The pyramid of {read.name} is in {store.url} already: nothing is trained.")
             return found.to(wanted.device)
     height, width = inputs.image.shape[-2:]
-    if problem := thin_problem(height, width, settings):
+    if problem := method_of(settings).problem(height, width, settings):
         raise InputError(f"{read.name} {problem}", code=Code.IMAGE_SMALL)
     wanted.kept_in.check("pyramids")  # before minutes of training
     missing = f" None is in {wanted.found_in.url} yet." if wanted.found_in is not None else ""
@@ -214,7 +219,7 @@ def pyramid_for(
     return pyramid
 
 
-def _stored(store: Store, name: str, read: Read, *, any_settings: bool) -> Pyramid | None:
+def _stored(store: Store, name: str, read: Read, *, any_settings: bool) -> Model | None:
     """The pyramid `name` of a run or folder; with `any_settings`, else any of the image. None if there is none.
 
     Raises `ConfigError` where a run's pyramid is damaged. A damaged one in a folder counts as missing.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -17,12 +17,8 @@ from torch import Tensor
 
 from pgcn.heartbeat import beat
 from pgcn.imaging.channels import RGB, Channels
-from pgcn.imaging.scales import learned_sizes, thin_problem
-from pgcn.method import DivergenceError
-from pgcn.patchgencn.masked_trainer import MaskedTrainer
-from pgcn.patchgencn.resume import LayoutError, ResumePoint, State, resume_point
-from pgcn.patchgencn.trainer import Trainer
-from pgcn.pyramid import Pyramid
+from pgcn.method import DivergenceError, LayoutError, State, Trainer
+from pgcn.methods import method_of
 from pgcn_jobs.artifacts import RESULT_METRICS, Observed, Row, draw, preview, pyramid_metrics, warning
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import InputError
@@ -77,34 +73,35 @@ class _Job:
     state: State | None = None
     ended: Commit | Exception | None = None
 
-    def read(self, store: Store, options: ExecutionOptions) -> ResumePoint | None:
+    def read(self, store: Store, options: ExecutionOptions) -> Hashable | None:
         """Read the image and the last checkpoint; returns the checkpoint's position, or None for a new training."""
         spec, log = self.spec, self.log
         log(f"job {spec.job_id}, attempt {self.attempt}, image {spec.uri}")
-        log(f"settings {spec.settings.model_dump_json()}, seed {spec.seed}")
+        log(f"method {spec.method}, settings {spec.settings.model_dump_json()}, seed {spec.seed}")
         ref = PartRef("image", spec.location, spec.uri, spec.sha256)
         taken, _ = read_whole(ref, spec.parts, options.max_pixels, reading_of(spec.settings))
         self.image, picture, self.channels = taken.image, taken.picture, taken.channels
         self.note, self.format = picture.note, picture.format
         self.mask = taken.unknown
-        if problem := thin_problem(self.image.shape[-2], self.image.shape[-1], spec.settings):
+        method, (height, width) = method_of(spec.settings), self.image.shape[-2:]
+        if problem := method.problem(height, width, spec.settings):
             raise InputError(f"{spec.uri} {problem}", code=Code.IMAGE_SMALL)
         if spec.holes is not None:
             self.mask = _holes(spec.holes, Grid.of(taken), options.max_pixels, taken.known)
-        sizes = learned_sizes(self.image.shape[-2], self.image.shape[-1], spec.settings)
-        log(f"{picture.format}, {self.image.shape[3]}x{self.image.shape[2]} px; {picture.note or 'plain RGB'}")
+        sizes = method.plan(height, width, spec.settings).learned
+        log(f"{picture.format}, {width}x{height} px; {picture.note or 'plain RGB'}")
         self.checkpoints = Checkpoints(store, spec.job_id)
         try:
             state = self.checkpoints.last()
             if state is None:
                 return None
-            place = resume_point(state, spec.settings, spec.seed, sizes)
+            place = method.position(state, spec.settings, spec.seed, sizes)
             self.history = History.taken_from(state[1])
         except (ValueError, KeyError, TypeError):
             log("the checkpoint is of another training (an earlier try with another seed, or version): starting anew")
             return None
         self.state = state
-        log(f"going on from a checkpoint at scale {place.scale}, iteration {place.iteration}")
+        log(f"going on from a checkpoint at scale {state[1].get('scale')}, iteration {state[1].get('iteration')}")
         return place
 
     def begin_anew(self, reason: str) -> None:
@@ -123,7 +120,7 @@ def run_jobs(specs: Sequence[JobSpec], attempts: Sequence[str], context: JobCont
     where training fails, `StoreError` for the storage; anything else is a bug or the machine.
     """
     jobs = [_Job(spec, attempt) for spec, attempt in zip(specs, attempts, strict=True)]
-    batches: dict[ResumePoint | None, list[_Job]] = {}
+    batches: dict[Hashable | None, list[_Job]] = {}
     for job in jobs:
         try:
             batches.setdefault(job.read(context.store, context.options), []).append(job)
@@ -153,7 +150,7 @@ def _run_batch(batch: list[_Job], context: JobContext) -> None:
         _train(trainer, batch, context)
     for index, job in enumerate(batch):
         try:
-            job.ended = trainer.failed.get(index) or _publish(trainer, index, job, context)
+            job.ended = trainer.failed.get(index) or _publish(trainer, index, job, len(batch), context)
         except Exception as error:
             job.ended = error
 
@@ -170,13 +167,9 @@ def _run_apart(batch: list[_Job], reason: str, context: JobContext) -> None:
 
 
 def _trainer(batch: list[_Job], device: str) -> Trainer:
-    first = batch[0]
-    if first.mask is None:
-        images, seeds, channels = zip(*((job.image, job.spec.seed, job.channels) for job in batch), strict=True)
-        return Trainer(images, first.spec.settings, seeds, device, channels)
-    if len(batch) > 1:
-        raise ValueError("images with holes are trained alone")
-    return MaskedTrainer(first.image, first.mask, first.spec.settings, first.spec.seed, device, first.channels)
+    settings, mask = batch[0].spec.settings, batch[0].mask
+    images, seeds, channels = zip(*((job.image, job.spec.seed, job.channels) for job in batch), strict=True)
+    return method_of(settings).trainer(images, settings, seeds, mask=mask, device=device, channels=channels)
 
 
 def _train(trainer: Trainer, batch: list[_Job], context: JobContext) -> None:
@@ -208,20 +201,21 @@ def _train(trainer: Trainer, batch: list[_Job], context: JobContext) -> None:
             raise Stopped
         if progress.scale_finished:
             for index, job in going():
-                said = ", ".join(f"{name} {value:.4g}" for name, value in progress.metrics[index].items())
+                metrics = progress.metrics[index] if progress.metrics else {}
+                said = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
                 job.log(f"scale {progress.scale} of {progress.scales}, {progress.iterations} iterations: {said}")
                 if not trainer.finished:
-                    picture = preview(Pyramid.trained(trainer, index), job.spec.seed)
+                    picture = preview(trainer.model(index), job.spec.seed)
                     context.store.put(preview_path(job.spec.job_id), picture)
         if progress.scale_finished or time.monotonic() - saved > context.options.checkpoint_seconds:
             save()
 
 
-def _publish(trainer: Trainer, index: int, job: _Job, context: JobContext) -> Commit:
+def _publish(trainer: Trainer, index: int, job: _Job, batch: int, context: JobContext) -> Commit:
     """Draw one trained image's samples, take their metrics, and commit them."""
     spec, log = job.spec, job.log
-    pyramid = Pyramid.trained(trainer, index)
-    observed = trainer.observed_of(index) + pyramid.observed_scales()
+    pyramid, observed = trainer.model(index), trainer.observed(index)
+    height, width = job.image.shape[-2:]
     known = None if job.mask is None else 1 - job.mask
     pictures, values = draw(pyramid, Observed(observed, known, job.format), spec, job.attempt)
     rows = pictures.rows
@@ -238,7 +232,7 @@ def _publish(trainer: Trainer, index: int, job: _Job, context: JobContext) -> Co
         "width": pyramid.sizes[-1][1],
         "height": pyramid.sizes[-1][0],
         "scales": len(pyramid.sizes),
-        "iterations": sum(spec.settings.iterations_at(s) for s in range(len(pyramid.nets))),
+        "iterations": method_of(spec.settings).plan(height, width, spec.settings).iterations,
         "parameters": pyramid.parameters,
         "samples": sum(row["kind"] == "sample" for row in rows),
         "warning": caution,
@@ -246,10 +240,10 @@ def _publish(trainer: Trainer, index: int, job: _Job, context: JobContext) -> Co
         "note": job.note,
         "wall_s": round(time.monotonic() - job.began, 3),
         "train_s": round(job.history.train_s, 3),
-        "batch": len(trainer.seeds),
+        "batch": batch,
         "resumes": job.history.resumes,
         "settings": spec.settings.model_dump_json(),
-        **provenance(context.options.device),
+        **provenance(context.options.device, spec.method),
     }
     files = {
         "samples.parquet": schemas.parquet_bytes(schemas.table(rows, schemas.SAMPLES)),

@@ -87,7 +87,7 @@ def patches_of(image: Tensor, patch: int, components: int, known: Tensor | None 
     """The patches of `image` `(1, C, h, w)` in [-1, 1]; only those of pixels `known` `(1, 1, h, w)` where given."""
     basis, mean = _components(image, patch, components)
     kernel = basis.T.reshape(-1, image.shape[1], patch, patch).contiguous(memory_format=torch.channels_last)
-    snap = None if known is None else _nearest(_usable(known, patch))
+    snap = None if known is None else nearest_usable(usable(known, patch))
     made = Patches(image, patch, kernel, mean @ basis, image.new_empty(0, basis.shape[1]), snap)
     padded, (h, w) = bordered(image, patch // 2), made.size
     rows = max(1, band // w)
@@ -115,7 +115,7 @@ def _components(image: Tensor, patch: int, components: int) -> tuple[Tensor, Ten
     return vectors[:, -components:].flip(1).to(image.dtype), mean.to(image.dtype)
 
 
-def _usable(known: Tensor, patch: int) -> Tensor:
+def usable(known: Tensor, patch: int) -> Tensor:
     """Positions whose whole patch is known, or its middle, or itself: the first of these that any position fulfils."""
     mask = (known > 0.5).float()
     for side in (patch, MIDDLE, 1):
@@ -125,11 +125,11 @@ def _usable(known: Tensor, patch: int) -> Tensor:
     raise ValueError("no pixel is known: there is nothing to draw from")
 
 
-def _nearest(usable: Tensor) -> Tensor:
-    """For every position of `(h, w)` the nearest usable one, by jumps of falling length: `(h·w,)`."""
-    h, w = usable.shape
-    y, x = torch.meshgrid(torch.arange(h, device=usable.device), torch.arange(w, device=usable.device), indexing="ij")
-    best = torch.where(usable, y * w + x, -1)
+def nearest_usable(where: Tensor) -> Tensor:
+    """For every position of `(h, w)` the nearest one of `where`, by jumps of falling length: `(h·w,)`."""
+    h, w = where.shape
+    y, x = torch.meshgrid(torch.arange(h, device=where.device), torch.arange(w, device=where.device), indexing="ij")
+    best = torch.where(where, y * w + x, -1)
     jump = 1 << max(h, w).bit_length()
     while jump:
         jump //= 2

@@ -19,7 +19,7 @@ from pgcn.imaging.noise import Draw, normal_each, seeded
 from pgcn.imaging.normals import Project, applied
 from pgcn.imaging.scales import Size, finest_size, resize
 from pgcn.method import AS_SAMPLED, AfterStep, ChainOptions
-from pgcn.settings import Settings
+from pgcn.settings import PyramidSettings
 from pgcn.tensor_files import read_header, read_tensors, to_bytes
 
 FILE = "image.safetensors"
@@ -44,7 +44,7 @@ class ExactScales:
     def of(
         image: Tensor,
         sizes: list[Size],
-        settings: Settings,
+        settings: PyramidSettings,
         known: Tensor | None = None,
         channels: Channels = RGB,
     ) -> ExactScales:
@@ -162,7 +162,7 @@ class ExactScales:
         return to_bytes(tensors, header | {"exact_sizes": json.dumps(self.sizes)})
 
     @staticmethod
-    def from_file(data: bytes, settings: Settings, channels: Channels = RGB) -> ExactScales:
+    def from_file(data: bytes, settings: PyramidSettings, channels: Channels = RGB) -> ExactScales:
         """The inverse of `to_file`. Raises `ValueError` for a damaged file, `KeyError` where something is missing."""
         tensors = read_tensors(data)
         sizes = [(int(h), int(w)) for h, w in json.loads(read_header(data)["exact_sizes"])]
@@ -180,7 +180,7 @@ class ExactScales:
         return ExactScales(image[None], known, sizes, _settings(settings), unit_rule([channels]))
 
 
-def _settings(settings: Settings) -> DetailSettings:
+def _settings(settings: PyramidSettings) -> DetailSettings:
     return DetailSettings(
         patch=settings.patch,
         steps=settings.detail_steps,

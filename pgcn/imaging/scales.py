@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pgcn.imaging.channels import MOST
-from pgcn.settings import LARGEST, Settings
+from pgcn.settings import LARGEST, PyramidSettings
 
 Size = tuple[int, int]
 """Height and width, px."""
@@ -38,7 +38,7 @@ SHORTEST = 12
 """Least short side of the finest scale of a thin image, px: the energy sees 11 by 11 pixels."""
 
 
-def finest_size(height: int, width: int, settings: Settings) -> Size:
+def finest_size(height: int, width: int, settings: PyramidSettings) -> Size:
     """The image's size with its longest side at most `max_size`; never larger than it is.
 
     A thin image, whose short side would fall below `SHORTEST`, is larger: its short side has as much. At a
@@ -51,7 +51,7 @@ def finest_size(height: int, width: int, settings: Settings) -> Size:
     return max(1, round(height * factor)), max(1, round(width * factor))
 
 
-def thin_problem(height: int, width: int, settings: Settings) -> str | None:
+def thin_problem(height: int, width: int, settings: PyramidSettings) -> str | None:
     """The problem of an image that is too thin for `max_size`, as the end of a sentence; None for other images.
 
     The finest scale has at most the pixels of a square of `max_size`.
@@ -74,7 +74,7 @@ WIDEST = 8
 """Longest side of the finest learned scale of exact detail, in units of `learned_size`."""
 
 
-def _finest_learned(height: int, width: int, settings: Settings) -> Size:
+def _finest_learned(height: int, width: int, settings: PyramidSettings) -> Size:
     """The size of the finest learned scale: `finest_size`, or with exact detail at most `learned_size`."""
     finest = finest_size(height, width, settings)
     if settings.detail == "learned" or min(finest) <= 1.1 * settings.learned_size:
@@ -83,7 +83,7 @@ def _finest_learned(height: int, width: int, settings: Settings) -> Size:
     return max(1, round(finest[0] * factor)), max(1, round(finest[1] * factor))
 
 
-def learned_sizes(height: int, width: int, settings: Settings) -> list[Size]:
+def learned_sizes(height: int, width: int, settings: PyramidSettings) -> list[Size]:
     """Sizes of the learned scales, from the coarsest, whose short side is `min_size`, in geometric progression.
 
     Images no larger than `min_size` on their short side have one scale; neighbours that round to the same size are one.
@@ -103,7 +103,7 @@ def learned_sizes(height: int, width: int, settings: Settings) -> list[Size]:
     return sizes
 
 
-def exact_sizes(height: int, width: int, settings: Settings) -> list[Size]:
+def exact_sizes(height: int, width: int, settings: PyramidSettings) -> list[Size]:
     """Sizes of the exact scales, coarsest first: each twice the one below, the finest `finest_size`.
 
     The coarsest is no smaller than nine tenths of the finest learned scale. Empty without exact detail, and for images
@@ -119,7 +119,7 @@ def exact_sizes(height: int, width: int, settings: Settings) -> list[Size]:
     return sizes[::-1]
 
 
-def scale_sizes(height: int, width: int, settings: Settings) -> list[Size]:
+def scale_sizes(height: int, width: int, settings: PyramidSettings) -> list[Size]:
     """Sizes of all scales of an image's pyramid, coarsest first: the learned ones, then the exact ones."""
     return learned_sizes(height, width, settings) + exact_sizes(height, width, settings)
 

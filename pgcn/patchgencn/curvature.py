@@ -16,8 +16,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pgcn.method import State
 from pgcn.patchgencn.energy import EnergyNet, energy_gradient
-from pgcn.patchgencn.resume import State, joined
+from pgcn.patchgencn.resume import joined
 from pgcn.patchgencn.sampling import Gradient
 
 EVERY = 4

@@ -14,10 +14,8 @@ import torch
 from torch import Tensor
 
 from pgcn.imaging.scales import Size
+from pgcn.method import LayoutError, State
 from pgcn.settings import Settings
-
-State = tuple[dict[str, Tensor], dict[str, str]]
-"""Tensors, and text that says which training they belong to. Both fit one safetensors file."""
 
 
 class ResumePoint(NamedTuple):
@@ -52,10 +50,6 @@ def common_resume_point(
 def training_text(settings: Settings, seed: int, sizes: Sequence[Size]) -> dict[str, str]:
     """The text of a state that says which training it belongs to."""
     return {"settings": settings.model_dump_json(), "seed": str(seed), "sizes": json.dumps(list(sizes))}
-
-
-class LayoutError(ValueError):
-    """A state has other tensors than this version of the trainer: it is of another version."""
 
 
 def joined(states: Sequence[State], name: str, like: Tensor, dim: int = 0) -> Tensor:

@@ -1,6 +1,7 @@
 """Energy as an anomaly metric: parts of an image, and whole images, that differ from the trained image's patches.
 
-Two metrics, each relative to the trained image itself:
+With `self`, there is no trained image: the map is that of `pgcn.anomaly`, where parts of one image are compared with
+its other parts. Else there are two metrics, each relative to the trained image itself:
 
 - the score, one number for an image: its mean energy above the trained image's, in standard deviations, averaged over
   scales. It is low for an image of the same patches;
@@ -10,16 +11,25 @@ Two metrics, each relative to the trained image itself:
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from pgcn.anomaly import CrossFit, cross_fitted, regions_of
+from pgcn.anomaly.regions import components
+from pgcn.imaging.masks import fit
 from pgcn.imaging.scales import resize
 from pgcn.method import ChainOptions, Model
+from pgcn.metrics.localization import aupro
 from pgcn.metrics.pictures import auroc
 from pgcn.tasks.chains import coarse_count, sizes_of
-from pgcn.tasks.task import Criterion, Inputs, Options, Task, TaskResult
+from pgcn.tasks.task import Criterion, Inputs, MapValues, Options, Task, TaskError, TaskResult
+
+THRESHOLD = 5.0
+"""Decades from which on a region is listed, by default."""
 
 LEVEL = 2 / 255
 """One level of eight bits, in [-1, 1] units."""
@@ -28,7 +38,18 @@ LEVEL = 2 / 255
 class EnergyOptions(Options):
     """Options of `energy`."""
 
+    ADDED: ClassVar[frozenset[str]] = frozenset({"self", "threshold", "area", "side"})
+
     steps: int = Field(2, ge=1, le=100, description="Langevin steps whose movement makes the map")
+    self: bool = Field(
+        False,
+        description="compare the image with its own other parts: no clean image, and no training; a map in decades",
+    )
+    threshold: float = Field(
+        THRESHOLD, ge=0.5, le=1000, description="with self: decades from which on a region is listed"
+    )
+    area: int = Field(4, ge=1, le=2**40, description="with self: smallest area of a listed region, px of the image")
+    side: int = Field(512, ge=16, le=8192, description="with self: longest side at which the image is looked at, px")
 
 
 def score(model: Model, other: Tensor, image: Tensor) -> float:
@@ -65,6 +86,8 @@ def _moved(model: Model, x: Tensor, scale: int, steps: int) -> Tensor:
 
 def apply(model: Model, inputs: Inputs, options: EnergyOptions) -> TaskResult:
     """The map of the target, or of the image itself, as an image: dark where it is likely, bright where it is not."""
+    if options.self:
+        return by_itself(inputs, options)
     other = inputs.image if inputs.target is None else inputs.target
     found = movement(model, other, inputs.image, options.steps)
     full = other.shape[-2], other.shape[-1]
@@ -81,16 +104,66 @@ def apply(model: Model, inputs: Inputs, options: EnergyOptions) -> TaskResult:
     return TaskResult({"result": shown.clamp(-1, 1), "input": other}, metrics, drawn=frozenset({"result"}))
 
 
+def by_itself(inputs: Inputs, options: EnergyOptions) -> TaskResult:
+    """The cross-fitted map of the image: values in decades, and the regions above the threshold."""
+    image = inputs.image
+    full = image.shape[-2], image.shape[-1]
+    known = None if inputs.unknown is None else 1 - fit(inputs.unknown, full)
+    found = cross_fitted(image, known, CrossFit(side=options.side))
+    decades = F.interpolate(found, size=full, mode="bilinear", align_corners=False)
+    if known is not None:
+        decades = torch.where(known > 0, decades, 0.0)
+    regions = regions_of(decades[0, 0], options.threshold, options.area)
+    metrics = {
+        "peak": float(decades.max()),
+        "threshold": options.threshold,
+        "regions": float(len(regions)),
+        "share_above": float((decades > options.threshold).float().mean()),
+    }
+    if inputs.mask is not None:
+        where = fit(inputs.mask, full)
+        labels = components(where[0, 0] > 0)
+        metrics |= {"auroc": auroc(decades[where > 0], decades[where == 0]), "auroc_chance": 0.5}
+        metrics |= {"aupro": aupro([decades[0, 0]], [labels])}
+    shown = heat(decades, options.threshold)
+    return TaskResult(
+        {"result": shown, "input": image},
+        metrics,
+        drawn=frozenset({"result"}),
+        values=MapValues("decades", decades if known is None else torch.where(known > 0, decades, torch.nan)),
+        regions=regions,
+    )
+
+
 def noise_like(other: Tensor, seed: int) -> Tensor:
     """The image's pixels in random order: its colours without its patches."""
     order = torch.randperm(other.shape[-2] * other.shape[-1], generator=torch.Generator().manual_seed(seed))
     return other.flatten(2)[..., order.to(other.device)].view(other.shape)
 
 
-def heat(values: Tensor) -> Tensor:
-    """A map as colours from black over red and yellow to white, on a log scale from 1 to 30 times the usual."""
-    level = (values.clamp_min(1).log() / torch.tensor(30.0).log()).clamp(0, 1) * 3
+def heat(values: Tensor, threshold: float | None = None) -> Tensor:
+    """A map as colours from black over red and yellow to white.
+
+    On a log scale from 1 to 30 times the usual; with a `threshold`, on a linear one, where red is brightest at the
+    threshold and white begins at three times as much.
+    """
+    if threshold is None:
+        level = (values.clamp_min(1).log() / torch.tensor(30.0).log()).clamp(0, 1) * 3
+    else:
+        level = (values / threshold).clamp(0, 3)
     return torch.cat([level.clamp(0, 1), (level - 1).clamp(0, 1), (level - 2).clamp(0, 1)], dim=1) * 2 - 1
+
+
+def check(inputs: Inputs, options: EnergyOptions) -> None:
+    """Raises `TaskError` for a target of a map by `self`, and for options that only such a map has."""
+    if options.self:
+        if inputs.target is not None:
+            raise TaskError("With self, an image is compared with its own other parts: leave the target out.")
+        return
+    own = EnergyOptions()
+    given = [name for name in ("threshold", "area", "side") if getattr(options, name) != getattr(own, name)]
+    if given:
+        raise TaskError(f"The option {given[0]} belongs to maps of an image by itself: set self=true, or leave it out.")
 
 
 TASK = Task(
@@ -101,4 +174,7 @@ TASK = Task(
     criterion=Criterion("auroc", "auroc_chance", "higher"),
     target="another image to score, in place of the image",
     mask="white where the content is known to be foreign, for the metric alone",
+    validate=check,
+    keeps_frame=True,
+    untrained=lambda options: options.self,
 )

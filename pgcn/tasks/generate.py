@@ -6,6 +6,8 @@ so that no patch has an edge. With `keep`, the image itself becomes a tile, and 
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -23,6 +25,8 @@ from pgcn.tasks.task import Criterion, Inputs, Options, Task, TaskError, TaskRes
 
 class GenerateOptions(Options):
     """Options of `generate`."""
+
+    ADDED: ClassVar[frozenset[str]] = frozenset({"keep"})
 
     number: int = Field(4, ge=1, le=10_000, description="number of samples; sample i has the seed + i")
     width: int | None = Field(None, ge=1, le=8192, description="px, with `height`; neither: the trained size")

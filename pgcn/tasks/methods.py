@@ -19,6 +19,7 @@ class TaskMethods:
 
     def apply(
         self,
+        /,
         task: str,
         image: Tensor,
         *,

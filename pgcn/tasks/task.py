@@ -11,11 +11,12 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
+from pgcn.anomaly.regions import Region
 from pgcn.imaging.channels import Channels
 from pgcn.imaging.masks import check_mask
 from pgcn.imaging.scales import check_image
@@ -30,6 +31,9 @@ class Options(BaseModel):
     """Options of every task. Frozen; a task's own options are a subclass."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ADDED: ClassVar[frozenset[str]] = frozenset()
+    """Options that version 0.1 did not have: with their default values, they are no part of an edit's identity."""
 
     seed: int = Field(0, ge=0, le=2**53, description="of the noise; the same seed gives the same result")
 
@@ -61,6 +65,14 @@ class Inputs:
     unknown: Tensor | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class MapValues:
+    """Values of a drawn result, pixel by pixel: `values` `(1, 1, H, W)`, NaN where unknown, of one `unit`."""
+
+    unit: str
+    values: Tensor
+
+
 @dataclass(frozen=True)
 class TaskResult:
     """Images `(n, C, h, w)` by name, one of them the `result`; metrics by name; and `notes` for a person.
@@ -72,6 +84,10 @@ class TaskResult:
     metrics: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     drawn: frozenset[str] = frozenset({"mask"})
+    values: MapValues | None = None
+    """What the result is a drawing of, where it is a map of numbers."""
+    regions: list[Region] | None = None
+    """Regions of that map; None where the task lists none."""
 
     def displayed(self, channels: Channels) -> TaskResult:
         """The same result with images of these channels as RGB, for a person."""
@@ -136,6 +152,8 @@ class Task(Generic[O]):
     """True where pixels without data have some in the result."""
     keeps_frame: bool = False
     """True where a result shows what the target, or the image without one, shows, pixel by pixel but for its size."""
+    untrained: Callable[[O], bool] = lambda options: False
+    """True where these options need no trained pyramid, only its channels."""
     validate: Callable[[Inputs, O], None] = lambda inputs, options: None
     """Raises `TaskError` for inputs and options that would fail, before minutes of training."""
 
@@ -154,7 +172,16 @@ class Task(Generic[O]):
             reason = first["msg"].removeprefix("Value error, ").lower()
             raise TaskError(f"{self.name}: the option {where} cannot be {first['input']!r}: {reason}.") from None
 
-    def __call__(self, model: Model, inputs: Inputs, **options: Any) -> TaskResult:
+    def identifying(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options that are part of an edit's identity: all but those of `Options.ADDED` at their defaults."""
+        fields = self.options.model_fields
+        return {
+            name: value
+            for name, value in options.items()
+            if name not in self.options.ADDED or value != fields[name].get_default(call_default_factory=True)
+        }
+
+    def __call__(self, model: Model, inputs: Inputs, /, **options: Any) -> TaskResult:
         """Check the inputs and apply the task. Raises `TaskError` for bad options, `ValueError` for bad tensors."""
         parsed = self.make_options(options)
         return self.apply(model, self.checked(model, inputs, parsed), parsed)

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from pgcn.settings import SettingsError
-from pgcn_cluster.cli.image import apply, sample, tasks
+from pgcn_cluster.cli.image import apply, methods, sample, tasks
 from pgcn_cluster.cli.maintenance import doctor, gc, verify
 from pgcn_cluster.cli.run import run
 from pgcn_cluster.cli.status import failures, status
@@ -35,7 +35,7 @@ app = typer.Typer(
 app.command()(run)
 app.command(context_settings={"ignore_unknown_options": True})(submit)
 app.command(hidden=True)(preflight)
-for command in (cancel, status, failures, sample, apply, tasks, gather, gallery, query, verify, gc, doctor):
+for command in (cancel, status, failures, sample, apply, tasks, methods, gather, gallery, query, verify, gc, doctor):
     app.command()(command)
 
 

@@ -22,6 +22,9 @@ Images = Annotated[
 Pairs = Annotated[list[str], typer.Option("--set", metavar="NAME=VALUE", help="Any setting; repeatable.")]
 Config = Annotated[Path | None, typer.Option(help="A YAML file of options and settings.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Methods = Annotated[
+    list[str], typer.Option(metavar="NAME", help="Training method; repeatable. `pgcn methods` lists them.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Address = Annotated[
     str,

@@ -1,4 +1,4 @@
-"""`pgcn sample`, `apply` and `tasks`: commands on one image, without Ray."""
+"""`pgcn sample`, `apply`, `tasks` and `methods`: commands on one image, without Ray."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from pgcn.methods import MethodError
 from pgcn.settings import SettingsError
 from pgcn.tasks.task import TaskError
-from pgcn_cluster.cli.arguments import Device, Pairs, RunFolder, console
+from pgcn_cluster.cli.arguments import Device, Methods, Pairs, RunFolder, console
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.spec import MAX_SEED
@@ -24,6 +25,7 @@ def sample(
         int, typer.Option(min=0, help="Start at a finer scale: nearer to the image, less diverse.")
     ] = 0,
     out: Annotated[str, typer.Option(metavar="DIR", help="Folder or URL of the PNG files.")] = "samples",
+    method: Methods = [],  # noqa: B006 - typer copies it
     device: Device = "auto",
 ) -> None:
     """Draw new samples from a trained pyramid, in any size and aspect ratio."""
@@ -33,10 +35,11 @@ def sample(
 
     store = Store(run)
     require_run(store)
-    entry = find_image(store, image)
+    entries = [find_image(store, image, name) for name in method] or [find_image(store, image)]
     request = SampleRequest(size or ["1x1"], count, seed, start_scale, device)
-    for path in draw_samples(store, entry, request, out):
-        print(path)
+    for entry in entries:
+        for path in draw_samples(store, entry, request, out):
+            print(path)
 
 
 def apply(
@@ -55,6 +58,7 @@ def apply(
     pyramids: Annotated[
         str | None, typer.Option(metavar="RUN", help="A run, or an earlier --out, whose pyramids are used.")
     ] = None,
+    method: Methods = [],  # noqa: B006 - typer copies it
     preset: Annotated[
         str | None, typer.Option(help="Preset of a training: draft (to 512 px), small (128), best (2048), paper (250).")
     ] = None,
@@ -63,6 +67,9 @@ def apply(
     start_scale: Annotated[
         int | None, typer.Option(min=0, help="Scale at which chains start; else the best by metrics.")
     ] = None,
+    self_: Annotated[
+        bool, typer.Option("--self", help="energy: compare the image with its own other parts; nothing is trained.")
+    ] = False,
     sweep: Annotated[bool, typer.Option("--sweep", help="Also write a contact sheet of all start scales.")] = False,
     device: Device = "auto",
     channel: Annotated[
@@ -79,10 +86,11 @@ def apply(
     from pgcn_cluster.planning.task_request import find, parse_channels
 
     find(task)
-    pairs = merged(parse_pairs(set_), {"seed": seed, "start_scale": start_scale, "sweep": sweep or None})
-    request = ApplyRequest(
-        task, image, target, mask, truth, pairs, preset, pyramids, out, device, threads, parse_channels(channel or ())
+    pairs = merged(
+        parse_pairs(set_), {"seed": seed, "start_scale": start_scale, "sweep": sweep or None, "self": self_ or None}
     )
+    others, channels = (target, mask, truth), parse_channels(channel or ())
+    request = ApplyRequest(task, image, *others, pairs, preset, pyramids, out, device, threads, tuple(method), channels)
     try:
         written = do(request, console)
     except ValueError as error:
@@ -103,3 +111,15 @@ def tasks(
         say_tasks(console) if task is None else say_task(task, console)
     except TaskError as error:
         raise ConfigError(str(error), code=Code.TASK_UNKNOWN) from None
+
+
+def methods(
+    method: Annotated[str | None, typer.Argument(metavar="METHOD", help="Print this method's settings.")] = None,
+) -> None:
+    """List the training methods; of one method, its presets and settings."""
+    from pgcn_cluster.one_image.method_help import say_method, say_methods
+
+    try:
+        say_methods(console) if method is None else say_method(method, console)
+    except MethodError as error:
+        raise ConfigError(str(error), code=Code.METHOD_UNKNOWN) from None

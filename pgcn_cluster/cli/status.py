@@ -51,8 +51,9 @@ def status(
 
 
 def _print_status(current: Status) -> None:
+    methods = f"methods {', '.join(current.methods)}, " if len(current.methods) > 1 else ""
     console.print(
-        terminal_safe(f"{current.run}: {current.state}, preset {current.preset}, begun {current.created_at}"),
+        terminal_safe(f"{current.run}: {current.state}, {methods}preset {current.preset}, begun {current.created_at}"),
         highlight=False,
         markup=False,
     )

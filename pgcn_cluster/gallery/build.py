@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from pgcn_cluster.gallery.build_record import Built, BuiltJob, Record, built_bytes, digest, read_built
-from pgcn_cluster.gallery.catalogue import Catalogue, Totals, by_class, preset_of, read_catalogue
+from pgcn_cluster.gallery.catalogue import Catalogue, Totals, by_class, methods_of, preset_of, read_catalogue
 from pgcn_cluster.gallery.commands import commands, run_argument
 from pgcn_cluster.gallery.edit_pages import Used, edit_cards, edit_page, edits_by_pyramid, read_edits
 from pgcn_cluster.gallery.pages import ROWS_A_SCRIPT, Card, Pages, batches, list_names, rows_scripts
@@ -51,6 +51,7 @@ def build_gallery(store: Store, title: str | None = None, spread: Spread = map_l
     look = Look(
         title=terminal_safe(title or run.rsplit("/", 1)[-1]),
         preset=preset_of(catalogue),
+        methods=methods_of(catalogue),
         totals=catalogue.totals,
         edits=edits.totals,
         tasks=tuple(sorted(counts.items())),
@@ -118,10 +119,14 @@ def _check_ours(store: Store, there: Iterable[str], earlier: Record) -> None:
 
 @dataclass(frozen=True)
 class Look:
-    """Text that all pages of a gallery show: its title, the run's preset and counts, and how commands name the run."""
+    """Text that all pages of a gallery show: its title, the run's preset and counts, and how commands name the run.
+
+    `methods` is empty where all images have one method.
+    """
 
     title: str
     preset: str
+    methods: str
     totals: Totals
     edits: Totals
     tasks: tuple[tuple[str, int], ...]
@@ -134,7 +139,7 @@ class Look:
 
 @lru_cache(maxsize=1)
 def _pages(look: Look) -> Pages:
-    return Pages(look.title, look.preset, look.totals, look.edits, dict(look.tasks))
+    return Pages(look.title, look.preset, look.methods, look.totals, look.edits, dict(look.tasks))
 
 
 @dataclass(frozen=True)

@@ -215,6 +215,13 @@ def _run_record(store: Store) -> Mapping[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
+def methods_of(catalogue: Catalogue) -> str:
+    """The methods that made the finished images where there are several; "" for one."""
+    used: Iterable[str | None] = catalogue.jobs["method"].unique().to_pylist()
+    named = sorted({method for method in used if method})
+    return ", ".join(named) if len(named) > 1 else ""
+
+
 def preset_of(catalogue: Catalogue) -> str:
     """The presets that made the finished images, or the one that the run asks for; "" where neither says."""
     used: Iterable[str | None] = catalogue.jobs["preset"].unique().to_pylist()

@@ -117,7 +117,9 @@ def _numbers(items: int, length: int) -> range:
 class Pages:
     """Renders the pages of one run's gallery. The same input gives the same bytes."""
 
-    def __init__(self, title: str, preset: str, totals: Totals, edits: Totals, tasks: Mapping[str, int]) -> None:
+    def __init__(
+        self, title: str, preset: str, methods: str, totals: Totals, edits: Totals, tasks: Mapping[str, int]
+    ) -> None:
         """`title` names the run on every page; `tasks` counts the finished edits of each."""
         self._env = Environment(
             loader=PackageLoader("pgcn_cluster.gallery"),
@@ -152,6 +154,7 @@ class Pages:
             ),
             "title": title,
             "preset": preset,
+            "methods": methods,
             "totals": totals,
             "edits": edits,
             "tasks": [(task, count, task_name(task, 1)) for task, count in sorted(tasks.items())],

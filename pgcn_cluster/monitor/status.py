@@ -26,6 +26,7 @@ class Status(BaseModel):
 
     run: str
     preset: str
+    methods: list[str]
     created_at: str
     state: str  # "running", "complete", "incomplete"
     images: int
@@ -61,6 +62,7 @@ def status(store: Store) -> Status:
     return Status(
         run=store.url,
         preset=identity.preset,
+        methods=sorted({entry.method for entry in images} | identity.methods.keys()),
         created_at=identity.created_at,
         state="running" if progress else ("incomplete" if left else "complete"),
         images=len(images),
@@ -103,15 +105,16 @@ def _age_here(snapshot: Snapshot) -> timedelta | None:
     return datetime.now(UTC) - (written if written.tzinfo else written.replace(tzinfo=UTC))
 
 
-def find_image(store: Store, wanted: str) -> Entry:
+def find_image(store: Store, wanted: str, method: str | None = None) -> Entry:
     """The manifest's row of an image: by `image_id`, job id or URI, or by a unique part of `image_id` or job id.
 
-    Raises `ConfigError` if none or several match.
+    With `method`, among the images that are trained with it. Raises `ConfigError` if none or several match.
     """
-    entries = list(read_manifest(store).values())
+    entries = [entry for entry in read_manifest(store).values() if method in (None, entry.method)]
     by_name, by_job, by_uri = (
         [entry for entry in entries if wanted == getattr(entry, name)] for name in ("image_id", "job_id", "uri")
     )
+    by_name = by_name or [entry for entry in entries if entry.image_id == f"{wanted}@{entry.method}"]
     near = (
         by_name
         or by_job
@@ -120,9 +123,10 @@ def find_image(store: Store, wanted: str) -> Entry:
     )
     if len({entry.job_id for entry in near}) == 1:
         return near[0]
+    with_it = "" if method is None else f" and trained with the method {method}"
     if not near:
         raise ConfigError(
-            f"No image of {store.url} is called {wanted!r}. `pgcn status` counts them, `pgcn query` lists.",
+            f"No image of {store.url} is called {wanted!r}{with_it}. `pgcn status` counts them, `pgcn query` lists.",
             code=Code.RUN_IMAGE,
         )
     listed = ", ".join(entry.image_id for entry in near[:5])

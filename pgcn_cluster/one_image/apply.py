@@ -12,11 +12,13 @@ from rich.console import Console
 from torch import Tensor
 
 from pgcn.imaging.channels import RGB, Channels
-from pgcn.settings import Settings, make_settings
+from pgcn.method_settings import MethodSettings
+from pgcn.methods import make_settings, names_of_settings
 from pgcn.tasks.task import Task, TaskResult, find_task
 from pgcn_cluster.one_image.progress import task_progress, training_progress, use_threads
 from pgcn_cluster.one_image.sample import file_stem
 from pgcn_cluster.planning.device import choose_device
+from pgcn_cluster.planning.settings_choice import choose_methods
 from pgcn_cluster.planning.task_request import split_task_options
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
@@ -26,6 +28,7 @@ from pgcn_jobs.images.clips import encode_clip, encode_mp4
 from pgcn_jobs.images.contact_sheets import sheets_of
 from pgcn_jobs.images.png import encode_png, to_rgb
 from pgcn_jobs.inputs.loading import reading_of
+from pgcn_jobs.run_folder.regions import region_rows, regions_csv
 from pgcn_jobs.storage.outputs import joined, split_place, write_beside
 from pgcn_jobs.storage.store import Store
 from pgcn_jobs.task_inputs import PyramidRequest, Read, pyramid_for, read_inputs
@@ -46,31 +49,42 @@ class ApplyRequest:
     out: str
     device: str
     threads: int | None = None
+    methods: tuple[str, ...] = ()
     channels: Mapping[str, str] = field(default_factory=dict)
 
 
 def apply(asked: ApplyRequest, console: Console) -> list[str]:
-    """Apply the task, and return the files written. Raises `JobError`, `SettingsError` or `ValueError`."""
+    """Apply the task with each method, and return the files written.
+
+    Raises `JobError`, `SettingsError` or `ValueError`.
+    """
     use_threads(asked.threads)
+    methods = choose_methods(asked.methods, None)
+    return [path for method in methods for path in _apply(asked, method, f"-{method}" * (len(methods) > 1), console)]
+
+
+def _apply(asked: ApplyRequest, method: str, suffix: str, console: Console) -> list[str]:
+    """Apply the task with one method; `suffix` ends the stem of the files' names."""
     task = find_task(asked.task)
-    options, overrides = split_task_options(task, asked.pairs)
+    options, overrides = split_task_options(task, asked.pairs, names_of_settings([method]))
     parsed = task.make_options(options)
     device = choose_device(asked.device, torch.cuda.is_available)
     preset = asked.preset or ("best" if device == "cuda" else "draft")
-    settings = make_settings(preset, overrides)
+    settings = make_settings(preset, overrides, method)
     task.check_given({name: getattr(asked, name) is not None for name in ("target", "mask", "truth")})
     read = _read(asked, settings)
     # Unusable inputs are refused before minutes of training.
     task.check(read.inputs, parsed)
-    folder, stem = place(asked.out, read, task)
+    folder, stem = place(asked.out, read, task, suffix)
     Store(folder).check()
     wanted = PyramidRequest(
-        settings=settings if asked.preset or overrides or not asked.pyramids else None,
+        settings=settings if asked.preset or overrides or asked.methods or not asked.pyramids else None,
         fallback=settings,
         seed=parsed.seed,
         device=device,
         found_in=Store(asked.pyramids) if asked.pyramids else None,
         kept_in=Store(folder),
+        untrained=task.untrained(parsed),
     )
 
     def say(line: str) -> None:
@@ -91,24 +105,27 @@ def apply(asked: ApplyRequest, console: Console) -> list[str]:
     return write(task, made, folder, stem, value_files(task, made, pyramid.channels, read.loaded), pyramid.channels)
 
 
-def _read(asked: ApplyRequest, settings: Settings) -> Read:
+def _read(asked: ApplyRequest, settings: MethodSettings) -> Read:
     """The images of the task, as a training with these settings reads them."""
     reading = reading_of(settings)
     return read_inputs(asked.image, asked.target, asked.mask, asked.truth, reading=reading, parts=asked.channels)
 
 
-def place(out: str, read: Read, task: Task[Any]) -> tuple[str, str]:
-    """The folder and the beginning of the files' names: `out` is a folder, or the result's own PNG file; or a URL."""
+def place(out: str, read: Read, task: Task[Any], suffix: str = "") -> tuple[str, str]:
+    """The folder and the stem of the files' names: `out` is a folder, or the result's own PNG file; or a URL.
+
+    `suffix` ends the stem.
+    """
     folder, name = split_place(out)
     stem, _, ending = name.rpartition(".")
     if stem and ending.lower() == "png":
-        _check_free(folder, stem)
-        return folder, stem
+        _check_free(folder, stem + suffix)
+        return folder, stem + suffix
     if stem and ending.lower() in ("jpg", "jpeg", "webp", "gif", "tif", "tiff"):
         raise ConfigError(
             f"Results are PNG files: --out {joined(folder, stem)}.png, or a folder.", code=Code.OPTION_VALUE
         )
-    return out, f"{file_stem(read.name) or read.sha256[:12]}-{task.name}"
+    return out, f"{file_stem(read.name) or read.sha256[:12]}-{task.name}{suffix}"
 
 
 def _check_free(folder: str, stem: str) -> None:
@@ -140,7 +157,12 @@ def write(
         for name, data in (values or {}).items()
     }
     made = made.displayed(channels)
-    files = {".json": json.dumps({"task": task.name, **made.metrics}, indent=1).encode()}
+    facts: dict[str, Any] = {"task": task.name, **made.metrics}
+    if made.regions is not None:
+        facts["regions"] = region_rows(made.regions)
+    files = {".json": json.dumps(facts, indent=1).encode()}
+    if made.regions is not None:
+        files["-regions.csv"] = regions_csv(made.regions)
     if task.clip:
         frames = [to_rgb(frame) for frame in made.result]
         files |= {f".{kind}": encode_clip(frames, kind.upper()) for kind in ("webp", "gif")}

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from pgcn.pyramid import Pyramid
+from pgcn.method import Model
+from pgcn.methods import MethodError, load_model
 from pgcn_cluster.planning.device import choose_device
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
@@ -25,7 +26,7 @@ from pgcn_jobs.storage.store import Store
 STEM_BYTES = 160  # of the 255 that a file's name may have
 
 
-def load_pyramid(store: Store, entry: Entry) -> Pyramid:
+def load_pyramid(store: Store, entry: Entry) -> Model:
     """An image's trained pyramid. Raises `ConfigError` where it is not done yet, or damaged."""
     commit = read_commit(store, entry.job_id)
     name = terminal_safe(entry.image_id)
@@ -35,7 +36,9 @@ def load_pyramid(store: Store, entry: Entry) -> Pyramid:
             code=Code.PYRAMID_MISSING,
         )
     try:
-        return Pyramid.from_files(weight_files(store, commit))
+        return load_model(weight_files(store, commit))
+    except MethodError as error:
+        raise ConfigError(f"The pyramid of {name} cannot be used here. {error}", code=Code.METHOD_UNKNOWN) from None
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(f"The pyramid of {name} cannot be read: {error}.", code=Code.PYRAMID_DAMAGED) from None
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pgcn.imaging.scales import learned_sizes, scale_sizes
+from pgcn.methods import method_of
 from pgcn_cluster.monitor.snapshot import duration
 from pgcn_cluster.planning.backend import backend_for
 from pgcn_cluster.planning.estimate import measured_speed
@@ -22,7 +22,7 @@ from pgcn_cluster.planning.sort_jobs import image_size
 from pgcn_cluster.planning.work import work_of
 from pgcn_jobs.common.terminal_text import terminal_safe
 from pgcn_jobs.run_folder.edit_manifest import EditEntry
-from pgcn_jobs.run_folder.manifest import Entry, settings_of
+from pgcn_jobs.run_folder.manifest import Entry
 from pgcn_jobs.spec import JobSpec
 
 LISTED_JOBS = 20
@@ -46,7 +46,8 @@ def dry_run(request: Request, console: Console) -> None:
     listed = _listed(plan, plan.entries)
     for entry in listed:
         size = (entry.height, entry.width) if entry.height and entry.width else None
-        sizes = scale_sizes(*size, settings_of(entry.settings)) if size and not entry.problem else []
+        settings = entry.parsed_settings
+        sizes = method_of(settings).plan(*size, settings).sizes if size and not entry.problem else []
         table.add_row(
             escape(terminal_safe(entry.image_id)),
             f"{entry.width}x{entry.height}" if size else "",
@@ -96,8 +97,7 @@ def _estimate(prepared: Prepared, plan: Plan) -> str:
     works = [work_of(spec.settings, spec.plan, size) for spec, size in trainings]
     largest, (spec, size) = max(zip(works, trainings, strict=True), key=lambda one: one[0].operations)
     threads = max(1, int(prepared.need.cpus))
-    learned = learned_sizes(*size, spec.settings)[-1]
-    speed = measured_speed(size, spec.settings, learned, prepared.device, threads)
+    speed = measured_speed(size, spec.settings, prepared.device, threads)
     seconds = [speed.seconds(work) for work in works]
     training = sum(work.training for work in works) / speed.rate
     workers = "one job on a GPU" if prepared.device == "cuda" else f"one job on {threads} core{'s' * (threads > 1)}"

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import torch
 
 from pgcn.exact import DetailSettings, ExactDetail
-from pgcn.imaging.scales import Size, resize, scale_sizes
-from pgcn.patchgencn.flops import measured_rate
-from pgcn.settings import Settings
+from pgcn.imaging.scales import Size, resize
+from pgcn.method_settings import MethodSettings
+from pgcn.methods import method_of
+from pgcn.settings import PyramidSettings
 from pgcn_cluster.planning.work import MEASURED_PIXELS, Work
 from pgcn_jobs.artifacts import sample_metrics
 from pgcn_jobs.images.png import encode_png, to_rgb
@@ -41,23 +42,23 @@ class Speed:
         )
 
 
-def measured_speed(image: Size, settings: Settings, learned: Size, device: str, threads: int) -> Speed:
-    """The speed of a job on this machine: `image` (height, width) of its kind, `learned` its finest learned scale, px.
+def measured_speed(image: Size, settings: MethodSettings, device: str, threads: int) -> Speed:
+    """The speed of a job on this machine; `image` is the size (height, width) of its image, px.
 
     Takes a few seconds. `threads` is the number of threads on a CPU.
     """
     with _threads(threads):
-        finest = scale_sizes(*image, settings)[-1]
-        exact = finest != learned
+        method = method_of(settings)
+        plan = method.plan(*image, settings)
         return Speed(
-            rate=measured_rate(learned, settings, device, threads),
-            drawing=_drawing(settings, device) if exact else 0.0,
+            rate=method.rate(plan.learned[-1], settings, device, threads),
+            drawing=_drawing(settings, device) if plan.exact and isinstance(settings, PyramidSettings) else 0.0,
             storing=_storing(),
-            measuring=_measuring(finest, device),
+            measuring=_measuring(plan.sizes[-1], device),
         )
 
 
-def _drawing(settings: Settings, device: str) -> float:
+def _drawing(settings: PyramidSettings, device: str) -> float:
     """Seconds for a pixel of exact detail, preparation of the image's patches included in the second drawing alone."""
     sizes = [(side[0] // 2**k, side[1] // 2**k) for k in (2, 1, 0) for side in [PROBE]]
     detail = DetailSettings(patch=settings.patch, steps=settings.detail_steps)

@@ -15,6 +15,24 @@ from pgcn_jobs.run_folder.edit_manifest import EditEntry
 from pgcn_jobs.run_folder.manifest import Entry
 
 
+def for_methods(sources: Sequence[Source], methods: Sequence[str]) -> list[Source]:
+    """The sources once for each of several methods, under the names "cat.jpg@METHOD"; with one method, as they are.
+
+    A source with a method of its own has that one alone.
+    """
+    if len(methods) == 1:
+        return list(sources)
+
+    def own(source: Source, method: str) -> Source:
+        return replace(renamed(source, f"{source.image_id}@{method}"), method=method)
+
+    return [
+        each
+        for source in sources
+        for each in ([own(source, method) for method in methods] if source.method is None else [source])
+    ]
+
+
 def named(sources: Sequence[Source], known: Mapping[str, Entry]) -> list[Source]:
     """The sources under the names that the run has for them, or under free ones: no name twice.
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from pgcn.settings import setting_names
+from pgcn.methods import names_of_settings
 from pgcn_cluster.planning.run_options import Request, RunOptions, declarations
 from pgcn_cluster.planning.task_request import find
 from pgcn_jobs.common.codes import Code
@@ -59,13 +59,14 @@ def read_config(path: Path, task_name: str | None = None) -> tuple[dict[str, Any
     asked = task_name or content.get("task")
     task = find(asked) if isinstance(asked, str) else None
     task_options = task.options.model_fields if task is not None else {}
+    setting_names = names_of_settings()
     for name, value in content.items():
         if name in RunOptions.model_fields or name in FORMER_OPTIONS:
             options[FORMER_OPTIONS.get(name, name)] = value
-        elif name in setting_names() or name in task_options:
+        elif name in setting_names or name in task_options:
             settings[name] = value
         else:
-            close = difflib.get_close_matches(str(name), [*RunOptions.model_fields, *setting_names()], n=1)
+            close = difflib.get_close_matches(str(name), [*RunOptions.model_fields, *setting_names], n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ConfigError(
                 f"The config file {path} sets {name!r}, which is not an option or a setting.{hint}",

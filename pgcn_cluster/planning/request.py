@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pgcn.settings import SettingsError, setting_names
+from pgcn.method_settings import SettingsError
+from pgcn.methods import names_of_settings
 from pgcn_cluster.planning.device import choose_device, has_bfloat16_units, need_of
-from pgcn_cluster.planning.naming import named
+from pgcn_cluster.planning.naming import for_methods, named
 from pgcn_cluster.planning.outside import below, check_apart, outside
 from pgcn_cluster.planning.run_options import Request
-from pgcn_cluster.planning.settings_choice import Origin, choose_settings
+from pgcn_cluster.planning.settings_choice import Asked, Choice, Origin, choose_methods, choose_settings
 from pgcn_cluster.planning.task_request import find, parts_request, split_task_options, task_request
 from pgcn_cluster.scheduler.resources import Resources
 from pgcn_cluster.scheduler.worker_pool import Backend
@@ -58,30 +59,36 @@ def prepare(request: Request, cluster: Backend) -> Prepared:
     standing = require_place(store)
     said: list[str] = []
     device = choose_device(request.device, cluster.has_gpu)
-    task = find(request.task)
-    task_options, pairs = split_task_options(task, request.overrides)
     other = _other_run(request.pyramids)
     origin = _origin(standing, other)
-    choice = choose_settings(
-        request.preset, pairs, origin, device, lambda preset: _faster_in_bfloat16(preset, device, cluster), said
-    )
+    methods = choose_methods(request.method, origin)
+    setting_names = names_of_settings(methods)
+    task = find(request.task)
+    task_options, pairs = split_task_options(task, request.overrides, setting_names)
+    asked = Asked(request.preset, pairs, device, lambda preset: _faster_in_bfloat16(preset, device, cluster))
+    choices = {name: choose_settings(asked, name, origin, said) for name in methods}
     plan = _sample_plan(request, standing)
     seed = request.seed if request.seed is not None else (origin.identity.seed if origin is not None else 0)
-    ask = RunDefaults(choice.preset, choice.overrides, seed, plan, request.max_pixels)
     known = read_manifest(store) if standing is not None else {}
     passed = Passed()
     found = find_sources(
         request.images,
-        setting_names=setting_names(),
+        setting_names=setting_names,
         allow_local=request.allow_local,
         ask=task_request(request, task, task_options),
         passed=passed,
         parts=parts_request(request),
     )
     said += passed.sentences(lambda location: below(location, request.out) is not None)
-    sources = named(outside(found, request.out, said), known)[: request.limit]
+    sources = _limited(named(for_methods(outside(found, request.out, said), methods), known), request.limit, methods)
+    of_lists = {source.method for source in sources if source.method is not None} - choices.keys()
+    listed = {name: choose_settings(asked, name, origin, []) for name in sorted(of_lists)}
+    ask = _defaults(choices | listed, seed, plan, request.max_pixels)
     check_requested(sources, ask)
-    identity = RunIdentity.begin(choice.preset, choice.settings, seed, plan)
+    first, *others = choices.values()
+    identity = RunIdentity.begin(
+        first.preset, first.settings, seed, plan, {choice.settings.method: choice.settings for choice in others}
+    )
     if standing is not None and (sentence := standing.other_versions(identity)):
         said.append(sentence)
     said += _without_effect(request, device, sources)
@@ -97,6 +104,21 @@ def prepare(request: Request, cluster: Backend) -> Prepared:
         need=need_of(device, request.cpus_per_job, request.gpus_per_job),
         said=said,
     )
+
+
+def _limited(sources: list[Source], limit: int | None, methods: Sequence[str]) -> list[Source]:
+    """The first `limit` images, each with all of its methods."""
+    if limit is None or len(methods) == 1:
+        return sources[:limit]
+    locations = set(list(dict.fromkeys(source.location for source in sources))[:limit])
+    return [source for source in sources if source.location in locations]
+
+
+def _defaults(choices: Mapping[str, Choice], seed: int, plan: SamplePlan, max_pixels: int) -> RunDefaults:
+    """The defaults of the images; the first choice is that of the images that name no method."""
+    (method, first), *others = choices.items()
+    of_others = {name: choice.overrides for name, choice in others}
+    return RunDefaults(first.preset, first.overrides, seed, plan, max_pixels, method, of_others)
 
 
 def _sample_plan(request: Request, standing: RunIdentity | None) -> SamplePlan:

@@ -35,7 +35,7 @@ def _as_texts(value: object) -> object:
     """A YAML file has one text or a list of them."""
     if value is None:
         return None
-    return tuple(str(size) for size in (value if isinstance(value, list | tuple) else [value]))
+    return tuple(str(each) for each in (value if isinstance(value, list | tuple) else [value]))
 
 
 class RunOptions(BaseModel):
@@ -47,6 +47,9 @@ class RunOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     out: Annotated[str, OptionFacts(metavar="RUN")] = Field(description="Folder or URL of the run's results.")
+    method: Annotated[
+        tuple[str, ...] | None, BeforeValidator(_as_texts), OptionFacts(metavar="NAME", column="method")
+    ] = Field(None, description="Training method; repeatable, for several of each image. `pgcn methods` lists them.")
     preset: Annotated[str | None, OptionFacts()] = Field(
         None, description="draft (64 px), small (128), best or paper (250); by default best on a GPU, else draft."
     )

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 
-from pgcn.imaging.scales import Size, learned_sizes
-from pgcn.settings import Settings
+from pgcn.imaging.scales import Size
+from pgcn.method_settings import MethodSettings
+from pgcn.methods import method_of
 from pgcn_cluster.planning.plan import Plan, Refusal, refusal_of
 from pgcn_cluster.planning.work import work_of
 from pgcn_cluster.scheduler.queue import Job
@@ -18,7 +19,7 @@ from pgcn_jobs.common.failures import FailureClass, policy_of
 from pgcn_jobs.inputs.source import EditSource, Source
 from pgcn_jobs.run_folder.commit import Failure, damaged, final_failures, read_failures, withdraw
 from pgcn_jobs.run_folder.edit_manifest import EditEntry
-from pgcn_jobs.run_folder.manifest import Entry, RunDefaults, channel_count, settings_of
+from pgcn_jobs.run_folder.manifest import Entry, RunDefaults, channel_count
 from pgcn_jobs.run_folder.newer_version import is_newer_commit
 from pgcn_jobs.spec import JobSpec, PyramidRef, SamplePlan, reseeded
 from pgcn_jobs.storage.store import Store
@@ -125,7 +126,7 @@ def _place_image(plan: Plan, source: Source, entry: Entry, defaults: JobDefaults
     elif job not in plan.jobs:
         spec = _training(entry.spec(source, defaults.ask), history)
         work = work_of(spec.settings, spec.plan, image_size(entry))
-        shape = "" if entry.holes else _shape(spec.settings, tuple(trained_sizes(entry)), channel_count(entry.channels))
+        shape = "" if entry.holes else _shape(spec.settings, image_size(entry), channel_count(entry.channels))
         late, drawing = job in history.failures, work.drawing
         plan.jobs[job] = Job(spec, entry.image_id, work.operations, defaults.need, shape, late=late, drawing=drawing)
 
@@ -174,9 +175,9 @@ def _edit_work(image: Entry) -> float:
     Iterations on windows cost less than chains of the whole image, of which an edit has about eighteen. With exact
     detail it is as much as two drawings of the image.
     """
-    settings = settings_of(image.settings)
-    work = work_of(settings, SamplePlan(count=1, sizes=("1x1",)), image_size(image))
-    learned = max(work.training * 10 / settings.iterations, 6 * work.chains)
+    settings, size = image.parsed_settings, image_size(image)
+    work, plan = work_of(settings, SamplePlan(count=1, sizes=("1x1",)), size), method_of(settings).plan(*size, settings)
+    learned = max(work.training * 10 * len(plan.learned) / plan.iterations, 6 * work.chains)
     return learned + work.drawing * 2 / 3
 
 
@@ -187,12 +188,8 @@ def image_size(entry: Entry) -> Size:
     return entry.height, entry.width
 
 
-def trained_sizes(entry: Entry) -> list[Size]:
-    """The sizes of the learned scales of an image's pyramid."""
-    return learned_sizes(*image_size(entry), settings_of(entry.settings))
-
-
 @lru_cache(maxsize=1024)
-def _shape(settings: Settings, sizes: tuple[Size, ...], channels: int) -> str:
-    """`Job.shape`; cached, so that images of one size share one text."""
-    return f"{settings.model_dump_json()} {list(sizes)} {channels}"
+def _shape(settings: MethodSettings, image: Size, channels: int) -> str:
+    """`Job.shape`; cached, so that images of one size share one text. Empty where the method trains images alone."""
+    batch = method_of(settings).plan(*image, settings).batch
+    return "" if batch is None else f"{settings.method} {settings.model_dump_json()} {batch} {channels}"

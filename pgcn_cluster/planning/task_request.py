@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from pgcn.settings import setting_names
 from pgcn.tasks.task import Task, TaskError, find_task
 from pgcn_cluster.planning.run_options import RunOptions
 from pgcn_jobs.common.codes import Code
@@ -19,15 +18,19 @@ from pgcn_jobs.inputs.source import EditSource, Part, Source
 EditRequest = Callable[[Source], EditSource]
 
 
-def split_task_options(task: Task[Any] | None, pairs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_task_options(
+    task: Task[Any] | None, pairs: Mapping[str, Any], setting_names: Collection[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """`--set` as options of a task and settings of a training; a name of both is the task's.
+
+    `setting_names` are those of the command's methods.
 
     An unknown name is left to the task, which refuses it; without a task, all are settings.
     """
     if task is None:
         return {}, dict(pairs)
     own = task.options.model_fields
-    settings = {name: value for name, value in pairs.items() if name in setting_names() and name not in own}
+    settings = {name: value for name, value in pairs.items() if name in setting_names and name not in own}
     return {name: value for name, value in pairs.items() if name not in settings}, settings
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from pgcn.imaging.scales import Size, exact_sizes, learned_sizes, scale_sizes
-from pgcn.patchgencn.flops import sampling_operations, training_operations
-from pgcn.settings import Settings
+from pgcn.imaging.scales import Size
+from pgcn.method_settings import MethodSettings
+from pgcn.methods import method_of
 from pgcn_jobs.artifacts import most_compared
 from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.spec import SamplePlan, resolve_size
@@ -47,10 +47,10 @@ class Work(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def work_of(settings: Settings, plan: SamplePlan, image: Size) -> Work:
+def work_of(settings: MethodSettings, plan: SamplePlan, image: Size) -> Work:
     """The work of a job whose image is of size `image` (height, width), px; cached, since a bucket has few sizes."""
-    learned = learned_sizes(*image, settings)
-    finest = scale_sizes(*image, settings)[-1]
+    training = method_of(settings).plan(*image, settings)
+    finest = training.sizes[-1]
     pixels = float(finest[0] * finest[1])
     drawn = [_size(text, finest) for text in plan.sizes]
     shares = [height * width / pixels for height, width in drawn]
@@ -59,9 +59,9 @@ def work_of(settings: Settings, plan: SamplePlan, image: Size) -> Work:
     others = 2.0 if finest in drawn else 2.0 + measured
     pictures = others + plan.count * sum(shares)
     return Work(
-        training=training_operations(learned, settings),
-        chains=pictures * sampling_operations(learned, settings),
-        exact=pictures * pixels if exact_sizes(*image, settings) else 0.0,
+        training=training.training,
+        chains=pictures * training.sampling,
+        exact=pictures * pixels if training.exact else 0.0,
         # The image, its reconstruction and a sample at every scale: with exact detail 4/3 of those of the finest.
         stored=(4 + plan.count * sum(shares)) * pixels,
         measured=(measured + 1) * min(pixels, MEASURED_PIXELS),

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pgcn.settings import setting_names
+from pgcn.methods import DEFAULT, names_of_settings
 from pgcn_cluster.planning.device import choose_device, need_of
 from pgcn_cluster.planning.run_options import Request
 from pgcn_cluster.ray_cluster.session import Cluster
@@ -96,7 +96,8 @@ def examine(request: Request) -> PreflightReport:
     try:
         cluster.join()
         need = need_of(choose_device(request.device, cluster.has_gpu), request.cpus_per_job, request.gpus_per_job)
-        first = find_sources(request.images, setting_names=setting_names(), allow_local=request.allow_local)[0]
+        names = names_of_settings(request.method or [DEFAULT])
+        first = find_sources(request.images, setting_names=names, allow_local=request.allow_local)[0]
         report.machines = _on_each_machine(need, request, first)
     except JobError as error:
         report.problem = redact(str(error))

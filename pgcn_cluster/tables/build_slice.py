@@ -29,7 +29,7 @@ class BuiltSlice:
 def build_slice(store: Store, slice_: RecordSlice) -> BuiltSlice:
     """Read all records of a slice, and write its parts of all tables of its kind."""
     kind = slice_.kind
-    names = (kind.manifest, kind.results, kind.pictures, "metrics", "attempts", "failures")
+    names = (kind.manifest, kind.results, kind.pictures, *kind.more, "metrics", "attempts", "failures")
     writers = {name: PartWriter(store, name, slice_.number) for name in names}
     writers[kind.manifest].add(slice_.rows.cast(schemas.TABLES[kind.manifest]))
     done = _add_jobs(store, slice_, writers)
@@ -57,9 +57,9 @@ def _add_jobs(store: Store, slice_: RecordSlice, writers: Mapping[str, PartWrite
         job_rows = None if read is None else _job_rows(read, kind, rows)
         if read is None or job_rows is None:
             continue
-        result, pictures, metrics = job_rows
-        writers[kind.pictures].add(pictures)
-        writers["metrics"].add(metrics)
+        result, tables = job_rows
+        for name, data in tables.items():
+            writers[name].add(data)
         results += [{**result, **names} for names in rows]
         attempts.append(_committed_row(read[0]))
         done.add(job)
@@ -79,34 +79,39 @@ def _add_failures(store: Store, slice_: RecordSlice, done: set[str], writers: Ma
     )
 
 
-def _read_job(store: Store, job: str, kind: schemas.Kind) -> tuple[Commit, pa.Table, pa.Table] | None:
-    """A job's commit, and its tables of images and metrics; None if one of them is missing or damaged."""
+def _read_job(store: Store, job: str, kind: schemas.Kind) -> tuple[Commit, dict[str, pa.Table]] | None:
+    """A job's commit, and its tables by name; None if one of them is missing or damaged.
+
+    Those of `kind.more` need not be there.
+    """
     commit = read_commit(store, job)
     if commit is None or schemas.kind_of(commit.result) != kind:
         return None
-    named = {artifact.path.rsplit("/", 1)[-1]: artifact for artifact in commit.artifacts}
+    named = {artifact.path.rsplit("/", 1)[-1].removesuffix(".parquet"): artifact for artifact in commit.artifacts}
+    wanted = (kind.pictures, "metrics", *(name for name in kind.more if name in named))
     try:
-        pictures, metrics = (
-            schemas.read_parquet(read_artifact(store, named[f"{name}.parquet"])) for name in (kind.pictures, "metrics")
-        )
+        return commit, {name: schemas.read_parquet(read_artifact(store, named[name])) for name in wanted}
     except (FileNotFoundError, KeyError, ValueError, pa.ArrowException):
         return None
-    return commit, pictures, metrics
 
 
 def _job_rows(
-    read: tuple[Commit, pa.Table, pa.Table], kind: schemas.Kind, rows: list[RowNames]
-) -> tuple[dict[str, Any], pa.Table, pa.Table] | None:
-    """A job's result, images and metrics as rows of their tables; None if one does not fit its table."""
-    commit, pictures, metrics = read
+    read: tuple[Commit, dict[str, pa.Table]], kind: schemas.Kind, rows: list[RowNames]
+) -> tuple[dict[str, Any], dict[str, pa.Table]] | None:
+    """A job's result, and the rows of its other tables by name; None if one does not fit its table."""
+    commit, tables = read
     result = schemas.known_row(commit.result, schemas.TABLES[kind.results])
     try:
         schemas.table([result], schemas.TABLES[kind.results])
-        pictures = _named(pictures, schemas.TABLES[kind.pictures], commit.result | rows[0])
-        metrics = schemas.known(metrics, schemas.METRICS).cast(schemas.METRICS)
+        found = {
+            name: _named(data, schemas.TABLES[name], commit.result | rows[0])
+            for name, data in tables.items()
+            if name != "metrics"
+        }
+        found["metrics"] = schemas.known(tables["metrics"], schemas.METRICS).cast(schemas.METRICS)
     except (KeyError, TypeError, ValueError, OverflowError, pa.ArrowException):
         return None
-    return result, pictures, metrics
+    return result, found
 
 
 def _named(pictures: pa.Table, schema: pa.Schema, names: Mapping[str, Any]) -> pa.Table:

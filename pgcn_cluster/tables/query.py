@@ -23,7 +23,7 @@ from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.common.terminal_text import terminal_safe
 from pgcn_jobs.run_folder.old_names import RENAMED
-from pgcn_jobs.run_folder.schemas import TABLES, parquet_bytes
+from pgcn_jobs.run_folder.schemas import LATER, TABLES, parquet_bytes
 from pgcn_jobs.storage.store import Store
 
 MAX_PRINTED_ROWS = 100
@@ -46,6 +46,9 @@ def query(store: Store, sql: str, say: Callable[[str], None] = lambda sentence: 
     with duckdb.connect(":memory:") as connection:
         for name in TABLES:
             data = store.parquet(f"tables/{name}")
+            if data is None and name in LATER:
+                connection.register(name, TABLES[name].empty_table())
+                continue
             if data is None:
                 raise ConfigError(
                     f"{store.url} has no tables yet. Build them with `pgcn gather {store.url}`.",

@@ -49,6 +49,7 @@ class Code(StrEnum):
     DEVICE = "device"
     RESOURCES = "resources"
     TEMPORARY_FOLDER = "temporary.folder"
+    METHOD_UNKNOWN = "method.unknown"
     TASK_UNKNOWN = "task.unknown"
     TASK_INVALID = "task.invalid"
     # A run and its pyramids

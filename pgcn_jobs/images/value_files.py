@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pgcn.imaging.channels import Channels
+from pgcn.imaging.channels import Channels, Group
 from pgcn_jobs.images.array_files import HEADER
 from pgcn_jobs.images.depth import Values
 from pgcn_jobs.images.georeference import Georeference
@@ -85,6 +85,20 @@ def encode_values(image: Tensor, channels: Channels, like: str | Frame | None = 
     if like != "TIFF" and (data := _png(values, kinds)) is not None:
         return ValueFile("png", data)
     return ValueFile("tif", _tiff(values, channels, kinds, frame.place))
+
+
+def encode_map(values: Tensor, unit: str, frame: Frame) -> ValueFile:
+    """A map of numbers `(1, 1, H, W)` as one band of floats, NaN where unknown.
+
+    NPY where the frame's file is one, else TIFF, with the frame's place.
+    """
+    array = values.detach().cpu().float().permute(0, 2, 3, 1)[0].numpy()
+    if frame.format == "NPY":
+        sink = io.BytesIO()
+        np.save(sink, array[..., 0])
+        return ValueFile("npy", sink.getvalue())
+    band = Group(unit, "band", "float32", nodata=float("nan") if np.isnan(array).any() else None)
+    return ValueFile("tif", _tiff(array, Channels((band,)), ("band",), frame.place))
 
 
 def values_of(image: Tensor, channels: Channels) -> Values:

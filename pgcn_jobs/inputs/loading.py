@@ -16,7 +16,8 @@ from pgcn.imaging.conversion import converted
 from pgcn.imaging.holes import filled
 from pgcn.imaging.masks import check_mask, fit
 from pgcn.imaging.scales import Size
-from pgcn.settings import Settings
+from pgcn.method_settings import MethodSettings
+from pgcn.settings import PyramidSettings
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import InputError
 from pgcn_jobs.images.convert import AS_RGB, DecodedImage, Reading
@@ -74,9 +75,9 @@ class LoadedImage(NamedTuple):
         return self.picture.note
 
 
-def reading_of(settings: Settings) -> Reading:
-    """How a run with these settings reads its images."""
-    return Reading(settings.channels, settings.transparency)
+def reading_of(settings: MethodSettings) -> Reading:
+    """How a run with these settings reads its images; as RGB by a method whose settings do not say it."""
+    return Reading(settings.channels, settings.transparency) if isinstance(settings, PyramidSettings) else AS_RGB
 
 
 def load_image(

@@ -24,6 +24,7 @@ class Source:
     version: str | None = None  # the storage's word for "unchanged": ETag, or time of modification in ns
     seed: int | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)  # settings of this image alone
+    method: str | None = None  # name of its training method; None: the command's
     problem: str | None = None  # a sentence, where the image is known to be unreadable
     problem_code: Code | None = None
     holes: Source | None = None  # a mask, whose pixels are left out of the loss
@@ -112,11 +113,13 @@ def merged(first: Source, second: Source) -> Source:
 
 
 def fingerprint(source: Source) -> str:
-    """The key of a pyramid among the requests: the image's location, seed, settings, holes and parts."""
-    if source.seed is None and not source.overrides and source.holes is None and not source.parts:
+    """The key of a pyramid among the requests: the image's location, seed, settings, holes, method and parts."""
+    plain = source.seed is None and not source.overrides and source.holes is None
+    if plain and source.method is None and not source.parts:
         return source.location
     own: list[Any] = [source.location, source.seed, dict(source.overrides)]
     own += [source.holes.location] if source.holes else []
+    own += [{"method": source.method}] if source.method is not None else []
     own += [{part.name: part.source.location for part in source.parts}] if source.parts else []
     return json.dumps(own, sort_keys=True, default=str)
 
@@ -144,11 +147,12 @@ def names_apart(source: Source) -> list[Source]:
 def plain_name(source: Source) -> str | None:
     """The name that a source, now under its other one, has where no other image has it.
 
-    None where it is under no other name, or has a seed or settings of its own, which that name may stand for too.
+    None where it is under no other name, or has a seed, settings or method of its own: that name may stand for them.
     """
     plain, dash, digits = source.image_id.rpartition("-")
     own = dash and digits in (_digest(source)[:6], _digest(source))
-    return plain if own and source.seed is None and not source.overrides else None
+    alone = source.seed is None and not source.overrides and source.method is None
+    return plain if own and alone else None
 
 
 def renamed(source: Source, image_id: str) -> Source:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 
-from pgcn.patchgencn.resume import State
+from pgcn.method import State
 from pgcn.tensor_files import read_header, read_tensors, to_bytes
 from pgcn_jobs import layout
 from pgcn_jobs.storage.store import Store

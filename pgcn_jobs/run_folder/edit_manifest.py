@@ -10,12 +10,13 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pgcn.imaging.channels import RGB, Channels
+from pgcn.methods import DEFAULT
 from pgcn.tasks.task import Inputs, TaskError, find_task
 from pgcn_jobs import layout
 from pgcn_jobs.common.codes import Code
@@ -25,7 +26,7 @@ from pgcn_jobs.inputs.loading import Grid, load_image, load_mask, reading_of, wi
 from pgcn_jobs.inputs.parts import read_whole
 from pgcn_jobs.inputs.source import EditSource, Source
 from pgcn_jobs.run_folder import schemas
-from pgcn_jobs.run_folder.manifest import Entry, part_refs, read_rows, settings_of, write_parts
+from pgcn_jobs.run_folder.manifest import Entry, part_refs, read_rows, write_parts
 from pgcn_jobs.spec import EditSpec, ImageRef, PartRef, PyramidRef, edit_job_id
 from pgcn_jobs.storage.store import Store
 
@@ -55,6 +56,7 @@ class EditEntry:
     problem_code: str | None = None
     channels: str | None = None
     parts: str | None = None
+    method: str = DEFAULT  # also of rows that an older version wrote
 
     def spec(self, source: Source, edit: EditSource, elsewhere: Mapping[str, PyramidRef]) -> EditSpec:
         """The job of this edit. Only for entries without a problem."""
@@ -70,6 +72,7 @@ class EditEntry:
             image_id=self.image_id,
             task=self.task,
             options=json.loads(self.options),
+            method=self.method,
             pyramid=elsewhere.get(self.pyramid, PyramidRef(name=self.pyramid, job_id=self.pyramid_job)),
             image=image,
             target=target,
@@ -104,7 +107,8 @@ def plan_edit(
     `image` is the row of its image, `found` its pyramid if that need not be trained. Images that storage reports as
     unchanged since `known` are not read again.
     """
-    options = find_task(edit.task).make_options({"seed": image.seed, **edit.options}).model_dump(mode="json")
+    task = find_task(edit.task)
+    options = task.make_options({"seed": image.seed, **edit.options}).model_dump(mode="json")
     assert edit.edit_id is not None
     uris = [None if one is None else one.uri for one in edit.others]
     version = _version(edit, image)
@@ -124,7 +128,8 @@ def plan_edit(
         image_id=source.image_id,
         uri=image.uri,
         task=edit.task,
-        job_id=edit_job_id(pyramid, edit.task, options, hashes, seen.channels),
+        job_id=edit_job_id(pyramid, edit.task, task.identifying(options), hashes, seen.channels, image.method),
+        method=image.method,
         pyramid=pyramid,
         pyramid_job=at.job_id,
         pyramid_run=at.run,
@@ -190,7 +195,7 @@ def _look(source: Source, edit: EditSource, image: Entry, max_pixels: int) -> tu
 
 
 def _read(source: Source, edit: EditSource, image: Entry, max_pixels: int) -> tuple[Inputs, Seen]:
-    reading = reading_of(settings_of(image.settings))
+    reading = reading_of(image.parsed_settings)
     channels = RGB if image.channels is None else Channels.from_json(image.channels)
     target, truth = (
         None if one is None else load_image(one.location, one.uri, max_pixels, reading=reading)
@@ -252,7 +257,11 @@ def superseded(known: Mapping[str, EditEntry], asked: Iterable[EditEntry], done:
 
 def read_edit_part(store: Store, path: str) -> dict[str, EditEntry]:
     """The rows of one part, by `edit_id`. Raises `ConfigError` if it is damaged."""
-    return {entry.edit_id: entry for entry in read_rows(store, path, lambda row: EditEntry(**row))}
+    return {entry.edit_id: entry for entry in read_rows(store, path, _entry)}
+
+
+def _entry(row: dict[str, Any]) -> EditEntry:
+    return EditEntry(**row | {"method": row.get("method") or DEFAULT})
 
 
 def add_edits(store: Store, entries: Iterable[EditEntry], known: Mapping[str, EditEntry]) -> None:

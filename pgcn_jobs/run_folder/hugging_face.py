@@ -27,6 +27,7 @@ MEANINGS = {
     "metrics": "every metric, and the curves of the training",
     "edits": "a row for each finished edit: its task, metric and baseline",
     "pictures": "pictures of the edits: results, and the images, masks and targets they were made from",
+    "regions": "unusual regions that `energy` found, a row for each",
     "manifest": "every image of the run, and refused ones with the reason",
     "manifest_edits": "every edit of the run",
     "attempts": "every attempt of a job, done or failed",

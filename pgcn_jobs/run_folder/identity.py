@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
-from pgcn.pyramid import ALGORITHM
-from pgcn.settings import Settings
+from pgcn.method_settings import MethodSettings
+from pgcn.methods import DEFAULT, MethodError, algorithm, method_of, read_settings
 from pgcn_jobs.common.clock import now
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.common.terminal_text import terminal_safe
 from pgcn_jobs.layout import RUN
-from pgcn_jobs.spec import SamplePlan, known_settings
+from pgcn_jobs.spec import SamplePlan
 from pgcn_jobs.storage.store import Store
 
 
@@ -25,15 +27,18 @@ class RunIdentity(BaseModel):
     """The inputs that decide a run's results, and the versions with which it began.
 
     A later command must have the same first group of fields to continue the run; the second is for the record.
+    `settings` are those of `method`, the first one of the run, and `others` has those of its other methods by name.
     """
 
     model_config = ConfigDict(frozen=True)
 
     preset: str
-    settings: Settings
+    settings: SerializeAsAny[MethodSettings]
     seed: int
     samples: SamplePlan
-    algorithm: str = ALGORITHM
+    algorithm: str
+    method: str = DEFAULT  # runs of the first versions do not name it
+    others: dict[str, SerializeAsAny[MethodSettings]] = {}
 
     pgcn_version: str
     torch_version: str
@@ -49,17 +54,32 @@ class RunIdentity(BaseModel):
         settings = value.get("settings") if isinstance(value, dict) else None
         if not isinstance(settings, dict):
             return value
-        known, later = known_settings(settings)
-        return {**value, "settings": known, "later_settings": tuple(later)}
+        first, later = read_settings(value.get("method", DEFAULT), settings)
+        others = {}
+        for name, given in (value.get("others") or {}).items():
+            others[name], more = read_settings(name, given)
+            later += [f"{name}.{setting}" for setting in more]
+        # The first versions had one algorithm, and wrote it now and then.
+        known = {"algorithm": algorithm(method_of(first)), **value, "settings": first, "others": others}
+        return {**known, "later_settings": tuple(later)}
 
     @staticmethod
-    def begin(preset: str, settings: Settings, seed: int, samples: SamplePlan) -> RunIdentity:
-        """The identity of a run that begins now, with this code."""
+    def begin(
+        preset: str,
+        settings: MethodSettings,
+        seed: int,
+        samples: SamplePlan,
+        others: Mapping[str, MethodSettings] = MappingProxyType({}),
+    ) -> RunIdentity:
+        """The identity of a run that begins now, with this code; `others` are settings of further methods by name."""
         return RunIdentity(
             preset=preset,
             settings=settings,
             seed=seed,
             samples=samples,
+            algorithm=algorithm(method_of(settings)),
+            method=settings.method,
+            others=dict(others),
             pgcn_version=version("pgcn"),
             torch_version=torch.__version__,
             ray_version=version("ray"),
@@ -67,8 +87,15 @@ class RunIdentity(BaseModel):
             created_at=now(),
         )
 
+    @property
+    def methods(self) -> dict[str, MethodSettings]:
+        """The settings of every method of the run, by its name."""
+        return {self.method: self.settings, **self.others}
+
     def differences(self, other: RunIdentity) -> list[str]:
         """One line for each difference from another identity: `name: here, there`."""
+        if list(self.methods) != list(other.methods):
+            return [f"method: {' '.join(self.methods)}, not {' '.join(other.methods)}"]
         mine, theirs = _flat(self), _flat(other)
         return [f"{name}: {mine[name]}, not {theirs[name]}" for name in mine if mine[name] != theirs[name]]
 
@@ -87,6 +114,7 @@ class RunIdentity(BaseModel):
 def _flat(identity: RunIdentity) -> dict[str, Any]:
     return {
         **identity.settings.model_dump(),
+        **{f"{name}.{key}": value for name, own in identity.others.items() for key, value in own.model_dump().items()},
         "seed": identity.seed,
         "samples": identity.samples.count,
         "sizes": " ".join(identity.samples.sizes),
@@ -100,7 +128,10 @@ def read_identity(store: Store) -> RunIdentity | None:
         return RunIdentity.model_validate_json(store.get(RUN))
     except FileNotFoundError:
         return None
-    except ValidationError:
+    except ValidationError as invalid:
+        causes = [error.get("ctx", {}).get("error") for error in invalid.errors()]
+        if unknown := next((cause for cause in causes if isinstance(cause, MethodError)), None):
+            raise ConfigError(f"{store.url} is a run of another method. {unknown}", code=Code.METHOD_UNKNOWN) from None
         raise ConfigError(
             f"{store.url}/{RUN} is not a run of this version of the program ({version('pgcn')}), or of none. "
             f"Choose another --out, or look at it with the version that began it.",

@@ -10,15 +10,15 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from pgcn.imaging.channels import Channels, ChannelsError
-from pgcn.imaging.scales import thin_problem
-from pgcn.settings import Settings, make_settings, override
+from pgcn.method_settings import MethodSettings, override
+from pgcn.methods import DEFAULT, MethodError, make_settings, method_of, settings_from_json
 from pgcn_jobs import layout
 from pgcn_jobs.common.clock import Timestamps
 from pgcn_jobs.common.codes import STORAGE_CODES, Code
@@ -29,7 +29,7 @@ from pgcn_jobs.inputs.discover import Source, read_source
 from pgcn_jobs.inputs.loading import Grid, holes_of, load_mask, reading_of
 from pgcn_jobs.inputs.parts import read_whole
 from pgcn_jobs.run_folder import schemas
-from pgcn_jobs.spec import JobSpec, MaskRef, PartRef, SamplePlan, job_id, known_settings, pyramid_id
+from pgcn_jobs.spec import JobSpec, MaskRef, PartRef, SamplePlan, job_id, pyramid_id
 from pgcn_jobs.storage.store import Store
 
 T = TypeVar("T")
@@ -65,6 +65,12 @@ class Entry:
     channels: str | None = None  # JSON; None for RGB of 8 bits
     parts: str | None = None  # JSON: hashes of the files of further channels, by name
     part_uris: str | None = None
+    method: str = DEFAULT  # also of rows that an older version wrote
+
+    @property
+    def parsed_settings(self) -> MethodSettings:
+        """The settings of its job."""
+        return settings_of(self.settings, self.method)
 
     def __setstate__(self, state: Sequence[Any]) -> None:
         """A row from another process; rows share equal texts of settings, which take more than all other columns."""
@@ -74,9 +80,8 @@ class Entry:
     @property
     def pyramid(self) -> str:
         """The identity of the pyramid that its job trains."""
-        settings = settings_of(self.settings)
         channels = channel_identity(self.channels, self.parts)
-        return pyramid_id(self.sha256 or "", settings, self.seed, self.holes, channels)
+        return pyramid_id(self.sha256 or "", self.parsed_settings, self.seed, self.holes, channels)
 
     def spec(self, source: Source, ask: RunDefaults) -> JobSpec:
         """The job that trains this image. Only for entries without a problem."""
@@ -91,7 +96,7 @@ class Entry:
             location=source.location,
             uri=self.uri,
             preset=ask.preset,
-            settings=settings_of(self.settings),
+            settings=self.parsed_settings,
             seed=self.seed,
             plan=ask.plan,
             holes=holes,
@@ -100,14 +105,17 @@ class Entry:
 
 
 @lru_cache(maxsize=256)
-def settings_of(text: str) -> Settings:
+def settings_of(text: str, method: str = DEFAULT) -> MethodSettings:
     """The settings in a row of the manifest; rows with equal settings share one immutable object.
 
-    Settings that only a later version knows are left out. Raises `ConfigError` for invalid settings.
+    Settings that only a later version knows are left out. Raises `ConfigError` for invalid settings, and for a method
+    that is not installed.
     """
     try:
-        return Settings.model_validate(known_settings(json.loads(text))[0])
-    except (AttributeError, ValueError):
+        return settings_from_json(method, text)
+    except MethodError as error:
+        raise ConfigError(f"The manifest has images of another method. {error}", code=Code.METHOD_UNKNOWN) from None
+    except ValueError:
         raise ConfigError(
             f"The manifest has settings that this version of the program cannot read: {text}.", code=Code.RUN_DAMAGED
         ) from None
@@ -139,17 +147,24 @@ def channel_count(text: str | None) -> int:
 
 @dataclass(frozen=True)
 class RunDefaults:
-    """The defaults of a run for each image without values of its own."""
+    """The defaults of a run for each image without values of its own.
+
+    `overrides` are settings of `method`, the first one of the command; `others` has those of the other methods.
+    """
 
     preset: str
     overrides: Mapping[str, Any]
     seed: int
     plan: SamplePlan
     max_pixels: int
+    method: str = DEFAULT
+    others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def settings(self, source: Source) -> Settings:
+    def settings(self, source: Source) -> MethodSettings:
         """The settings of one image. Raises `pgcn.SettingsError`."""
-        return override(make_settings(self.preset, self.overrides), source.overrides)
+        method = source.method or self.method
+        overrides = self.overrides if method == self.method else self.others.get(method, {})
+        return override(make_settings(self.preset, overrides, method), source.overrides)
 
 
 FACTS = ("sha256", "format", "width", "height", "note", "holes", "channels", "parts")
@@ -168,15 +183,15 @@ def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
     facts |= {"size_bytes": source.size_bytes, "problem": unread.problem, "problem_code": unread.problem_code}
     text = sys.intern(settings.model_dump_json())
     # An image may have been refused for its settings, which may be others now.
-    same = known is not None and known.settings == text
+    same = known is not None and (known.settings, known.method) == (text, settings.method)
     kept = known is not None and unchanged(source, known) and (same or known.problem is None)
-    kept = kept and known is not None and (same or reading_of(settings_of(known.settings)) == reading_of(settings))
+    kept = kept and known is not None and (same or reading_of(known.parsed_settings) == reading_of(settings))
     if known and kept:
         facts = {name: getattr(known, name) for name in facts}
     elif facts["problem"] is None:
         facts |= _look(source, ask.max_pixels, reading_of(settings))
     if facts["problem"] is None and facts["height"] and not (kept and same):
-        problem = thin_problem(facts["height"], facts["width"], settings)
+        problem = method_of(settings).problem(facts["height"], facts["width"], settings)
         if problem:
             facts |= {"problem": f"{source.uri} {problem}", "problem_code": Code.IMAGE_SMALL}
     return Entry(
@@ -194,6 +209,7 @@ def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
         version=source.version_token,
         seed=seed,
         settings=text,
+        method=settings.method,
         holes_uri=source.holes_uri,
         part_uris=source.part_names,
         **facts,
@@ -204,7 +220,7 @@ def under_its_name(entry: Entry, source: Source, ask: RunDefaults) -> Entry:
     """The entry of an image that was renamed after it was read."""
     image, holes = _image(source, entry.sha256), _holes(source, entry.holes)
     channels = channel_identity(entry.channels, entry.parts)
-    job = job_id(image, settings_of(entry.settings), entry.seed, ask.plan, holes, channels)
+    job = job_id(image, entry.parsed_settings, entry.seed, ask.plan, holes, channels)
     return replace(entry, image_id=source.image_id, job_id=job)
 
 
@@ -284,7 +300,7 @@ def read_part(store: Store, path: str) -> dict[str, Entry]:
     """The rows of one part of the manifest, by `image_id`. Raises `ConfigError` if it is damaged."""
 
     def entry(row: dict[str, Any]) -> Entry:
-        return Entry(**row | {"settings": sys.intern(row["settings"])})
+        return Entry(**row | {"settings": sys.intern(row["settings"]), "method": row.get("method") or DEFAULT})
 
     return {each.image_id: each for each in read_rows(store, path, entry)}
 

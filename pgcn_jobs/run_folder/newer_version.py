@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pgcn.settings import recorded_names
+from pgcn.methods import DEFAULT, MethodError
 from pgcn_jobs import layout
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.concurrent_map import concurrent_map
@@ -22,6 +22,7 @@ from pgcn_jobs.run_folder import schemas
 from pgcn_jobs.run_folder.commit import Artifact, Commit, Failure
 from pgcn_jobs.run_folder.identity import RunIdentity
 from pgcn_jobs.run_folder.old_names import current_row, is_old_name
+from pgcn_jobs.spec import known_settings
 from pgcn_jobs.storage.store import Store
 
 
@@ -90,12 +91,23 @@ def _is_newer_failure(data: bytes) -> bool:
 
 def _is_newer_run(data: bytes) -> bool:
     record = _object(data)
-    settings = record.get("settings")
+    others = record.get("others")
+    methods = {record.get("method", DEFAULT): record.get("settings")} | (others if isinstance(others, dict) else {})
     return (
         bool(record.keys() - RunIdentity.model_fields.keys())
-        or bool(isinstance(settings, dict) and settings.keys() - set(recorded_names()))
+        or any(_are_newer(settings, name) for name, settings in methods.items())
         or _is_later(record.get("pgcn_version"))
     )
+
+
+def _are_newer(settings: object, method: str) -> bool:
+    """True for settings of a method that this version does not know, or with unknown names."""
+    if not isinstance(settings, dict):
+        return False
+    try:
+        return bool(known_settings(settings, method)[1])
+    except MethodError:
+        return True
 
 
 def _is_newer(schema: pa.Schema) -> Callable[[bytes], bool]:

@@ -16,12 +16,19 @@ RENAMED = {
 }
 """By table: the column of version 0.1, and its name since. No other table has a column of these names."""
 
+FILLED = frozenset({"method"})
+"""Columns that version 0.1 did not write, and that are filled when its records are read."""
+
 _NOW = {old: new for names in RENAMED.values() for old, new in names.items()}
 
 
 def current_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the results or edits of any version, under present names; a present name that is there wins."""
-    return {_NOW.get(name, name): value for name, value in row.items() if _NOW.get(name) not in row}
+    """A row of the results or edits of any version, under present names; a present name that is there wins.
+
+    Results of version 0.1 name their method in `algorithm` alone.
+    """
+    method = {"method": str(row["algorithm"]).rpartition("-")[0]} if row.get("algorithm") else {}
+    return method | {_NOW.get(name, name): value for name, value in row.items() if _NOW.get(name) not in row}
 
 
 def current_table(data: pa.Table) -> pa.Table:

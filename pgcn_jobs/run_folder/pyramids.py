@@ -14,9 +14,9 @@ from torch import Tensor
 
 from pgcn.fit import fit
 from pgcn.imaging.channels import Image
-from pgcn.method import DivergenceError, Progress
-from pgcn.pyramid import Pyramid
-from pgcn.settings import Settings
+from pgcn.method import DivergenceError, Model, Progress
+from pgcn.method_settings import MethodSettings
+from pgcn.methods import MethodError, load_model
 from pgcn_jobs import layout
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.concurrent_map import concurrent_map
@@ -28,17 +28,17 @@ from pgcn_jobs.storage.store import Store
 from pgcn_jobs.storage.urls import is_local, local_path
 
 
-def find_kept(store: Store, name: str) -> Pyramid | None:
+def find_kept(store: Store, name: str) -> Model | None:
     """The pyramid of this identity in a folder of pyramids; None if it is missing or damaged."""
     paths = layout.matching(layout.PYRAMID_FILE, store.list(layout.pyramid_folder(name)))
     files = {path.rsplit("/", 1)[-1]: store.get(path) for path in paths}
     try:
-        return Pyramid.from_files(files) if files else None
+        return load_model(files) if files else None
     except ValueError:
         return None
 
 
-def keep(store: Store, name: str, pyramid: Pyramid) -> None:
+def keep(store: Store, name: str, pyramid: Model) -> None:
     """Store a pyramid for `find_kept`. The coarsest scale, which names the others, is written last."""
     for file, data in sorted(pyramid.to_files().items(), reverse=True):
         store.put(f"{layout.pyramid_folder(name)}/{file}", data)
@@ -47,17 +47,17 @@ def keep(store: Store, name: str, pyramid: Pyramid) -> None:
 def learn(
     image: Tensor | Image,
     mask: Tensor | None,
-    settings: Settings,
+    settings: MethodSettings,
     seed: int,
     device: str = "cpu",
     on_progress: Callable[[Progress], None] | None = None,
-) -> Pyramid:
+) -> Model:
     """Train on an image, with the pixels of `mask` left out of the loss.
 
-    After a divergence, one retry follows with a new seed and half the step size, as in a run. Raises `DivergenceError`
-    if the retry diverges too.
+    After a divergence, one retry follows with another seed and the method's remedy, as in a run. Raises
+    `DivergenceError` if the retry diverges too.
     """
-    train = partial(fit, image, mask=mask, device=device, on_progress=on_progress)
+    train = partial[Model](fit, image, mask=mask, device=device, on_progress=on_progress)
     try:
         return train(seed=seed, settings=settings)
     except DivergenceError:
@@ -93,7 +93,7 @@ def _at(store: Store, name: str, job_id: str | None = None) -> PyramidRef:
     return PyramidRef(name=name, location=store.location, run=run, job_id=job_id)
 
 
-def load(at: PyramidRef, own: Store) -> Pyramid:
+def load(at: PyramidRef, own: Store) -> Model:
     """The pyramid of a reference; `own` is the job's own run. Raises `PyramidError` if it is missing or damaged."""
     store = own if at.location is None else Store(at.location)
     run = at.run or own.url
@@ -102,7 +102,9 @@ def load(at: PyramidRef, own: Store) -> Pyramid:
             pyramid = find_kept(store, at.name)
         else:
             commit = read_commit(store, at.job_id)
-            pyramid = None if commit is None else Pyramid.from_files(weight_files(store, commit))
+            pyramid = None if commit is None else load_model(weight_files(store, commit))
+    except MethodError as error:
+        raise PyramidError(f"The pyramid in {run} cannot be used here. {error}", code=Code.METHOD_UNKNOWN) from None
     except (ValueError, FileNotFoundError) as error:
         reason = str(error).rstrip(".")
         raise PyramidError(

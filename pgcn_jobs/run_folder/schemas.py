@@ -29,6 +29,7 @@ MANIFEST = pa.schema(
         ("height", pa.int32()),
         ("seed", pa.int64()),
         ("settings", pa.string()),  # JSON of every setting of this image's training
+        ("method", pa.string()),  # name of the training method; null in rows of version 0.1, which had one method
         ("holes", pa.string()),  # hash of the mask of pixels that the loss leaves out; null without one
         ("holes_uri", pa.string()),  # public location of that mask
         ("channels", pa.string()),  # JSON of the channels; null for RGB of 8 bits
@@ -48,6 +49,7 @@ MANIFEST_EDITS = pa.schema(
         ("uri", pa.string()),
         ("task", pa.string()),
         ("job_id", pa.string()),
+        ("method", pa.string()),  # of the pyramid's training; null in rows of version 0.1
         ("pyramid", pa.string()),  # identity of the pyramid that it needs: image, settings, seed, holes
         ("pyramid_job", pa.string()),  # the job that trains it, in this run or in `pyramid_run`; null: kept by `apply`
         ("pyramid_run", pa.string()),  # run or folder of the pyramid; null for this run
@@ -109,6 +111,26 @@ PICTURES = pa.schema(
     ]
 )
 
+# Regions of a map of numbers, of an edit that finds some; lengths in px of the result, from its upper left pixel, 0.
+REGIONS = pa.schema(
+    [
+        ("job_id", pa.string()),
+        ("attempt", pa.string()),
+        ("index", pa.int32()),  # 0 has the highest peak
+        ("area", pa.int64()),  # pixels
+        ("y", pa.float64()),  # the mean of its pixels' positions
+        ("x", pa.float64()),
+        ("top", pa.int32()),  # its box
+        ("left", pa.int32()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("peak", pa.float64()),  # its highest value, in the unit of the map
+        ("peak_y", pa.int32()),
+        ("peak_x", pa.int32()),
+        ("mean", pa.float64()),
+    ]
+)
+
 RESULTS = pa.schema(
     [
         ("image_id", pa.string()),
@@ -149,7 +171,8 @@ RESULTS = pa.schema(
         ("resumes", pa.int32()),  # times that training continued from a checkpoint
         ("peak_memory_mb", pa.float64()),  # of the worker process, host memory
         ("device", pa.string()),
-        ("algorithm", pa.string()),
+        ("method", pa.string()),  # name of the training method; null in results of version 0.1
+        ("algorithm", pa.string()),  # the method and its version
         ("pgcn_version", pa.string()),
         ("torch_version", pa.string()),
         ("settings", pa.string()),  # JSON of every setting
@@ -186,7 +209,8 @@ EDITS = pa.schema(
         ("wall_s", pa.float64()),
         ("peak_memory_mb", pa.float64()),
         ("device", pa.string()),
-        ("algorithm", pa.string()),
+        ("method", pa.string()),  # name of the training method; null in results of version 0.1
+        ("algorithm", pa.string()),  # the method and its version
         ("pgcn_version", pa.string()),
         ("torch_version", pa.string()),
         ("committed_at", pa.string()),
@@ -234,18 +258,24 @@ TABLES: dict[str, pa.Schema] = {
     "manifest_edits": MANIFEST_EDITS,
     "edits": EDITS,
     "pictures": pa.schema([pa.field("edit_id", pa.string()), pa.field("task", pa.string()), *PICTURES]),
+    "regions": pa.schema([pa.field("edit_id", pa.string()), pa.field("image_id", pa.string()), *REGIONS]),
 }
+
+LATER = frozenset({"regions"})
+"""Tables that version 0.1 did not have: a run whose tables it built lacks them."""
 
 
 class Kind(NamedTuple):
     """A kind of job: the tables of its requests, its result and its images.
 
-    The manifest is also the folder of the requests; `<pictures>.parquet` is an artifact of the job.
+    The manifest is also the folder of the requests; `<pictures>.parquet` is an artifact of the job. So is
+    `<name>.parquet` for each of `more`, where the job has such rows.
     """
 
     manifest: str
     results: str
     pictures: str
+    more: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -254,7 +284,8 @@ class Kind(NamedTuple):
         return name
 
 
-TRAINING, EDIT = Kind("manifest", "results", "samples"), Kind("manifest_edits", "edits", "pictures")
+TRAINING = Kind("manifest", "results", "samples")
+EDIT = Kind("manifest_edits", "edits", "pictures", ("regions",))
 
 
 def kind_of(result: Mapping[str, Any]) -> Kind:

@@ -67,10 +67,16 @@ def start(*arguments, env=None, cwd=None):
 
 
 def at_start(folder, code, *programs):
-    """Environment for `start`, in which processes with one of `programs` in their command line begin with `code`."""
+    """Environment for `start`, in which processes with one of `programs` in their command line begin with `code`.
+
+    An error in `code` ends such a process: Python itself would only print it, and go on without the fault.
+    """
     folder.mkdir()
-    begin = f"import sys\nif any(each in argument for argument in sys.orig_argv for each in {programs!r}):\n"
-    (folder / "sitecustomize.py").write_text(begin + indent(code, "    "))
+    begin = (
+        f"import os, sys, traceback\nif any(each in argument for argument in sys.orig_argv for each in {programs!r}):"
+    )
+    end = "    except Exception:\n        traceback.print_exc()\n        os._exit(70)\n"
+    (folder / "sitecustomize.py").write_text(f"{begin}\n    try:\n{indent(code.strip(), ' ' * 8)}\n{end}")
     return {"PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))}
 
 

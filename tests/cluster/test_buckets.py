@@ -83,7 +83,7 @@ def test_storage_that_cannot_be_used_is_one_sentence(juicefs, reach, monkeypatch
 def test_a_server_that_stops_answering_loses_nothing(reach, tmp_path):
     """Gone in the middle of a run, and back again with its disk: the same command finishes."""
     images = write_photographs(tmp_path / "images", 2)
-    less = "import pgcn_jobs.storage.errors\njobs.storage.errors.ATTEMPTS = 2\n"
+    less = "import pgcn_jobs.storage.errors\npgcn_jobs.storage.errors.ATTEMPTS = 2\n"
     impatient = at_start(tmp_path / "plant", less, "/bin/pgcn", "default_worker")
     disk = tmp_path / "disk"
     disk.mkdir()

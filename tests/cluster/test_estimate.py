@@ -4,8 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pgcn import make_settings
-from pgcn.imaging.scales import learned_sizes
+from pgcn.methods import make_settings
 from pgcn_cluster.planning.estimate import Speed, measured_speed
 from pgcn_cluster.planning.work import work_of
 from pgcn_cluster.scheduler.queue import Job, Queue
@@ -50,11 +49,11 @@ def test_an_estimate_adds_up():
     assert speed.seconds(work) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("preset", ["draft", "small"])
-def test_the_speed_of_this_machine(preset):
-    settings = make_settings(preset, {"max_size": 64})
+@pytest.mark.parametrize(("preset", "method"), [("draft", "patchgencn"), ("small", "patchgencn"), ("draft", "convnet")])
+def test_the_speed_of_this_machine(preset, method):
+    settings = make_settings(preset, {"max_size": 64}, method)
     image = (48, 64)
-    speed = measured_speed(image, settings, learned_sizes(*image, settings)[-1], "cpu", 1)
+    speed = measured_speed(image, settings, "cpu", 1)
     assert (speed.drawing > 0) == (preset == "draft"), "only exact detail is drawn by pixels"
     assert min(speed.rate, speed.storing, speed.measuring) > 0
 

@@ -2,9 +2,10 @@
 
 import pytest
 
+from pgcn.methods import DEFAULT
 from pgcn.settings import SettingsError, make_settings, setting_names
 from pgcn_cluster.planning.options import read_config
-from pgcn_cluster.planning.settings_choice import Origin, choose_settings
+from pgcn_cluster.planning.settings_choice import Asked, Origin, choose_settings
 from pgcn_jobs.inputs.lists.image_list import read_image_list
 from pgcn_jobs.inputs.source import Source
 from pgcn_jobs.run_folder.identity import RunIdentity
@@ -34,14 +35,14 @@ def test_a_column_of_a_list_is_for_one_image():
 def test_no_record_holds_it():
     assert "novelty" not in NEW.model_dump()
     assert known_settings({"novelty": "new", "patch": 9}) == ({"patch": 9}, ["novelty"]), "a later version's"
-    one_by_one = make_settings("draft", {"iterations": NEW.iterations, "patch": NEW.patch})
+    one_by_one = make_settings("draft", {name: getattr(NEW, name) for name in ("iterations", "patch", "layout_patch")})
     assert job_id("0" * 64, NEW, 0, PLAN) == job_id("0" * 64, one_by_one, 0, PLAN)
 
 
 @pytest.mark.parametrize("pairs", [{}, {"novelty": "new"}])
 def test_a_run_that_was_begun_with_it_is_continued(pairs):
     origin = Origin(RunIdentity.begin("draft", NEW, 0, PLAN), continued=True)
-    choice = choose_settings("draft", pairs, origin, "cpu", lambda preset: False, [])
+    choice = choose_settings(Asked("draft", pairs, "cpu", lambda preset: False), DEFAULT, origin, [])
     assert choice.settings == NEW
-    again = choose_settings("draft", {"novelty": "close"}, origin, "cpu", lambda preset: False, [])
+    again = choose_settings(Asked("draft", {"novelty": "close"}, "cpu", lambda preset: False), DEFAULT, origin, [])
     assert again.settings == make_settings("draft", {"novelty": "close"}), "and the comparison with run.json refuses it"

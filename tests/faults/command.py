@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+import pgcn_jobs.common.clock
 from pgcn_cluster import api
 from pgcn_cluster.scheduler.local_machine import LocalMachine
 from pgcn_cluster.scheduler.local_worker import PRELOADED, nothing
@@ -31,11 +32,13 @@ _FORKS = multiprocessing.get_context("forkserver")
 
 
 def run(
-    images, out, *, workers: int = 1, strike: Strike | None = None, env=None, size=SIZE, silence_s=600.0, **options
-) -> tuple[int, str]:
+    images, out, *, workers: int = 1, strike: Strike | None = None, env=None, size=SIZE, silence_s=600.0,
+    clock_offset_s=0, **options,
+) -> tuple[int, str]:  # fmt: skip
     """A run over a batch: its exit code and output.
 
     With more than one worker, so many processes train, and `strike` is planted in them; else it is in this process.
+    `clock_offset_s` sets this process's clock ahead, or behind where it is negative. `sizes` is what `--size` takes.
     """
     if workers > 1:
         _fork_server()
@@ -49,17 +52,35 @@ def run(
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name, value in (env or {}).items():
             monkeypatch.setenv(name, value)
+        if clock_offset_s:
+            monkeypatch.setattr(pgcn_jobs.common.clock, "time", OffsetClock(clock_offset_s))
         if strike and workers == 1:
             plant(strike, monkeypatch)
         try:
             ended = api.run(
                 images, out, preset="draft", settings=settings, console=Console(file=said, soft_wrap=True),
-                backend=machine, device="cpu", samples=1, size=("1x1",), checkpoint_seconds=0.1,
+                backend=machine, device="cpu", samples=1, size=options.pop("sizes", ("1x1",)), checkpoint_seconds=0.1,
                 silence_timeout=silence_s, retry_wait=BACKOFF_S, **options,
             )  # fmt: skip
         except JobError as error:  # as the command line has it
             return 2, f"{said.getvalue()}{error}"
     return int(ended.code), said.getvalue()
+
+
+@dataclass(frozen=True)
+class OffsetClock:
+    """The functions of `time` that the clock module uses, with another time of day. No other module is affected."""
+
+    offset_s: int
+
+    def time_ns(self) -> int:
+        return time.time_ns() + self.offset_s * 1_000_000_000
+
+    def gmtime(self, seconds: float | None = None) -> time.struct_time:
+        return time.gmtime(self.time_ns() / 1e9 if seconds is None else seconds)
+
+    def strftime(self, format: str, moment: time.struct_time) -> str:
+        return time.strftime(format, moment)
 
 
 @dataclass

@@ -55,7 +55,7 @@ def test_pictures_are_read_by_duckdb_and_pandas_as_they_are(tmp_path):
 
 def test_every_table_of_the_design_has_a_schema():
     of_images = {"manifest", "attempts", "results", "samples", "metrics", "failures"}
-    assert set(schemas.TABLES) == of_images | {"manifest_edits", "edits", "pictures"}
+    assert set(schemas.TABLES) == of_images | {"manifest_edits", "edits", "pictures", "regions"}
     assert schemas.TABLES["samples"].names[0] == "image_id"
 
 

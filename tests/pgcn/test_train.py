@@ -11,9 +11,9 @@ from PIL import Image
 
 import pgcn
 from pgcn.imaging.scales import resize
+from pgcn.method import LayoutError
 from pgcn.metrics.patch_distribution import patch_swd
 from pgcn.patchgencn.energy import EnergyNet
-from pgcn.patchgencn.resume import LayoutError
 from pgcn.patchgencn.trainer import DivergenceError, Trainer
 
 PICTURE = sorted((Path(__file__).parents[2] / "examples" / "images").glob("*.*g"))[0]

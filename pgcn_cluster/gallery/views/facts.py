@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pgcn.settings import Settings
+from pgcn.methods import DEFAULT, MethodError, find_method
 from pgcn_cluster.gallery.views.formatting import duration, number, share, when
 
 
@@ -86,6 +86,7 @@ def provenance(row: Mapping[str, Any]) -> list[Fact]:
     """Provenance of a pyramid: time, memory, device and versions."""
     peak = row["peak_memory_mb"]
     facts = [
+        Fact("method", row["method"] or ""),
         Fact("preset", row["preset"] or ""),
         Fact("size", f"{row['width']} × {row['height']}", "pixels of the finest scale"),
         Fact("scales", _text(row["scales"])),
@@ -117,15 +118,20 @@ def settings(row: Mapping[str, Any]) -> list[Fact]:
         read = None
     if not isinstance(read, dict):
         return [Fact("settings", text)]
+    meanings = _meanings(row["method"] or DEFAULT)
     return [
-        Fact(name, value if isinstance(value, str) else json.dumps(value), _meaning(name))
+        Fact(name, value if isinstance(value, str) else json.dumps(value), meanings.get(name, ""))
         for name, value in read.items()
     ]
 
 
-def _meaning(setting: str) -> str:
-    known = Settings.model_fields.get(setting)
-    return known.description or "" if known else ""
+def _meanings(method: str) -> dict[str, str]:
+    """Descriptions of the settings of a method; none of one that is not installed here."""
+    try:
+        fields = find_method(method).settings.model_fields
+    except MethodError:
+        return {}
+    return {name: field.description or "" for name, field in fields.items()}
 
 
 def _text(value: int | None) -> str:

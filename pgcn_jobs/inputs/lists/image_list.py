@@ -1,8 +1,8 @@
 """A list of images as a table: a file with one row for each image to learn from, or task on one.
 
-Columns: `uri` (needed), `image_id`, `seed`, any setting by its name, and `channel:NAME` for files of further channels,
-named as images are: `channel:label`. Other columns are the user's own, and
-are left alone, unless one looks like a misspelt setting. Rows with nothing in them are left out.
+Columns: `uri` (needed), `image_id`, `seed`, `method`, any setting by its name, and `channel:NAME` for files of further
+channels, named as images are: `channel:label`. Other columns are the user's own, and are left alone, unless one looks
+like a misspelt setting. Rows with nothing in them are left out.
 
 With a column `task`, a row that has one asks for that task on the image: `target_uri`, `mask_uri` and `truth_uri` name
 its other images, `edit_id` names what is made, and any option of any task is a column (`task_seed` is its `seed`).
@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from pgcn.methods import MethodError, find_method, names_of_settings
 from pgcn.tasks.task import TaskError, all_tasks, find_task
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
@@ -30,7 +31,7 @@ from pgcn_jobs.storage.urls import public_url
 
 __all__ = ["SUFFIXES", "read_image_list"]
 
-_OWN_COLUMNS = ("uri", "image_id", "seed")
+_OWN_COLUMNS = ("uri", "image_id", "seed", "method")
 CHANNEL = "channel:"
 """Begin of the names of columns with files of further channels: `channel:label`, `channel:height`."""
 
@@ -63,6 +64,7 @@ class Row:
     seed: int | None
     overrides: Mapping[str, Any]  # a CSV's values are text
     edit: EditRow | None = None
+    method: str | None = None
     channels: Mapping[str, str] = field(default_factory=dict)  # files of further channels, by name
 
 
@@ -78,6 +80,8 @@ def read_image_list(
     nearly a setting's name, a task that does not exist, and what belongs to a task in a row that has none.
     """
     columns, records = read_table(data, name, lambda columns: _known(columns, setting_names))
+    if "method" in columns:
+        setting_names = [*setting_names, *names_of_settings()]
     known = _known(columns, setting_names)
     _check_columns(columns, name, known)
     used = [column for column in columns if column in known]
@@ -97,8 +101,9 @@ def read_image_list(
 def _known(columns: Sequence[str], setting_names: Collection[str]) -> list[str]:
     """The known names in a list with these columns."""
     of_tasks = [*_TASK_COLUMNS, *_option_names()] if "task" in columns else []
+    of_methods = names_of_settings() if "method" in columns else []
     parts = [column for column in columns if column.startswith(CHANNEL)]
-    return [*_OWN_COLUMNS, *setting_names, *of_tasks, *parts]
+    return [*_OWN_COLUMNS, *setting_names, *of_methods, *of_tasks, *parts]
 
 
 def _check_columns(columns: Sequence[str], name: str, known: Collection[str]) -> None:
@@ -144,9 +149,9 @@ def _check_ids(rows: Iterable[Row], name: str) -> None:
             )
 
 
-def _asks(row: Row) -> tuple[int | None, Mapping[str, Any], Mapping[str, str]]:
+def _asks(row: Row) -> tuple[int | None, str | None, Mapping[str, Any], Mapping[str, str]]:
     """The key of a row's request: a second row with the same request adds nothing."""
-    return row.seed, row.overrides, row.channels
+    return row.seed, row.method, row.overrides, row.channels
 
 
 @cache
@@ -186,6 +191,7 @@ def _row(number: int, record: Mapping[str, Any], name: str, used: Iterable[str],
         },
         overrides={c: v for c, v in filled.items() if c in setting_names and not (edit and c in edit.options)},
         edit=edit,
+        method=_method(filled["method"], where) if "method" in filled else None,
     )
 
 
@@ -218,6 +224,13 @@ def _edit(filled: Mapping[str, Any], where: str, setting_names: Collection[str])
 
     own = {column: value for column, value in options.items() if column not in foreign}
     return EditRow(name, own, text("target_uri"), text("mask_uri"), text("truth_uri"), text("edit_id"))
+
+
+def _method(value: Any, where: str) -> str:
+    try:
+        return find_method(str(value).strip()).name
+    except MethodError as error:
+        raise ConfigError(f"{where}: {error}", code=Code.LIST_ROW) from None
 
 
 def _is_empty(value: Any) -> bool:

@@ -37,7 +37,7 @@ def list_images(name: str, search: Search) -> Iterator[Found]:
     for row in read_image_list(data, shown, search.setting_names, search.passed.note):
         source = replace(row_source(row.uri, folder, allow_local), seed=row.seed, overrides=row.overrides)
         parts = [Part(name, row_source(uri, folder, allow_local)) for name, uri in sorted(row.channels.items())]
-        source = replace(source, parts=tuple(parts))
+        source = replace(source, method=row.method, parts=tuple(parts))
         if row.image_id is not None:
             source = replace(source, image_id=row.image_id)
         if row.edit is not None:
