@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import pgcn
+from pgcn import methods
 from pgcn.imaging.channels import RGB, Channels, Group, Image, unit_rule
 from pgcn.imaging.normals import SHORTEST, unit
 from pgcn.patchgencn.energy import crop, pad
@@ -26,10 +27,17 @@ def lengths(x):
     return MATERIAL.of(x, "normal").norm(dim=1)
 
 
-@pytest.fixture(scope="module", params=["learned", "exact"])
+OF = {
+    "learned": {"max_size": 40, "min_size": 14, "iterations": 2, "detail": "learned", "scales": 2},
+    "exact": {"max_size": 32, "min_size": 14, "iterations": 2, "learned_size": 20, "scales": 1},
+    "multigrid": {"max_size": 24, "min_size": 12, "iterations": 2, "detail": "learned", "scales": 2},
+}
+
+
+@pytest.fixture(scope="module", params=OF)
 def pyramid(request):
-    learned = {"detail": "learned", "scales": 2} if request.param == "learned" else {"learned_size": 20, "scales": 1}
-    settings = make_settings("draft", {"max_size": 40, "min_size": 14, "iterations": 2, **learned})
+    method = request.param if request.param == "multigrid" else "patchgencn"
+    settings = methods.make_settings("draft", OF[request.param], method)
     made = pgcn.fit(Image(material(), MATERIAL), settings=settings)
     assert (made.exact is not None) == (request.param == "exact")
     return made
@@ -37,7 +45,7 @@ def pyramid(request):
 
 def test_normals_have_unit_length_at_every_scale_and_size(pyramid):
     ends = [*next(pyramid.samples(2)), *pyramid.reconstruct(), *pyramid.observed_scales(), pyramid.sample(1, (50, 31))]
-    again = pgcn.Pyramid.from_files(pyramid.to_files())
+    again = methods.load_model(pyramid.to_files())
     for end in [*ends, again.sample(1), pyramid.observed]:
         torch.testing.assert_close(lengths(end), torch.ones_like(lengths(end)), atol=1e-5, rtol=0)
 
