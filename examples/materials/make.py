@@ -1,6 +1,6 @@
 """Derives the maps of this folder from a photograph: `python examples/materials/make.py`.
 
-Height is the luminance, smoothed: mortar is darker than bricks. Normals are those of the surface z = DEPTH · height, in
+Height is the luminance, smoothed: the mortar, which is lighter than the bricks, stands out. Normals are those of the surface z = DEPTH · height, in
 the convention of OpenGL: red to the right, green up, blue to the viewer.
 """
 
