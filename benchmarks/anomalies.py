@@ -25,7 +25,7 @@ from benchmarks.trained import markdown
 from pgcn.anomaly import cross_fitted, regions_of
 from pgcn.imaging.channels import of_tensor
 from pgcn.metrics.localization import localization
-from pgcn.tasks.energy import THRESHOLD, heat
+from pgcn.tasks.energy import THRESHOLD, EnergyOptions, heat
 
 Detector = Callable[[Tensor], Tensor]
 """Maps an image `(1, C, H, W)` to `(h, w)`."""
@@ -90,14 +90,14 @@ def table(found: Sequence[Category], detectors: Mapping[str, Detector]) -> str:
 
 
 def _alarms(values: Tensor) -> int:
-    return len(regions_of(values, THRESHOLD))
+    return len(regions_of(values, THRESHOLD, EnergyOptions().area))
 
 
 def _hit(case: Case, values: Tensor) -> bool:
     return bool((values[case.label >= 0] > THRESHOLD).any())
 
 
-SHOWN = (("bricks", "scratch", 0.5), ("wood", "stain", 0.16), ("gravel", "foreign", 1.0), ("5 bands", "one band", 0.2))
+SHOWN = (("bricks", "scratch", 0.5), ("wood", "blob", 0.6), ("gravel", "foreign", 1.0), ("5 bands", "one band", 0.2))
 
 
 def picture(found: Sequence[Category]) -> Image.Image:

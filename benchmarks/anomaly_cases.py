@@ -22,8 +22,12 @@ TEXTURES = ("01-bricks.jpg", "03-wood.jpg", "04-gravel.jpg")
 GOOD = 3
 """Images without a defect of each texture: other crops, mirrored at random."""
 
-CONTRASTS = {"scratch": (0.25, 0.5), "blob": (0.15, 0.3), "stain": (0.08, 0.16), "cut": (0.5, 1.0)}
-CONTRASTS |= {"foreign": (0.5, 1.0)}
+CONTRASTS: dict[str, tuple[float, ...]] = {
+    "scratch": (0.25, 0.5, 1.0),
+    "blob": (0.15, 0.3, 0.6),
+    "stain": (0.08, 0.16, 0.32),
+}
+CONTRASTS |= {"cut": (0.5, 1.0), "foreign": (0.5, 1.0)}
 BANDS, BAND_CONTRASTS = 5, (0.1, 0.2)
 
 

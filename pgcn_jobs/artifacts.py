@@ -13,10 +13,12 @@ from torch import Tensor
 from pgcn.imaging.channels import RGB, Channels
 from pgcn.imaging.scales import Size
 from pgcn.method import Model
+from pgcn.metrics.labels import label_metrics, missing_classes
 from pgcn.metrics.maps import alignment_metrics
 from pgcn.metrics.nearest_patches import bidirectional
 from pgcn.metrics.patch_distribution import diversity
 from pgcn.metrics.quality import metrics
+from pgcn_jobs.images.label_files import encode_label
 from pgcn_jobs.images.png import encode_png, to_rgb
 from pgcn_jobs.images.value_files import encode_values
 from pgcn_jobs.layout import artifact_path
@@ -36,6 +38,9 @@ RESULT_METRICS = (
     "recovery_error",
 )
 """Metrics that have a column in the results; others are rows of the metrics alone."""
+
+LABEL_METRICS = ("undecided", "class_share_error")
+"""Metrics of images with a label that have a column in the results too."""
 
 MOST_SAMPLES = 8
 """Samples that metrics are taken of, at most: the mean over these says as much as over all."""
@@ -74,11 +79,16 @@ class Pictures:
                 | {"kind": kind, "index": index, "scale": scale, "size": size, "width": width, "height": height}
                 | {"seed": None if seed is None else seed + index - first}
                 | {"image": {"bytes": self._png(image), "path": f"{kind}-{scale}-{size}-{index}.png"}}
+                | {"label": self._label(image, f"{kind}-{scale}-{size}-{index}-label")}
                 | {"values": self._values(image, f"{kind}-{scale}-{size}-{index}") if kind == "sample" else None}
             )
 
     def _png(self, image: Tensor) -> bytes:
         return encode_png(to_rgb(self._channels.display(image[None])))
+
+    def _label(self, image: Tensor, name: str) -> dict[str, Any] | None:
+        file = encode_label(image[None], self._channels)
+        return None if file is None else {"bytes": file.data, "path": f"{name}.{file.ending}"}
 
     def _values(self, image: Tensor, name: str) -> str | None:
         """The path of the file that holds the image's values; None for RGB of 8 bits, whose display has them all."""
@@ -145,11 +155,12 @@ def sample_metrics(
 
     Pixels of the image that are not `known` are left out, except for the recovery error.
 
-    Those of `pgcn.metrics.quality`; `copy`, `diversity` and `recovery_error`; and `contrast`, the std of samples / of
-    the image; of several groups of channels the `alignment`. A metric without a value is left out.
+    Those of `pgcn.metrics.quality` and `pgcn.metrics.labels`; `copy`, `diversity` and `recovery_error`; and `contrast`,
+    the std of samples / of the image; of several groups of channels the `alignment`. A metric without a value is left out.
     """
     copies = [bidirectional(x, image, known)["copy"] for x in samples.split(1)]
-    found = metrics(image, samples, channels, known) | alignment_metrics(samples, image, channels, known)
+    found = label_metrics(image, samples, channels, known) | alignment_metrics(samples, image, channels, known)
+    found |= metrics(image, samples, channels, known)
     found |= {
         "copy": sum(copies) / len(copies),
         "diversity": diversity(samples, image, known),
@@ -186,4 +197,8 @@ def warning(values: Mapping[str, float], image: Tensor) -> str | None:
         found.append("samples are nearly all the same")
     elif values.get("layout_diversity", 1.0) < 0.05:
         found.append("samples differ in detail alone: they have nearly one layout")
+    if values.get("undecided", 0.0) > 0.1:
+        found.append(f"{values['undecided']:.0%} of the label's pixels are between two categories")
+    if missing := missing_classes(dict(values)):
+        found.append(f"samples lack the categories {', '.join(missing[:8])}{' …' if len(missing) > 8 else ''}")
     return "; ".join(found) or None

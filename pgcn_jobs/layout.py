@@ -40,7 +40,7 @@ JOB_PAGE = re.compile(rf"gallery/(?:(?:jobs|edits)/{JOB}\.html|(?:thumbs|edits)/
 LIST_PAGE = re.compile(
     r"gallery/(?:index|page-\d+|failures(?:-\d+)?|task-[a-z_]+(?:-\d+)?)\.html|gallery/rows(?:-\d+)?\.js"
 )
-TEMPORARY = re.compile(r"(?:.*/)?\.[0-9a-f]{32}\.tmp", re.DOTALL)
+TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 
 _FILES = (
     *(re.compile(re.escape(name)) for name in (RUN, PROGRESS, TABLES_BUILT, TABLES_PARTS, TABLES_CARD, GALLERY_BUILT)),
@@ -67,8 +67,9 @@ def is_own_folder(path: str) -> bool:
 
 
 def is_temporary(path: str) -> bool:
-    """True for the temporary file of one of this program's writers."""
-    return TEMPORARY.fullmatch(path) is not None
+    """True for the temporary file of one of this program's writers, which lies in a folder that a run creates."""
+    folder, _, name = path.rpartition("/")
+    return TEMPORARY.fullmatch(name) is not None and (not folder or is_own_folder(folder))
 
 
 def is_litter(name: str) -> bool:

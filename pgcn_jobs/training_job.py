@@ -19,7 +19,7 @@ from pgcn.heartbeat import beat
 from pgcn.imaging.channels import RGB, Channels
 from pgcn.method import DivergenceError, LayoutError, State, Trainer
 from pgcn.methods import method_of
-from pgcn_jobs.artifacts import RESULT_METRICS, Observed, Row, draw, preview, pyramid_metrics, warning
+from pgcn_jobs.artifacts import LABEL_METRICS, RESULT_METRICS, Observed, Row, draw, preview, pyramid_metrics, warning
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import InputError
 from pgcn_jobs.inputs.loading import Grid, changed, holes_of, load_mask, reading_of
@@ -223,7 +223,7 @@ def _publish(trainer: Trainer, index: int, job: _Job, batch: int, context: JobCo
     log(f"drew {sum(row['kind'] == 'sample' for row in rows)} samples; metrics: {values}; warning: {caution}")
     metrics = [{"job_id": spec.job_id, **row} for row in job.history.curves]
     metrics += pyramid_metrics(spec.job_id, values)
-    result = {name: values.get(name) for name in RESULT_METRICS} | {
+    result = {name: values.get(name) for name in (*RESULT_METRICS, *LABEL_METRICS)} | {
         "uri": spec.uri,
         "job_id": spec.job_id,
         "attempt": job.attempt,

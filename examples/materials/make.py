@@ -1,7 +1,7 @@
 """Derives the maps of this folder from a photograph: `python examples/materials/make.py`.
 
-Height is the luminance, smoothed: the mortar, which is lighter than the bricks, stands out. Normals are those of the surface z = DEPTH · height, in
-the convention of OpenGL: red to the right, green up, blue to the viewer.
+Height is the luminance, smoothed: the mortar, which is lighter than the bricks, stands out. Normals are those of the
+surface z = DEPTH · height, in the convention of OpenGL: red to the right, green up, blue to the viewer.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class CrossFit:
 
     side: int = 512
     scales: int = 2
-    patch: int = 7
+    patch: int = 5
     components: int = 32
     blocks: int = 4
     keys: int = 4096

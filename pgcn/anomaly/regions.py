@@ -13,17 +13,18 @@ from torch import Tensor
 class Region:
     """One region of a map. Lengths are px of the map, rows and columns from its upper left pixel, 0.
 
-    `area` is the number of its pixels, `top`, `left`, `height` and `width` are its box, `y` and `x` the mean of its
-    pixels' positions, `peak` its highest value, at `peak_y` and `peak_x`, and `mean` the mean of its values.
+    `area` is the number of its pixels, `box_y` and `box_x` are the first row and column of its box, `box_height` and
+    `box_width` its sides, `y` and `x` the mean of its pixels' positions, `peak` its highest value, at `peak_y` and
+    `peak_x`, and `mean` the mean of its values.
     """
 
     area: int
     y: float
     x: float
-    top: int
-    left: int
-    height: int
-    width: int
+    box_y: int
+    box_x: int
+    box_height: int
+    box_width: int
     peak: float
     peak_y: int
     peak_x: int
@@ -48,10 +49,10 @@ def _region(rows: Tensor, columns: Tensor, values: Tensor) -> Region:
         area=len(rows),
         y=float(rows.double().mean()),
         x=float(columns.double().mean()),
-        top=top,
-        left=left,
-        height=int(rows.max()) - top + 1,
-        width=int(columns.max()) - left + 1,
+        box_y=top,
+        box_x=left,
+        box_height=int(rows.max()) - top + 1,
+        box_width=int(columns.max()) - left + 1,
         peak=float(values[highest]),
         peak_y=int(rows[highest]),
         peak_x=int(columns[highest]),

@@ -28,7 +28,7 @@ from pgcn.metrics.pictures import auroc
 from pgcn.tasks.chains import coarse_count, sizes_of
 from pgcn.tasks.task import Criterion, Inputs, MapValues, Options, Task, TaskError, TaskResult
 
-THRESHOLD = 5.0
+THRESHOLD = 8.0
 """Decades from which on a region is listed, by default."""
 
 LEVEL = 2 / 255

@@ -17,7 +17,7 @@ from pgcn_cluster.cli.maintenance import doctor, gc, verify
 from pgcn_cluster.cli.run import run
 from pgcn_cluster.cli.status import failures, status
 from pgcn_cluster.cli.submit import cancel, preflight, submit
-from pgcn_cluster.cli.tables import gallery, gather, query
+from pgcn_cluster.cli.tables import export, gallery, gather, query
 from pgcn_cluster.exit import Exit
 from pgcn_cluster.interrupts import INTERRUPTS, SENTENCE
 from pgcn_jobs.common.codes import Code
@@ -35,7 +35,22 @@ app = typer.Typer(
 app.command()(run)
 app.command(context_settings={"ignore_unknown_options": True})(submit)
 app.command(hidden=True)(preflight)
-for command in (cancel, status, failures, sample, apply, tasks, methods, gather, gallery, query, verify, gc, doctor):
+for command in (
+    cancel,
+    status,
+    failures,
+    sample,
+    apply,
+    tasks,
+    methods,
+    gather,
+    gallery,
+    query,
+    export,
+    verify,
+    gc,
+    doctor,
+):
     app.command()(command)
 
 

@@ -1,4 +1,4 @@
-"""`pgcn gather`, `gallery` and `query`: the tables of a run."""
+"""`pgcn gather`, `gallery`, `query` and `export`: the tables of a run."""
 
 from __future__ import annotations
 
@@ -41,6 +41,24 @@ def gallery(run: RunFolder) -> None:
     if not is_current(store, records_now(store)):
         build_tables(store)
     print(build_gallery(store))
+
+
+def export(
+    run: RunFolder,
+    out: Annotated[str, typer.Option(metavar="FOLDER", help="An empty folder or URL, or that of an earlier export.")],
+) -> None:
+    """Write the samples and their labels as images/, masks/ and metadata.csv, for a program that trains segmentation.
+
+    The table has the share of each sample that is copied from its own image, and from any other image of the run.
+    """
+    from pgcn_cluster.export.export import export as write
+    from pgcn_cluster.tables.build import build_tables, is_current, records_now
+
+    store = Store(run)
+    require_run(store)
+    if not is_current(store, records_now(store)):
+        build_tables(store)
+    print(f"{write(store, out, _note)} pairs in {Store(out).url}")
 
 
 def query(

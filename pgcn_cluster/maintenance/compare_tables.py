@@ -108,7 +108,10 @@ def _stored(store: Store, name: str) -> _Rows:
     rows = _Rows()
     schema = schemas.TABLES[name]
     try:
-        for path in layout.matching(layout.TABLE_PART, store.list(f"tables/{name}")):
+        paths = layout.matching(layout.TABLE_PART, store.list(f"tables/{name}"))
+        if not paths and name in schemas.LATER:
+            rows.columns = list(schema.names)  # the version that built the tables had none of these
+        for path in paths:
             part = schemas.known(current_table(schemas.read_parquet(store.get(path))), schema)
             columns = [name for name in schema.names if name in part.column_names]
             rows.columns = rows.columns or columns

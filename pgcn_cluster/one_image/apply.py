@@ -16,7 +16,6 @@ from pgcn.method_settings import MethodSettings
 from pgcn.methods import make_settings, names_of_settings
 from pgcn.tasks.task import Task, TaskResult, find_task
 from pgcn_cluster.one_image.progress import task_progress, training_progress, use_threads
-from pgcn_cluster.one_image.sample import file_stem
 from pgcn_cluster.planning.device import choose_device
 from pgcn_cluster.planning.settings_choice import choose_methods
 from pgcn_cluster.planning.task_request import split_task_options
@@ -29,7 +28,7 @@ from pgcn_jobs.images.contact_sheets import sheets_of
 from pgcn_jobs.images.png import encode_png, to_rgb
 from pgcn_jobs.inputs.loading import reading_of
 from pgcn_jobs.run_folder.regions import region_rows, regions_csv
-from pgcn_jobs.storage.outputs import joined, split_place, write_beside
+from pgcn_jobs.storage.outputs import file_stem, joined, split_place, write_beside
 from pgcn_jobs.storage.store import Store
 from pgcn_jobs.task_inputs import PyramidRequest, Read, pyramid_for, read_inputs
 

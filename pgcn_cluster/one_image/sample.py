@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,16 +13,15 @@ from pgcn_cluster.planning.device import choose_device
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.common.terminal_text import terminal_safe
+from pgcn_jobs.images.label_files import encode_label
 from pgcn_jobs.images.png import encode_png, to_rgb
 from pgcn_jobs.images.value_files import encode_values
 from pgcn_jobs.run_folder.commit import read_commit
 from pgcn_jobs.run_folder.manifest import Entry
 from pgcn_jobs.run_folder.pyramids import weight_files
 from pgcn_jobs.spec import resolve_size
-from pgcn_jobs.storage.outputs import write_beside
+from pgcn_jobs.storage.outputs import file_stem, write_beside
 from pgcn_jobs.storage.store import Store
-
-STEM_BYTES = 160  # of the 255 that a file's name may have
 
 
 def load_pyramid(store: Store, entry: Entry) -> Model:
@@ -43,15 +41,6 @@ def load_pyramid(store: Store, entry: Entry) -> Model:
         raise ConfigError(f"The pyramid of {name} cannot be read: {error}.", code=Code.PYRAMID_DAMAGED) from None
 
 
-def file_stem(image_id: str) -> str:
-    """The stem of an image's file names: letters, digits, `_`, `-` and `.` alone, and never very long.
-
-    The image_id is somebody's file name, and may hold folders and anything else; "" where nothing of it is left.
-    """
-    plain = re.sub(r"[^\w.-]+", "_", re.sub(r"\.\w{1,5}$", "", image_id)).strip("._-")
-    return plain.encode()[:STEM_BYTES].decode(errors="ignore")
-
-
 @dataclass(frozen=True)
 class SampleRequest:
     """The arguments of `pgcn sample`: `count` samples of each of `sizes`, the first with `seed`."""
@@ -66,7 +55,7 @@ class SampleRequest:
 def draw_samples(store: Store, entry: Entry, request: SampleRequest, out: str) -> Iterator[str]:
     """Write the samples of an image as PNG files into `out`, and yield their paths as they come.
 
-    Where PNG does not hold all channels and bits, a file of `encode_values` does, beside it.
+    Where PNG does not hold all channels and bits, a file of `encode_values` does, beside it, and one of the label.
     Files are named after the image, size and seed, and replace none that is there: see `write_beside`. Raises
     `ConfigError` for a size or start scale that cannot be drawn.
     """
@@ -89,4 +78,6 @@ def draw_samples(store: Store, entry: Entry, request: SampleRequest, out: str) -
             if not pyramid.channels.is_rgb:
                 exact = encode_values(image, pyramid.channels, entry.format)
                 files[f".{exact.ending}"] = exact.data
+            if (label := encode_label(image[None], pyramid.channels)) is not None:
+                files[f"-label.{label.ending}"] = label.data
             yield from write_beside(out, name, files)

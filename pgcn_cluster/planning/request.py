@@ -12,7 +12,7 @@ from pgcn_cluster.planning.naming import for_methods, named
 from pgcn_cluster.planning.outside import below, check_apart, outside
 from pgcn_cluster.planning.run_options import Request
 from pgcn_cluster.planning.settings_choice import Asked, Choice, Origin, choose_methods, choose_settings
-from pgcn_cluster.planning.task_request import find, parts_request, split_task_options, task_request
+from pgcn_cluster.planning.task_request import exclude_request, find, parts_request, split_task_options, task_request
 from pgcn_cluster.scheduler.resources import Resources
 from pgcn_cluster.scheduler.worker_pool import Backend
 from pgcn_jobs.common.codes import Code
@@ -78,6 +78,7 @@ def prepare(request: Request, cluster: Backend) -> Prepared:
         ask=task_request(request, task, task_options),
         passed=passed,
         parts=parts_request(request),
+        exclude=exclude_request(request),
     )
     said += passed.sentences(lambda location: below(location, request.out) is not None)
     sources = _limited(named(for_methods(outside(found, request.out, said), methods), known), request.limit, methods)

@@ -100,6 +100,9 @@ class RunOptions(BaseModel):
     channel: Annotated[tuple[str, ...] | None, BeforeValidator(_as_texts), OptionFacts(metavar="NAME=FILE")] = Field(
         None, description="Further channels from a file for each image: label=masks/{stem}.png; repeatable."
     )
+    exclude: Annotated[str | None, OptionFacts(metavar="FILE", column="exclude_uri")] = Field(
+        None, description="A mask, white on pixels that nothing is learned from, as scale bars: masks/{stem}.png"
+    )
     pyramids: Annotated[str | None, OptionFacts(metavar="RUN")] = Field(
         None, description="Another run, whose pyramids are used where it has them."
     )

@@ -12,6 +12,7 @@ from pgcn_cluster.planning.run_options import RunOptions
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.inputs.discover import one_source
+from pgcn_jobs.inputs.lists.image_list import NO_EXCLUDE
 from pgcn_jobs.inputs.part_names import check_part_name
 from pgcn_jobs.inputs.source import EditSource, Part, Source
 
@@ -94,6 +95,27 @@ def parts_request(options: RunOptions) -> Callable[[Source], tuple[Part, ...]] |
         return tuple(Part(name, one) for name, one in found if one is not None)
 
     return parts_of
+
+
+def exclude_request(options: RunOptions) -> Callable[[Source], Source] | None:
+    """A function that names the mask of an image's excluded pixels, or None without `--exclude`.
+
+    The pattern is as in `task_request`. Raises `ConfigError` beside `--task`.
+    """
+    pattern = options.exclude
+    if pattern is None:
+        return None
+    if options.task is not None:
+        raise ConfigError(f"--exclude and --task are given: {NO_EXCLUDE}", code=Code.OPTION_VALUE)
+    _check_patterns({"exclude": pattern})
+    read: dict[str, Source] = {}
+
+    def excluded(source: Source) -> Source:
+        found = _other_image(pattern, source, read)
+        assert found is not None
+        return found
+
+    return excluded
 
 
 def _check_patterns(patterns: Mapping[str, str | None]) -> None:

@@ -59,6 +59,7 @@ class Code(StrEnum):
     RUN_ACTIVE = "run.active"
     RUN_IMAGE = "run.image"
     TABLES_MISSING = "tables.missing"
+    LABELS_NONE = "labels.none"
     QUERY_INVALID = "query.invalid"
     PYRAMID_MISSING = "pyramid.missing"
     PYRAMID_DAMAGED = "pyramid.damaged"

@@ -150,7 +150,8 @@ def _band(values: Values, absent: Mask, label: str, nodata: float | None, name: 
 def as_label(values: Values, name: str) -> Channelled:
     """Categories `(H, W)`, or values of one or three integers `(H, W, S)`, as a label. Raises `DecodeError`."""
     values = values.astype(np.uint8) if values.dtype.kind == "b" else values
-    if values.ndim == 3 and values.shape[-1] == 3 and values.dtype == np.uint8:
+    colours = values.ndim == 3 and values.shape[-1] == 3 and values.dtype == np.uint8
+    if colours:
         values = values.astype(np.int32) @ np.array([65536, 256, 1], np.int32)
     elif values.ndim == 3 and values.shape[-1] == 1:
         values = values[..., 0]
@@ -167,7 +168,9 @@ def as_label(values: Values, name: str) -> Channelled:
             code=Code.CHANNELS_MANY,
         )
     low, high = int(classes[0]), int(classes[-1])
-    number = next(each for each in ("uint8", "uint16", "int32") if _fits(low, high, each) or each == "int32")
+    # Colours have the number format of their own, so that results are colours too.
+    formats = ("int32",) if colours else ("uint8", "uint16", "int32")
+    number = next(each for each in formats if _fits(low, high, each) or each == "int32")
     made = group("label", "label", number, low, high if high > low else low + 1)
     return Channelled(values[..., None], [made | {"classes": classes.tolist()}], None, [f"{len(classes)} categories"])
 

@@ -9,6 +9,7 @@ from typing import Any
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.inputs.found import Found, Search
+from pgcn_jobs.inputs.lists.image_list import NO_EXCLUDE
 from pgcn_jobs.inputs.lists.rows import is_list, list_images
 from pgcn_jobs.inputs.local_listing import local_images, local_source
 from pgcn_jobs.inputs.passed_over import Passed
@@ -30,6 +31,7 @@ def find_sources(
     ask: Callable[[Source], EditSource] | None = None,
     passed: Passed | None = None,
     parts: Callable[[Source], tuple[Part, ...]] | None = None,
+    exclude: Callable[[Source], Source] | None = None,
 ) -> list[Source]:
     """Every image that `images` name, sorted by `image_id`, each location once.
 
@@ -44,7 +46,8 @@ def find_sources(
     Two images of one name keep it apart by "-" and six hexadecimal digits, the same at every run. An image that
     is in a list and also in a folder is taken from the list. The same image in several rows with different
     seeds or settings is several sources; rows with edits that use the same pyramid are one source with these edits.
-    `parts` returns the files of further channels of a source that has none of its own.
+    `parts` returns the files of further channels of a source that has none of its own, `exclude` its mask of pixels
+    that nothing is learned from.
     `ask` returns the edit of a source that has none of its own; without `ask`, its pyramid alone is requested.
 
     A single file that is not there has a `problem`; alone, it is an error. Raises `ConfigError` for an argument
@@ -60,6 +63,10 @@ def find_sources(
         raise ConfigError(found[0].source.problem, code=found[0].source.problem_code)
     if parts is not None:
         found = [f if f.source.parts else replace(f, source=replace(f.source, parts=parts(f.source))) for f in found]
+    if exclude is not None:
+        if any(each.source.edits for each in found):
+            raise ConfigError(f"--exclude is given, and a list has tasks: {NO_EXCLUDE}", code=Code.OPTION_VALUE)
+        found = [f if f.source.holes else replace(f, source=replace(f.source, holes=exclude(f.source))) for f in found]
     if ask is not None:
         if all(each.source.edits for each in found):
             raise ConfigError(

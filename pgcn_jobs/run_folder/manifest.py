@@ -204,7 +204,7 @@ def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
             seed,
             ask.plan,
             _holes(source, facts["holes"]),
-            channel_identity(facts["channels"], facts["parts"]),
+            _channels(source, facts["channels"], facts["parts"]),
         ),
         version=source.version_token,
         seed=seed,
@@ -219,7 +219,7 @@ def plan_source(source: Source, ask: RunDefaults, known: Entry | None) -> Entry:
 def under_its_name(entry: Entry, source: Source, ask: RunDefaults) -> Entry:
     """The entry of an image that was renamed after it was read."""
     image, holes = _image(source, entry.sha256), _holes(source, entry.holes)
-    channels = channel_identity(entry.channels, entry.parts)
+    channels = _channels(source, entry.channels, entry.parts)
     job = job_id(image, entry.parsed_settings, entry.seed, ask.plan, holes, channels)
     return replace(entry, image_id=source.image_id, job_id=job)
 
@@ -233,6 +233,13 @@ def _image(source: Source, sha256: str | None) -> str:
 def _holes(source: Source, digest: str | None) -> str | None:
     """The hash of its mask. Unreadable masks have none; the URI keeps the job apart from that of the image alone."""
     return digest or (None if source.holes is None else f"unreadable {source.holes.uri}")
+
+
+def _channels(source: Source, channels: str | None, parts: str | None) -> str | None:
+    """The part of an identity for its channels. Unreadable parts have no hashes: as with `_holes`."""
+    if parts is None and source.parts:
+        return f"unreadable {source.part_names}"
+    return channel_identity(channels, parts)
 
 
 def unchanged(source: Source, known: Entry) -> bool:

@@ -91,6 +91,7 @@ SAMPLES = pa.schema(
         ("height", pa.int32()),
         ("seed", pa.int64()),
         ("image", IMAGE),
+        ("label", IMAGE),  # the image's label: categories with the values of its file; null without one
         ("values", pa.string()),  # path in the run of the file with all channels and bits; null where `image` has them
     ]
 )
@@ -120,10 +121,10 @@ REGIONS = pa.schema(
         ("area", pa.int64()),  # pixels
         ("y", pa.float64()),  # the mean of its pixels' positions
         ("x", pa.float64()),
-        ("top", pa.int32()),  # its box
-        ("left", pa.int32()),
-        ("height", pa.int32()),
-        ("width", pa.int32()),
+        ("box_y", pa.int32()),  # first row and column of its box
+        ("box_x", pa.int32()),
+        ("box_height", pa.int32()),
+        ("box_width", pa.int32()),
         ("peak", pa.float64()),  # its highest value, in the unit of the map
         ("peak_y", pa.int32()),
         ("peak_x", pa.int32()),
@@ -161,6 +162,8 @@ RESULTS = pa.schema(
         ("patch_swd", pa.float64()),
         ("coherence", pa.float64()),
         ("completeness", pa.float64()),
+        ("undecided", pa.float64()),  # of a label: share of pixels between two categories; null without a label
+        ("class_share_error", pa.float64()),  # of a label: half the sum of differences of the shares of categories
         ("recovery_error", pa.float64()),  # squared, summed over channels, mean over pixels, in [-1, 1] units
         ("warning", pa.string()),  # a finding that a person should check; null without one
         ("channels", pa.string()),  # JSON of the channels; null for RGB of 8 bits, and before 0.2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from itertools import count
 
@@ -9,6 +10,17 @@ from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.storage.store import Store
 from pgcn_jobs.storage.urls import is_local, local_path
+
+STEM_BYTES = 160  # of the 255 that a file's name may have
+
+
+def file_stem(image_id: str) -> str:
+    """The stem of an image's file names: letters, digits, `_`, `-` and `.` alone, and never very long.
+
+    The image_id is somebody's file name, and may hold folders and anything else; "" where nothing of it is left.
+    """
+    plain = re.sub(r"[^\w.-]+", "_", re.sub(r"\.\w{1,5}$", "", image_id)).strip("._-")
+    return plain.encode()[:STEM_BYTES].decode(errors="ignore")
 
 
 def split_place(out: str) -> tuple[str, str]:

@@ -59,7 +59,7 @@ def test_apply_trains_nothing_and_writes_values_regions_and_a_drawing(scene, tmp
         rows = list(csv.DictReader(file))
     assert len(rows) == len(facts["regions"]) == facts["regions"][-1]["index"] + 1 == 1
     assert float(rows[0]["peak"]) == facts["regions"][0]["peak"] == pytest.approx(facts["peak"])
-    assert int(rows[0]["top"]) <= 22 <= int(rows[0]["top"]) + int(rows[0]["height"])
+    assert int(rows[0]["box_y"]) <= 22 <= int(rows[0]["box_y"]) + int(rows[0]["box_height"])
 
 
 def test_a_run_has_the_regions_as_a_table(scene, tmp_path):
@@ -70,7 +70,7 @@ def test_a_run_has_the_regions_as_a_table(scene, tmp_path):
     store = Store(str(run))
     (row,) = query(store, "SELECT * FROM regions").to_pylist()
     assert row["edit_id"].startswith("scene.tif:energy") and row["image_id"] == "scene.tif"
-    assert row["index"] == 0 and row["top"] <= 22 <= row["top"] + row["height"]
+    assert row["index"] == 0 and row["box_y"] <= 22 <= row["box_y"] + row["box_height"]
     (made,) = query(store, "SELECT values FROM pictures WHERE name = 'result'").to_pylist()
     check_map(run / made["values"])
     code, output = ask("verify", run)

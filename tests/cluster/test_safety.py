@@ -20,11 +20,11 @@ from rich.console import Console
 from pgcn_cluster.import_path import JOB_CONFIG, leave_out_current_folder, worker_environment
 from pgcn_cluster.monitor.display import LogLines, Screen
 from pgcn_cluster.monitor.snapshot import Lane, Snapshot
-from pgcn_cluster.one_image.sample import file_stem
 from pgcn_jobs.common.terminal_text import terminal_safe
 from pgcn_jobs.inputs.discover import find_sources
 from pgcn_jobs.run_folder.commit import committed, read_failures
 from pgcn_jobs.run_folder.manifest import read_manifest
+from pgcn_jobs.storage.outputs import file_stem
 from pgcn_jobs.storage.store import Store
 from tests.cluster.fake_run import HOSTILE
 from tests.cluster.machines import ROOT

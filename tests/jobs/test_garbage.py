@@ -148,7 +148,7 @@ def test_the_age_of_an_attempt_is_told_by_the_storage_and_not_by_the_clock_of_it
 
 def write_and_wait(store):
     os.fsync = lambda number: time.sleep(60)
-    store.put("attempts/a/b/samples.parquet", b"x" * 1000)
+    store.put(f"attempts/{'a' * 20}/20261128T101010-abcdef/samples.parquet", b"x" * 1000)
 
 
 def test_what_a_killed_writer_leaves_is_found_when_it_is_old(tmp_path):
@@ -162,6 +162,8 @@ def test_what_a_killed_writer_leaves_is_found_when_it_is_old(tmp_path):
     assert process.pid
     os.kill(process.pid, signal.SIGKILL)
     process.join()
+    (tmp_path / "holiday").mkdir()
+    (tmp_path / "holiday" / PROBE).write_bytes(b"in a folder that is not ours")
     ((path, _),) = store.temporaries().items()
     assert find_garbage(store, DAY, under_way=False).paths == [], "it may be under way"
     old = time.time() - 2 * DAY.total_seconds()

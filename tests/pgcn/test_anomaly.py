@@ -99,7 +99,7 @@ def test_regions_are_connected_pixels_with_their_box_peak_and_mean():
     snake[::2, :] = 1
     snake[1::4, -1] = snake[3::4, 0] = 1
     first, second = regions_of(values, 1.0)
-    assert (first.area, first.top, first.left, first.height, first.width) == (4, 1, 2, 2, 4)
+    assert (first.area, first.box_y, first.box_x, first.box_height, first.box_width) == (4, 1, 2, 2, 4)
     assert (first.peak, first.peak_y, first.peak_x, first.mean) == (8.0, 2, 5, 3.5)
     assert (first.y, first.x) == (1.25, 3.5)
     assert (second.area, second.peak) == (1, 3.0)

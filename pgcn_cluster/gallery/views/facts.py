@@ -63,6 +63,8 @@ MEANINGS = {
     "diversity": "how much samples differ pixel by pixel, over the image's contrast: 0 is all alike",
     "alignment": "do edges of the maps lie at the same places? 0 is no; good is the image's own value",
     "alignment_image": "the same of the image",
+    "undecided": "share of the label's pixels that are between two categories",
+    "class_share_error": "half the sum of the differences of the categories' shares from the image's: 0 is equal",
     "recovery_error": "distance of the recovered image from the image",
     "contrast": "contrast of samples over the image's: 1 is equal",
     "frechet_random": "distance of features of random convolutions: 0 is equal",

@@ -1,8 +1,9 @@
 """A list of images as a table: a file with one row for each image to learn from, or task on one.
 
 Columns: `uri` (needed), `image_id`, `seed`, `method`, any setting by its name, and `channel:NAME` for files of further
-channels, named as images are: `channel:label`. Other columns are the user's own, and are left alone, unless one looks
-like a misspelt setting. Rows with nothing in them are left out.
+channels, named as images are: `channel:label`. `exclude_uri` names a mask of pixels that nothing is learned from. Other
+columns are the user's own, and are left alone, unless one looks like a misspelt setting. Rows with nothing in them are
+left out.
 
 With a column `task`, a row that has one asks for that task on the image: `target_uri`, `mask_uri` and `truth_uri` name
 its other images, `edit_id` names what is made, and any option of any task is a column (`task_seed` is its `seed`).
@@ -31,11 +32,14 @@ from pgcn_jobs.storage.urls import public_url
 
 __all__ = ["SUFFIXES", "read_image_list"]
 
-_OWN_COLUMNS = ("uri", "image_id", "seed", "method")
+_OWN_COLUMNS = ("uri", "image_id", "seed", "method", "exclude_uri")
 CHANNEL = "channel:"
 """Begin of the names of columns with files of further channels: `channel:label`, `channel:height`."""
 
 _TASK_COLUMNS = ("task", "target_uri", "mask_uri", "truth_uri", "edit_id", "task_seed")
+NO_EXCLUDE = "pixels are excluded from trainings alone. Name the area of a task by its mask."
+"""Reason for which a task takes no `exclude_uri`."""
+
 MAX_ID = 1024  # characters, as an object's key has bytes
 MAX_URI = 8192
 
@@ -66,6 +70,7 @@ class Row:
     edit: EditRow | None = None
     method: str | None = None
     channels: Mapping[str, str] = field(default_factory=dict)  # files of further channels, by name
+    exclude_uri: str | None = None
 
 
 def read_image_list(
@@ -149,9 +154,9 @@ def _check_ids(rows: Iterable[Row], name: str) -> None:
             )
 
 
-def _asks(row: Row) -> tuple[int | None, str | None, Mapping[str, Any], Mapping[str, str]]:
+def _asks(row: Row) -> tuple[int | None, str | None, Mapping[str, Any], Mapping[str, str], str | None]:
     """The key of a row's request: a second row with the same request adds nothing."""
-    return row.seed, row.method, row.overrides, row.channels
+    return row.seed, row.method, row.overrides, row.channels, row.exclude_uri
 
 
 @cache
@@ -179,6 +184,9 @@ def _row(number: int, record: Mapping[str, Any], name: str, used: Iterable[str],
             )
     where = f"{name}, row {number}"
     edit = _edit(filled, where, setting_names)
+    exclude = str(filled["exclude_uri"]).strip() if "exclude_uri" in filled else None
+    if exclude is not None and edit is not None:
+        raise ConfigError(f"{where} has an 'exclude_uri' and a 'task': {NO_EXCLUDE}", code=Code.LIST_ROW)
     return Row(
         number=number,
         uri=uri,
@@ -191,6 +199,7 @@ def _row(number: int, record: Mapping[str, Any], name: str, used: Iterable[str],
         },
         overrides={c: v for c, v in filled.items() if c in setting_names and not (edit and c in edit.options)},
         edit=edit,
+        exclude_uri=exclude,
         method=_method(filled["method"], where) if "method" in filled else None,
     )
 

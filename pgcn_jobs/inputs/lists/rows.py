@@ -40,10 +40,12 @@ def list_images(name: str, search: Search) -> Iterator[Found]:
         source = replace(source, method=row.method, parts=tuple(parts))
         if row.image_id is not None:
             source = replace(source, image_id=row.image_id)
+        if row.exclude_uri is not None:
+            source = replace(source, holes=row_source(row.exclude_uri, folder, allow_local))
         if row.edit is not None:
             source = with_edit(source, row_edit(row.edit, folder, allow_local))
         # A row's `image_id` names the pyramid of the whole image; a pyramid learned around a hole has another name.
-        yield Found(source, given=row.image_id is not None and source.holes is None, listed=True)
+        yield Found(source, given=row.image_id is not None and (row.edit is None or source.holes is None), listed=True)
 
 
 def row_edit(row: EditRow, folder: str, allow_local: bool) -> EditSource:

@@ -1,0 +1,1 @@
+"""Export of image and label pairs as a folder, for programs that train segmentation."""
