@@ -156,7 +156,8 @@ def sample_metrics(
     Pixels of the image that are not `known` are left out, except for the recovery error.
 
     Those of `pgcn.metrics.quality` and `pgcn.metrics.labels`; `copy`, `diversity` and `recovery_error`; and `contrast`,
-    the std of samples / of the image; of several groups of channels the `alignment`. A metric without a value is left out.
+    the std of samples / of the image; of several groups of channels the `alignment`. A metric without a
+    value is left out.
     """
     copies = [bidirectional(x, image, known)["copy"] for x in samples.split(1)]
     found = label_metrics(image, samples, channels, known) | alignment_metrics(samples, image, channels, known)
