@@ -24,21 +24,20 @@ def langevin(
 
     `x` is any batch of states in [-1, 1]; `gradient` maps it to ∇ₓΣf(x). With `noise_std` = √size this is Langevin
     dynamics, whose law approaches p ∝ exp f as the step goes to zero; the published code uses less noise, and none in
-    later iterations. No noise is drawn where `noise_std` is 0. `after` is applied after each step. Sends one heartbeat.
+    later iterations. No noise is drawn where `noise_std` is 0. `after` is applied after each step. Sends one heartbeat,
+    and with `after` one a step.
     """
+    if after is not None:  # one call a step, each with its heartbeat: `after` may take long
+        for step in steps:
+            x = after(langevin(x, gradient, [step], draw))
+        return x
     beat()
     if isinstance(gradient, FusedLangevin):
-        if after is None:  # one call for all steps: each call converts the layout of the states
-            return gradient.run(x, steps, draw)
-        for step in steps:
-            x = after(gradient.run(x, [step], draw))
-        return x
+        return gradient.run(x, steps, draw)  # one call for all steps: each call converts the layout of the states
     with torch.no_grad():
         for size, noise_std in steps:
             x = x + 0.5 * size * gradient(x)
             if noise_std > 0:
                 x = x + noise_std * draw(x)
             x = x.clamp(-1, 1)
-            if after is not None:
-                x = after(x)
     return x
