@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -15,8 +16,9 @@ from torch import Tensor
 
 from pgcn.exact.draw import resized
 from pgcn.exact.scales import ExactScales
-from pgcn.imaging.channels import RGB, Channels
+from pgcn.imaging.channels import RGB, Channels, unit_rule
 from pgcn.imaging.noise import noise_start, normal_each, seeded
+from pgcn.imaging.normals import UnitNormals, applied, then
 from pgcn.imaging.scales import Size, ascend, check_image, exact_sizes, resize, resize_on_torus, sizes_for
 from pgcn.method import AS_SAMPLED, AfterStep, ChainOptions
 from pgcn.settings import PyramidSettings
@@ -99,6 +101,11 @@ class LearnedPyramid(TaskMethods, ABC):
         """The device of the weights, where inputs have to be."""
         return self.observed.device
 
+    @cached_property
+    def _rule(self) -> UnitNormals | None:
+        """The rule that normals have unit length; None for an image without normals."""
+        return unit_rule([self.channels])
+
     def sample(
         self,
         n: int = 1,
@@ -171,12 +178,15 @@ class LearnedPyramid(TaskMethods, ABC):
     ) -> Iterator[Tensor]:
         """The results of scales `first` to the last of `sizes`, as `pgcn.method.Model`; exact ones carry matches."""
         options = replace(options, draw=options.draw or normal_each(seeded(0, len(x))))
-        learned = self.learned
+        learned, rule = self.learned, self._rule
+
+        def clamp(state: Tensor, scale: int) -> Tensor:
+            return applied(rule, state if after is None else after(state, scale))
 
         def chain(y: Tensor, scale: int) -> Tensor:
             if after is None:
-                return self.refine(y, scale, options)
-            return self.refine(after(y, scale), scale, replace(options, after=lambda state: after(state, scale)))
+                return self.refine(applied(rule, y), scale, options)
+            return self.refine(clamp(y, scale), scale, replace(options, after=lambda state: after(state, scale)))
 
         for end in ascend(x, sizes[:learned], chain, first, resize_on_torus if options.wrap else resize):
             x = end
@@ -185,15 +195,16 @@ class LearnedPyramid(TaskMethods, ABC):
             return
         above = max(first - learned, 0)
         if first > learned or (first == learned and tuple(x.shape[-2:]) != tuple(sizes[first - 1])):
-            x = resized(x, sizes[first - 1], options.wrap)
+            x = applied(rule, resized(x, sizes[first - 1], options.wrap))
 
-        def clamp(state: Tensor, scale: int) -> Tensor:
-            return state if after is None else after(state, scale + learned)
+        def clamp_exact(state: Tensor, scale: int) -> Tensor:
+            return clamp(state, scale + learned)
 
         if first == 0:
-            x = self.exact.settled(x, self.sizes[learned - 1], options, lambda state: clamp(state, -1))
-
-        yield from self.exact.ascend(x, sizes[learned + above :], above, options, None if after is None else clamp)
+            x = self.exact.settled(x, self.sizes[learned - 1], options, lambda state: clamp_exact(state, -1))
+        clamped = None if after is None and rule is None else clamp_exact
+        for end in self.exact.ascend(x, sizes[learned + above :], above, options, clamped):
+            yield applied(rule, end)  # a scale without steps is a plain resize
 
     def _below(self, scale: int) -> Tensor:
         """The start of the reconstruction at `scale`, before it is resized."""
@@ -204,6 +215,7 @@ class LearnedPyramid(TaskMethods, ABC):
 
         At an exact scale the detail of `x` is drawn again, and its low frequencies stay.
         """
+        options = replace(options, after=then(options.after, self._rule))
         if scale < self.learned:
             return self.chain(x, scale, options)
         assert self.exact is not None
@@ -240,12 +252,11 @@ class LearnedPyramid(TaskMethods, ABC):
         Lower is more like the trained image's patches. The image is resized to `sizes`, by default the trained ones.
         """
         image = check_image(image, self.channels.count).to(self.device)
-        sizes = sizes or self.sizes
+        scaled = [applied(self._rule, resize(image, size)) for size in sizes or self.sizes]
         with torch.no_grad():
-            maps = [self.learned_energy(resize(image, size), at) for at, size in enumerate(sizes[: self.learned])]
+            maps = [self.learned_energy(each, at) for at, each in enumerate(scaled[: self.learned])]
             if self.exact is not None:
-                above = sizes[self.learned :]
-                maps += [self.exact.energy(resize(image, size), scale) for scale, size in enumerate(above)]
+                maps += [self.exact.energy(each, scale) for scale, each in enumerate(scaled[self.learned :])]
         return maps
 
     def save(self, path: str | Path) -> None:

@@ -14,6 +14,7 @@ from pgcn.imaging.channels import RGB, Channels
 from pgcn.imaging.scales import Size
 from pgcn.method import Model
 from pgcn.metrics.labels import label_metrics, missing_classes
+from pgcn.metrics.maps import alignment_metrics
 from pgcn.metrics.nearest_patches import bidirectional
 from pgcn.metrics.patch_distribution import diversity
 from pgcn.metrics.quality import metrics
@@ -155,10 +156,12 @@ def sample_metrics(
     Pixels of the image that are not `known` are left out, except for the recovery error.
 
     Those of `pgcn.metrics.quality` and `pgcn.metrics.labels`; `copy`, `diversity` and `recovery_error`; and `contrast`,
-    the std of samples / of the image. A metric without a value is left out.
+    the std of samples / of the image; of several groups of channels the `alignment`. A metric without a
+    value is left out.
     """
     copies = [bidirectional(x, image, known)["copy"] for x in samples.split(1)]
-    found = metrics(image, samples, channels, known) | label_metrics(image, samples, channels, known)
+    found = label_metrics(image, samples, channels, known) | alignment_metrics(samples, image, channels, known)
+    found |= metrics(image, samples, channels, known)
     found |= {
         "copy": sum(copies) / len(copies),
         "diversity": diversity(samples, image, known),

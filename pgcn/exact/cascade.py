@@ -15,6 +15,7 @@ from pgcn.exact.draw import Held, Hold, Way, draw_scale, resized
 from pgcn.exact.field import Field
 from pgcn.exact.patches import Patches, patches_of
 from pgcn.exact.settings import DetailSettings
+from pgcn.imaging.normals import Project, applied
 from pgcn.imaging.scales import Size, resize
 
 COMPARISONS = 50_000_000
@@ -62,18 +63,24 @@ class ExactDetail:
 
     `known` `(1, 1, H, W)`: 1 where patches may come from, where not all may. Nothing but the image is kept: the patches
     of a scale are made when it is first used, 140 bytes a pixel.
+    `rule` is applied to the image at each scale: normals of unit length.
 
     Raises `ValueError` where there is no size, or no known pixel.
     """
 
     def __init__(
-        self, image: Tensor, sizes: list[Size], settings: DetailSettings | None = None, known: Tensor | None = None
+        self,
+        image: Tensor,
+        sizes: list[Size],
+        settings: DetailSettings | None = None,
+        known: Tensor | None = None,
+        rule: Project | None = None,
     ) -> None:
         if not sizes:
             raise ValueError("exact detail needs at least one size")
         self.settings = settings or DetailSettings()
         self.sizes = [(int(h), int(w)) for h, w in sizes]
-        self._image, self._known = image, known
+        self._image, self._known, self._rule = image, known, rule
         self._patches: dict[int, Patches] = {}
         self._layout: ExactDetail | None = None
 
@@ -82,14 +89,15 @@ class ExactDetail:
         if scale not in self._patches:
             size, s = self.sizes[scale], self.settings
             known = None if self._known is None else (resized(self._known, size) > 0.99).float()
-            self._patches[scale] = patches_of(resize(self._image, size), s.patch, s.components, known, s.band)
+            image = applied(self._rule, resize(self._image, size))
+            self._patches[scale] = patches_of(image, s.patch, s.components, known, s.band)
         return self._patches[scale]
 
     def at_layout(self, size: Size) -> ExactDetail:
         """The exact energy of the image at one small size, of patches of `settings.layout_patch`."""
         if self._layout is None or self._layout.sizes != [size]:
             settings = replace(self.settings, patch=self.settings.layout_patch)
-            self._layout = ExactDetail(self._image, [size], settings, self._known)
+            self._layout = ExactDetail(self._image, [size], settings, self._known, self._rule)
         return self._layout
 
     def draw(self, layouts: Tensor, sizes: list[Size], seeds: Sequence[int], *, wrap: bool = False) -> Iterator[Drawn]:

@@ -14,8 +14,9 @@ from pgcn.exact import definition
 from pgcn.exact.cascade import Ascent, ExactDetail
 from pgcn.exact.draw import Held, Hold, resized
 from pgcn.exact.settings import DetailSettings
-from pgcn.imaging.channels import RGB, Channels
+from pgcn.imaging.channels import RGB, Channels, unit_rule
 from pgcn.imaging.noise import Draw, normal_each, seeded
+from pgcn.imaging.normals import Project, applied
 from pgcn.imaging.scales import Size, finest_size, resize
 from pgcn.method import AS_SAMPLED, AfterStep, ChainOptions
 from pgcn.settings import PyramidSettings
@@ -29,13 +30,15 @@ class ExactScales:
     """The exact energies of one image at `sizes` (height, width), px, coarsest first.
 
     `image` `(1, C, H, W)` is the image at the finest size: of RGB in 8 bits uint8, else float32 in [-1, 1]. `known`
-    `(1, 1, H, W)`, uint8, is 1 where patches may come from; None: everywhere.
+    `(1, 1, H, W)`, uint8, is 1 where patches may come from; None: everywhere. `rule` keeps normals at
+    unit length; None: there are none.
     """
 
     image: Tensor
     known: Tensor | None
     sizes: list[Size]
     settings: DetailSettings
+    rule: Project | None = None
 
     @staticmethod
     def of(
@@ -46,17 +49,19 @@ class ExactScales:
         channels: Channels = RGB,
     ) -> ExactScales:
         """The exact scales of `image` `(1, C, h, w)` in [-1, 1], at any size, and of `known` `(1, 1, h, w)`."""
-        finest = resize(image, finest_size(image.shape[2], image.shape[3], settings))
+        rule = unit_rule([channels])
+        finest = applied(rule, resize(image, finest_size(image.shape[2], image.shape[3], settings)))
         if channels.is_rgb:
             finest = finest.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
         if known is not None:
             known = (resized(known, sizes[-1]) > 0.99).to(torch.uint8)
-        return ExactScales(finest, known, sizes, _settings(settings))
+        return ExactScales(finest, known, sizes, _settings(settings), rule)
 
     @cached_property
     def detail(self) -> ExactDetail:
         """The patches of the image, made at first use."""
-        return ExactDetail(self._image(), self.sizes, self.settings, None if self.known is None else self.known.float())
+        known = None if self.known is None else self.known.float()
+        return ExactDetail(self._image(), self.sizes, self.settings, known, self.rule)
 
     def _image(self) -> Tensor:
         image = self.image.to(torch.get_default_dtype())
@@ -64,7 +69,7 @@ class ExactScales:
 
     def observed(self) -> list[Tensor]:
         """The image at every exact scale: `(1, C, *sizes[s])` in [-1, 1]."""
-        return [resize(self._image(), size) for size in self.sizes]
+        return [applied(self.rule, resize(self._image(), size)) for size in self.sizes]
 
     def ascend(
         self,
@@ -143,13 +148,13 @@ class ExactScales:
 
     def gradient(self, x: Tensor, scale: int, t: float = 0.1) -> Tensor:
         """∇f_t at `x` `(N, C, H, W)`, by the definition: its cost is the product of the pixels of both images."""
-        own = resize(self._image(), self.sizes[scale])
+        own = applied(self.rule, resize(self._image(), self.sizes[scale]))
         return torch.cat([definition.gradient(each, own, t, self.settings.patch) for each in x.split(1)])
 
     def to(self, device: str | torch.device) -> ExactScales:
         """The same scales on another device."""
         known = None if self.known is None else self.known.to(device)
-        return ExactScales(self.image.to(device), known, self.sizes, self.settings)
+        return ExactScales(self.image.to(device), known, self.sizes, self.settings, self.rule)
 
     def to_file(self, header: dict[str, str]) -> bytes:
         """The image as a safetensors object; `header` says which pyramid it belongs to."""
@@ -171,7 +176,8 @@ class ExactScales:
             raise ValueError(
                 f"{FILE} does not hold {channels.count} channels of {sizes[-1][1]}x{sizes[-1][0]} px as {number}"
             )
-        return ExactScales(image[None], None if known is None else known[None, None], sizes, _settings(settings))
+        known = None if known is None else known[None, None]
+        return ExactScales(image[None], known, sizes, _settings(settings), unit_rule([channels]))
 
 
 def _settings(settings: PyramidSettings) -> DetailSettings:

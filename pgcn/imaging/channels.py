@@ -19,13 +19,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+
+from pgcn.imaging.normals import UnitNormals, unit
 
 Kind = Literal["colour", "gray", "band", "alpha", "normal", "label"]
 
@@ -106,13 +108,21 @@ class Group:
     def decode(self, x: Tensor) -> Tensor:
         """The inverse: channels in [-1, 1] as values `(N, stored, H, W)`, float64, integers rounded to whole numbers.
 
-        A label has the class of its largest channel.
+        A label has the class of its largest channel. Normals have unit length; vectors that differ from it by less
+        than the rounding of their number format stay as they are, so that values of a file come back as they were.
         """
         if self.kind == "label":
             classes = torch.tensor(self.classes, dtype=torch.float64, device=x.device)
             return classes[x.argmax(1, keepdim=True)]
-        values = (x.double().clamp(-1, 1) + 1) / 2 * (self.high - self.low) + self.low
+        x = self._unit(x.double()) if self.kind == "normal" else x.double()
+        values = (x.clamp(-1, 1) + 1) / 2 * (self.high - self.low) + self.low
         return values if self.number == "float32" else values.round()
+
+    def _unit(self, n: Tensor) -> Tensor:
+        """Vectors `(N, 3, H, W)` with unit length where theirs differs from 1 by more than rounding explains."""
+        step = 1e-6 if self.number == "float32" else 2 / (self.high - self.low)
+        near = (n.norm(dim=1, keepdim=True) - 1).abs() <= step * math.sqrt(3) / 2
+        return torch.where(near, n, unit(n))
 
 
 @dataclass(frozen=True)
@@ -217,6 +227,19 @@ def _hues(label: Tensor) -> Tensor:
     angle = (chosen - 1).double() * (2 * math.pi / count)
     rgb = torch.stack([torch.cos(angle - shift) for shift in (0, 2 * math.pi / 3, 4 * math.pi / 3)], dim=1)
     return torch.where(chosen[:, None] == 0, -0.8, rgb).to(label)
+
+
+def unit_rule(channels: Sequence[Channels]) -> UnitNormals | None:
+    """The rule that renormalizes all normals of a batch of images with these channels; None where there are none.
+
+    The states are `(N, B·C, H, W)`, B the number of `channels`. Without normals nothing has to be done, and no state is
+    copied.
+    """
+    found, at = [], 0
+    for each in channels:
+        found += [slice(at + s.start, at + s.stop) for group, s in each.slices() if group.kind == "normal"]
+        at += each.count
+    return UnitNormals(tuple(found)) if found else None
 
 
 RGB = Channels((Group("colour", "colour"),))

@@ -13,6 +13,7 @@ from torch import Tensor
 from pgcn.imaging.channels import Channels
 from pgcn.imaging.holes import clamp_known, filled, hole_at
 from pgcn.imaging.masks import check_mask
+from pgcn.imaging.normals import applied
 from pgcn.imaging.scales import check_image, resize
 from pgcn.method import ChainOptions
 from pgcn.patchgencn.sampling import refine
@@ -75,8 +76,10 @@ class MaskedTrainer(Trainer):
             known, hole = self.observed[below], hole_at(self.mask, self.sizes[below])
 
             def clamp(x: Tensor, known: Tensor = known, hole: Tensor = hole) -> Tensor:
-                return clamp_known(x, known, hole)
+                return applied(self.rule, clamp_known(x, known, hole))
 
             made = refine(known, self.frozen[below], self.settings, below, ChainOptions(after=clamp))
-            self.observed[at] = clamp_known(resize(made, size), self.observed[at], hole_at(self.mask, size))
+            self.observed[at] = applied(
+                self.rule, clamp_known(resize(made, size), self.observed[at], hole_at(self.mask, size))
+            )
             self._filled = at

@@ -32,11 +32,7 @@ def refine(x: Tensor, net: Weights, settings: Settings, scale: int, options: Cha
     state = x if options.wrap else pad(x)
     if options.wrap:
         gradient = wrapped_gradient(gradient)
-    if options.after is None:  # one call for all steps: on a GPU each call converts the layout of the states
-        state = langevin(state, gradient, steps, draw)
-    else:
-        for step in steps:
-            state = _changed(langevin(state, gradient, [step], draw), options.after, border)
+    state = langevin(state, gradient, steps, draw, inside(options.after, border))
     return state if options.wrap else crop(state)
 
 
@@ -49,14 +45,20 @@ def chain_steps(settings: Settings, scale: int, options: ChainOptions) -> list[S
     return settings.chain(usual if options.steps is None else options.steps, noise_std)
 
 
-def _changed(state: Tensor, after: Callable[[Tensor], Tensor], border: int) -> Tensor:
-    """The state with `after` applied to all but its border."""
-    if border == 0:
-        return after(state).clamp(-1, 1)
-    inner = after(crop(state))
-    state = state.clone()
-    state[..., border:-border, border:-border] = inner.clamp(-1, 1)
-    return state
+def inside(after: Callable[[Tensor], Tensor] | None, border: int = PAD) -> Callable[[Tensor], Tensor] | None:
+    """`after` for states with a border of so many pixels, which it leaves as it is."""
+    if after is None:
+        return None
+
+    def changed(state: Tensor) -> Tensor:
+        if border == 0:
+            return after(state).clamp(-1, 1)
+        inner = after(crop(state))
+        state = state.clone()
+        state[..., border:-border, border:-border] = inner.clamp(-1, 1)
+        return state
+
+    return changed
 
 
 def wrapped_gradient(gradient: Gradient) -> Gradient:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pgcn.heartbeat import beat
 from pgcn.imaging.noise import noise_start, normal_batch
+from pgcn.imaging.normals import Project, applied
 from pgcn.imaging.scales import Size
 from pgcn.method import ChainOptions, State
 from pgcn.patchgencn.cuda_graph import CudaGraphed
@@ -29,7 +30,8 @@ STARTS_AHEAD = 16
 
 
 class ChainStarts:
-    """Starts at one scale for a batch of B images; image b draws from `generators[b]` alone.
+    """Starts at one scale for a batch of B images; image b draws from `generators[b]` alone. `rule` is applied to all
+    states: it keeps normals at unit length.
 
     `drawn` `(P, B·C, h, w)` are the starts that are computed, of which the first `used` are given away; a pool is used
     again and again. `places` `(P, B, 2)`, on the CPU, are the rows and columns of the regions; zero for whole starts.
@@ -42,8 +44,10 @@ class ChainStarts:
         settings: Settings,
         generators: Sequence[torch.Generator],
         channels: int = 3,
+        rule: Project | None = None,
     ) -> None:
         self.frozen, self.settings, self.generators, self.channels = frozen, settings, generators, channels
+        self.rule = rule
         self.sizes = sizes[: len(frozen) + 1]
         self.regions = [region_size(size, settings) for size in self.sizes]
         self.drawn = torch.empty(0, channels * len(generators), *self.regions[-1], device=generators[0].device)
@@ -75,6 +79,7 @@ class ChainStarts:
     def _ends(self, count: int) -> tuple[Tensor, Tensor]:
         """`count` new starts and their places: upsampled ends of the frozen scales' chains, or noise at scale 0."""
         noise = torch.cat([noise_start(self.regions[0], [g], count, self.channels) for g in self.generators], dim=1)
+        noise = applied(self.rule, noise)
         places = self._new_places(count)
         if not self.frozen:
             return noise, places[-1]
@@ -114,11 +119,12 @@ class ChainStarts:
         ]
 
     def _from_noise(self, noise: Tensor, places: Sequence[Tensor]) -> Tensor:
-        options = ChainOptions(draw=normal_batch(self.generators))
+        options = ChainOptions(draw=normal_batch(self.generators), after=self.rule)
         x = noise
         for scale, net in enumerate(self.frozen):
             end = refine(x, net, self.settings, scale, options)
             x = enlarge(
                 end, places[scale], self.sizes[scale], self.sizes[scale + 1], self.regions[scale + 1], places[scale + 1]
             )
+            x = applied(self.rule, x)
         return x

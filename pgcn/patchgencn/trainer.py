@@ -13,11 +13,13 @@ for rounding.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from pgcn.imaging.channels import Channels, of_tensor
+from pgcn.imaging.channels import Channels, of_tensor, unit_rule
+from pgcn.imaging.normals import applied
 from pgcn.imaging.scales import check_image, image_pyramid, learned_sizes, resize, thin_problem
 from pgcn.method import DivergenceError, Progress, State
 from pgcn.patchgencn import curvature
@@ -63,6 +65,8 @@ class Trainer:
         """The description of each image's channels."""
         self.inputs = self.channels[0].count
         """C, the number of channels of every image."""
+        self.rule = unit_rule(self.channels)
+        """The rule that normals of the batch have unit length; None where there are none."""
         images = [check_image(image, self.inputs).to(device) for image in images]
         self.settings = settings
         self.seeds = list(seeds)
@@ -76,7 +80,7 @@ class Trainer:
         self.known: Tensor | None = None
         """`(1, 1, H, W)`, 1 where the images' pixels are known; None: everywhere."""
         pyramids = [image_pyramid(image, self.sizes) for image in images]
-        self.observed = [torch.cat(scale, dim=1) for scale in zip(*pyramids, strict=True)]
+        self.observed = [applied(self.rule, torch.cat(scale, dim=1)) for scale in zip(*pyramids, strict=True)]
         self.generators = [
             torch.Generator(device=image.device).manual_seed(seed) for image, seed in zip(images, seeds, strict=True)
         ]
@@ -95,7 +99,7 @@ class Trainer:
         self.net = self.new_net()
         self.optimizer = self.new_optimizer()
         self.iteration = 0
-        self.starts = ChainStarts(self.frozen, self.sizes, self.settings, self.generators, self.inputs)
+        self.starts = ChainStarts(self.frozen, self.sizes, self.settings, self.generators, self.inputs, self.rule)
         self.windows = Windows(self.scale, self.sizes[self.scale], self.settings, self.seeds)
         self.recovery_start = self._recovery_start()
         self.recovery_places = self.windows.places
@@ -126,10 +130,10 @@ class Trainer:
 
     def _recovery_start(self) -> Tensor:
         if self.scale == 0:
-            return recover_start(self.observed[0])
-        below = self.scale - 1
-        end = refine(self.recovery_start, self.frozen[below], self.settings, below, recovery_options(self.settings))
-        return resize(end, self.sizes[self.scale])
+            return applied(self.rule, recover_start(self.observed[0]))
+        below, options = self.scale - 1, replace(recovery_options(self.settings), after=self.rule)
+        end = refine(self.recovery_start, self.frozen[below], self.settings, below, options)
+        return applied(self.rule, resize(end, self.sizes[self.scale]))
 
     def observed_of(self, image: int) -> list[Tensor]:
         """One image of the batch at every scale: `(1, C, *sizes[s])`."""
@@ -206,7 +210,9 @@ class Trainer:
         self.net.update_norms()
         weights = self.net.weights()
         gradient = energy_gradient(weights, settings.precision)
-        synthesized, recovered = training_chains(start, noise, recovery_start, gradient, self.scale, settings)
+        synthesized, recovered = training_chains(
+            start, noise, recovery_start, gradient, self.scale, settings, self.rule
+        )
         images = [synthesized, observed]
         if recovered is not None:
             images.append(recovered)

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pgcn.imaging.noise import normal_batch
+from pgcn.imaging.normals import Project
 from pgcn.patchgencn.energy import is_fused
 from pgcn.patchgencn.langevin import langevin
-from pgcn.patchgencn.sampling import Gradient
+from pgcn.patchgencn.sampling import Gradient, inside
 from pgcn.settings import Settings, Step
 
 
@@ -37,11 +38,12 @@ def training_chains(
     gradient: Gradient,
     scale: int,
     settings: Settings,
+    rule: Project | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """The ends of the synthesis from `start` and, where a `recovery_start` is given, of the recovery.
 
     All have their border: `start` is `(chains, B·C, H + 10, W + 10)`, `recovery_start` `(1, B·C, H + 10, W + 10)`,
-    `noise` as `chain_noise` returns it.
+    `noise` as `chain_noise` returns it. `rule` is applied to all but the border after each step.
     """
     std = 0.0 if noise is None else 1.0  # the noise is multiplied by its σ already
     steps = [Step(size, std) for size, _ in settings.chain(settings.steps_at(scale), 0.0)]
@@ -49,7 +51,7 @@ def training_chains(
 
     def run(x: Tensor, steps: Sequence[Step], noise: Tensor | None) -> Tensor:
         of_step = iter(noise) if noise is not None else iter(())
-        return langevin(x, gradient, steps, lambda _: next(of_step))
+        return langevin(x, gradient, steps, lambda _: next(of_step), inside(rule))
 
     if recovery_start is None:
         return run(start, steps, noise), None

@@ -13,8 +13,10 @@ from functools import partial
 
 from torch import Tensor
 
+from pgcn.imaging.channels import unit_rule
 from pgcn.imaging.masks import fit
 from pgcn.imaging.noise import normal_each, seeded
+from pgcn.imaging.normals import applied
 from pgcn.imaging.scales import Size, resize
 from pgcn.imaging.tiles import Where, tiled
 from pgcn.method import ChainOptions, Model
@@ -101,7 +103,7 @@ def enlarged(model: Model, image: Tensor, size: Size, how: Refinement) -> Tensor
             x = how.after(tiled(x, refined))
         else:  # Tiles would be drawn from different patches, and their overlap would be a mixture.
             x = how.after(on_part(x, wanted, partial(model.refine, scale=finest, options=options)))
-    return resize(x, size)
+    return applied(unit_rule([model.channels]), resize(x, size))
 
 
 def on_part(x: Tensor, wanted: Tensor | None, work: Callable[[Tensor], Tensor]) -> Tensor:

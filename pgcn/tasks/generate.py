@@ -16,6 +16,7 @@ from pgcn.imaging.holes import clamp_known, filled
 from pgcn.imaging.noise import noise_start, normal_each, seeded
 from pgcn.imaging.scales import Size, resize, resize_on_torus, sizes_for
 from pgcn.method import ChainOptions, Model
+from pgcn.metrics.maps import alignment_metrics, tile_metrics
 from pgcn.metrics.patch_distribution import patch_swd
 from pgcn.tasks.chains import check_scale, coarse_count, run
 from pgcn.tasks.inpaint import Hole, InpaintOptions, held_out
@@ -64,9 +65,10 @@ def apply(model: Model, inputs: Inputs, options: GenerateOptions) -> TaskResult:
     image = resize(inputs.image, model.sizes[-1])
     noise = noise_start(size, seeded(options.seed, 1), channels=model.channels.count).to(image)
     metrics = {"patch_swd": patch_swd(samples[:1], image), "patch_swd_noise": patch_swd(noise, image)}
+    metrics |= alignment_metrics(samples, image, model.channels)
     images = {"result": samples}
     if options.tile:
-        metrics |= seam_errors(samples)
+        metrics |= seam_errors(samples) | tile_metrics(samples, image, model.channels)
         images["tiled"] = two_by_two(samples[:1])
     return TaskResult(images, metrics)
 
@@ -104,6 +106,7 @@ def kept_tile(model: Model, image: Tensor, keep: float, options: GenerateOptions
 
     results = torch.cat([made(options.seed + index) for index in range(options.number)])
     metrics = {"start_scale": float(scale), "changed": float(mask.mean()), **seam_errors(results)}
+    metrics |= tile_metrics(results, image, model.channels) | alignment_metrics(results, image, model.channels)
     before = seam_errors(image)
     metrics |= {"seam_step_before": before["seam_step"]}
     return TaskResult({"result": results, "tiled": two_by_two(results[:1]), "before": image}, metrics)

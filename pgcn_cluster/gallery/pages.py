@@ -137,13 +137,17 @@ class Pages:
             sentence,
         ):
             self._env.filters[rule.__name__] = rule
-        style, script, compare = map(self._source, ("gallery.css", "gallery.js", "compare.js"))
+        style, script, compare, light = map(self._source, ("gallery.css", "gallery.js", "compare.js", "light.js"))
         self._env.globals |= {
             "style": style,
             "script": script,
             "compare": compare,
+            "light": light,
             "policy_of_pictures": _policy(f"img-src data:; style-src {_hash(style)}"),
-            "policy_of_edit": _policy(f"img-src data:; style-src {_hash(style)}; script-src {_hash(compare)}"),
+            "policy_of_material": _policy(f"img-src data:; style-src {_hash(style)}; script-src {_hash(light)}"),
+            "policy_of_edit": _policy(
+                f"img-src data:; style-src {_hash(style)}; script-src {_hash(compare)} {_hash(light)}"
+            ),
             # From a disk a page's own folder is "file:", which 'self' does not cover in every browser.
             "policy_of_index": _policy(
                 f"img-src 'self' file: data:; style-src {_hash(style)}; script-src 'self' file: {_hash(script)}"

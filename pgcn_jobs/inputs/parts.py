@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pgcn.imaging.channels import Channels, ChannelsError, Group
 from pgcn.imaging.masks import fit
+from pgcn.imaging.normals import unit
 from pgcn.imaging.scales import Size, resize
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import InputError
@@ -96,7 +97,8 @@ def _resized(x: Tensor, channels: Channels, size: Size) -> Tensor:
         return x
     if channels.groups[0].kind == "label":
         return F.interpolate(x, size=size, mode="nearest-exact")
-    return resize(x, size)
+    resized = resize(x, size)
+    return unit(resized) if channels.groups[0].kind == "normal" else resized
 
 
 def read_whole(

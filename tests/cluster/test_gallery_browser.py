@@ -12,13 +12,18 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from pgcn.imaging.channels import Channels, Group
 from pgcn_cluster.gallery import build_gallery
 from pgcn_jobs.common.failures import FailureClass
 from pgcn_jobs.common.terminal_text import terminal_safe
+from pgcn_jobs.images.value_files import encode_values
+from pgcn_jobs.run_folder import schemas
 from pgcn_jobs.storage.store import Store
 from tests.cluster.fake_run import (
+    ATTEMPT,
     HOSTILE,
     TWINS,
     failure,
@@ -274,6 +279,49 @@ def test_the_slider_moves_by_its_range(edits, browse, tmp_path):
     (tmp_path / "page.html").write_text(re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', probe, page))
     assert re.search(r'class="compare live" style="--at: ?20%;?"', browse(f"{tmp_path}/page.html"))
     assert re.search(r'class="compare live" style="--at: ?50%;?"', browse(f"{edits}/edits/{job_of('plain')}.html"))
+
+
+@pytest.fixture
+def material(tmp_path) -> Path:
+    """The page of a sample whose left half is turned to the left and whose right half to the right, all white."""
+    store = Store(str(tmp_path / "run"))
+    write_run(store, images=len(HOSTILE) + 4, whole=1)
+    channels = Channels((Group("colour", "colour"), Group("normal", "normal")))
+    normal = torch.zeros(1, 3, 40, 60)
+    normal[:, 0, :, :30], normal[:, 0, :, 30:], normal[:, 2] = -0.6, 0.6, 0.8
+    maps = encode_values(torch.cat([torch.ones(1, 3, 40, 60), normal], dim=1), channels)
+    name, folder = HOSTILE[0], f"attempts/{job_of(HOSTILE[0])}/{ATTEMPT}"
+    path = f"{folder}/sample-4-1x1-0.safetensors"
+    store.put(path, maps.data)
+    rows = schemas.read_parquet(store.get(f"{folder}/samples.parquet")).to_pylist()
+    rows = [{**row, "values": path if row["kind"] == "sample" else None} for row in rows]
+    store.put(f"{folder}/samples.parquet", schemas.parquet_bytes(schemas.table(rows, schemas.SAMPLES)))
+    build_gallery(store)
+    return Path(store.url) / "gallery" / "jobs" / f"{job_of(name)}.html"
+
+
+def test_a_material_is_lit_from_where_the_light_is(material, browse, tmp_path):
+    assert 'class="material live"' in browse(str(material)), "the policy of the page lets the script run"
+    probe = """<script>onload = () => setTimeout(() => {
+        const range = document.querySelector(".material input[type=range]");
+        const canvas = document.querySelector("canvas");
+        for (const degrees of [0, 180]) {
+            range.value = degrees;
+            range.dispatchEvent(new Event("input"));
+            const copy = new OffscreenCanvas(60, 40).getContext("2d", {willReadFrequently: true});
+            copy.drawImage(canvas, 0, 0);
+            const at = (x) => copy.getImageData(x, 20, 1, 1).data[0];
+            document.documentElement.dataset[`lit${degrees}`] = `${at(10)} ${at(50)}`;
+        }
+    }, 1000)</script>"""
+    free = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', lambda _: probe, material.read_text())
+    (tmp_path / "page.html").write_text(free)
+    lit = {
+        angle: (int(a), int(b))
+        for angle, a, b in re.findall(r'data-lit(\d+)="(\d+) (\d+)"', browse(f"{tmp_path}/page.html"))
+    }
+    assert lit["0"][1] > lit["0"][0] + 50, "light from the right"
+    assert lit["180"][0] > lit["180"][1] + 50, "light from the left"
 
 
 def test_hostile_edits_run_nothing_and_lead_nowhere(edits, browse):

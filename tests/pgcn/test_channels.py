@@ -33,6 +33,9 @@ def values(channels, size=(5, 7), seed=0):
             ]
         else:
             found[group.name] = torch.rand(shape, generator=generator).double() * (group.high - group.low) + group.low
+            if group.kind == "normal":
+                n = torch.nn.functional.normalize(found[group.name] - (group.high + group.low) / 2, dim=1)
+                found[group.name] = (n + 1) / 2 * (group.high - group.low) + group.low
             if group.number != "float32":
                 found[group.name] = found[group.name].round()
     return found

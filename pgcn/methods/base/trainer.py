@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from pgcn.heartbeat import beat
-from pgcn.imaging.channels import Channels, of_tensor
+from pgcn.imaging.channels import Channels, of_tensor, unit_rule
 from pgcn.imaging.holes import filled, hole_at
 from pgcn.imaging.masks import check_mask
 from pgcn.imaging.noise import noise_start, normal_batch
+from pgcn.imaging.normals import applied
 from pgcn.imaging.scales import check_image, image_pyramid, learned_sizes, resize
 from pgcn.learned_pyramid import exact_scales
 from pgcn.method import DivergenceError, LayoutError, Progress, State
@@ -76,7 +77,9 @@ class NetTrainer(ABC):
         self.image = image.to(device)
         self.known = None if mask is None else (1 - mask).to(device)
         self.sizes = learned_sizes(image.shape[2], image.shape[3], settings)
-        self.scales = image_pyramid(self.image, self.sizes)
+        self.rule = unit_rule([self.channels])
+        """The rule that normals have unit length; None where there are none."""
+        self.scales = [applied(self.rule, scale) for scale in image_pyramid(self.image, self.sizes)]
         """The image at every learned scale, `(1, C, *sizes[s])`."""
         self.generator = torch.Generator(device=self.image.device).manual_seed(seed)
         self.nets: list[ScaleEnergy] = [self.new_net(scale) for scale in range(len(self.sizes))]
@@ -129,8 +132,8 @@ class NetTrainer(ABC):
     def chain(self, x: Tensor, scale: int, steps: int | None = None, noise_std: float | None = None) -> Tensor:
         """The end of a chain of a scale with its present net; sends a heartbeat."""
         settings: NetSettings = self.settings
-        gradient = self.nets[scale].gradient()
-        return langevin(x, gradient, settings.chain(steps, noise_std), normal_batch([self.generator]))
+        gradient, draw = self.nets[scale].gradient(), normal_batch([self.generator])
+        return langevin(applied(self.rule, x), gradient, settings.chain(steps, noise_std), draw, self.rule)
 
     def update(self, scale: int, start: Tensor, observed: Tensor | None = None) -> Learned:
         """One update of a scale's net: chains from `start`, then a step of Adam on mean f(syn) - mean f(obs).

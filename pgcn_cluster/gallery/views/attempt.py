@@ -13,6 +13,7 @@ from pgcn_cluster.gallery.views.album import Album, Shown, album
 from pgcn_cluster.gallery.views.curves import Chart, Metric, charts_by_scale
 from pgcn_cluster.gallery.views.facts import Fact
 from pgcn_cluster.gallery.views.formatting import number, size
+from pgcn_cluster.gallery.views.material import Material, material_of
 from pgcn_jobs.layout import is_ours
 from pgcn_jobs.run_folder.schemas import read_parquet
 from pgcn_jobs.storage.store import Store
@@ -44,6 +45,7 @@ class Attempt(NamedTuple):
     metrics: list[Fact]
     artifacts: list[Artifact]
     problem: str
+    material: Material | None = None
 
 
 def read_attempt(store: Store, job_id: str, attempt: str) -> Attempt:
@@ -53,7 +55,9 @@ def read_attempt(store: Store, job_id: str, attempt: str) -> Attempt:
     """
     folder = f"attempts/{job_id}/{attempt}/"
     problems: list[str] = []
-    pictures = _album(store, folder + "samples.parquet", problems)
+    rows = read_rows(store, folder + "samples.parquet", problems)
+    pictures = _album(rows, folder + "samples.parquet", problems)
+    material = material_of(store, (row for row in rows if row["kind"] == "sample"), folder, problems)
     metrics = [
         Metric(row["scale"], row["iteration"] or 0, row["name"], row["value"])
         for row in read_rows(store, folder + "metrics.parquet", problems)
@@ -61,11 +65,10 @@ def read_attempt(store: Store, job_id: str, attempt: str) -> Attempt:
         if None not in (row["scale"], row["name"]) and (row["iteration"] is not None or row["scale"] == -1)
     ]
     scales, artifacts = _scales(pictures.scales, metrics), artifacts_in(store, folder)
-    return Attempt(pictures, scales, _whole_pyramid(metrics), artifacts, " ".join(problems))
+    return Attempt(pictures, scales, _whole_pyramid(metrics), artifacts, " ".join(problems), material)
 
 
-def _album(store: Store, path: str, problems: list[str]) -> Album:
-    rows = read_rows(store, path, problems)
+def _album(rows: list[dict[str, Any]], path: str, problems: list[str]) -> Album:
     try:
         return album(rows)
     except (OSError, TypeError, Image.DecompressionBombError) as error:

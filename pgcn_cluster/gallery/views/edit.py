@@ -16,6 +16,7 @@ from pgcn_cluster.gallery.views.album import Row, Shown, png_of
 from pgcn_cluster.gallery.views.attempt import Artifact, artifacts_in, read_rows
 from pgcn_cluster.gallery.views.facts import Fact
 from pgcn_cluster.gallery.views.formatting import duration, number, when
+from pgcn_cluster.gallery.views.material import Material, material_of
 from pgcn_cluster.gallery.views.thumbnails import EmbeddedImage, clip, picture, thumbnail
 from pgcn_jobs.storage.store import Store
 
@@ -55,6 +56,7 @@ class EditShown:
     metrics: list[Fact] = field(default_factory=list)
     artifacts: list[Artifact] = field(default_factory=list)
     thumbnail: tuple[bytes, int, int] | None = None
+    material: Material | None = None
     problem: str = ""
 
 
@@ -75,10 +77,15 @@ def read_edit(store: Store, row: Mapping[str, Any]) -> EditShown:
         log.warning("The gallery could not read the images of job %s: %s", job_id, error)
         problems.append(f"The images in {folder}pictures.parquet could not be read.")
         pictures = {}
+    material = material_of(store, by_name.get("result", []), folder, problems)
     rows = read_rows(store, folder + "metrics.parquet", problems)
     metrics = {one["name"]: number(one["value"]) for one in rows if one["name"] is not None}
     return EditShown(
-        **pictures, metrics=metrics_of(row, metrics), artifacts=artifacts_in(store, folder), problem=" ".join(problems)
+        **pictures,
+        metrics=metrics_of(row, metrics),
+        artifacts=artifacts_in(store, folder),
+        material=material,
+        problem=" ".join(problems),
     )
 
 

@@ -61,6 +61,8 @@ MEANINGS = {
     "layout_diversity": "how much layouts of samples differ: 0 is one layout",
     "copy": "how much of a sample is in shifted pieces of the image, at 64 px",
     "diversity": "how much samples differ pixel by pixel, over the image's contrast: 0 is all alike",
+    "alignment": "do edges of the maps lie at the same places? 0 is no; good is the image's own value",
+    "alignment_image": "the same of the image",
     "undecided": "share of the label's pixels that are between two categories",
     "class_share_error": "half the sum of the differences of the categories' shares from the image's: 0 is equal",
     "recovery_error": "distance of the recovered image from the image",

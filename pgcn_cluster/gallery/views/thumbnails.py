@@ -32,8 +32,8 @@ class EmbeddedImage(NamedTuple):
         return self.shown(side / max(self.width, self.height))
 
 
-def picture(png: bytes, most: int | None = None) -> EmbeddedImage:
-    """A stored PNG as a data URI: lossless where it is small, close to lossless where it is not.
+def picture(png: bytes, most: int | None = None, *, lossless: bool = False) -> EmbeddedImage:
+    """A stored PNG as a data URI: lossless where it is small or where that is asked, else close to lossless.
 
     Made smaller where a side is above `most` px. Raises OSError (PIL.UnidentifiedImageError) for bytes that are no
     picture.
@@ -41,7 +41,7 @@ def picture(png: bytes, most: int | None = None) -> EmbeddedImage:
     image = _opened(png)
     if most is not None:
         image.thumbnail((most, most), Image.Resampling.LANCZOS)
-    data = _webp(image, lossless=max(image.size) <= LOSSLESS_SIDE)
+    data = _webp(image, lossless=lossless or max(image.size) <= LOSSLESS_SIDE)
     return EmbeddedImage("data:image/webp;base64," + base64.b64encode(data).decode(), *image.size)
 
 
