@@ -109,10 +109,10 @@ class ExactScales:
 
         Learned chains of few pixels leave half objects and broken lines. Here each becomes one that patches of the
         image, reduced to the size `layout`, agree with. `after` maps estimates to those that are kept. Chains with a
-        number of steps of their own keep their layout.
+        number of steps of their own keep their layout, and so do frames, which would move apart.
         """
         s = self.settings
-        if s.layout_patch == 0 or options.steps is not None or options.last is not None:
+        if s.layout_patch == 0 or options.frames or options.steps is not None or options.last is not None:
             return x
         detail = self.detail.at_layout(layout)
         hold, seeds = _held(Hold(), after), _seeds(x, options.draw or normal_each(seeded(0, len(x))))

@@ -52,8 +52,8 @@ def test_a_layout_depends_on_its_own_start_and_noise(broken):
     assert not torch.equal(both[:1], both[1:])
 
 
-@pytest.mark.parametrize("more", [{"steps": 2}, {"last": 1}])
-def test_chains_with_steps_of_their_own_keep_their_layout(broken, more):
+@pytest.mark.parametrize("more", [{"steps": 2}, {"last": 1}, {"frames": True}])
+def test_frames_and_chains_with_steps_of_their_own_keep_their_layout(broken, more):
     assert scales().settled(broken, LAYOUT, options(0, 1, **more)) is broken
 
 
