@@ -166,11 +166,15 @@ class EnergyNet(nn.Module):
 
     Kernels start from N(0, 0.005), biases from zero; `u` starts converged, so that the norm is right from the first
     iteration on. Each image draws from its own generator, so that it starts the same in any batch.
+
+    With C channels f(x) = C/3·net(√(3/C)·x). So the network sees values of the same norm, and a step of a chain changes
+    them as much, whatever C is: gray as one channel is learned as gray in three equal ones is.
     """
 
     def __init__(self, *, wide: bool, generators: Sequence[torch.Generator], inputs: int = 3) -> None:
         super().__init__()
         self.channels = WIDE if wide else NARROW
+        self._input_scale, self._output_scale = (3 / inputs) ** 0.5, inputs / 3
         widths = (inputs, *self.channels[:-1])
 
         def randn(*shape: int) -> Tensor:
@@ -195,11 +199,21 @@ class EnergyNet(nn.Module):
         """Kernels divided by their largest singular value (except the last), and biases; without gradients."""
         kernels, us = self._layers()
         normalized = _spectral(us[0]).normalized(kernels, us)
-        return Weights((*normalized, self.kernels[-1].detach()), tuple(bias.detach() for bias in self.biases))
+        biases = tuple(bias.detach() for bias in self.biases)
+        return self._scaled(Weights((*normalized, self.kernels[-1].detach()), biases))
+
+    def _scaled(self, weights: Weights) -> Weights:
+        """Weights with the factors of the channels in their first and last layer; its own adjoint, for gradients."""
+        if self._output_scale == 1:
+            return weights
+        first, *inner, last = weights.kernels
+        kernels = (first * self._input_scale, *inner, last * self._output_scale)
+        return Weights(kernels, (*weights.biases[:-1], weights.biases[-1] * self._output_scale))
 
     def set_gradients(self, by_weights: Weights) -> None:
         """Set every parameter's gradient from the gradient with respect to `weights()`."""
         kernels, us = self._layers()
+        by_weights = self._scaled(by_weights)
         projected = _spectral(us[0]).projected(kernels, us, by_weights.kernels[:-1])
         gradients = [*projected, by_weights.kernels[-1], *by_weights.biases]
         for parameter, gradient in zip([*self.kernels, *self.biases], gradients, strict=True):

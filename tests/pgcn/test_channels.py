@@ -6,6 +6,7 @@ import torch
 import pgcn
 from pgcn.imaging.channels import RGB, Channels, ChannelsError, Group, Image, of_tensor
 from pgcn.metrics.quality import metrics
+from pgcn.patchgencn.energy import EnergyNet, energy_gradient, pad
 
 TINY = {"max_size": 24, "min_size": 12, "scales": 2, "iterations": 3}
 LEARNED = pgcn.make_settings("draft", TINY)
@@ -168,3 +169,21 @@ def test_an_image_of_another_number_of_channels_is_refused_in_a_sentence():
     pyramid = pgcn.fit(texture(2), settings=LEARNED)
     with pytest.raises(pgcn.TaskError, match="2"):
         pyramid.apply("superres", texture(3), factor=2)
+
+
+def test_gray_as_one_channel_is_learned_as_gray_in_three():
+    """f of x in one channel is a third of f of three copies, so the gradient of x is that of each copy."""
+    one, three = (EnergyNet(wide=False, generators=[torch.Generator().manual_seed(0)], inputs=c) for c in (1, 3))
+    with torch.no_grad():
+        three.kernels[0].copy_(one.kernels[0].expand(-1, -1, 3, -1, -1) / 3**0.5)
+        for layer in range(1, 5):
+            three.kernels[layer].copy_(one.kernels[layer])
+        for layer in range(4):
+            one.biases[layer].normal_(0, 0.1)
+            three.biases[layer].copy_(one.biases[layer])
+            three.get_buffer(f"u{layer}").copy_(one.get_buffer(f"u{layer}"))
+    gray = torch.rand(1, 1, 20, 24) * 2 - 1
+    copies = gray.expand(-1, 3, -1, -1)
+    gradient = energy_gradient(one.weights(), "float32")(pad(gray))
+    of_copies = energy_gradient(three.weights(), "float32")(pad(copies))
+    torch.testing.assert_close(gradient.expand(-1, 3, -1, -1), of_copies, rtol=1e-3, atol=2e-8)
