@@ -279,8 +279,8 @@ _layout = Settings(
     channels="auto",
     transparency="unknown",
     detail="exact",
-    # Nearly half the height of the layout: whole objects instead of broken ones (docs/quality.md).
-    layout_patch=13,
+    # Half the height of the layout: whole objects instead of broken ones (docs/quality.md).
+    layout_patch=15,
     max_size=512,
     min_size=12,
     scales=4,

@@ -45,7 +45,7 @@ class Trainer(NetTrainer):
         self.nets[self.stage].load_state_dict(self.nets[self.stage - 1].state_dict())
 
 
-DRAFT = Settings(detail="exact", layout_patch=13, max_size=512, min_size=12, scales=4, iterations=200)
+DRAFT = Settings(detail="exact", layout_patch=15, max_size=512, min_size=12, scales=4, iterations=200)
 
 
 class Ladder(NetMethod[Settings]):

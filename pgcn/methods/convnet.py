@@ -154,7 +154,7 @@ class ConvNetModel(NetPyramid):
 # Longer trainings at this learning rate, larger steps or weaker references diverged after some 160 iterations.
 _draft = Settings(
     detail="exact",
-    layout_patch=13,
+    layout_patch=15,
     max_size=512,
     iterations=120,
     langevin_steps=20,

@@ -167,7 +167,7 @@ class Trainer(NetTrainer):
 
 _draft = Settings(
     detail="exact",
-    layout_patch=13,
+    layout_patch=15,
     max_size=512,
     min_size=12,
     scales=4,
