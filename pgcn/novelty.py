@@ -33,7 +33,7 @@ class Novelty(NamedTuple):
 NOVELTIES: Mapping[str, Novelty] = {
     "new": Novelty(149, 11, 0.002, 0),
     "balanced": Novelty(473, 11, 0.002, 15),
-    "close": Novelty(473, 15, 0.002, 15),
+    "close": Novelty(473, 15, 0.002, 21),
 }
 """The named settings, most new first. docs/quality.md has the metrics of each.
 
