@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pgcn_cluster.maintenance.verify import _same_rows
+from pgcn_cluster.maintenance.compare_tables import _same_rows
 from pgcn_cluster.planning.intake import make_plan
 from pgcn_cluster.planning.request import prepare
 from pgcn_cluster.ray_cluster.session import Cluster
