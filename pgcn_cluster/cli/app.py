@@ -7,6 +7,8 @@ import contextlib
 import io
 import os
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -54,6 +56,21 @@ for command in (
     app.command()(command)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pgcn {version('pgcn')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _all_commands(
+    version_: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """One generative model per image, for a folder or bucket of images."""
+
+
 def main() -> None:
     """Run the command of `sys.argv`, and end the process."""
     INTERRUPTS.handle()
@@ -74,7 +91,8 @@ def run_command() -> int:
     except SettingsError as error:
         return _failed(Code.SETTING, str(error))
     except typer.TyperException as error:
-        return _failed(Code.USAGE, f"{error.format_message()} `pgcn --help` lists commands and options.")
+        said = error.format_message()  # empty where the help is printed, since there is no command
+        return _failed(Code.USAGE, f"{said} `pgcn --help` lists commands and options.") if said else Exit.BAD_COMMAND
     except (KeyboardInterrupt, typer.Abort):
         _say(SENTENCE)
         return Exit.INTERRUPTED

@@ -40,7 +40,7 @@ def test_a_seed_by_set_is_the_seed(photo, tmp_path):
         ("generate", ["--sweep"], "task.invalid"),
         ("superres", ["--start-scale", "1"], "task.invalid"),
         ("generate", ["--mask", "MASK"], "task.invalid"),
-        ("superres", ["--target", "MASK"], "task.invalid"),
+        ("generate", ["--target", "MASK"], "task.invalid"),
         ("generate", ["--truth", "MASK"], "task.invalid"),
         ("energy", ["--truth", "MASK"], "task.invalid"),
     ],

@@ -1,8 +1,11 @@
 """Options as people write them."""
 
+import importlib.metadata
+
 import pytest
 
 from pgcn_cluster.planning.options import make_request, parse_pairs, read_config
+from tests.cluster.running import ask
 from tests.sentences import fails_with
 
 
@@ -55,3 +58,13 @@ def test_a_file_that_is_not_there(tmp_path):
 def test_results_have_to_go_somewhere():
     with fails_with("option.missing"):
         make_request(["images"], {"out": None})
+
+
+def test_version_and_no_command():
+    """The version is that of the installed package; without a command there is help, and no error beside it."""
+    code, output = ask("--version")
+    assert (code, output.strip()) == (0, f"pgcn {importlib.metadata.version('pgcn')}")
+    code, output = ask()
+    assert code == 2
+    assert "Usage: pgcn" in output
+    assert "error[" not in output
