@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgcn.exact.candidates import Queries, carried, exhaustive, improved
 from pgcn.exact.definition import log_density
-from pgcn.exact.draw import Held, Hold, Way, draw_scale, resized
+from pgcn.exact.draw import Held, Hold, Way, draw_scale, noise_scale, resized
 from pgcn.exact.field import Field
 from pgcn.exact.patches import Patches, patches_of
 from pgcn.exact.settings import DetailSettings
@@ -154,6 +154,7 @@ class ExactDetail:
     def _draw(self, start: Tensor, scale: int, way: Way, hold: Held, field: Field | None) -> tuple[Tensor, Field]:
         generator = torch.Generator().manual_seed(way.seed)
         noise = torch.randn(start.shape, generator=generator, dtype=start.dtype).to(start.device)
+        noise *= noise_scale(start.shape[1])
         # Coherence at the coarsest scale would cut things where they could bend.
         settings = replace(self.settings, coherence=0.0) if scale == 0 else self.settings
         return draw_scale(self.patches(scale), settings, start, noise, way, hold, field)

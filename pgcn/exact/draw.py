@@ -100,10 +100,18 @@ def draw_scale(
     return y.clamp_(-1, 1), field
 
 
+def noise_scale(channels: int) -> float:
+    """Factor of the noise of C channels, √(C/3): the mean of a patch's values is as certain as in three channels.
+
+    Gray as one channel is so drawn as gray in three equal ones, whose independent noise averages out.
+    """
+    return float((channels / 3) ** 0.5)
+
+
 def drawn(patches: Patches, settings: DetailSettings, field: Field, t: float, wrap: bool = False) -> Tensor:
     """The mean of the middles of matches, put together: `(1, C, H, W)`. With all patches: the posterior mean at t."""
     height, width = field.size
-    sharpness = patches.values / (2 * t * t)
+    sharpness = patches.values / (2 * (t * noise_scale(patches.image.shape[1])) ** 2)
     window = _window(patches).to(patches.image)
     margin = MIDDLE // 2
     channels = patches.image.shape[1]

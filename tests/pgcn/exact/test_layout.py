@@ -6,6 +6,9 @@ import pytest
 import torch
 
 from pgcn.exact.definition import log_density
+from pgcn.exact.draw import drawn, noise_scale
+from pgcn.exact.field import Field
+from pgcn.exact.patches import patches_of
 from pgcn.exact.scales import ExactScales
 from pgcn.exact.settings import DetailSettings
 from pgcn.imaging.noise import normal_each, seeded
@@ -89,3 +92,16 @@ def test_a_patch_is_odd_and_not_too_small(value):
         make_settings("draft", {"layout_patch": value})
     with pytest.raises(ValueError, match="layout_patch"):
         DetailSettings(layout_patch=value)
+
+
+def test_gray_as_one_channel_is_drawn_as_gray_in_three():
+    """Costs are means over values, so equal costs must weigh the same, whatever the number of channels."""
+    gray = picture(0).mean(1, keepdim=True)
+    index = torch.randint(0, 64 * 80, (20, 24, 2), generator=torch.Generator().manual_seed(1)).int()
+    cost = torch.rand(20, 24, 2, generator=torch.Generator().manual_seed(2)).sort(2).values * 0.01
+    one, three = (
+        drawn(patches_of(gray.repeat(1, count, 1, 1), 7, 16), SETTINGS, Field(index, cost), 0.6) for count in (1, 3)
+    )
+    torch.testing.assert_close(one.expand(-1, 3, -1, -1), three)
+    assert noise_scale(3) == 1
+    assert noise_scale(1) == pytest.approx(3**-0.5)
