@@ -57,7 +57,7 @@ class LearnedPyramid(TaskMethods, ABC):
     exact: ExactScales | None
     channels: Channels
 
-    # What a method's own pyramid has.
+    # Abstract: each method's own part.
 
     @property
     @abstractmethod

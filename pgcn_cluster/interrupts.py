@@ -23,7 +23,7 @@ _SHOW_CURSOR = b"\x1b[?25h"
 
 
 class Interrupts:
-    """What a signal does to a `pgcn` process. Nothing changes in a process that has not called `handle`.
+    """The effect of a signal on a `pgcn` process. Nothing changes in a process that has not called `handle`.
 
     A signal raises KeyboardInterrupt in the main thread, or, in the context `at_once`, ends the process. For the
     latter, the main thread blocks signals, and a thread waits for them: handlers of Python do not run while the main

@@ -97,7 +97,7 @@ def enlarge(
         cuts = []
         for part, place, wanted in zip(own, row, finer_row, strict=True):
             for axis in (0, 1):
-                # Where the region ends at the edge of the image, the enlarged one does.
+                # A region at the edge of the image is enlarged to a region at the edge.
                 at_edge = place[axis] + region[axis] == size[axis]
                 begin = finer[axis] - enlarged[axis] if at_edge else round(place[axis] * finer[axis] / size[axis])
                 inner = min(max(0, wanted[axis] - begin), enlarged[axis] - finer_region[axis])

@@ -85,7 +85,7 @@ class TaskResult:
     notes: list[str] = field(default_factory=list)
     drawn: frozenset[str] = frozenset({"mask"})
     values: MapValues | None = None
-    """What the result is a drawing of, where it is a map of numbers."""
+    """The map of numbers that the result is a drawing of; None for other results."""
     regions: list[Region] | None = None
     """Regions of that map; None where the task lists none."""
 

@@ -34,7 +34,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a command asks for: a preset, settings (`pairs`), and the device of its jobs.
+    """The request of a command: a preset, settings (`pairs`), and the device of its jobs.
 
     `in_bfloat16` says whether a preset is faster in bfloat16 here.
     """

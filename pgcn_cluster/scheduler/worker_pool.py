@@ -89,7 +89,7 @@ class Backend(Protocol):
         """A pool without workers yet; each is replaced after `jobs_per_worker` jobs."""
 
     def meter(self, run: str) -> Meter:
-        """What exports the numbers of a run, after `join`."""
+        """The exporter of the numbers of a run, after `join`."""
 
     def leave(self) -> None:
         """Disconnect, and end what `join` started."""

@@ -20,7 +20,7 @@ from pgcn_jobs.storage.store import Store
 
 
 class SliceParts(NamedTuple):
-    """What a slice has written: rows by table, and sizes of parts by path; "" as digest is like no other."""
+    """The output of a slice: rows by table, and sizes of parts by path; "" as digest is like no other."""
 
     digest: str
     rows: dict[str, int]

@@ -60,7 +60,7 @@ class DecodedImage:
 
 @dataclass(frozen=True)
 class Reading:
-    """What an image becomes: `rgb`, RGB of 8 bits; `auto`, all its channels with all their bits; `label`, categories.
+    """The form of a read image: `rgb`, RGB of 8 bits; `auto`, all channels with all their bits; `label`, categories.
 
     `transparency` is for `auto`: see `pgcn_jobs.images.values.Transparency`.
     """

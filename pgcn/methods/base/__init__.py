@@ -1,4 +1,4 @@
-"""What a small method needs and would write again: nets, a trainer with states, a model with files, a method's plan.
+"""Shared parts of small methods: nets, a trainer with states, a model with files, a method's plan.
 
 A method is then its settings, its nets and one iteration: see `docs/extending.md`.
 """

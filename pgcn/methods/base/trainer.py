@@ -88,7 +88,7 @@ class NetTrainer(ABC):
         self.stage, self.iteration = 0, 0
         self.failed: dict[int, DivergenceError] = {}
 
-    # What a method's own trainer has.
+    # Abstract: each method's own part.
 
     @abstractmethod
     def iterate(self) -> Learned:
@@ -108,7 +108,7 @@ class NetTrainer(ABC):
     def load_more(self, tensors: dict[str, Tensor]) -> None:  # noqa: B027
         """Take the `more_tensors` of a state."""
 
-    # What it is made of.
+    # Parts of the trainer.
 
     def new_net(self, scale: int) -> ScaleEnergy:
         """The initial net of a scale, on this trainer's device."""
