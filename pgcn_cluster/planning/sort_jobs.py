@@ -112,16 +112,26 @@ def _images_needed(edits: Iterable[EditRow], history: History) -> set[str]:
     }
 
 
-def _place_image(plan: Plan, source: Source, entry: Entry, defaults: JobDefaults, history: History) -> None:
+def _is_settled(plan: Plan, entry: Entry | EditEntry, history: History) -> bool:
+    """True for a job that the plan has already, is refused or is done; the latter two are noted in the plan."""
     job = entry.job_id
-    plan.entries.append(entry)
     if job in history.placed:
-        return
+        return True
     if entry.problem is not None:
         plan.refused[job] = entry
     elif job in history.done:
         plan.done.add(job)
-    elif job in history.given_up:
+    else:
+        return False
+    return True
+
+
+def _place_image(plan: Plan, source: Source, entry: Entry, defaults: JobDefaults, history: History) -> None:
+    job = entry.job_id
+    plan.entries.append(entry)
+    if _is_settled(plan, entry, history):
+        return
+    if job in history.given_up:
         plan.failed[job] = history.final[job].message
     elif job not in plan.jobs:
         spec = _training(entry.spec(source, defaults.ask), history)
@@ -141,13 +151,9 @@ def _training(spec: JobSpec, history: History) -> JobSpec:
 def _place_edit(plan: Plan, row: EditRow, image: Entry, defaults: JobDefaults, history: History) -> None:
     source, edit, entry = row
     job, pyramid = entry.job_id, entry.pyramid_job if entry.pyramid_run is None else None
-    if job in history.placed:
+    if _is_settled(plan, entry, history):
         return
-    if entry.problem is not None:
-        plan.refused[job] = entry
-    elif job in history.done:
-        plan.done.add(job)
-    elif pyramid in plan.failed:
+    if pyramid in plan.failed:
         plan.failed[job] = f"The pyramid of {entry.image_id} could not be trained: {plan.failed[pyramid]}"
         if job not in history.final:
             plan.unrecorded.append(Refusal(job, FailureClass.PYRAMID, Code.PYRAMID_FAILED, plan.failed[job]))
