@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.servers import S3Server, juicefs_server, moto_server
-
-# One thread for torch and NumPy, here and in what tests start: threads that wait for each other over tensors of some
-# hundred numbers make tests take six times as long where anything else runs on this machine. Workers have one anyway.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-# Ray gives its workers niceness 15: anything else on this machine would go first.
-os.environ.setdefault("RAY_worker_niceness", "0")
 
 CLUSTER = Path(__file__).parent / "cluster"
 NO_RAY = {
