@@ -119,27 +119,27 @@ def draw(pyramid: Model, image: Observed, spec: JobSpec, attempt: str) -> tuple[
     They are those of `sample_metrics`, against the image at the finest scale; one without a value is left out.
     """
     pictures, observed = Pictures(spec, attempt, pyramid.channels, image.format), image.scales
-    finest = len(pyramid.sizes) - 1
-    recovered = pyramid.reconstruct()
-    for scale, (own, again, stage) in enumerate(
-        zip(observed, recovered, next(pyramid.samples(1, seed=spec.seed)), strict=True)
-    ):
+    finest, trained, recovered = len(pyramid.sizes) - 1, pyramid.sizes[-1], pyramid.reconstruct()
+    most = min(spec.plan.count, most_compared(trained))
+    stages: list[Tensor] = []  # the first sample of the trained size at every scale
+    compared: list[Tensor] = []
+    for size in spec.plan.sizes:
+        seed, pixels = spec.seed, resolve_size(size, trained)
+        for ends in pyramid.samples(spec.plan.count, pixels, seed=seed):
+            if pixels == trained and len(compared) < most:
+                stages = stages or [end[:1] for end in ends]
+                compared += ends[-1][: most - len(compared)].split(1)
+            pictures.add("sample", ends[-1], finest, size=size, seed=seed, first=seed - spec.seed)
+            seed += len(ends[-1])
+    if not stages:
+        drawn = list(pyramid.samples(most, seed=spec.seed))
+        stages, compared = [end[:1] for end in drawn[0]], [ends[-1] for ends in drawn]
+    for scale, (own, again, stage) in enumerate(zip(observed, recovered, stages, strict=True)):
         pictures.add("observed", own, scale)
         pictures.add("recovered", again, scale)
         pictures.add("stage", stage, scale, seed=spec.seed)
-
-    compared: Tensor | None = None
-    most = most_compared(pyramid.sizes[-1])
-    for size in spec.plan.sizes:
-        seed, pixels = spec.seed, resolve_size(size, pyramid.sizes[-1])
-        for stages in pyramid.samples(spec.plan.count, pixels, seed=seed):
-            if pixels == pyramid.sizes[-1] and compared is None:
-                compared = stages[-1][:most]
-            pictures.add("sample", stages[-1], finest, size=size, seed=seed, first=seed - spec.seed)
-            seed += len(stages[-1])
-    if compared is None:
-        compared = pyramid.sample(min(most, spec.plan.count), seed=spec.seed)
-    return pictures, sample_metrics(compared, recovered[-1], observed[-1], pyramid.channels, image.known)
+    known = image.known
+    return pictures, sample_metrics(torch.cat(compared), recovered[-1], observed[-1], pyramid.channels, known)
 
 
 def preview(pyramid: Model, seed: int) -> bytes:

@@ -65,3 +65,20 @@ def test_large_samples_are_measured_four_at_most(monkeypatch, large_side, count)
     assert seen == [count]
     assert sum(row["kind"] == "sample" for row in pictures.rows) == 6
     assert not pictures.files, "RGB of 8 bits is in the rows"
+
+
+def test_the_stages_are_those_of_the_first_sample_and_metrics_are_taken_over_batches(monkeypatch):
+    pyramid, image = example()
+    compared, calls = [], []
+    drawn = type(pyramid).samples
+    monkeypatch.setattr("pgcn.learned_pyramid.BATCH", 2)
+    monkeypatch.setattr(type(pyramid), "samples", lambda *given, **named: calls.append(1) or drawn(*given, **named))
+    monkeypatch.setattr(artifacts, "sample_metrics", lambda samples, *_: compared.append(samples) or {})
+    spec = JobSpec("a" * 20, "", "", "", "draft", pyramid.settings, 3, SamplePlan(count=5, sizes=("2x1", "1x1")))
+    pictures, _ = draw(pyramid, Observed([image, image]), spec, "1")
+    assert len(calls) == 2, "each size is drawn once"
+    expected = torch.cat([ends[-1] for ends in drawn(pyramid, 5, seed=3)])
+    assert torch.equal(compared[0], expected), "samples of three batches"
+    rows = {(row["kind"], row["scale"], row["size"], row["index"]): row["image"]["bytes"] for row in pictures.rows}
+    finest = len(pyramid.sizes) - 1
+    assert rows["stage", finest, "1x1", 0] == rows["sample", finest, "1x1", 0]
