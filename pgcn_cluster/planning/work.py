@@ -55,8 +55,8 @@ def work_of(settings: MethodSettings, plan: SamplePlan, image: Size) -> Work:
     drawn = [_size(text, finest) for text in plan.sizes]
     shares = [height * width / pixels for height, width in drawn]
     measured = min(most_compared(finest), plan.count)
-    # The reconstruction and the stages of one sample, beside the samples; measured ones are among them, or drawn anew.
-    others = 2.0 if finest in drawn else 2.0 + measured
+    # The reconstruction, beside the samples; measured ones are among them, or drawn too.
+    others = 1.0 if finest in drawn else 1.0 + measured
     pictures = others + plan.count * sum(shares)
     return Work(
         training=training.training,
