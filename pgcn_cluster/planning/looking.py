@@ -15,7 +15,8 @@ from pgcn_cluster.planning.sort_jobs import EditRow, Rows
 from pgcn_jobs.common.background import Background, Call
 from pgcn_jobs.inputs.source import EditSource, Source, without_edits
 from pgcn_jobs.run_folder.edit_manifest import EditEntry, edit_unchanged, plan_edit
-from pgcn_jobs.run_folder.manifest import Entry, RunDefaults, plan_source, unchanged, under_its_name
+from pgcn_jobs.run_folder.manifest import Entry, RunDefaults
+from pgcn_jobs.run_folder.plan_source import plan_source, unchanged, under_its_name
 from pgcn_jobs.spec import PyramidRef
 from pgcn_jobs.storage.urls import is_web
 

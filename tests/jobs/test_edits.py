@@ -20,7 +20,8 @@ from pgcn_jobs.job_context import ExecutionOptions, JobContext, Stopped
 from pgcn_jobs.run_folder import schemas
 from pgcn_jobs.run_folder.commit import new_attempt, publish, read_artifact, read_commit
 from pgcn_jobs.run_folder.edit_manifest import add_edits, check_edit, plan_edit, read_edits, superseded
-from pgcn_jobs.run_folder.manifest import RunDefaults, add_to_manifest, plan_source
+from pgcn_jobs.run_folder.manifest import RunDefaults, add_to_manifest
+from pgcn_jobs.run_folder.plan_source import plan_source
 from pgcn_jobs.run_folder.pyramids import load, pyramids_in
 from pgcn_jobs.spec import PyramidRef, SamplePlan, reseeded
 from pgcn_jobs.storage.store import Store

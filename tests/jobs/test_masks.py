@@ -14,7 +14,8 @@ from pgcn_jobs.inputs.discover import one_source
 from pgcn_jobs.inputs.loading import Grid, load_mask, orient
 from pgcn_jobs.inputs.source import EditSource
 from pgcn_jobs.run_folder.edit_manifest import plan_edit
-from pgcn_jobs.run_folder.manifest import RunDefaults, plan_source
+from pgcn_jobs.run_folder.manifest import RunDefaults
+from pgcn_jobs.run_folder.plan_source import plan_source
 from pgcn_jobs.spec import SamplePlan
 from pgcn_jobs.task_inputs import read_inputs
 from tests.sentences import fails_with

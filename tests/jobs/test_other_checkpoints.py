@@ -14,7 +14,8 @@ from pgcn_jobs.inputs.discover import find_sources
 from pgcn_jobs.job_context import ExecutionOptions, JobContext
 from pgcn_jobs.run_folder.checkpoints import Checkpoints
 from pgcn_jobs.run_folder.commit import Commit, new_attempt, read_artifact
-from pgcn_jobs.run_folder.manifest import RunDefaults, plan_source
+from pgcn_jobs.run_folder.manifest import RunDefaults
+from pgcn_jobs.run_folder.plan_source import plan_source
 from pgcn_jobs.spec import SamplePlan
 from pgcn_jobs.storage.store import Store
 from pgcn_jobs.training_job import run_jobs

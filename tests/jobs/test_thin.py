@@ -12,7 +12,8 @@ from pgcn.settings import make_settings
 from pgcn.tasks.task import find_task
 from pgcn_jobs.common.failures import InputError
 from pgcn_jobs.inputs.discover import one_source
-from pgcn_jobs.run_folder.manifest import RunDefaults, plan_source
+from pgcn_jobs.run_folder.manifest import RunDefaults
+from pgcn_jobs.run_folder.plan_source import plan_source
 from pgcn_jobs.spec import SamplePlan
 from pgcn_jobs.storage.store import Store
 from pgcn_jobs.task_inputs import PyramidRequest, pyramid_for, read_inputs
