@@ -77,7 +77,7 @@ TAIL = """## Limits
 - New arrangements of single objects (a face, a rocket's tower) are often broken: layouts are learned at 32 px.
 - `style` and `paint` are made of the image's own patches of 11 px: without a like colour there, a region has speckles.
 - `harmonize` changes an object's colours at the size of the learned scales, and keeps its detail: shadows are not made.
-- `edit` draws the seam again, where patches fit; a step of brightness between two parts of an image stays faintly.
+- `edit` evens out steps of colour at the border of the edited parts; an object cut by that border stays cut.
 - `animate` moves between samples; it does not move objects, and details may jump from frame to frame.
 - `recover` has a pyramid of the clean image; one of the corrupted image may restore less (not measured).
 """

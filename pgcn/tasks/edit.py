@@ -1,30 +1,51 @@
 """Editing: an image with parts moved, copied or erased becomes seamless.
 
-The edited image is injected at a coarse scale, the finer ones make new details, and all but the mask and a blended rim
+Steps of colour at the border of the edited parts are evened out by a smooth change (`pgcn.imaging.membrane`). The
+edited image is then injected at a coarse scale, the finer ones make new details, and all but the mask and a blended rim
 stays (SinGAN, Shaham et al., ICCV 2019).
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+from pydantic import Field
 from torch import Tensor
 
+from pgcn.imaging.channels import Channels
 from pgcn.imaging.masks import fit
+from pgcn.imaging.membrane import evened
 from pgcn.imaging.scales import resize
 from pgcn.method import Model
 from pgcn.metrics.pictures import rmse, seam_gradient
 from pgcn.tasks.choose import choose
-from pgcn.tasks.region import RegionOptions, needs_region, region_of
+from pgcn.tasks.region import Region, RegionOptions, needs_region, region_of
 from pgcn.tasks.task import Criterion, Inputs, Task, TaskResult
 
 
 class EditOptions(RegionOptions):
     """Options of `edit`."""
 
+    ADDED: ClassVar[frozenset[str]] = frozenset({"even_colours"})
+
+    even_colours: bool = Field(
+        True, description="first bring the edited parts to the colours around them, by a smooth change"
+    )
+
+
+SMOOTH = frozenset({"colour", "gray", "band"})
+"""Kinds of channels whose steps are evened out: a label's classes and directions of normals have none."""
+
 
 def apply(model: Model, inputs: Inputs, options: EditOptions) -> TaskResult:
     """The edited image `inputs.target` without the seams at the mask."""
     region, notes = region_of(model, inputs, options, "edit")
     before = seam_gradient(region.given, region.mask)
+    original = region.full
+    if options.even_colours and inputs.target is not None:
+        region = evened_region(region, model.channels)
     usual = rmse(region.given, mean_on(region.given, region.mask), region.mask) + 1
 
     def small(count: int) -> Tensor:
@@ -45,7 +66,16 @@ def apply(model: Model, inputs: Inputs, options: EditOptions) -> TaskResult:
         "seam_gradient_before": before,
         "change": choice.best.content_distance,
     }
-    return region.made(result, choice, metrics, notes)
+    made_of = region.made(result, choice, metrics, notes)
+    return replace(made_of, images=made_of.images | {"before": original})
+
+
+def evened_region(region: Region, channels: Channels) -> Region:
+    """The region with its steps of colour evened out, at the given and at the working size."""
+    changed = evened(region.full, region.full_mask)
+    parts = [(changed if group.kind in SMOOTH else region.full)[:, where] for group, where in channels.slices()]
+    full = torch.cat(parts, 1)
+    return replace(region, full=full, given=resize(full, (region.given.shape[-2], region.given.shape[-1])))
 
 
 def mean_on(image: Tensor, mask: Tensor) -> Tensor:

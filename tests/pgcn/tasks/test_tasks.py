@@ -248,6 +248,22 @@ def test_editing_lessens_a_seam(pyramid, image):
     assert figures["seam_gradient"] < 0.9 * figures["seam_gradient_before"]
 
 
+def test_a_step_of_brightness_around_a_moved_part_is_gone(pyramid, image):
+    edited, mask = image.clone(), torch.zeros(1, 1, *image.shape[-2:])
+    mask[..., 8:24, 10:30] = 1
+    edited = edited + 0.2 * mask
+
+    def made_with(even):
+        return pyramid.apply("edit", image, target=edited, mask=mask, start_scale=2, even_colours=even)
+
+    made, plain = made_with(True), made_with(False)
+    step, left = (float(((x.result - image) * mask).sum() / mask.sum()) / 3 for x in (plain, made))
+    assert step > 0.05
+    assert abs(left) < 0.6 * step
+    assert torch.equal(made.images["before"], edited)
+    assert made.metrics["outside_error"] == 0
+
+
 # paint and style
 
 
