@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pgcn.methods.base import ScaleEnergy
 from pgcn.methods.base.energy import Gradient
 from pgcn.methods.frame.filters import bank, planes
+from pgcn.methods.frame.model import FilterEnergy
 from pgcn.methods.frame.potentials import Potentials
 
 
-class FrameEnergy(ScaleEnergy):
+class FrameEnergy(FilterEnergy):
     """Fixed filters of C channels, a learned potential for each, and a Gaussian reference of deviation `reference`.
 
     Every filter of the bank sees every plane of `planes`; the planes themselves, and the channels where there are
@@ -30,6 +32,10 @@ class FrameEnergy(ScaleEnergy):
         self.names = intensity_names(channels) + [
             name if channels == 1 else f"{name}, plane {plane}" for plane in range(channels) for name in names
         ]
+        waves = [name for name in names if name.startswith(f"Gabor cosine, {longest // 2 * 2} px")]
+        on_brightness = [names[1], waves[0], waves[len(waves) // 2]]
+        first = "" if channels == 1 else ", plane 0"
+        self.shown = [f"{name}{first}" for name in ("intensity", *dict.fromkeys(on_brightness))]
         self.potentials = Potentials(len(self.names), bins)
         self.reference = reference
         self.halo = filters.shape[-1] - 1
@@ -46,9 +52,15 @@ class FrameEnergy(ScaleEnergy):
         """Place the bins of every filter around its responses to `image` `(1, C, H, W)`."""
         self.potentials.fit(self.responses(image))
 
+    def shown_responses(self, x: Tensor) -> Mapping[str, Tensor]:
+        """Of the brightness: its intensity, a Laplacian of a Gaussian, and the longest wavelength in two directions."""
+        responses, places = self.responses(x), {name: k for k, name in enumerate(self.names)}
+        return {name: responses[:, places[name]] for name in self.shown}
+
     def forward(self, x: Tensor) -> Tensor:
         """f at every pixel: `(N, C, H, W)` to `(N, H, W)`."""
-        return self.potentials(self.responses(x)).sum(1) + self._reference(x)
+        potentials: Tensor = self.potentials(self.responses(x))
+        return potentials.sum(1) + self._reference(x)
 
     def gradient(self) -> Gradient:
         """∇ₓΣf = Σ_k F_k⁻ * λ_k'(F_k * x) - x/ρ², F_k⁻ the mirrored filter: the convolutions transposed."""

@@ -1,4 +1,4 @@
-"""The fixed filters of FRAME: intensity, Laplacians of Gaussians and Gabor filters (Zhu, Wu and Mumford, 1998, §3.1)."""
+"""The fixed filters of FRAME: intensity, Laplacians of Gaussians, Gabor filters (Zhu, Wu and Mumford, 1998)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 REACH = 1.5
@@ -37,8 +38,8 @@ def laplacian_of_gaussian(radius: float) -> Tensor:
 def bank(longest: int, orientations: int) -> tuple[Tensor, tuple[str, ...]]:
     """The filters `(K, side, side)` of sum zero and norm 1, centred in windows of one size, and their names.
 
-    Gabor filters of wavelengths 2, 4, … to `longest` px, each in `orientations` directions as cosine and sine; Laplacians
-    of Gaussians of radii 0.7, 1, 2, … to a third of `longest` px.
+    Gabor filters of wavelengths 2, 4, … to `longest` px, each in `orientations` directions as cosine and sine;
+    Laplacians of Gaussians of radii 0.7, 1, 2, … to a third of `longest` px.
     """
     found = {f"Laplacian of Gaussian, {radius:g} px": laplacian_of_gaussian(radius) for radius in _radii(longest)}
     for wavelength in range(2, longest + 1, 2):
@@ -64,7 +65,7 @@ def planes(channels: int) -> Tensor:
     """
     at = torch.arange(channels, dtype=torch.float64)
     basis = torch.cos(math.pi * (at + 0.5) * at[:, None] / channels)
-    return (basis / basis.norm(dim=1, keepdim=True)).float()
+    return F.normalize(basis, dim=1).float()
 
 
 def _radii(longest: int) -> list[float]:

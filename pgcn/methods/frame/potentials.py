@@ -2,8 +2,8 @@
 
 λ_k(r) = Σ_b h_kb·B(t_k(r) - b) with the quadratic B-spline B, so that ∂λ_k/∂h_kb is the share that r has in bin b: its
 mean over an image is bin b of the histogram of filter k, and maximum likelihood makes the histograms of the image and
-of the samples equal (Zhu, Wu and Mumford, 1998, eq. 14). t_k(r) = (r - c_k)/w_k + (B - 1)/2, with bins of width w_k around
-the mean response c_k. Beyond the bins λ_k goes on as a straight line.
+of the samples equal (Zhu, Wu and Mumford, 1998). t_k(r) = (r - c_k)/w_k + (B - 1)/2, with bins of width w_k around the
+mean response c_k. Beyond the bins λ_k goes on as a straight line.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ class Potentials(nn.Module):
         """λ_k' at responses `(N, K, H, W)`: differences of neighbouring heights, linear in t between two of them."""
         inside, _ = self._positions(responses)
         differences = torch.diff(self.heights.detach(), dim=1)
-        first = (inside - 0.5).floor().clamp(0, self.bins - 3)
+        first = (inside - 0.5).long().clamp(0, self.bins - 3)  # of no number too: the share is none either
         rows = torch.arange(len(differences), device=inside.device).view(-1, 1, 1) * (self.bins - 1)
-        place, share = first.long() + rows, inside - 0.5 - first
+        place, share = first + rows, inside - 0.5 - first
         return torch.lerp(differences.take(place), differences.take(place + 1), share) / self.widths()
 
     def _positions(self, responses: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from pgcn.imaging.scales import resize
-from pgcn.methods.base import NetSettings, NetTrainer, ScaleEnergy
+from pgcn.methods.base import NetTrainer, ScaleEnergy
 from pgcn.methods.base.trainer import Learned
+from pgcn.methods.frame.model import FilterEnergy
+from pgcn.methods.frame.settings import FilterSettings
 
 RESTARTS = 0.05
 """Chance of a persistent chain to start anew."""
-
-
-class FilterSettings(NetSettings):
-    """Settings of models with fixed filters."""
-
-    start: Literal["fresh", "persistent"] = Field(
-        "fresh", description="start of chains: noise or samples of the scale below (fresh), or their own ends"
-    )
-    pool: int = Field(24, ge=1, le=4096, description="samples of the scale below that chains start from")
-    reference: float = Field(3.0, gt=0, le=100, description="ρ of the Gaussian reference, in units of [-1, 1]")
-    warm_start: bool = Field(True, description="a scale begins with the potentials of the scale below")
 
 
 class FilterTrainer(NetTrainer):
@@ -40,6 +30,13 @@ class FilterTrainer(NetTrainer):
         self.pool = self.noise(self.settings.pool)
         self.ends = self.noise(self.settings.chains)
 
+    def new_net(self, scale: int) -> ScaleEnergy:
+        """The initial net of a scale, fitted to the range of its filters' responses to the image."""
+        net = super().new_net(scale)
+        assert isinstance(net, FilterEnergy)
+        net.fit(self.scales[scale])
+        return net
+
     def new_optimizer(self, net: ScaleEnergy) -> torch.optim.Optimizer:
         """Steepest ascent, as published: Adam would move the heights of empty bins as far as those of full ones."""
         return torch.optim.SGD(net.parameters(), lr=self.settings.learning_rate, momentum=self.settings.momentum)
@@ -53,7 +50,7 @@ class FilterTrainer(NetTrainer):
     def begin_stage(self) -> None:
         """Draw the pool from the scale below."""
         scale = self.stage
-        self.pool = resize(self.chain(self.pool, scale - 1), self.sizes[scale])
+        self.pool = resize(self.chain(self.pool, scale - 1, self.settings.steps_in_sampling), self.sizes[scale])
         self.ends = self._fresh()
         if self.settings.warm_start:
             self.nets[scale].load_state_dict(
