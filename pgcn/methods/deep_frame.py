@@ -32,17 +32,12 @@ from pgcn.methods.frame.model import FilterEnergy
 from pgcn.methods.frame.settings import FilterSettings
 from pgcn.metrics.features import BLOCKS, vgg_layers, vgg_weights
 
-LAYERS = tuple(name for block in BLOCKS for name in block)
-
-
 SHOWN = 2
 """Channels of each layer whose histograms people see."""
-
 
 LEAST = 0.2
 """Least deviation that a channel's responses are divided by, over the root mean square of its layer: the responses of a
 channel that is nearly always zero would count for too much."""
-
 
 PACE = 10.0
 """Factor of the steps of weights, so that a good learning rate is below 1."""
@@ -74,9 +69,8 @@ class DeepFrameEnergy(FilterEnergy):
         self.layers, self.reference = layers, reference
         for name, value in vgg_weights().items():
             self.register_buffer(name.replace(".", "_"), value, persistent=False)
-        self.seen = (
-            [[0, 1, 2], *([c] * 3 for c in range(3, channels))] if channels > 2 else [[c] * 3 for c in range(channels)]
-        )
+        colour = channels > 2
+        self.seen = [[0, 1, 2]] * colour + [[c] * 3 for c in range(3 * colour, channels)]
         counts = [len(vgg_weights()[f"bias.{layer}"]) * len(self.seen) for layer in layers]
         self.weights = nn.ParameterList(nn.Parameter(torch.zeros(count)) for count in counts)
         for layer, count in zip(layers, counts, strict=True):
@@ -107,7 +101,6 @@ class DeepFrameEnergy(FilterEnergy):
                 std = each.std((0, 2, 3), correction=0)
                 floor = LEAST * std.square().mean().sqrt().clamp_min(1e-3)
                 self.get_buffer(f"deviations_{layer}").copy_(std.maximum(floor))
-
         generator = torch.Generator().manual_seed(0)
         for at, layer in enumerate(self.layers):
             with torch.enable_grad():

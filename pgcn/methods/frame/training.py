@@ -42,7 +42,7 @@ class FilterTrainer(NetTrainer):
         return torch.optim.SGD(net.parameters(), lr=self.settings.learning_rate, momentum=self.settings.momentum)
 
     def iterate(self) -> Learned:
-        """One synthesis, one step of Adam."""
+        """Chains, then one step of the learned weights."""
         learned = self.update(self.stage, self._start())
         self.ends = learned.synthesized
         return learned
