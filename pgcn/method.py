@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -157,6 +157,28 @@ class Model(Protocol):
 
         The header of `scale-0.safetensors` has the method's name and version as `algorithm`: "NAME-VERSION".
         """
+
+
+class HistogramPair(NamedTuple):
+    """The histograms of one statistic at one scale: of the image, and of samples.
+
+    `edges` are the limits of B bins, rising, B + 1 of them; `observed` and `synthesized` are B shares each, of sum 1:
+    values beyond the edges count in the first or last bin.
+    """
+
+    name: str
+    scale: int
+    edges: list[float]
+    observed: list[float]
+    synthesized: list[float]
+
+
+@runtime_checkable
+class HasHistograms(Protocol):
+    """A model that is learned from histograms, and can show them: an optional part of `Model`."""
+
+    def histograms(self, observed: Sequence[Tensor], seed: int) -> list[HistogramPair]:
+        """A few histograms of each learned scale: of `observed`, the image there, and of some samples."""
 
 
 class LayoutError(ValueError):

@@ -28,7 +28,7 @@ EDITS_PART = re.compile(rf"manifest_edits/{_PART}")
 COMMIT = re.compile(rf"commits/({JOB})\.json")
 FAILURE = re.compile(rf"failures/({JOB})/({ATTEMPT})\.json")
 ARTIFACT = re.compile(
-    rf"attempts/({JOB})/({ATTEMPT})/(?:(?:samples|pictures|metrics|regions)\.parquet|log\.txt|{_SCALE}|{_VALUES})"
+    rf"attempts/({JOB})/({ATTEMPT})/(?:(?:samples|pictures|metrics|regions)\.parquet|histograms\.json|log\.txt|{_SCALE}|{_VALUES})"
 )
 WEIGHTS = re.compile(rf"attempts/({JOB})/({ATTEMPT})/{_SCALE}")
 CHECKPOINT = re.compile(rf"checkpoints/({JOB})/(\d{{6,}})-[0-9a-f]{{16}}\.safetensors")

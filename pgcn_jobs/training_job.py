@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pgcn.heartbeat import beat
 from pgcn.imaging.channels import RGB, Channels
-from pgcn.method import DivergenceError, LayoutError, State, Trainer
+from pgcn.method import DivergenceError, HasHistograms, LayoutError, Model, State, Trainer
 from pgcn.methods import method_of
 from pgcn_jobs.artifacts import LABEL_METRICS, RESULT_METRICS, Observed, Row, draw, preview, pyramid_metrics, warning
 from pgcn_jobs.common.codes import Code
@@ -30,6 +30,8 @@ from pgcn_jobs.provenance import provenance
 from pgcn_jobs.run_folder import schemas
 from pgcn_jobs.run_folder.checkpoints import Checkpoints, remove_checkpoints
 from pgcn_jobs.run_folder.commit import Commit, publish
+from pgcn_jobs.run_folder.histograms import FILE as HISTOGRAMS
+from pgcn_jobs.run_folder.histograms import histograms_bytes
 from pgcn_jobs.spec import JobSpec, MaskRef, PartRef
 from pgcn_jobs.storage.store import Store
 
@@ -249,6 +251,7 @@ def _publish(trainer: Trainer, index: int, job: _Job, batch: int, context: JobCo
         "samples.parquet": schemas.parquet_bytes(schemas.table(rows, schemas.SAMPLES)),
         "metrics.parquet": schemas.parquet_bytes(schemas.table(metrics, schemas.METRICS)),
         **pictures.files,
+        **_histograms(pyramid, observed, spec.seed),
         **pyramid.to_files(),
         "log.txt": log.bytes(),
     }
@@ -256,6 +259,13 @@ def _publish(trainer: Trainer, index: int, job: _Job, batch: int, context: JobCo
     commit = publish(context.store, spec.job_id, job.attempt, files, result)
     clean_up(context.store, spec.job_id)
     return commit
+
+
+def _histograms(pyramid: Model, observed: Sequence[Tensor], seed: int) -> dict[str, bytes]:
+    """The file of a model's histograms, where it has some."""
+    if not isinstance(pyramid, HasHistograms):
+        return {}
+    return {HISTOGRAMS: histograms_bytes(pyramid.histograms(observed[: pyramid.learned], seed))}
 
 
 def clean_up(store: Store, job_id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
 
@@ -24,18 +25,21 @@ def vgg(image: Tensor) -> dict[str, Tensor]:
     `vgg22` is relu2_2, `(1, 128, ⌈H/2⌉, ⌈W/2⌉)`, and `vgg33` is relu3_3, `(1, 256, ⌈H/4⌉, ⌈W/4⌉)`; zero borders,
     as the trunk was trained with.
     """
-    weights = _vgg_weights()
-    mean = image.new_tensor(MEAN_BGR).view(1, 3, 1, 1)
-    h = (image.flip(1) + 1) * 127.5 - mean
-    found = {}
     with torch.no_grad():
-        for number, block in enumerate(BLOCKS, 1):
-            h = F.max_pool2d(h, 2, ceil_mode=True) if number > 1 else h
-            for name in block:
-                kernel, bias = weights[f"kernel.{name}"].to(h), weights[f"bias.{name}"].to(h)
-                h = F.relu(F.conv2d(h, kernel, bias, padding=1))
-            found[f"vgg{number}{len(block)}"] = h
-    return {name: found[name] for name in ("vgg22", "vgg33")}
+        found = dict(vgg_layers(image, vgg_weights()))
+    return {"vgg22": found["2_2"], "vgg33": found["3_3"]}
+
+
+def vgg_layers(images: Tensor, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Each layer's rectified responses to `images` `(N, 3, H, W)` in [-1, 1], "1_1" to "3_3", as they are computed."""
+    mean = images.new_tensor(MEAN_BGR).view(1, 3, 1, 1)
+    h = (images.flip(1) + 1) * 127.5 - mean
+    for number, block in enumerate(BLOCKS, 1):
+        h = F.max_pool2d(h, 2, ceil_mode=True) if number > 1 else h
+        for name in block:
+            kernel, bias = weights[f"kernel.{name}"].to(h), weights[f"bias.{name}"].to(h)
+            h = F.relu(F.conv2d(h, kernel, bias, padding=1))
+            yield name, h
 
 
 def random_features(image: Tensor) -> dict[str, Tensor]:
@@ -52,7 +56,8 @@ def random_features(image: Tensor) -> dict[str, Tensor]:
 
 
 @cache
-def _vgg_weights() -> dict[str, Tensor]:
+def vgg_weights() -> dict[str, Tensor]:
+    """The trunk's kernels `kernel.<layer>` and biases `bias.<layer>`, on the CPU; not to be changed."""
     data = resources.files("pgcn").joinpath("weights", "vgg16.safetensors").read_bytes()
     return {name: value.float() for name, value in load(data).items()}
 

@@ -13,6 +13,7 @@ from pgcn_cluster.gallery.views.album import Album, Shown, album
 from pgcn_cluster.gallery.views.curves import Chart, Metric, charts_by_scale
 from pgcn_cluster.gallery.views.facts import Fact
 from pgcn_cluster.gallery.views.formatting import number, size
+from pgcn_cluster.gallery.views.histograms import histogram_charts
 from pgcn_cluster.gallery.views.material import Material, material_of
 from pgcn_jobs.layout import is_ours
 from pgcn_jobs.run_folder.schemas import read_parquet
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class Scale(NamedTuple):
-    """One scale of the pyramid: its images, and the curves of its training."""
+    """One scale of the pyramid: its images, the curves of its training, and the histograms of its statistics."""
 
     scale: int
     iterations: int
@@ -64,7 +65,8 @@ def read_attempt(store: Store, job_id: str, attempt: str) -> Attempt:
         # Metrics of the whole pyramid are of no iteration.
         if None not in (row["scale"], row["name"]) and (row["iteration"] is not None or row["scale"] == -1)
     ]
-    scales, artifacts = _scales(pictures.scales, metrics), artifacts_in(store, folder)
+    histograms = histogram_charts(store, folder, problems)
+    scales, artifacts = _scales(pictures.scales, metrics, histograms), artifacts_in(store, folder)
     return Attempt(pictures, scales, _whole_pyramid(metrics), artifacts, " ".join(problems), material)
 
 
@@ -90,12 +92,16 @@ def read_rows(store: Store, path: str, problems: list[str]) -> list[dict[str, An
     return []
 
 
-def _scales(pictures: Mapping[int, list[Shown]], metrics: Sequence[Metric]) -> list[Scale]:
+def _scales(
+    pictures: Mapping[int, list[Shown]], metrics: Sequence[Metric], histograms: Mapping[int, list[Chart]]
+) -> list[Scale]:
     charts = charts_by_scale(metrics)
     iterations = {m.scale: m.iteration for m in sorted(metrics, key=lambda m: m.iteration)}
     return [
-        Scale(scale, iterations.get(scale, 0), pictures.get(scale, []), charts.get(scale, []))
-        for scale in sorted({*pictures, *charts})
+        Scale(
+            scale, iterations.get(scale, 0), pictures.get(scale, []), charts.get(scale, []) + histograms.get(scale, [])
+        )
+        for scale in sorted({*pictures, *charts, *histograms})
     ]
 
 

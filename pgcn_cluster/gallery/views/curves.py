@@ -93,8 +93,11 @@ def thinned(points: Sequence[Point]) -> list[Point]:
     return [points[i] for i in sorted(kept)]
 
 
-def draw(key: str, title: str, lines: Sequence[Line]) -> Markup:
-    """The lines in one frame with a common range. `key` makes the ids of title and description unique."""
+def draw(key: str, title: str, lines: Sequence[Line], description: str = "", caption: str = "") -> Markup:
+    """The lines in one frame with a common range. `key` makes the ids of title and description unique.
+
+    The description is by default that of curves over iterations, and the caption the range of their values.
+    """
     points = [point for line in lines for point in line.points]
     low, high = min(y for _, y in points), max(y for _, y in points)
     first, last = min(x for x, _ in points), max(x for x, _ in points)
@@ -116,9 +119,9 @@ def draw(key: str, title: str, lines: Sequence[Line]) -> Markup:
         paths.insert(0, f'<path class="zero" d="M{MARGIN} {zero}H{WIDTH - MARGIN}"/>')
     return Markup(  # noqa: S704 - every text in it is escaped here, the rest are numbers
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="{key}t {key}d">'
-        f'<title id="{key}t">{escape(title)}</title><desc id="{key}d">{escape(_described(lines))}</desc>'
+        f'<title id="{key}t">{escape(title)}</title><desc id="{key}d">{escape(description or _described(lines))}</desc>'
         f"{''.join(paths)}</svg>"
-        f'<span class="range">{number(low)} … {number(high)}</span>'
+        f'<span class="range">{escape(caption or f"{number(low)} … {number(high)}")}</span>'
     )
 
 
