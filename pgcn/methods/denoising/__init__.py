@@ -178,6 +178,17 @@ class DenoisingPyramid(NetPyramid):
             x = self.settings.noisy(x, options.draw)
         return super().chain(x, scale, options)
 
+    def denoised(self, x: Tensor, scale: int, sigma: float) -> Tensor:
+        """r(x, σ): an estimate of `x` `(N, C, H, W)` without its noise of standard deviation `sigma`.
+
+        Raises `ValueError` for a scale without a denoising net.
+        """
+        net = self.nets[scale] if scale < self.learned else None
+        if not isinstance(net, DenoisingEnergy):
+            raise ValueError(f"scale {scale} has no denoising net")
+        with torch.no_grad():
+            return net.denoised(x, sigma).clamp(-1, 1)
+
     def steps(self, scale: int, options: ChainOptions) -> list[Step]:
         """The steps of a chain, those of pixels in units of the noise level."""
         return self.settings.scaled(super().steps(scale, options), scale)

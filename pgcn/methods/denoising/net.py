@@ -59,9 +59,7 @@ class DenoisingEnergy(ScaleEnergy):
 
     def gradient(self) -> Gradient:
         """∇ₓΣf = -Jᵀn with the present weights."""
-        kernels, biases, shifts = (
-            [one.detach() for one in own] for own in (self.kernels, self.biases, self.shifts)
-        )
+        kernels, biases, shifts = ([one.detach() for one in own] for own in (self.kernels, self.biases, self.shifts))
 
         def gradient(x: Tensor) -> Tensor:
             with torch.enable_grad():

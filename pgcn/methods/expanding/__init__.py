@@ -17,8 +17,8 @@ mean f(observed), the observed image with noise that falls to zero (`data_noise`
 `sampling`: "cascade" runs the chains of all scales, "finest" those of the last net alone, from enlarged noise, in as
 many steps as all scales have together; it is trained on such chains then.
 
-`blocks` bounds the receptive field: two blocks see 16 px, three 36; with 0 each scale adds one, so that the net sees
-the whole image. More context copies more of it.
+`blocks` bounds the receptive field: one block and the head see 10 px, two 24; with 0 each scale adds one, so that the
+net sees the whole image. More context copies more of it.
 """
 
 from __future__ import annotations
@@ -40,9 +40,6 @@ from pgcn.methods.expanding.net import ExpandingEnergy
 from pgcn.patchgencn.langevin import langevin
 from pgcn.settings import Step
 
-FIRST_BLOCKS = 2
-"""Blocks of the net of scale 0; one alone would see 6 px."""
-
 
 class Settings(NetSettings):
     """Settings of the expanding energy. `scales` is the most scales; each has half the sides of the next one."""
@@ -51,7 +48,7 @@ class Settings(NetSettings):
 
     width: int = Field(32, ge=1, le=512, description="channels of all blocks")
     blocks: int = Field(
-        2, ge=0, le=8, description="most blocks of a net: 2 see 16 px, 3 see 36 px; 0: a further one at each scale"
+        1, ge=0, le=8, description="most blocks of a net: 1 sees 10 px, 2 see 24 px; 0: a further one at each scale"
     )
     fade: float = Field(0.5, ge=0, le=1, description="share of a stage in which the new block fades in")
     sampling: Literal["cascade", "finest"] = Field(
@@ -64,7 +61,7 @@ class Settings(NetSettings):
 
     def blocks_at(self, scale: int) -> int:
         """Blocks of the net of a scale."""
-        return min(FIRST_BLOCKS + scale, self.blocks) if self.blocks else FIRST_BLOCKS + scale
+        return min(1 + scale, self.blocks) if self.blocks else 1 + scale
 
     def fallen(self, steps: Sequence[Step], scale: int, scales: int) -> list[Step]:
         """The steps of a chain at `scale` of a cascade of `scales`, with noise that falls to zero over all of them."""
@@ -193,7 +190,7 @@ class Expanding(NetMethod[Settings]):
         return sizes
 
     def after_divergence(self, settings: Settings) -> Settings:
-        """Half the step size and half the learning rate: the published logs blow up at the last stage of long trainings."""
+        """Half the step size and half the learning rate: published trainings blow up at their last stage."""
         halves = {"step_size": settings.step_size / 2, "learning_rate": settings.learning_rate / 2}
         halves["final_learning_rate"] = min(settings.final_learning_rate, halves["learning_rate"])
         return settings.model_copy(update=halves)

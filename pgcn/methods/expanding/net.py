@@ -1,7 +1,8 @@
 """The net of one scale: blocks that halve the resolution, the newest first, and a head that sums over positions.
 
 A block is two 3×3 convolutions with spectral norm, SiLU after each, average pooling by two, and beside them a 1×1
-convolution with pooling; their sum is divided by √2. A 1×1 convolution reads the channels, another one gives f.
+convolution with pooling; their sum is divided by √2. A 1×1 convolution reads the channels; a 3×3 one with spectral norm
+and SiLU, and a 1×1 one, give f at every position (the published head has one position).
 """
 
 from __future__ import annotations
@@ -19,18 +20,54 @@ from pgcn.patchgencn.spectral import power_iteration
 GAIN = 2.0
 """Factor of normalized kernels. At one, features shrink to where SiLU is linear, and chains draw no detail."""
 
-ENTRY_STD, HEAD_STD = 2.0, 0.005
+ENTRY_STD, LAST_STD = 2.0, 0.005
 """Deviations of the first and last initial weights: features of about one, and small first steps of chains."""
 
 
-class Weights(NamedTuple):
-    """Kernels of one block, those of 3×3 of spectral norm `GAIN`, and biases."""
+class Kernel(NamedTuple):
+    """A kernel of spectral norm `GAIN`, and its bias."""
 
-    first: Tensor
-    first_bias: Tensor
-    second: Tensor
-    second_bias: Tensor
-    skip: Tensor
+    kernel: Tensor
+    bias: Tensor
+
+
+class Weights(NamedTuple):
+    """Constants of one pass: two kernels and the skip of each block, and the kernel of the head."""
+
+    blocks: list[tuple[Kernel, Kernel, Tensor]]
+    head: Kernel
+
+    def detached(self) -> Weights:
+        """The same without gradients by parameters."""
+        blocks = [(_detached(first), _detached(second), skip.detach()) for first, second, skip in self.blocks]
+        return Weights(blocks, _detached(self.head))
+
+
+def _detached(weights: Kernel) -> Kernel:
+    return Kernel(weights.kernel.detach(), weights.bias.detach())
+
+
+class NormalizedConv(nn.Module):
+    """The 3×3 kernel of a convolution of `width` channels, divided by its spectral norm, times `GAIN`."""
+
+    u: Tensor
+
+    def __init__(self, width: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(_normal(generator, width, width, 3, 3))
+        self.bias = nn.Parameter(self.kernel.new_zeros(width))
+        u = F.normalize(_normal(generator, width), dim=-1)
+        self.register_buffer("u", power_iteration(self.kernel.detach().flatten(1), u, steps=20))
+
+    def begin_iteration(self) -> None:
+        """One power iteration."""
+        self.u.copy_(power_iteration(self.kernel.detach().flatten(1), self.u))
+
+    def weights(self) -> Kernel:
+        """The kernel, differentiable by the parameters; the singular vectors are constants."""
+        matrix = self.kernel.flatten(1)
+        v = F.normalize(matrix.detach().mT @ self.u, dim=-1)
+        return Kernel(GAIN * self.kernel / (self.u @ (matrix @ v)), self.bias)
 
 
 class Block(nn.Module):
@@ -38,42 +75,26 @@ class Block(nn.Module):
 
     def __init__(self, width: int, generator: torch.Generator) -> None:
         super().__init__()
+        self.first, self.second = NormalizedConv(width, generator), NormalizedConv(width, generator)
+        self.skip = nn.Parameter(_normal(generator, width, width, 1, 1) / width**0.5)
 
-        def normal(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=generator, device=generator.device)
-
-        self.kernels = nn.ParameterList(nn.Parameter(normal(width, width, 3, 3)) for _ in range(2))
-        self.biases = nn.ParameterList(nn.Parameter(normal(width) * 0) for _ in range(2))
-        self.skip = nn.Parameter(normal(width, width, 1, 1) / width**0.5)
-        for at, kernel in enumerate(self.kernels):
-            u = F.normalize(normal(width), dim=-1)
-            self.register_buffer(f"u{at}", power_iteration(kernel.detach().flatten(1), u, steps=20))
-
-    def begin_iteration(self) -> None:
-        """One power iteration of both kernels."""
-        for at, kernel in enumerate(self.kernels):
-            u = self.get_buffer(f"u{at}")
-            u.copy_(power_iteration(kernel.detach().flatten(1), u))
-
-    def weights(self) -> Weights:
-        """The kernels, differentiable by the parameters; the singular vectors are constants."""
-        first, second = (self._normalized(at) for at in range(2))
-        return Weights(first, self.biases[0], second, self.biases[1], self.skip)
-
-    def _normalized(self, at: int) -> Tensor:
-        kernel, u = self.kernels[at], self.get_buffer(f"u{at}")
-        matrix = kernel.flatten(1)
-        v = F.normalize(matrix.detach().mT @ u, dim=-1)
-        norm: Tensor = u @ (matrix @ v)
-        normalized: Tensor = GAIN * kernel / norm
-        return normalized
+    def weights(self) -> tuple[Kernel, Kernel, Tensor]:
+        """Both kernels and the skip."""
+        return self.first.weights(), self.second.weights(), self.skip
 
 
-def block(h: Tensor, weights: Weights) -> Tensor:
+def _normal(generator: torch.Generator, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=generator, device=generator.device)
+
+
+def convolved(h: Tensor, weights: Kernel) -> Tensor:
+    """SiLU of a convolution of features `h`."""
+    return F.silu(F.conv2d(h, weights.kernel, weights.bias, padding=1))
+
+
+def block(h: Tensor, first: Kernel, second: Kernel, skip: Tensor) -> Tensor:
     """The output of a block for features `h`."""
-    inner = F.silu(F.conv2d(h, weights.first, weights.first_bias, padding=1))
-    inner = F.silu(F.conv2d(inner, weights.second, weights.second_bias, padding=1))
-    both: Tensor = (half(inner) + F.conv2d(half(h), weights.skip)) / 2**0.5
+    both: Tensor = (half(convolved(convolved(h, first), second)) + F.conv2d(half(h), skip)) / 2**0.5
     return both
 
 
@@ -106,30 +127,32 @@ class ExpandingEnergy(ScaleEnergy):
 
     def __init__(self, channels: int, width: int, blocks: int, generator: torch.Generator) -> None:
         super().__init__()
-        kernel = torch.randn(width, channels, 1, 1, generator=generator, device=generator.device)
-        self.entry, self.entry_bias = nn.Parameter(ENTRY_STD * kernel / channels**0.5), nn.Parameter(kernel.new_zeros(width))
+        self.entry = nn.Parameter(ENTRY_STD * _normal(generator, width, channels, 1, 1) / channels**0.5)
+        self.entry_bias = nn.Parameter(self.entry.new_zeros(width))
         self.blocks = nn.ModuleList(Block(width, generator) for _ in range(blocks))
-        head = torch.randn(1, width, 1, 1, generator=generator, device=generator.device)
-        self.head, self.head_bias = nn.Parameter(HEAD_STD * head), nn.Parameter(kernel.new_zeros(1))
+        self.head = NormalizedConv(width, generator)
+        self.last = nn.Parameter(LAST_STD * _normal(generator, 1, width, 1, 1))
+        self.last_bias = nn.Parameter(self.last.new_zeros(1))
         stride = 2**blocks
         self.area = stride**2
-        # The receptive field is 1 + Σ 5·2^i; whole strides keep the positions of a torus in place.
-        self.halo = 5 * (stride - 1) + (-5 * (stride - 1)) % stride
+        # The receptive field is 1 + Σ 5·2^i + 2·stride; whole strides keep the positions of a torus in place.
+        self.halo = -(-(5 * (stride - 1) + 2 * stride) // stride) * stride
         self.fading: tuple[Callable[[Tensor], Tensor], float] | None = None
         """f_{s-1} with the weights that it has, and α; None: α is one."""
 
     def begin_iteration(self) -> None:
         """One power iteration of each normalized kernel."""
-        for each in self._blocks():
-            each.begin_iteration()
+        for module in self.modules():
+            if isinstance(module, NormalizedConv):
+                module.begin_iteration()
 
     def forward(self, x: Tensor) -> Tensor:
         """f at every position: `(N, C, H, W)` to `(N, h, w)`, a side of which is H or W over 2^blocks, rounded up."""
-        return self._f(x, [each.weights() for each in self._blocks()])
+        return self._f(x, self._weights())
 
     def gradient(self) -> Gradient:
         """∇ₓΣf with the present weights, whose norms are computed once for all steps of a chain."""
-        weights = [Weights(*(value.detach() for value in each.weights())) for each in self._blocks()]
+        weights = self._weights().detached()
 
         def gradient(x: Tensor) -> Tensor:
             with torch.enable_grad():
@@ -139,35 +162,34 @@ class ExpandingEnergy(ScaleEnergy):
         return gradient
 
     def grow_from(self, coarse: ExpandingEnergy) -> None:
-        """Take the weights of the net of the scale below: its blocks come after the newest one, as far as they fit."""
-        with torch.no_grad():
-            for own, other in (
-                (self.entry, coarse.entry),
-                (self.entry_bias, coarse.entry_bias),
-                (self.head, coarse.head),
-                (self.head_bias, coarse.head_bias),
-            ):
-                own.copy_(other)
-        for mine, below in zip(self._blocks()[1:], coarse._blocks(), strict=False):
-            mine.load_state_dict(below.state_dict())
+        """Take the weights of the net of the scale below, whose blocks come after the newest one, as far as they fit.
+
+        The newest block begins as a copy of the one that was the newest: neighbouring scales of an image are alike.
+        """
+        blocks = [coarse.blocks[0], *coarse.blocks]
+        for own, below in zip(self.blocks, blocks, strict=False):
+            own.load_state_dict(below.state_dict())
+        others = {name: value for name, value in coarse.state_dict().items() if not name.startswith("blocks.")}
+        self.load_state_dict(others, strict=False)
 
     def fade(self, coarse: ExpandingEnergy, share: float) -> None:
         """Mix with the net of the scale below, as it is now: α = `share`."""
-        weights = [Weights(*(value.detach() for value in each.weights())) for each in coarse._blocks()]
+        weights = coarse._weights().detached()
         self.fading = None if share >= 1 else (lambda x: coarse._own(x, weights), share)
 
-    def _blocks(self) -> list[Block]:
-        return [each for each in self.blocks if isinstance(each, Block)]
+    def _weights(self) -> Weights:
+        return Weights([each.weights() for each in self.blocks if isinstance(each, Block)], self.head.weights())
 
-    def _f(self, x: Tensor, weights: Sequence[Weights]) -> Tensor:
+    def _f(self, x: Tensor, weights: Weights) -> Tensor:
         f = self._own(x, weights)
         if self.fading is None:
             return f
         coarse, share = self.fading
         return share * f + (1 - share) * 4 * spread(coarse(half(x)), f.shape[-2:])
 
-    def _own(self, x: Tensor, weights: Sequence[Weights]) -> Tensor:
+    def _own(self, x: Tensor, weights: Weights) -> Tensor:
         h = F.conv2d(x, self.entry, self.entry_bias)
-        for each in weights:
-            h = block(h, each)
-        return self.area * F.conv2d(h, self.head, self.head_bias)[:, 0]
+        for first, second, skip in weights.blocks:
+            h = block(h, first, second, skip)
+        f: Tensor = self.area * F.conv2d(convolved(h, weights.head), self.last, self.last_bias)[:, 0]
+        return f

@@ -156,6 +156,16 @@ def test_chains_of_pixels_have_steps_in_units_of_the_noise_level_and_noisy_start
     assert float(still.std()) == pytest.approx(0.1 * model.settings.start_noise, rel=0.05)
 
 
+def test_a_trained_net_removes_noise():
+    changed = {**TINY, "semantic_scales": 1, "scales": 2, "iterations": 120, "denoising_share": 1, "width": 16}
+    model = pgcn.fit(image(), settings=make_settings("draft", {**changed, "iteration_growth": 1}, "denoising"))
+    noisy = image() + 0.3 * normal((1, 3, 16, 20), 0).float()
+    errors = [float((x - image()).square().mean()) for x in (noisy, model.denoised(noisy, 1, 0.3))]
+    assert errors[1] < 0.5 * errors[0]
+    with pytest.raises(ValueError, match="scale 0 has no denoising net"):
+        model.denoised(noisy, 0, 0.3)
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_a_net_of_no_numbers_is_noticed_in_both_phases(share):
     trainer = training(denoising_share=share, denoising_updates=0, semantic_scales=1, scales=2)
