@@ -65,7 +65,9 @@ class Settings(NetSettings):
     draws: int = Field(8, ge=1, le=1000, description="noisy copies of the image in a denoising update")
     denoising_share: float = Field(0.5, ge=0, le=1, description="share of a stage that only denoises")
     denoising_updates: int = Field(3, ge=0, le=100, description="denoising updates before each contrastive one")
-    denoising_rate: float = Field(2e-3, gt=0, le=1, description="learning rate of denoising at the first iteration")
+    texture_rate: float = Field(
+        2e-3, gt=0, le=1, description="as learning_rate, of denoising nets; it falls in the same proportion"
+    )
     pool_size: int = Field(32, ge=1, le=10_000, description="samples of the scale below that chains start from")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="number format of the semantic energies' convolutions in chains; all else is float32"
@@ -121,6 +123,12 @@ class Trainer(NetTrainer):
         chosen = torch.randint(len(self.pool), (count,), generator=self.generator, device=self.pool.device)
         return self.update(scale, self.pool[chosen])
 
+    @property
+    def rate(self) -> float:
+        """The learning rate of this iteration, that of both kinds of updates."""
+        rate, settings = super().rate, self.settings
+        return rate * settings.texture_rate / settings.learning_rate if settings.is_texture(self.stage) else rate
+
     def _denoise(self, net: DenoisingEnergy, scale: int) -> Learned:
         beat()
         settings, clean = self.settings, self.scales[scale].expand(self.settings.draws, -1, -1, -1)
@@ -133,7 +141,7 @@ class Trainer(NetTrainer):
             where = f"(scale {scale}, iteration {self.iteration + 1})"
             raise DivergenceError(f"Training diverged {where}: the denoised image has values that are no numbers.")
         for group in self.optimizers[scale].param_groups:
-            group["lr"] = self.rate * settings.denoising_rate / settings.learning_rate
+            group["lr"] = self.rate
         self.optimizers[scale].step()
         return Learned(clean, loss, -net.energy(self.scales[scale]).mean())
 
@@ -203,6 +211,10 @@ _draft = Settings(
     iterations=250,
     iteration_growth=1.2,
     langevin_steps=10,
+    step_size=0.5,
+    start_noise=0.7,
+    denoising_share=0.3,
+    denoising_updates=1,
 )
 
 
@@ -233,7 +245,7 @@ class Denoising(NetMethod[Settings]):
             denoising_share=0.0,
             learning_rate=5e-5,
             final_learning_rate=5e-5,
-            denoising_rate=5e-5,
+            texture_rate=5e-5,
         ),
     }
 
