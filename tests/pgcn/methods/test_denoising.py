@@ -116,7 +116,7 @@ def test_unknown_pixels_do_not_teach():
 
 
 def test_three_denoising_updates_come_before_each_contrastive_one():
-    settings = make_settings("draft", {"denoising_share": 0.5}, "denoising")
+    settings = make_settings("draft", {"denoising_share": 0.5, "denoising_updates": 3}, "denoising")
     assert [at for at in range(20) if settings.contrastive(at, 20)] == [13, 17]
     only = make_settings("draft", {"denoising_share": 1}, "denoising")
     assert not any(only.contrastive(at, 20) for at in range(20))
