@@ -1,7 +1,7 @@
 """The denoising energy: the error of a denoising net as texture energy, above semantic energies of coarse scales.
 
-Zeng, "Learning Energy-Based Models via Denoising", whose energies are |x - r(x + ε, σ)|²/2σ² of a denoising
-autoencoder r, and the same of decoded latents. For one image:
+Zeng, "How to Construct Energy for Images? Denoising Autoencoder Can Be Energy Based Model", arXiv 2303.03887, 2023,
+whose energies are |x - r(x + ε, σ)|²/2σ² of a denoising autoencoder r, and the same of decoded latents. For one image:
 
 - semantic energies: those of the first `semantic_scales` scales, nets of PatchGenCN whose decoder is the resize. They
   are learned by maximum likelihood with short chains, as in the other methods.
@@ -12,17 +12,19 @@ A stage of a texture scale has two phases. In the first one (`denoising_share`),
 copies of the image, x + σε with σ from `levels` geometric levels. In the second one, after `denoising_updates` of
 these comes one contrastive update: a chain from the samples of the scale below,
 
-    x ← clamp(x - ½δ²∇ₓE(x, σ_c) + noise, -1, 1),   then a step of Adam on mean E(observed) - mean E(synthesized),
+    x ← clamp(x - ½δ²σ_c²∇ₓE(x, σ_c), -1, 1),   then a step of Adam on mean E(observed) - mean E(synthesized),
 
-at the level σ_c = `chain_sigma`. A net that only denoises gives blurred samples: an average of what may be there has
+at the level σ_c = `chain_sigma`. Its start has noise of `start_noise`·σ_c, from which detail is made; ½δ² = 1 is about
+the step from a noisy image to r. A net that only denoises gives blurred samples: an average of what may be there has
 little error. The contrastive updates raise the energy of such samples.
 
 Sampling has two chains: first the semantic one, from noise, then that of pixels, from its enlarged end. The energy is
 an error map with a noise level, in units of the noise: 0 where the net finds nothing to correct.
 
-The published net is an autoencoder with a latent, of unknown size; its constants are those of 128 levels from 1 to
-0.01, 3 denoising updates to a contrastive one, chains of 90 steps with noise √(2η), η = 0.01, and Adam of 5e-5. There
-is no public code. `paper` takes them to these nets; a latent chain is one of the semantic scales.
+There is no public code. `paper` has the constants of the text on these nets: 128 levels from 1 to 0.01, three denoising
+updates to a contrastive one from the beginning, chains of 90 steps of η = 0.01 (½δ²σ_c²), Adam of 5e-5. Not taken over:
+the autoencoder with a latent, in whose place are the semantic scales, and the noise √(2η) of a step, which is 0.14 and
+hides the detail of one image.
 """
 
 from __future__ import annotations
@@ -223,7 +225,7 @@ class Denoising(NetMethod[Settings]):
 
     name = Settings.method
     summary = "the error of a denoising net as energy of texture, above energies of the coarse layout"
-    paper = "Zeng: Learning Energy-Based Models via Denoising"
+    paper = "Zeng: Denoising Autoencoder Can Be Energy Based Model, arXiv 2303.03887"
     settings = Settings
     model = DenoisingPyramid
     training = Trainer
@@ -239,7 +241,10 @@ class Denoising(NetMethod[Settings]):
             levels=128,
             sigma_min=0.01,
             sigma_max=1.0,
+            chain_sigma=0.15,
+            start_noise=0.0,
             langevin_steps=90,
+            step_size=0.89,
             step_decay=0.0,
             iterations=4000,
             denoising_share=0.0,
