@@ -51,6 +51,10 @@ class NetMethod(ABC, Generic[S]):
         """The problem of an image that is too thin."""
         return thin_problem(height, width, settings)
 
+    def sizes(self, height: int, width: int, settings: S) -> list[Size]:
+        """The sizes of the learned scales of an image of this size, coarsest first: by default in equal ratios."""
+        return learned_sizes(height, width, settings)
+
     def iterations(self, settings: S, sizes: Sequence[Size]) -> list[int]:
         """The number of iterations of each stage of the training: by default, a stage is a scale."""
         return [settings.iterations_at(scale, len(sizes)) for scale in range(len(sizes))]
@@ -61,7 +65,7 @@ class NetMethod(ABC, Generic[S]):
 
     def plan(self, height: int, width: int, settings: S) -> WorkPlan:
         """The work of training on an image of this size."""
-        learned = learned_sizes(height, width, settings)
+        learned = self.sizes(height, width, settings)
         passes = [self._operations(at, tuple(learned), settings) for at in range(len(learned))]
         chain = settings.chains * settings.langevin_steps
         updates = self.updates(settings, learned)

@@ -61,12 +61,16 @@ class NetPyramid(LearnedPyramid):
         gradient = self.learned_gradient(scale)
         if options.wrap:
             gradient = on_torus(gradient, self.nets[scale].halo)
-        steps, draw = chain_steps(self.settings, options), options.draw or normal_each(seeded(0, len(x)))
+        steps, draw = self.steps(scale, options), options.draw or normal_each(seeded(0, len(x)))
         if options.after is None:
             return langevin(x, gradient, steps, draw)
         for step in steps:
             x = options.after(langevin(x, gradient, [step], draw)).clamp(-1, 1)
         return x
+
+    def steps(self, scale: int, options: ChainOptions) -> list[Step]:
+        """The steps of a chain of a learned scale: by default the same at all scales."""
+        return chain_steps(self.settings, options)
 
     def learned_gradient(self, scale: int) -> Callable[[Tensor], Tensor]:
         """∇ₓΣf of a learned scale: maps `(N, C, H, W)` to the same shape."""

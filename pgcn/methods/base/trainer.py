@@ -19,7 +19,7 @@ from pgcn.imaging.holes import filled, hole_at
 from pgcn.imaging.masks import check_mask
 from pgcn.imaging.noise import noise_start, normal_batch
 from pgcn.imaging.normals import applied
-from pgcn.imaging.scales import check_image, image_pyramid, learned_sizes, resize
+from pgcn.imaging.scales import check_image, image_pyramid, resize
 from pgcn.learned_pyramid import exact_scales
 from pgcn.method import DivergenceError, LayoutError, Progress, State
 from pgcn.methods.base.energy import ScaleEnergy
@@ -76,7 +76,7 @@ class NetTrainer(ABC):
         self.method, self.settings, self.seed = method, settings, seed
         self.image = image.to(device)
         self.known = None if mask is None else (1 - mask).to(device)
-        self.sizes = learned_sizes(image.shape[2], image.shape[3], settings)
+        self.sizes = method.sizes(image.shape[2], image.shape[3], settings)
         self.rule = unit_rule([self.channels])
         """The rule that normals have unit length; None where there are none."""
         self.scales = [applied(self.rule, scale) for scale in image_pyramid(self.image, self.sizes)]

@@ -1,0 +1,279 @@
+"""The denoising energy: the error of a denoising net as texture energy, above semantic energies of coarse scales.
+
+Zeng, "How to Construct Energy for Images? Denoising Autoencoder Can Be Energy Based Model", arXiv 2303.03887, 2023,
+whose energies are |x - r(x + ε, σ)|²/2σ² of a denoising autoencoder r, and the same of decoded latents. For one image:
+
+- semantic energies: those of the first `semantic_scales` scales, nets of PatchGenCN whose decoder is the resize. They
+  are learned by maximum likelihood with short chains, as in the other methods.
+- texture energies: of every finer scale, E(x, σ) = |x - r(x, σ)|²/2σ² of a denoising net of bounded receptive field
+  (`net.py`). An autoencoder that sees a whole image learns one image by heart.
+
+A stage of a texture scale has two phases. In the first one (`denoising_share`), each update denoises `draws` noisy
+copies of the image, x + σε with σ from `levels` geometric levels. In the second one, after `denoising_updates` of
+these comes one contrastive update: a chain from the samples of the scale below,
+
+    x ← clamp(x - ½δ²σ_c²∇ₓE(x, σ_c), -1, 1),   then a step of Adam on mean E(observed) - mean E(synthesized),
+
+at the level σ_c = `chain_sigma`. Its start has noise of `start_noise`·σ_c, from which detail is made; ½δ² = 1 is about
+the step from a noisy image to r. A net that only denoises gives blurred samples: an average of what may be there has
+little error. The contrastive updates raise the energy of such samples.
+
+Sampling has two chains: first the semantic one, from noise, then that of pixels, from its enlarged end. The energy is
+an error map with a noise level, in units of the noise: 0 where the net finds nothing to correct.
+
+There is no public code. `paper` has the constants of the text on these nets: 128 levels from 1 to 0.01, three denoising
+updates to a contrastive one from the beginning, chains of 90 steps of η = 0.01 (½δ²σ_c²), Adam of 5e-5. Not taken over:
+the autoencoder with a latent, in whose place are the semantic scales, and the noise √(2η) of a step, which is 0.14 and
+hides the detail of one image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from pgcn.heartbeat import beat
+from pgcn.imaging.noise import Draw, normal_batch, normal_each, seeded
+from pgcn.imaging.normals import applied
+from pgcn.imaging.scales import Size, resize
+from pgcn.method import ChainOptions, DivergenceError
+from pgcn.methods.base import NetMethod, NetPyramid, NetSettings, NetTrainer, PatchEnergy, ScaleEnergy
+from pgcn.methods.base.trainer import Learned
+from pgcn.methods.denoising.net import DenoisingEnergy
+from pgcn.patchgencn.langevin import langevin
+from pgcn.settings import Step
+
+
+class Settings(NetSettings):
+    """Settings of the denoising energy. `iterations` are updates of either kind."""
+
+    method: ClassVar[str] = "denoising"
+
+    semantic_scales: int = Field(2, ge=0, le=32, description="coarsest scales, whose energies decide the layout")
+    width: int = Field(32, ge=1, le=512, description="channels of the denoising nets")
+    levels: int = Field(16, ge=1, le=1000, description="noise levels, geometric")
+    sigma_min: float = Field(0.02, gt=0, le=10, description="σ of the least noise level")
+    sigma_max: float = Field(0.6, gt=0, le=10, description="σ of the largest noise level")
+    chain_sigma: float = Field(0.15, gt=0, le=10, description="noise level of the energy of chains and maps")
+    start_noise: float = Field(
+        1.0, ge=0, le=10, description="σ of noise on the starts of pixel chains, in units of chain_sigma"
+    )
+    draws: int = Field(8, ge=1, le=1000, description="noisy copies of the image in a denoising update")
+    denoising_share: float = Field(0.5, ge=0, le=1, description="share of a stage that only denoises")
+    denoising_updates: int = Field(3, ge=0, le=100, description="denoising updates before each contrastive one")
+    texture_rate: float = Field(
+        2e-3, gt=0, le=1, description="as learning_rate, of denoising nets; it falls in the same proportion"
+    )
+    pool_size: int = Field(32, ge=1, le=10_000, description="samples of the scale below that chains start from")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="number format of the semantic energies' convolutions in chains; all else is float32"
+    )
+
+    @model_validator(mode="after")
+    def _levels_agree(self) -> Settings:
+        if self.sigma_min > self.sigma_max:
+            raise ValueError(f"sigma_min ({self.sigma_min}) is larger than sigma_max ({self.sigma_max})")
+        return self
+
+    def is_texture(self, scale: int) -> bool:
+        """Whether a scale has a texture energy."""
+        return scale >= self.semantic_scales
+
+    def scaled(self, steps: Sequence[Step], scale: int) -> list[Step]:
+        """The steps of a chain at a scale: at those of texture, δ² and σ in units of the noise level.
+
+        A step of ½δ² = σ_c² along -∇E leads from x to about r(x, σ_c), since n is about the noise over -σ_c.
+        """
+        unit = self.chain_sigma if self.is_texture(scale) else 1.0
+        return [Step(size * unit**2, std * unit) for size, std in steps]
+
+    def noisy(self, x: Tensor, draw: Draw) -> Tensor:
+        """The start of a chain of pixels: `x` with noise."""
+        return (x + self.start_noise * self.chain_sigma * draw(x)).clamp(-1, 1) if self.start_noise else x
+
+    def contrastive(self, iteration: int, iterations: int) -> bool:
+        """Whether an iteration of a texture scale has a contrastive update."""
+        since = iteration - round(self.denoising_share * iterations)
+        return since >= 0 and since % (self.denoising_updates + 1) == self.denoising_updates
+
+
+class Trainer(NetTrainer):
+    """Stages of one scale each; see the module."""
+
+    settings: Settings
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.pool = self.noise(self.settings.pool_size).contiguous()
+        """Starts of chains at the present scale."""
+
+    def iterate(self) -> Learned:
+        """One denoising or contrastive update; at a semantic scale a contrastive one always."""
+        scale, settings = self.stage, self.settings
+        net = self.nets[scale]
+        if isinstance(net, DenoisingEnergy) and not settings.contrastive(self.iteration, self.counts[scale]):
+            return self._denoise(net, scale)
+        count = settings.chains
+        if scale == 0:
+            return self.update(0, self.noise(count))
+        chosen = torch.randint(len(self.pool), (count,), generator=self.generator, device=self.pool.device)
+        return self.update(scale, self.pool[chosen])
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of this iteration, that of both kinds of updates."""
+        rate, settings = super().rate, self.settings
+        return rate * settings.texture_rate / settings.learning_rate if settings.is_texture(self.stage) else rate
+
+    def _denoise(self, net: DenoisingEnergy, scale: int) -> Learned:
+        beat()
+        settings, clean = self.settings, self.scales[scale].expand(self.settings.draws, -1, -1, -1)
+        levels = torch.randint(settings.levels, (len(clean),), generator=self.generator, device=clean.device)
+        ratio = (settings.sigma_max / settings.sigma_min) ** (1 / max(1, settings.levels - 1))
+        sigma = settings.sigma_min * ratio**levels
+        noise = torch.randn(clean.shape, generator=self.generator, device=clean.device)
+        loss = net.denoise(clean, sigma, noise, self.positions(scale))
+        if not bool(loss.isfinite()):
+            where = f"(scale {scale}, iteration {self.iteration + 1})"
+            raise DivergenceError(f"Training diverged {where}: the denoised image has values that are no numbers.")
+        for group in self.optimizers[scale].param_groups:
+            group["lr"] = self.rate
+        self.optimizers[scale].step()
+        return Learned(clean, loss, -net.energy(self.scales[scale]).mean())
+
+    def chain(self, x: Tensor, scale: int, steps: int | None = None, noise_std: float | None = None) -> Tensor:
+        """The end of a chain of a scale, that of pixels from a noisy start; sends a heartbeat."""
+        settings, draw = self.settings, normal_batch([self.generator])
+        if settings.is_texture(scale) and noise_std is None:
+            x = settings.noisy(x, draw)
+        plan = settings.scaled(settings.chain(steps, noise_std), scale)
+        return langevin(applied(self.rule, x), self.nets[scale].gradient(), plan, draw, self.rule)
+
+    def begin_stage(self) -> None:
+        """The starts move up by chains of the finished scale; a net begins as the one below where it is of its kind."""
+        scale = self.stage
+        moved = resize(self.chain(self.pool, scale - 1), self.sizes[scale])
+        # As in a checkpoint: convolutions of another memory layout round differently.
+        self.pool = moved.contiguous()
+        below, own = self.nets[scale - 1].state_dict(), self.nets[scale].state_dict()
+        if {name: one.shape for name, one in below.items()} == {name: one.shape for name, one in own.items()}:
+            self.nets[scale].load_state_dict(below)
+
+    def more_tensors(self) -> dict[str, Tensor]:
+        """The starts."""
+        return {"pool": self.pool}
+
+    def load_more(self, tensors: dict[str, Tensor]) -> None:
+        """The starts."""
+        self.pool = tensors["pool"]
+
+
+class DenoisingPyramid(NetPyramid):
+    """Semantic and texture energies of one image."""
+
+    settings: Settings
+
+    def chain(self, x: Tensor, scale: int, options: ChainOptions) -> Tensor:
+        """Run one chain of a learned scale; that of pixels starts with noise unless `options` say otherwise."""
+        sampled = options.noise_std is None and options.steps is None and options.last is None
+        if self.settings.is_texture(scale) and sampled:
+            options = replace(options, draw=options.draw or normal_each(seeded(0, len(x))))
+            assert options.draw is not None
+            x = self.settings.noisy(x, options.draw)
+        return super().chain(x, scale, options)
+
+    def denoised(self, x: Tensor, scale: int, sigma: float) -> Tensor:
+        """r(x, σ): an estimate of `x` `(N, C, H, W)` without its noise of standard deviation `sigma`.
+
+        Raises `ValueError` for a scale without a denoising net.
+        """
+        net = self.nets[scale] if scale < self.learned else None
+        if not isinstance(net, DenoisingEnergy):
+            raise ValueError(f"scale {scale} has no denoising net")
+        with torch.no_grad():
+            return net.denoised(x, sigma).clamp(-1, 1)
+
+    def steps(self, scale: int, options: ChainOptions) -> list[Step]:
+        """The steps of a chain, those of pixels in units of the noise level."""
+        return self.settings.scaled(super().steps(scale, options), scale)
+
+
+_draft = Settings(
+    detail="exact",
+    layout_patch=15,
+    max_size=512,
+    min_size=12,
+    scales=4,
+    iterations=250,
+    iteration_growth=1.2,
+    langevin_steps=10,
+    step_size=0.5,
+    start_noise=0.7,
+    denoising_share=0.3,
+    denoising_updates=1,
+)
+
+
+class Denoising(NetMethod[Settings]):
+    """The method; see the module."""
+
+    name = Settings.method
+    summary = "the error of a denoising net as energy of texture, above energies of the coarse layout"
+    paper = "Zeng: Denoising Autoencoder Can Be Energy Based Model, arXiv 2303.03887"
+    settings = Settings
+    model = DenoisingPyramid
+    training = Trainer
+
+    presets: ClassVar[Mapping[str, Settings]] = {
+        "draft": _draft,
+        "best": _draft.model_copy(update={"max_size": 2048, "iterations": 1000}),
+        "paper": Settings(
+            max_size=250,
+            min_size=16,
+            scales=5,
+            width=64,
+            levels=128,
+            sigma_min=0.01,
+            sigma_max=1.0,
+            chain_sigma=0.15,
+            start_noise=0.0,
+            langevin_steps=90,
+            step_size=0.89,
+            step_decay=0.0,
+            iterations=4000,
+            denoising_share=0.0,
+            learning_rate=5e-5,
+            final_learning_rate=5e-5,
+            texture_rate=5e-5,
+        ),
+    }
+
+    def updates(self, settings: Settings, sizes: Sequence[Size]) -> list[int]:
+        """Contrastive updates of each scale, and denoising ones by their work in units of these."""
+        chain = 2 * settings.chains * settings.langevin_steps + 3 * (settings.chains + 1)
+        found = []
+        for scale, count in enumerate(self.iterations(settings, sizes)):
+            contrastive = count
+            if settings.is_texture(scale):
+                contrastive = sum(settings.contrastive(at, count) for at in range(count))
+            found.append(contrastive + math.ceil((count - contrastive) * 3 * settings.draws / chain))
+        return found
+
+    def net(
+        self, scale: int, sizes: Sequence[Size], settings: Settings, channels: int, generator: torch.Generator
+    ) -> ScaleEnergy:
+        """PatchGenCN's net at semantic scales, a denoising net at those of texture."""
+        if not settings.is_texture(scale):
+            return PatchEnergy(channels, wide=False, generator=generator, precision=settings.precision)
+        lowest, highest = settings.sigma_min, settings.sigma_max
+        sigma = settings.chain_sigma
+        return DenoisingEnergy(channels, settings.width, generator, sigma=sigma, lowest=lowest, highest=highest)
+
+
+METHOD: Any = Denoising()
