@@ -23,7 +23,7 @@ class Settings(NetSettings):
         2.0, gt=0, le=100, description="noise that a scale above 0 begins with at least, in units of its detail's RMS"
     )
     langevin_steps: int = Field(8, ge=1, le=10_000, description="K, steps of a chain at each level")
-    step_size: float = Field(0.2, gt=0, le=10, description="δ², the mean over a chain's steps, in units of σ_t²")
+    step_size: float = Field(0.3, gt=0, le=10, description="δ², the mean over a chain's steps, in units of σ_t²")
     step_decay: float = Field(
         0.0, ge=0, lt=1, description="share by which a chain's first step is longer than step_size and its last shorter"
     )
