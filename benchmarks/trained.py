@@ -13,12 +13,15 @@ from torch import Tensor
 from benchmarks.pictures import EXAMPLES, photograph
 from pgcn import Pyramid
 from pgcn.imaging.scales import resize
-from pgcn.learned_pyramid import LearnedPyramid
 from pgcn.method_settings import MethodSettings
 from pgcn.methods import DEFAULT, make_settings
+from pgcn.methods.base import NetPyramid
 from pgcn_jobs.run_folder.pyramids import find_kept, keep, learn
 from pgcn_jobs.spec import pyramid_id
 from pgcn_jobs.storage.store import Store
+
+Trained = NetPyramid | Pyramid
+"""A pyramid of a method with a net at each scale, or of PatchGenCN."""
 
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.jpg"))
 
@@ -35,7 +38,7 @@ def pyramid_of(name: str, folder: Path, preset: str = "draft") -> tuple[Pyramid,
 
 def pyramid_of_pixels(
     image: Tensor, mask: Tensor | None, folder: Path, preset: str = "draft", method: str = DEFAULT
-) -> LearnedPyramid:
+) -> Trained:
     """The model of an image in memory, its hole left out of the loss if it has one; named by its pixels."""
     sha256, holes = (None if x is None else hashlib.sha256(x.numpy().tobytes()).hexdigest() for x in (image, mask))
     assert sha256 is not None
@@ -43,14 +46,14 @@ def pyramid_of_pixels(
     return _kept(folder, pyramid_id(sha256, settings, 0, holes), image, mask, settings)
 
 
-def _kept(folder: Path, name: str, image: Tensor, mask: Tensor | None, settings: MethodSettings) -> LearnedPyramid:
+def _kept(folder: Path, name: str, image: Tensor, mask: Tensor | None, settings: MethodSettings) -> Trained:
     store = Store(str(folder))
     found = find_kept(store, name)
     if found is None:
         torch.set_num_threads(1)
         found = learn(image, mask, settings, 0)
         keep(store, name, found)
-    assert isinstance(found, LearnedPyramid)
+    assert isinstance(found, NetPyramid | Pyramid)
     return found
 
 
