@@ -49,13 +49,16 @@ class ScaleEnergy(nn.Module):
         `images` is `(N, C, H, W)`, `coefficients` `(N,)`, `positions` `(1, 1, H, W)` are weights in the mean, 1 by
         default.
         """
-        parameters = list(self.parameters())
         with torch.enable_grad():
-            f_at = self(images)
-            if positions is not None:
-                f_at = f_at * pooled(positions, f_at)
-            f: Tensor = f_at.mean((1, 2))
-            gradients = torch.autograd.grad((coefficients * f).sum(), parameters)
+            return self.set_gradients(self(images), coefficients, positions)
+
+    def set_gradients(self, f_at: Tensor, coefficients: Tensor, positions: Tensor | None) -> Tensor:
+        """As `learn`, for f at every position, `(N, h, w)`, computed with gradients."""
+        parameters = list(self.parameters())
+        if positions is not None:
+            f_at = f_at * pooled(positions, f_at)
+        f: Tensor = f_at.mean((1, 2))
+        gradients = torch.autograd.grad((coefficients * f).sum(), parameters)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         return f.detach()
