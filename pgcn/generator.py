@@ -60,7 +60,8 @@ class GeneratorNet(nn.Module):
         No z is one of zeros. With `wrap` the states are tori; else they are in a border of zeros.
         """
         with torch.no_grad():
-            return self._unclamped(u, z, wrap).clamp(-1, 1)
+            state: Tensor = self._unclamped(u, z, wrap).clamp(-1, 1)
+        return state
 
     def _unclamped(self, u: Tensor, z: Tensor | None, wrap: bool) -> Tensor:
         groups = len(self.kernels[0])
@@ -91,6 +92,14 @@ class GeneratorNet(nn.Module):
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         return errors.detach()
+
+    def of(self, image: int) -> GeneratorNet:
+        """A copy of the net of one image, as a batch of one."""
+        width, device = self.kernels[0].shape[1], self.kernels[0].device
+        net = GeneratorNet(self.channels, self.noise, [torch.Generator()], width=width, layers=self.layers).to(device)
+        own = slice(image, image + 1)
+        net.load_state_dict({name: value[own].clone() for name, value in self.state_dict().items()})
+        return net
 
     def operations(self, size: Size) -> float:
         """Multiplications and additions of one forward pass of one image of this size."""

@@ -1,7 +1,7 @@
 """Cooperative learning: a generator beside the energy of each scale, which learn from each other.
 
-Xie, Lu, Gao, Zhu and Wu, "Cooperative Training of Descriptor and Generator Networks", TPAMI 2018. At scale s, u is noise
-(scale 0) or the enlarged sample below, z a map of normal noise. One iteration:
+Xie, Lu, Gao, Zhu and Wu, "Cooperative Training of Descriptor and Generator Networks", TPAMI 2018. At scale s, u is
+noise (scale 0) or the enlarged sample below, z a map of normal noise. One iteration:
 
     x̂ = g_s(u, z) = clamp(u + net(u, z)),
     x̃ = K steps from x̂ of x ← clamp(x + ½δ²∇ₓΣf_s + σε, -1, 1),
@@ -11,11 +11,11 @@ Xie, Lu, Gao, Zhu and Wu, "Cooperative Training of Descriptor and Generator Netw
 The image I is tied to one noise, z* = 0, and to u*: the image at three quarters of its size, enlarged (scale 0), or the
 enlarged recovery below. r̃ are K steps from g_s(u*, 0). Tasks, which refine given images, use z* too.
 
-Teaching by least squares on one image tends to ignore z, and g then maps all u to few images. Therefore `fresh` chains of
-`chain_steps` steps start from u itself, without the generator, and teach it their ends: at scale 0 these depend on the noise.
+The K steps are the last and shortest of a whole chain, `langevin_steps`: the generator takes the place of the first.
+Teaching by least squares on one image tends to ignore z, and g then maps all u to few images. Therefore `fresh` whole
+chains of each iteration start from u itself, and teach g their ends, which depend on u.
 
-Samples (`sampling`) are drawn by the generator alone, one pass a scale; by both, then K steps; or by the chain alone,
-`chain_steps` steps from u.
+Samples (`sampling`) are drawn by the generator alone, one pass a scale; by both, then K steps; or by a whole chain.
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ from torch import Tensor
 
 from pgcn.generator import GeneratorNet, Sampling
 from pgcn.heartbeat import beat
-from pgcn.imaging.noise import normal_each, seeded
+from pgcn.imaging.noise import normal_batch, normal_each, seeded
 from pgcn.imaging.normals import applied
 from pgcn.imaging.scales import Size, resize
 from pgcn.method import ChainOptions, WorkPlan
 from pgcn.methods.base import NetMethod, NetPyramid, NetSettings, NetTrainer, PatchEnergy
+from pgcn.methods.base.model import chain_steps
 from pgcn.methods.base.states import load_optimizer, optimizer_tensors
 from pgcn.methods.base.trainer import Learned
+from pgcn.patchgencn.langevin import langevin
 from pgcn.patchgencn.sampling import recover_start
 
 
@@ -45,8 +47,9 @@ class Settings(NetSettings):
 
     method: ClassVar[str] = "cooperative"
 
-    langevin_steps: int = Field(5, ge=1, le=10_000, description="K, steps of a chain from the generator's output")
-    chain_steps: int = Field(10, ge=1, le=10_000, description="steps of a chain without the generator")
+    revision_steps: int = Field(
+        5, ge=1, le=10_000, description="K, steps from the generator's output: the last, shortest of langevin_steps"
+    )
     fresh: int = Field(1, ge=0, le=256, description="chains of an iteration that start without the generator")
     sampling: Sampling = Field(
         "both", description="samples by the generator alone, by it and K steps, or by the chain alone"
@@ -102,14 +105,20 @@ class Trainer(NetTrainer):
         u, z = self._starts(settings.chains + settings.fresh)
         proposed = net.fast(u[: settings.chains], z[: settings.chains])
         recovery = net.fast(self.recovery_start)
-        revised = self.chain(torch.cat([proposed, recovery]), scale)
+        revised = self._revised(torch.cat([proposed, recovery]), scale)
         ends, recovered = revised[:-1], revised[-1:]
         if settings.fresh:
-            ends = torch.cat([ends, self.chain(u[settings.chains :], scale, settings.chain_steps)])
+            ends = torch.cat([ends, self.chain(u[settings.chains :], scale)])
         self._check(torch.cat([proposed, u[settings.chains :]]), ends, self.scales[scale], scale)
         learned = self._learn_energy(ends, recovered)
         self._teach(u, z, ends)
         return learned
+
+    def _revised(self, x: Tensor, scale: int) -> Tensor:
+        """The ends of K steps from generated states."""
+        steps = chain_steps(self.settings, ChainOptions(last=self.settings.revision_steps))
+        draw = normal_batch([self.generator])
+        return langevin(applied(self.rule, x), self.nets[scale].gradient(), steps, draw, self.rule)
 
     def _starts(self, count: int) -> tuple[Tensor, Tensor]:
         """u and z of `count` chains."""
@@ -165,8 +174,8 @@ class Trainer(NetTrainer):
             u = applied(self.rule, self.noise(count))
         x = applied(self.rule, self.nets[below].fast(u, self._draw_z(u)))
         half = count // 2
-        x = torch.cat([x[:half], self.chain(x[half:], below)])
-        recovered = self.chain(self.nets[below].fast(self.recovery_start), below, noise_std=0.0)
+        x = torch.cat([x[:half], self._revised(x[half:], below)])
+        recovered = self._revised(self.nets[below].fast(self.recovery_start), below)
         self.starts, self.recovery_start = (
             applied(self.rule, resize(each, self.sizes[scale])) for each in (x, recovered)
         )
@@ -209,7 +218,7 @@ class CooperativePyramid(NetPyramid):
         if options.steps is not None or options.last is not None:
             return super().chain(x, scale, options)
         if self.sampling == "chain":
-            return super().chain(x, scale, replace(options, steps=self.settings.chain_steps))
+            return super().chain(x, scale, options)
         net, z = self.nets[scale].fast, None
         if options.from_noise and net.noise:
             draw = options.draw or normal_each(seeded(0, len(x)))
@@ -217,7 +226,9 @@ class CooperativePyramid(NetPyramid):
         x = net(x, z, wrap=options.wrap)
         if options.after is not None:
             x = options.after(x).clamp(-1, 1)
-        return x if self.sampling == "generator" else super().chain(x, scale, options)
+        if self.sampling == "generator":
+            return x
+        return super().chain(x, scale, replace(options, last=self.settings.revision_steps))
 
 
 _draft = Settings(
@@ -250,8 +261,8 @@ class Cooperative(NetMethod[Settings]):
             max_size=250,
             min_size=16,
             scales=3,
-            langevin_steps=10,
-            chain_steps=30,
+            revision_steps=10,
+            langevin_steps=30,
             fresh=0,
             step_size=0.01,
             step_decay=0.0,
@@ -275,7 +286,7 @@ class Cooperative(NetMethod[Settings]):
         generators = [self._proposal(size, settings) for size in plan.learned]
         energies = [self._operations(at, tuple(plan.learned), settings) for at in range(len(plan.learned))]
         chains, fresh = settings.chains, settings.fresh
-        steps = (chains + 1) * settings.langevin_steps + fresh * settings.chain_steps
+        steps = (chains + 1) * settings.revision_steps + fresh * settings.langevin_steps
         # A gradient by pixels costs two passes, one by weights three.
         each = [
             (2 * steps + 3 * (chains + fresh + 2)) * energy + (chains + 1 + 3 * (chains + fresh + 1)) * generator
@@ -284,8 +295,8 @@ class Cooperative(NetMethod[Settings]):
         counts = self.iterations(settings, plan.learned)
         drawn = {
             "generator": sum(generators),
-            "both": sum(generators) + 2 * settings.langevin_steps * sum(energies),
-            "chain": 2 * settings.chain_steps * sum(energies),
+            "both": sum(generators) + 2 * settings.revision_steps * sum(energies),
+            "chain": 2 * settings.langevin_steps * sum(energies),
         }
         training = sum(count * one for count, one in zip(counts, each, strict=True))
         return replace(plan, training=training, sampling=drawn[settings.sampling])
