@@ -87,7 +87,7 @@ class GeneratorNet(nn.Module):
             squares = (self._unclamped(u, z, False) - ends).square()
             if weights is not None:
                 squares = squares * weights
-            errors = squares.unflatten(1, (len(self.biases[0]), -1)).mean((0, 2, 3, 4))
+            errors: Tensor = squares.unflatten(1, (len(self.biases[0]), -1)).mean((0, 2, 3, 4))
             gradients = torch.autograd.grad(errors.sum(), parameters)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
@@ -130,6 +131,13 @@ class NetMethod(ABC, Generic[S]):
 def _operations_a_pixel(method: NetMethod[Any], scale: int, sizes: tuple[Size, ...], settings: NetSettings) -> float:
     """Operations of a forward pass for a pixel, counted on an image of `PROBE` px."""
     net = method.net(scale, list(sizes), settings, 3, torch.Generator().manual_seed(0))
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    counted = {torch.ops.aten.mkldnn_convolution: _convolution_operations}  # torch itself does not count these
+    with FlopCounterMode(display=False, custom_mapping=counted) as counter, torch.no_grad():
         net(torch.zeros(1, 3, PROBE, PROBE))
     return float(counter.get_total_flops()) / PROBE**2
+
+
+def _convolution_operations(x: Sequence[int], kernel: Sequence[int], *rest: Any, out_shape: Sequence[int]) -> int:
+    """Operations of a convolution: two for each weight of a kernel `(C_out, C_in, h, w)` and position of the output."""
+    _, inputs, height, width = kernel
+    return 2 * inputs * height * width * math.prod(out_shape)
