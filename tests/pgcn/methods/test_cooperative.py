@@ -87,7 +87,7 @@ def test_the_ways_of_sampling_cost_more_from_the_generator_to_the_chain():
 def test_a_state_has_the_generators_and_their_optimizers():
     trainer = training()
     progress = trainer.iterations()
-    for _ in range(4):
+    for _ in range(2):
         next(progress)
     tensors, text = trainer.state_dict()
     names = [name for name in tensors if name.startswith("more.teacher.0.")]
