@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from pgcn.exact.draw import resized
 from pgcn.exact.scales import ExactScales
+from pgcn.generator import Sampling
 from pgcn.imaging.channels import RGB, Channels, unit_rule
 from pgcn.imaging.noise import noise_start, normal_each, seeded
 from pgcn.imaging.normals import UnitNormals, applied, then
@@ -106,6 +108,28 @@ class LearnedPyramid(TaskMethods, ABC):
         """The rule that normals have unit length; None for an image without normals."""
         return unit_rule([self.channels])
 
+    @property
+    def samplings(self) -> tuple[Sampling, ...]:
+        """The ways of drawing samples at the learned scales that this pyramid has."""
+        return ("chain",)
+
+    @property
+    def sampling(self) -> Sampling:
+        """The way of drawing samples from noise; those from a `start_scale` above 0 are drawn by chains."""
+        chosen: Sampling = getattr(self.settings, "sampling", "chain")
+        return chosen
+
+    def with_sampling(self, sampling: str) -> Self:
+        """The same pyramid, whose samples are drawn in another way. Raises `ValueError` for one that it does not have.
+
+        It is a pyramid of other settings: its files say so.
+        """
+        if sampling not in self.samplings:
+            raise ValueError(f"this pyramid draws samples by {' or '.join(self.samplings)}, not by {sampling}")
+        own: Any = self
+        changed: Self = replace(own, settings=self.settings.model_copy(update={"sampling": sampling}))
+        return self if sampling == self.sampling else changed
+
     def sample(
         self,
         n: int = 1,
@@ -154,7 +178,8 @@ class LearnedPyramid(TaskMethods, ABC):
         self, generators: list[torch.Generator], sizes: list[Size], start_scale: int, start: Tensor | None
     ) -> list[Tensor]:
         draw = normal_each(generators)
-        if start_scale == 0 and start is None:
+        from_noise = start_scale == 0 and start is None
+        if from_noise:
             begin = noise_start(sizes[0], generators, channels=self.channels.count).to(self.device)
         else:
             begin = (
@@ -166,7 +191,7 @@ class LearnedPyramid(TaskMethods, ABC):
             # A little noise, without which all chains from one start would end at the same image.
             noise = draw(resize(begin, sizes[start_scale]))
             begin = (resize(begin, sizes[start_scale]) + 0.1 * noise).clamp(-1, 1)
-        return list(self.ascend(begin, sizes, start_scale, ChainOptions(draw=draw)))
+        return list(self.ascend(begin, sizes, start_scale, ChainOptions(draw=draw, from_noise=from_noise)))
 
     def ascend(
         self,

@@ -57,6 +57,7 @@ class ChainOptions:
     - `wrap`: the image is a torus, whose opposite sides meet.
     - `frames`: states are frames of a clip. At exact scales each begins with the matches of the frame before, and all
       have the same random numbers.
+    - `from_noise`: the states began as noise, as samples do. A model with a generator may draw these by it.
     """
 
     steps: int | None = None
@@ -66,6 +67,7 @@ class ChainOptions:
     after: Callable[[Tensor], Tensor] | None = None
     wrap: bool = False
     frames: bool = False
+    from_noise: bool = False
 
 
 AfterStep = Callable[[Tensor, int], Tensor]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor
 
 from pgcn.exact.scales import FILE as EXACT_FILE
 from pgcn.exact.scales import ExactScales
+from pgcn.generator import GeneratorNet, Sampling
+from pgcn.heartbeat import beat
 from pgcn.imaging.channels import RGB, Channels
 from pgcn.imaging.scales import Size
 from pgcn.learned_pyramid import LearnedPyramid, exact_scales
@@ -21,10 +23,14 @@ from pgcn.patchgencn.sampling import recover_start, recovery_options, refine
 from pgcn.patchgencn.trainer import Trainer
 from pgcn.patchgencn.weights import PAD, Weights
 from pgcn.settings import Settings
-from pgcn.tensor_files import read_header, read_tensors, to_bytes
+from pgcn.tensor_files import read_header, read_tensors, to_bytes, under
 
 ALGORITHM = "patchgencn-1"
 """The method and its version, which changes when the same image, settings and seed give another result."""
+
+
+FAST = "generator."
+"""Beginning of the names of a generator's tensors."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class Pyramid(LearnedPyramid):
     `nets` are spectrally normalized weights (batches of one) of the learned scales, `exact` the exact scales above
     them, `sizes` the sizes (height, width) of all of them, px, and `observed` is the image at scale 0,
     `(1, C, H₀, W₀)` in [-1, 1], where reconstruction starts. `channels` describes the C channels of its images.
+    `generators` are those of the learned scales, coarsest first, where the training distilled them.
     """
 
     settings: Settings
@@ -43,6 +50,7 @@ class Pyramid(LearnedPyramid):
     observed: Tensor
     exact: ExactScales | None = None
     channels: Channels = RGB
+    generators: list[GeneratorNet] = field(default_factory=list)
 
     @staticmethod
     def trained(trainer: Trainer, image: int = 0) -> Pyramid:
@@ -69,7 +77,8 @@ class Pyramid(LearnedPyramid):
     @property
     def parameters(self) -> int:
         """The number of learned parameters of all scales."""
-        return sum(t.numel() for net in self.nets for t in (*net.kernels, *net.biases))
+        generators = sum(t.numel() for net in self.generators for t in net.parameters())
+        return generators + sum(t.numel() for net in self.nets for t in (*net.kernels, *net.biases))
 
     @property
     def learned(self) -> int:
@@ -81,8 +90,21 @@ class Pyramid(LearnedPyramid):
         """Distance, px, up to which a pixel's gradient depends on other pixels."""
         return 2 * PAD
 
+    @property
+    def samplings(self) -> tuple[Sampling, ...]:
+        """The ways of drawing samples: chains, and generators where there are any."""
+        return ("generator", "chain") if self.generators else ("chain",)
+
     def chain(self, x: Tensor, scale: int, options: ChainOptions) -> Tensor:
-        """Run one chain of a learned scale from `x` `(N, 3, H, W)`; its end has the same shape."""
+        """Run one chain of a learned scale from `x` `(N, C, H, W)`; its end has the same shape.
+
+        With the sampling `generator`, its generator draws the states of samples instead.
+        """
+        whole = options.steps is None and options.last is None
+        if self.sampling == "generator" and options.from_noise and whole and scale < len(self.generators):
+            beat()
+            x = self.generators[scale](x, wrap=options.wrap)
+            return x if options.after is None else options.after(x).clamp(-1, 1)
         return refine(x, self.nets[scale], self.settings, scale, options)
 
     def learned_gradient(self, scale: int) -> Callable[[Tensor], Tensor]:
@@ -102,7 +124,8 @@ class Pyramid(LearnedPyramid):
         """The same pyramid on another device."""
         nets = [net.to(device) for net in self.nets]
         exact = None if self.exact is None else self.exact.to(device)
-        return Pyramid(self.settings, self.seed, self.sizes, nets, self.observed.to(device), exact, self.channels)
+        generators = [net.of(0).to(device) for net in self.generators]
+        return replace(self, nets=nets, observed=self.observed.to(device), exact=exact, generators=generators)
 
     # Files: one for each learned scale, and the image for the exact ones.
 
@@ -116,6 +139,9 @@ class Pyramid(LearnedPyramid):
         for scale, net in enumerate(self.nets):
             tensors = {f"kernel.{i}": k[0] for i, k in enumerate(net.kernels)}
             tensors |= {f"bias.{i}": b[0] for i, b in enumerate(net.biases)}
+            if self.generators:
+                own = self.generators[scale].state_dict()
+                tensors |= {f"{FAST}{name}": value for name, value in own.items()}
             if scale == 0:
                 tensors["observed"] = self.observed
             header = {
@@ -146,12 +172,13 @@ class Pyramid(LearnedPyramid):
             if observed.shape[-3:] != (inputs, *sizes[0]) or not observed.isfinite().all():
                 raise ValueError(f"scale-0.safetensors does not hold an image of {sizes[0][1]}x{sizes[0][0]} px")
             nets = [_net(files[f"scale-{scale}.safetensors"], header, scale, inputs) for scale in range(len(sizes))]
+            generators = _generators(files, len(sizes), inputs)
             exact = None
             if EXACT_FILE in files or header.get("exact"):
                 _check_same(EXACT_FILE, files[EXACT_FILE], header)
                 exact = ExactScales.from_file(files[EXACT_FILE], settings, channels)
                 sizes = sizes + exact.sizes
-            return Pyramid(settings, int(header["seed"]), sizes, nets, observed, exact, channels)
+            return Pyramid(settings, int(header["seed"]), sizes, nets, observed, exact, channels, generators)
         except KeyError as error:
             raise ValueError(f"a pyramid's files are incomplete: {error.args[0]} is missing") from None
         except (TypeError, IndexError):  # JSON of another kind
@@ -178,6 +205,27 @@ def _net(data: bytes, header: Mapping[str, str], scale: int, inputs: int) -> Wei
     kernels, biases = [tensors[f"kernel.{i}"] for i in layers], [tensors[f"bias.{i}"] for i in layers]
     _check_weights(f"scale-{scale}.safetensors", kernels, biases, inputs)
     return Weights(tuple(kernel[None] for kernel in kernels), tuple(bias[None] for bias in biases))
+
+
+def _generators(files: Mapping[str, bytes], scales: int, inputs: int) -> list[GeneratorNet]:
+    """The generators in the files of the scales; none in those of a training that did not distil.
+
+    Raises `ValueError` for generators of some scales only, and for weights of no generator.
+    """
+    found = [under(read_tensors(files[f"scale-{scale}.safetensors"]), FAST) for scale in range(scales)]
+    if not any(found):
+        return []
+    nets = []
+    for scale, tensors in enumerate(found):
+        net = GeneratorNet(inputs, 0, [torch.Generator()])
+        own = net.state_dict()
+        if {name: value.shape for name, value in tensors.items()} != {name: x.shape for name, x in own.items()}:
+            raise ValueError(f"scale-{scale}.safetensors has a generator of the wrong shape")
+        if not all(bool(value.isfinite().all()) for value in tensors.values()):
+            raise ValueError(f"scale-{scale}.safetensors has a generator with weights that are not finite numbers")
+        net.load_state_dict(tensors)
+        nets.append(net)
+    return nets
 
 
 def _check_weights(name: str, kernels: Sequence[torch.Tensor], biases: Sequence[torch.Tensor], inputs: int) -> None:

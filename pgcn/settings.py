@@ -58,6 +58,8 @@ ADDED: Mapping[str, Any] = {
     "layout_patch": 0,
     "channels": "rgb",
     "transparency": "white",
+    "distil": 0,
+    "sampling": "chain",
 }
 """Settings that came after the first release, each with the value that describes results from before it.
 
@@ -206,6 +208,17 @@ class Settings(PyramidSettings):
         "float32", description="number format of the convolutions in chains; all else is float32"
     )
 
+    # Generators, which learn where the chains of trained scales end
+    distil: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="iterations of each learned scale's generator, which then draws samples in one pass; 0: none",
+    )
+    sampling: Literal["generator", "chain"] = Field(
+        "chain", description="samples by the generators (with distil), or by chains"
+    )
+
     @classmethod
     def added(cls) -> Mapping[str, Any]:
         """`ADDED`."""
@@ -225,6 +238,12 @@ class Settings(PyramidSettings):
     def _window_fits(self) -> Settings:
         if 0 < self.window < SMALLEST_WINDOW:
             raise ValueError(f"window ({self.window}) is smaller than {SMALLEST_WINDOW} px; 0 trains on whole images")
+        return self
+
+    @model_validator(mode="after")
+    def _generators_exist(self) -> Settings:
+        if self.sampling == "generator" and not self.distil:
+            raise ValueError("sampling=generator needs generators: give distil=400, for example")
         return self
 
     def iterations_at(self, scale: int) -> int:

@@ -39,3 +39,8 @@ def read_header(data: bytes) -> dict[str, str]:
         return dict(json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_KEY]))
     except (ValueError, KeyError, TypeError):
         raise ValueError("not a safetensors file that this program wrote, or a damaged one") from None
+
+
+def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

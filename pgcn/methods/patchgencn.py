@@ -7,6 +7,7 @@ Learning", CVPR 2021. The training is `pgcn.patchgencn.trainer`, the model `pgcn
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from pgcn.imaging.channels import Channels
 from pgcn.imaging.scales import Size, exact_sizes, learned_sizes, thin_problem
 from pgcn.method import DivergenceError, Progress, State, WorkPlan
+from pgcn.patchgencn.distillation import Distillation
 from pgcn.patchgencn.flops import measured_rate, sampling_operations, training_operations
 from pgcn.patchgencn.masked_trainer import MaskedTrainer
 from pgcn.patchgencn.resume import resume_point
@@ -28,6 +30,13 @@ class PatchTraining:
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
+        self.distillation: Distillation | None = None
+        """The generators' training, once that of the energies is complete; None before, and without `distil`."""
+        self._begin_distillation()
+
+    def _begin_distillation(self) -> None:
+        if self.trainer.finished and self.trainer.settings.distil and self.distillation is None:
+            self.distillation = Distillation(self.trainer)
 
     @property
     def failed(self) -> Mapping[int, DivergenceError]:
@@ -36,24 +45,47 @@ class PatchTraining:
 
     @property
     def finished(self) -> bool:
-        """True when the finest learned scale is trained."""
-        return self.trainer.finished
+        """True when the finest learned scale, and with `distil` the last generator, is trained."""
+        return self.trainer.finished and (self.distillation is None or self.distillation.finished)
 
     def iterations(self) -> Iterator[Progress]:
-        """Iterate until the finest learned scale is trained."""
-        return self.trainer.iterations()
+        """Iterate until everything is trained: the energies coarse to fine, then with `distil` their generators."""
+        settings, sizes = self.trainer.settings, self.trainer.sizes
+        if not settings.distil:
+            yield from self.trainer.iterations()
+            return
+        share = sum(self.trainer.work) / training_operations(sizes, settings)
+        for progress in self.trainer.iterations():
+            self._begin_distillation()
+            yield replace(progress, scales=2 * len(sizes), done=share * progress.done)
+        assert self.distillation is not None
+        for progress in self.distillation.iterations():
+            yield replace(progress, done=share + (1 - share) * progress.done)
 
     def state_dict(self, image: int = 0) -> State:
         """Everything that the next iteration of one image depends on, as copies."""
-        return self.trainer.state_dict(image)
+        state = self.trainer.state_dict(image)
+        return state if self.distillation is None else self.distillation.into(state, image)
 
     def load_state_dicts(self, states: Sequence[State]) -> None:
         """Go to the iteration at which the states were taken."""
-        self.trainer.load_state_dicts(states)
+        scales = len(self.trainer.sizes)
+        at = {(int(text["scale"]), int(text["iteration"])) for _, text in states}
+        scale, iteration = max(at)
+        if not self.trainer.settings.distil or scale < scales or len(at) > 1:
+            self.trainer.load_state_dicts(states)
+            return
+        finished = {"scale": str(scales), "iteration": "0"}
+        self.trainer.load_state_dicts([(tensors, text | finished) for tensors, text in states])
+        self.distillation = Distillation(self.trainer)
+        self.distillation.load(states, scale - scales, iteration)
 
     def model(self, image: int = 0) -> Pyramid:
-        """The pyramid of one image, with the scales that are trained."""
-        return Pyramid.trained(self.trainer, image)
+        """The pyramid of one image, with the scales that are trained; its generators once all are."""
+        pyramid = Pyramid.trained(self.trainer, image)
+        if self.distillation is None or not self.distillation.finished:
+            return pyramid
+        return replace(pyramid, generators=[net.of(image) for net in self.distillation.nets])
 
     def observed(self, image: int = 0) -> list[Tensor]:
         """One image at every scale of its pyramid."""
@@ -82,7 +114,7 @@ class PatchGenCN:
             exact=exact_sizes(height, width, settings),
             training=training_operations(learned, settings),
             sampling=sampling_operations(learned, settings),
-            iterations=sum(settings.iterations_at(scale) for scale in range(len(learned))),
+            iterations=sum(settings.iterations_at(scale) + settings.distil for scale in range(len(learned))),
             batch=str(learned),
             windows=[window_size(size, settings) for size in learned],
         )

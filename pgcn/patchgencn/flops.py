@@ -7,6 +7,7 @@ import time
 
 import torch
 
+from pgcn.generator import GeneratorNet
 from pgcn.imaging.scales import Size
 from pgcn.patchgencn.curvature import EVERY, POWER_STEPS
 from pgcn.patchgencn.energy import NARROW, WIDE, EnergyNet, energy_gradient, pad
@@ -53,13 +54,41 @@ def scale_operations(scale: int, sizes: list[Size], settings: Settings) -> float
 
 
 def training_operations(sizes: list[Size], settings: Settings) -> float:
-    """Operations of training the whole pyramid."""
-    return sum(scale_operations(scale, sizes, settings) for scale in range(len(sizes)))
+    """Operations of training the whole pyramid, with its distillation."""
+    work = [scale_operations(scale, sizes, settings) for scale in range(len(sizes))]
+    if settings.distil:
+        work += [distillation_operations(scale, sizes, settings) for scale in range(len(sizes))]
+    return sum(work)
 
 
 def sampling_operations(sizes: list[Size], settings: Settings) -> float:
-    """Operations of the chains of one sample, from the coarsest to the finest of the learned scales `sizes`."""
+    """Operations of one sample, from the coarsest to the finest of the learned scales `sizes`."""
+    if settings.sampling == "generator":
+        return sum(generator_operations(size) for size in sizes)
     return sum(settings.steps_at(scale) * step_operations(size, size, settings) for scale, size in enumerate(sizes))
+
+
+def pool_of_starts(size: Size) -> int:
+    """Number of starts whose ends the generator of a scale of `size` learns: fewer where they are large."""
+    return min(128, max(8, 2**18 // (size[0] * size[1])))
+
+
+def taught_starts(size: Size) -> int:
+    """Number of starts that one iteration of distillation learns at a scale of `size`."""
+    return min(4, max(1, 2**16 // (size[0] * size[1])))
+
+
+def distillation_operations(scale: int, sizes: list[Size], settings: Settings) -> float:
+    """Operations of distilling one scale: the chains of its starts, and the steps of its generator."""
+    size = sizes[scale]
+    chain = settings.steps_at(scale) * step_operations(size, size, settings)
+    proposals = 3 * settings.distil * taught_starts(size)  # a gradient by weights costs three passes
+    return pool_of_starts(size) * chain + proposals * generator_operations(size)
+
+
+def generator_operations(size: Size) -> float:
+    """Operations of one pass of the generator of a scale of `size`."""
+    return GeneratorNet(3, 0, [torch.Generator()]).operations(size)
 
 
 def measured_rate(size: Size, settings: Settings, device: str = "cpu", threads: int = 1) -> float:

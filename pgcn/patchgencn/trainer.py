@@ -91,7 +91,8 @@ class Trainer:
         self.nets: list[EnergyNet] = []
         self.frozen: list[Weights] = []
         self.scale = 0
-        self._work = [scale_operations(scale, self.sizes, settings) for scale in range(len(self.sizes))]
+        self.work = [scale_operations(scale, self.sizes, settings) for scale in range(len(self.sizes))]
+        """Operations of each scale."""
         self.begin_scale()
 
     def begin_scale(self) -> None:
@@ -259,8 +260,8 @@ class Trainer:
         """Share of all operations that are done, in [0, 1]."""
         if self.finished:
             return 1.0
-        here = self._work[self.scale] * self.iteration / self.settings.iterations_at(self.scale)
-        return (sum(self._work[: self.scale]) + here) / sum(self._work)
+        here = self.work[self.scale] * self.iteration / self.settings.iterations_at(self.scale)
+        return (sum(self.work[: self.scale]) + here) / sum(self.work)
 
     # States.
 

@@ -121,7 +121,8 @@ def _one(model: Model, size: Size, first: int, options: GenerateOptions, seed: i
         # A little noise, without which all chains from one start would end at the same image.
         start = resize(model.reconstruct()[first - 1], sizes[first])
         start = (start + 0.1 * draw(start)).clamp(-1, 1)
-    return run(model, start, sizes, first, ChainOptions(draw=draw, noise_std=options.noise, wrap=options.tile))
+    how = ChainOptions(draw=draw, noise_std=options.noise, wrap=options.tile, from_noise=first == 0)
+    return run(model, start, sizes, first, how)
 
 
 def seam_errors(samples: Tensor) -> dict[str, float]:

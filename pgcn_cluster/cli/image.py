@@ -25,6 +25,9 @@ def sample(
         int, typer.Option(min=0, help="Start at a finer scale: nearer to the image, less diverse.")
     ] = 0,
     out: Annotated[str, typer.Option(metavar="DIR", help="Folder or URL of the PNG files.")] = "samples",
+    sampling: Annotated[
+        str | None, typer.Option(metavar="WAY", help="chain, generator or both, where the pyramid has generators.")
+    ] = None,
     method: Methods = [],  # noqa: B006 - typer copies it
     device: Device = "auto",
 ) -> None:
@@ -36,7 +39,7 @@ def sample(
     store = Store(run)
     require_run(store)
     entries = [find_image(store, image, name) for name in method] or [find_image(store, image)]
-    request = SampleRequest(size or ["1x1"], count, seed, start_scale, device)
+    request = SampleRequest(size or ["1x1"], count, seed, start_scale, device, sampling)
     for entry in entries:
         for path in draw_samples(store, entry, request, out):
             print(path)

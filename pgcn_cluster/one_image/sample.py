@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
+from pgcn.learned_pyramid import LearnedPyramid
 from pgcn.method import Model
 from pgcn.methods import MethodError, load_model
 from pgcn_cluster.planning.device import choose_device
@@ -43,13 +45,17 @@ def load_pyramid(store: Store, entry: Entry) -> Model:
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """The arguments of `pgcn sample`: `count` samples of each of `sizes`, the first with `seed`."""
+    """The arguments of `pgcn sample`: `count` samples of each of `sizes`, the first with `seed`.
+
+    `sampling` is a way of drawing that the pyramid has (`pgcn.generator.Sampling`); None: as its settings say.
+    """
 
     sizes: list[str]
     count: int
     seed: int
     start_scale: int
     device: str
+    sampling: str | None = None
 
 
 def draw_samples(store: Store, entry: Entry, request: SampleRequest, out: str) -> Iterator[str]:
@@ -57,7 +63,7 @@ def draw_samples(store: Store, entry: Entry, request: SampleRequest, out: str) -
 
     Where PNG does not hold all channels and bits, a file of `encode_values` does, beside it, and one of the label.
     Files are named after the image, size and seed, and replace none that is there: see `write_beside`. Raises
-    `ConfigError` for a size or start scale that cannot be drawn.
+    `ConfigError` for a size, a start scale or a sampling that cannot be drawn.
     """
     pyramid = load_pyramid(store, entry).to(choose_device(request.device, torch.cuda.is_available))
     seed, start_scale = request.seed, request.start_scale
@@ -66,10 +72,12 @@ def draw_samples(store: Store, entry: Entry, request: SampleRequest, out: str) -
             f"--start-scale is 0 to {len(pyramid.sizes) - 1} for {terminal_safe(entry.image_id)}, not {start_scale}.",
             code=Code.OPTION_VALUE,
         )
+    if request.sampling is not None:
+        pyramid = _sampled_by(pyramid, request.sampling)
     resolved = {size: resolve_size(size, pyramid.sizes[-1]) for size in request.sizes}
     Store(out).check()
     stem = file_stem(entry.image_id) or entry.job_id
-    start = f"-from{start_scale}" if start_scale else ""
+    start = (f"-from{start_scale}" if start_scale else "") + (f"-{request.sampling}" if request.sampling else "")
     for size, pixels in resolved.items():
         batches = pyramid.samples(request.count, pixels, seed=seed, start_scale=start_scale)
         for index, image in enumerate(image for stages in batches for image in stages[-1]):
@@ -81,3 +89,13 @@ def draw_samples(store: Store, entry: Entry, request: SampleRequest, out: str) -
             if (label := encode_label(image[None], pyramid.channels)) is not None:
                 files[f"-label.{label.ending}"] = label.data
             yield from write_beside(out, name, files)
+
+
+def _sampled_by(pyramid: Model, sampling: str) -> Model:
+    """The pyramid with another way of drawing samples. Raises `ConfigError` for one that it does not have."""
+    try:
+        if isinstance(pyramid, LearnedPyramid):
+            return cast(Model, pyramid.with_sampling(sampling))
+        raise ValueError("a pyramid of this method has one way of drawing samples")
+    except ValueError as error:
+        raise ConfigError(f"--sampling {terminal_safe(sampling)}: {error}.", code=Code.OPTION_VALUE) from None

@@ -9,8 +9,13 @@ from rich.console import Console
 import pgcn
 from pgcn.fit import threads_for
 from pgcn.heartbeat import beat
+from pgcn.imaging.channels import RGB
 from pgcn.method import Progress
+from pgcn.methods import untrained_model
 from pgcn_cluster.one_image.progress import Lines, task_progress, training_progress, use_threads
+from pgcn_cluster.one_image.sample import _sampled_by
+from pgcn_jobs.common.codes import Code
+from pgcn_jobs.common.failures import ConfigError
 
 
 @pytest.fixture(autouse=True)
@@ -88,3 +93,13 @@ def test_a_task_says_lines_at_its_heartbeats(monkeypatch):
         beat()
     beat()
     assert said == ["edit: running for 0 s"]
+
+
+def test_another_way_of_sampling_is_refused_where_the_pyramid_has_none():
+    pyramid = untrained_model(torch.zeros(1, 3, 12, 12), RGB)
+    assert _sampled_by(pyramid, "chain") is pyramid
+    with pytest.raises(
+        ConfigError, match="--sampling generator: this pyramid draws samples by chain, not by"
+    ) as caught:
+        _sampled_by(pyramid, "generator")
+    assert caught.value.code == Code.OPTION_VALUE

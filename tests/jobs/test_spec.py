@@ -46,9 +46,13 @@ def test_every_setting_is_part_of_the_name():
         "precision": "bfloat16", "warm_up": 21, "step_decay": 0.5,
         "detail": "learned", "learned_size": 40, "patch": 9, "detail_steps": 4, "detail_noise": 0.5,
         "completeness": 0.005, "layout_patch": 9, "window": 48, "max_curvature": 2.0,
+        "distil": 400, "sampling": "generator",
     }  # fmt: skip
     assert changed.keys() == Settings.model_fields.keys() - pgcn.settings.READING
-    names = {name(settings=make_settings("draft", {key: value})) for key, value in changed.items()}
+    others = {"sampling": {"distil": 401}}  # generators draw where there are any
+    names = {
+        name(settings=make_settings("draft", {key: value, **others.get(key, {})})) for key, value in changed.items()
+    }
     assert len(names | {name()}) == len(changed) + 1
 
 

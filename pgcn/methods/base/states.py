@@ -12,6 +12,7 @@ from torch import Tensor
 from pgcn.imaging.scales import Size
 from pgcn.method import State
 from pgcn.method_settings import MethodSettings
+from pgcn.tensor_files import under
 
 
 class Position(NamedTuple):
@@ -52,8 +53,3 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
         index, slot = name.split(".")
         slots.setdefault(int(index), {})[slot] = value.clone()
     optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
-
-
-def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with `prefix`, without it."""
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

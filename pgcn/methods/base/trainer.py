@@ -25,8 +25,9 @@ from pgcn.method import DivergenceError, LayoutError, Progress, State
 from pgcn.methods.base.energy import ScaleEnergy
 from pgcn.methods.base.model import NetPyramid, trained_sizes
 from pgcn.methods.base.settings import NetSettings
-from pgcn.methods.base.states import check_own, load_optimizer, optimizer_tensors, training_text, under
+from pgcn.methods.base.states import check_own, load_optimizer, optimizer_tensors, training_text
 from pgcn.patchgencn.langevin import langevin
+from pgcn.tensor_files import under
 
 if TYPE_CHECKING:
     from pgcn.methods.base.method import NetMethod
