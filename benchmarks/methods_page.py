@@ -176,8 +176,14 @@ class Facts(NamedTuple):
 
 TEXT = """# Training methods in equal time
 
-`{command}` writes this page: tables, picture and the sentences on them. Choose a method with `pgcn run photos --out run
---method NAME`. With `--method a --method b` a run trains every image with both, and its gallery puts them side by side.
+`make methods` writes this page: tables, picture, and the sentences on them. Choose a method with `pgcn run photos --out
+run --method NAME`. Where `--method` is given twice, every image is trained with both, and the run's gallery compares them.
+
+The command of these figures:
+
+```sh
+{command}
+```
 
 Conditions: the preset `draft` at a longest side of {side} px, with as many iterations as take about {seconds:g} s of
 {clock}, which two short trainings find; {pictures}; {seeds}. Figures are means over the
