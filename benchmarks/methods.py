@@ -114,8 +114,8 @@ def command(asked: argparse.Namespace) -> str:
     for name in ("methods", "pictures", "seeds", "seconds", "samples", "device"):
         given = getattr(asked, name)
         if given != getattr(plain, name):
-            values = [Path(value).name for value in given] if isinstance(given, list) else [str(given).removesuffix(".0")]
-            words += [f"--{name}", *values]
+            listed = given if isinstance(given, list) else [str(given).removesuffix(".0")]
+            words += [f"--{name}", *(Path(value).name for value in listed)]
     return shlex.join(["python", "-m", "benchmarks.methods", *words]) if words else "make methods"
 
 

@@ -177,7 +177,8 @@ class Facts(NamedTuple):
 TEXT = """# Training methods in equal time
 
 `make methods` writes this page: tables, picture, and the sentences on them. Choose a method with `pgcn run photos --out
-run --method NAME`. Where `--method` is given twice, every image is trained with both, and the run's gallery compares them.
+run --method NAME`. Where `--method` is given twice, every image is trained with both, and the gallery of the run
+compares them.
 
 The command of these figures:
 
