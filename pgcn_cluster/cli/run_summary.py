@@ -120,9 +120,10 @@ def _table(
 
 
 def _image(several: bool, row: Row) -> list[str]:
-    """The cells of an image; with its method where the run has `several`."""
-    method = [escape(terminal_safe(row["method"] or DEFAULT))] if several else []
-    return [escape(terminal_safe(row["image_id"])), *method, f"{row['width']}x{row['height']}", *_figures(row)]
+    """The cells of an image: where the run has `several` methods, its own beside its name instead of behind it."""
+    method, name = row["method"] or DEFAULT, row["image_id"]
+    shown = [name.removesuffix(f"@{method}"), method] if several else [name]
+    return [*(escape(terminal_safe(text)) for text in shown), f"{row['width']}x{row['height']}", *_figures(row)]
 
 
 def _figures(row: Row) -> list[str]:
