@@ -4,6 +4,9 @@ Trains every method of the registry on every picture with every seed, each for a
 and writes docs/methods.md and docs/methods.webp. Each result is kept in a folder, and another call makes only those
 that are missing; it takes as long as the trainings, and about a third more. `--small` is the least that shows
 something: 25 seconds a training, three pictures, one seed.
+
+Tables of tasks are printed by `python -m benchmarks.inpainting --method NAME` and `python -m benchmarks.anomalies
+--method NAME`; as `inpainting.md` and `anomalies.md` in the folder of results they become part of the page.
 """
 
 from __future__ import annotations

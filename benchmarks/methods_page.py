@@ -149,7 +149,7 @@ def _listed(methods: Sequence[str]) -> str:
 
 
 TASKS = {"inpainting": "Inpainting by method", "anomalies": "Anomalies by method"}
-"""Tables of other benchmarks on the page, by the name of their file in the folder of results: headings."""
+"""Headings of the tables of tasks on the page, by the module of `benchmarks` that prints the table."""
 
 
 def task_tables(before: str, folder: Path) -> dict[str, str]:
@@ -215,6 +215,17 @@ One sample each, of the first seed; the photographs are the first row.
 """
 
 
+TASK_TEXT = """
+## {heading}
+
+Of `python -m benchmarks.{name} --method NAME`.
+
+<!-- {name} -->
+{table}
+<!-- end -->
+"""
+
+
 def page(kept: Sequence[Kept], facts: Facts, tasks: Mapping[str, str]) -> str:
     """The page. `tasks` are tables of other benchmarks, by name."""
     conditions, pictures = facts.conditions, list(dict.fromkeys(f"`{Path(one.picture).stem}`" for one in kept))
@@ -234,7 +245,7 @@ def page(kept: Sequence[Kept], facts: Facts, tasks: Mapping[str, str]) -> str:
         by_picture=pictures_table(kept),
         picture=facts.picture,
     )
-    more = [f"\n## {TASKS[name]}\n\n<!-- {name} -->\n{made}\n<!-- end -->\n" for name, made in tasks.items()]
+    more = [TASK_TEXT.format(heading=TASKS[name], name=name, table=made) for name, made in tasks.items()]
     return "".join([text, *more])
 
 

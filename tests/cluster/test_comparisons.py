@@ -7,7 +7,6 @@ import io
 import json
 import re
 import subprocess
-import time
 
 import pyarrow as pa
 import pytest
@@ -193,17 +192,15 @@ def test_ways_are_named_by_what_differs(rows, expected):
     assert labels([row(**given) for given in rows]) == expected
 
 
-def test_the_time_grows_with_the_number_of_images(tmp_path):
-    """3,000 images with two methods: well under the second that a thousandth of a quadratic search takes."""
+def test_a_thousand_images_are_a_thousand_comparisons(tmp_path):
     store = Store(str(tmp_path / "run"))
-    names = [(f"{i}.png", f"{i}.png@{method}", method) for i in range(3000) for method in ("convnet", "multigrid")]
+    names = [(f"{i}.png", f"{i}.png@{method}", method) for i in range(1000) for method in ("convnet", "multigrid")]
     write_table(store, "manifest", [asked(image, name) for image, name, _ in names])
     write_table(store, "results", [made(name, method) for _, name, method in names])
-    catalogue = read_catalogue(store)
-    began = time.process_time()
-    found = read_comparisons(store, catalogue)
-    assert [comparison.name for comparison in found] == [f"{i}.png" for i in range(3000)]
-    assert time.process_time() - began < 2
+    found = read_comparisons(store, read_catalogue(store))
+    assert [(comparison.name, comparison.jobs) for comparison in found] == [
+        (f"{i}.png", [2 * i, 2 * i + 1]) for i in range(1000)
+    ]
 
 
 def test_a_strip_has_pictures_below_each_other():
