@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from pgcn.methods import DEFAULT
-from pgcn_cluster.gallery.build_record import Built, BuiltJob
+from pgcn_cluster.gallery.build_record import BuiltJob
 from pgcn_cluster.gallery.catalogue import Catalogue, read_table, rows_of
 from pgcn_cluster.gallery.views.facts import GLOSSARY, quality
 from pgcn_cluster.gallery.views.formatting import duration
+from pgcn_cluster.gallery.views.thumbnails import STRIP_SIDE
 from pgcn_cluster.tables.method_means import means_by_method
 from pgcn_jobs.common.terminal_text import sentence
 from pgcn_jobs.storage.store import Store
@@ -38,11 +39,12 @@ class Comparison(NamedTuple):
 
 
 class Way(NamedTuple):
-    """One way on the page, a column: its name, its job, and what of it lies in the gallery."""
+    """One way on the page, a column: its name, its job, and the sizes of its pictures there, CSS pixels; 0: none."""
 
     label: str
     job_id: str
-    built: Built
+    original: tuple[int, int]
+    strip: tuple[int, int]
 
 
 class Compared(NamedTuple):
@@ -103,14 +105,22 @@ def _codes(column: pa.ChunkedArray) -> list[int | None]:
 def compared(comparison: Comparison, jobs: pa.Table, built: Mapping[str, BuiltJob]) -> Compared:
     """One comparison as its page shows it; `jobs` are the run's results, `built` what lies in the gallery."""
     rows = jobs.take(pa.array(comparison.jobs, pa.int64())).to_pylist()
-    ways = [
-        Way(label, row["job_id"], built[row["job_id"]].built) for label, row in zip(labels(rows), rows, strict=True)
-    ]
+    ways = [_way(label, built[row["job_id"]]) for label, row in zip(labels(rows), rows, strict=True)]
     lines = list(zip(HEADINGS, map(list, zip(*map(values, rows), strict=True)), strict=True))
     warnings = [sentence(row["warning"]) for row in rows]
     if any(warnings):
         lines.append(("Look at", warnings))
     return Compared(comparison.name, ways, lines, comparison.failed)
+
+
+def _way(label: str, job: BuiltJob) -> Way:
+    """Small pictures are enlarged, all of an image alike."""
+    shown = job.built
+    side = max(shown.original_width, shown.original_height)
+    factor = max(1.0, STRIP_SIDE / side) if side else 1.0
+    original = round(factor * shown.original_width), round(factor * shown.original_height)
+    strip = round(factor * shown.strip_width), round(factor * shown.strip_height)
+    return Way(label, job.job_id, original, strip)
 
 
 def values(row: Mapping[str, Any]) -> list[str]:
