@@ -6,9 +6,11 @@ RUN    ?= runs/demo
 BIN     = $(VENV)/bin
 # Address of PyTorch's CPU wheels, as an additional index for pip (see the README): saves gigabytes without a GPU.
 TORCH_INDEX ?=
+# Arguments of `make methods`.
+METHODS_ARGS ?=
 PIP     = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo bench tasks test lint types check faults soak scale install install-test clean
+.PHONY: demo bench methods tasks test lint types check faults soak scale install install-test clean
 
 demo: $(VENV)/.installed
 	@echo "Four photographs with the preset draft, at their own size, under 4 minutes on two idle CPU cores."
@@ -16,6 +18,11 @@ demo: $(VENV)/.installed
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.bench
+
+# Every training method in equal time. METHODS_ARGS=--small: the least that shows something.
+methods: $(VENV)/.installed
+	@echo "Every training method on eight photographs: some six hours of one core, continued by the next call."
+	@$(BIN)/python -m benchmarks.methods $(METHODS_ARGS)
 
 tasks: $(VENV)/.installed-tasks
 	@echo "Every task on bundled photographs, and tables of metrics: 40 pyramids at 64 px, an hour of one core for the first time."

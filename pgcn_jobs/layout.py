@@ -35,10 +35,10 @@ CHECKPOINT = re.compile(rf"checkpoints/({JOB})/(\d{{6,}})-[0-9a-f]{{16}}\.safete
 PREVIEW = re.compile(rf"previews/({JOB})\.png")
 TABLE_PART = re.compile(rf"tables/[a-z_]+/{_TABLE_PART}")
 PYRAMID_FILE = re.compile(rf"pyramids/({JOB})/{_SCALE}")
-# A job's page and thumbnail. The gallery's build record has the names of its list pages.
-JOB_PAGE = re.compile(rf"gallery/(?:(?:jobs|edits)/{JOB}\.html|(?:thumbs|edits)/{JOB}\.webp)")
+# A job's page and pictures. The gallery's build record has the names of its list pages.
+JOB_PAGE = re.compile(rf"gallery/(?:(?:jobs|edits)/{JOB}\.html|(?:thumbs|edits|originals|strips)/{JOB}\.webp)")
 LIST_PAGE = re.compile(
-    r"gallery/(?:index|page-\d+|failures(?:-\d+)?|task-[a-z_]+(?:-\d+)?)\.html|gallery/rows(?:-\d+)?\.js"
+    r"gallery/(?:index|page-\d+|(?:compare|failures)(?:-\d+)?|task-[a-z_]+(?:-\d+)?)\.html|gallery/rows(?:-\d+)?\.js"
 )
 TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 
@@ -49,7 +49,7 @@ _FILES = (
 )
 _FOLDERS = re.compile(
     rf"manifest|manifest_edits|commits|previews|(?:failures|checkpoints|pyramids)(?:/{JOB})?"
-    rf"|attempts(?:/{JOB}(?:/{ATTEMPT})?)?|tables(?:/[a-z_]+)?|gallery(?:/(?:jobs|edits|thumbs))?"
+    rf"|attempts(?:/{JOB}(?:/{ATTEMPT})?)?|tables(?:/[a-z_]+)?|gallery(?:/(?:jobs|edits|thumbs|originals|strips))?"
 )
 
 _LITTER = frozenset({".DS_Store", ".localized", "Thumbs.db", "desktop.ini", "Desktop.ini", "lost+found"})

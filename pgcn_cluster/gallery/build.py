@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -16,8 +16,18 @@ import pyarrow as pa
 from pgcn_cluster.gallery.build_record import Built, BuiltJob, Record, built_bytes, digest, read_built
 from pgcn_cluster.gallery.catalogue import Catalogue, Totals, by_class, methods_of, preset_of, read_catalogue
 from pgcn_cluster.gallery.commands import commands, run_argument
+from pgcn_cluster.gallery.comparisons import Comparison, compared, means, read_comparisons
 from pgcn_cluster.gallery.edit_pages import Used, edit_cards, edit_page, edits_by_pyramid, read_edits
-from pgcn_cluster.gallery.pages import ROWS_A_SCRIPT, Card, Pages, batches, list_names, rows_scripts
+from pgcn_cluster.gallery.pages import (
+    COMPARED_A_PAGE,
+    ROWS_A_SCRIPT,
+    Card,
+    Pages,
+    batches,
+    compare_name,
+    list_names,
+    rows_scripts,
+)
 from pgcn_cluster.gallery.views.attempt import read_attempt
 from pgcn_cluster.gallery.views.facts import all_metrics, provenance, quality, settings
 from pgcn_cluster.gallery.views.formatting import rounded
@@ -46,6 +56,7 @@ def build_gallery(store: Store, title: str | None = None, spread: Spread = map_l
     Raises `ConfigError` where somebody's file has the name of a page, and what the store raises when it cannot be used.
     """
     catalogue, edits = read_catalogue(store), read_edits(store)
+    comparisons = read_comparisons(store, catalogue)
     run = run_argument(store.url)
     counts = Counter(edits.jobs["task"].to_pylist())
     look = Look(
@@ -56,15 +67,16 @@ def build_gallery(store: Store, title: str | None = None, spread: Spread = map_l
         edits=edits.totals,
         tasks=tuple(sorted(counts.items())),
         run=run,
+        compared=len(comparisons),
     )
     there = store.list("gallery/").keys()
     earlier = read_built(store)
     failed = by_class([*catalogue.failed, *edits.failed])
-    listing = _list_pages(catalogue, edits, len(failed))
+    listing = _list_pages(catalogue, edits, len(failed), len(comparisons))
     _claim(store, listing, there, earlier)
     slices = chain(
-        _slices(catalogue, "jobs", edits_by_pyramid(edits), earlier.jobs, there),
-        _slices(edits, "edits", {}, earlier.jobs, there),
+        _slices(catalogue, "jobs", edits_by_pyramid(edits), _pages_of(comparisons, catalogue), earlier.jobs, there),
+        _slices(edits, "edits", {}, {}, earlier.jobs, there),
     )
     built = {job.job_id: job for part in spread(partial(build_slice, store, look), slices) for job in part}
 
@@ -72,7 +84,8 @@ def build_gallery(store: Store, title: str | None = None, spread: Spread = map_l
     of_tasks = edit_cards(edits, built)
     tasks = (page for task, those in of_tasks.items() for page in pages.task(task, those))
     index = pages.index(_cards(catalogue, built), len(catalogue.entries))
-    for path, data in chain(pages.failures(failed), tasks, rows_scripts(_cards(catalogue, built)), index):
+    compare = _compare_pages(pages, comparisons, catalogue, built)
+    for path, data in chain(pages.failures(failed), tasks, compare, rows_scripts(_cards(catalogue, built)), index):
         store.put(f"gallery/{path}", data)
     store.delete(sorted(_outdated(there, earlier, listing, built)))
     record = {job.job_id: job.built for job in built.values() if job.whole}
@@ -80,11 +93,30 @@ def build_gallery(store: Store, title: str | None = None, spread: Spread = map_l
     return f"{store.url.rstrip('/')}/gallery/index.html"
 
 
-def _list_pages(catalogue: Catalogue, edits: Catalogue, classes: int) -> set[str]:
+def _pages_of(comparisons: Sequence[Comparison], catalogue: Catalogue) -> dict[str, str]:
+    """The page with the comparison of each compared job, by its job_id."""
+    page_of = {
+        place: compare_name(1 + number // COMPARED_A_PAGE)
+        for number, comparison in enumerate(comparisons)
+        for place in comparison.jobs
+    }
+    return {job_id: page_of[i] for i, job_id in enumerate(catalogue.jobs["job_id"].to_pylist()) if i in page_of}
+
+
+def _compare_pages(
+    pages: Pages, comparisons: Sequence[Comparison], catalogue: Catalogue, built: Mapping[str, BuiltJob]
+) -> Iterator[tuple[str, bytes]]:
+    """The pages of comparisons; none where no image was trained in several ways."""
+    if comparisons:
+        shown = (compared(each, catalogue.jobs, built) for each in comparisons)
+        yield from pages.compare(shown, means(catalogue.jobs))
+
+
+def _list_pages(catalogue: Catalogue, edits: Catalogue, classes: int, comparisons: int) -> set[str]:
     """The objects of all pages but those of jobs; `classes` is the number of failure classes."""
     task_of = edits.jobs["task"].to_pylist()
     edits_of_task = Counter(task_of[place] for _, place in edits.entries)
-    return {f"gallery/{name}" for name in list_names(len(catalogue.entries), classes, edits_of_task)}
+    return {f"gallery/{name}" for name in list_names(len(catalogue.entries), classes, comparisons, edits_of_task)}
 
 
 def _claim(store: Store, listing: set[str], there: Set[str], earlier: Record) -> None:
@@ -121,7 +153,7 @@ def _check_ours(store: Store, there: Iterable[str], earlier: Record) -> None:
 class Look:
     """Text that all pages of a gallery show: its title, the run's preset and counts, and how commands name the run.
 
-    `methods` is empty where all images have one method.
+    `methods` is empty where all images have one method; `compared` is the number of comparisons.
     """
 
     title: str
@@ -131,6 +163,7 @@ class Look:
     edits: Totals
     tasks: tuple[tuple[str, int], ...]
     run: str
+    compared: int
 
     def pages(self) -> Pages:
         """The renderer of the pages, made once in a process, since templates are slow to compile."""
@@ -139,7 +172,7 @@ class Look:
 
 @lru_cache(maxsize=1)
 def _pages(look: Look) -> Pages:
-    return Pages(look.title, look.preset, look.methods, look.totals, look.edits, dict(look.tasks))
+    return Pages(look.title, look.preset, look.methods, look.totals, look.edits, dict(look.tasks), look.compared)
 
 
 @dataclass(frozen=True)
@@ -150,13 +183,19 @@ class PageSlice:
     rows: pa.Table
     names: list[list[str]]  # of each job, the images or edits that it stands for
     edits: dict[str, list[Used]]  # of the pyramids that edits used
+    compared: dict[str, str]  # of the jobs in comparisons, their page
     before: str | None  # the job before the first
     after: str | None  # the job after the last
     standing: dict[str, BuiltJob]  # what lies in the gallery, whole, from an earlier build
 
 
 def _slices(
-    catalogue: Catalogue, folder: str, edits: dict[str, list[Used]], earlier: dict[str, Built], there: Set[str]
+    catalogue: Catalogue,
+    folder: str,
+    edits: dict[str, list[Used]],
+    compared: dict[str, str],
+    earlier: dict[str, Built],
+    there: Set[str],
 ) -> Iterator[PageSlice]:
     names = catalogue.names()
     jobs: list[str | None] = [None, *catalogue.jobs["job_id"].to_pylist(), None]
@@ -169,6 +208,7 @@ def _slices(
             catalogue.rows(start, end),
             names[start:end],
             {job: edits[job] for job in here if job in edits},
+            {job: compared[job] for job in here if job in compared},
             jobs[start],
             jobs[end + 1],
             {job.job_id: job for job in known if there >= set(job.paths)},
@@ -192,30 +232,33 @@ def _build(store: Store, look: Look, slice_: PageSlice, around: dict[str, Any]) 
     """Write the page and thumbnail of one job; `around` has its row, its names, and the jobs before and after it."""
     row, names = around["row"], around["names"]
     job_id: str = row["job_id"]
-    edits = slice_.edits.get(job_id, [])
-    shown = digest([look.title, look.run, row, names, around["previous"], around["following"], edits])
+    edits, comparison = slice_.edits.get(job_id, []), slice_.compared.get(job_id)
+    shown = digest([look.title, look.run, row, names, around["previous"], around["following"], edits, comparison])
     if job_id in slice_.standing and slice_.standing[job_id].built.digest == shown:
         return slice_.standing[job_id]
     if slice_.folder == "edits":
         page, thumbnail, problem = edit_page(store, look.pages(), look.run, row, around)
+        pictures = [thumbnail, None, None]
     else:
-        attempt = read_attempt(store, job_id, row["attempt"])
+        attempt = read_attempt(store, job_id, row["attempt"], compared=comparison is not None)
         page = look.pages().job(
             **around,
             attempt=attempt,
             edits=edits,
+            comparison=comparison,
             quality=quality(row),
             metrics=all_metrics(row, attempt.metrics),
             provenance=provenance(row),
             settings=settings(row),
             commands=commands(look.run, names[0], job_id),
         )
-        thumbnail, problem = attempt.album.thumbnail, attempt.problem
-    thumb, width, height = thumbnail or (b"", 0, 0)
-    built = BuiltJob(job_id, slice_.folder, Built(shown, width, height), not problem)
+        pictures, problem = [attempt.album.thumbnail, *attempt.album.beside], attempt.problem
+    sizes = [size for picture in pictures for size in (picture[1:] if picture else (0, 0))]
+    built = BuiltJob(job_id, slice_.folder, Built(shown, *sizes), not problem)
     store.put(built.page, page)
-    if thumb:
-        store.put(built.thumb, thumb)
+    for path, picture in zip((built.thumb, built.original, built.strip), pictures, strict=True):
+        if picture:
+            store.put(path, picture[0])
     return built
 
 

@@ -15,11 +15,18 @@ from pgcn_jobs.storage.store import Store
 
 
 class Built(NamedTuple):
-    """One job's page and thumbnail as they lie in the gallery: a digest of what they show, the thumbnail's size."""
+    """One job's page and pictures as they lie in the gallery: a digest of what they show, and sizes, 0 without one.
+
+    `width` and `height` are of the thumbnail, the others of the pictures that comparisons show.
+    """
 
     digest: str
     width: int
     height: int
+    original_width: int = 0
+    original_height: int = 0
+    strip_width: int = 0
+    strip_height: int = 0
 
 
 class BuiltJob(NamedTuple):
@@ -41,9 +48,24 @@ class BuiltJob(NamedTuple):
         return f"gallery/{'thumbs' if self.folder == 'jobs' else self.folder}/{self.job_id}.webp"
 
     @property
+    def original(self) -> str:
+        """The original's object, where the job is in a comparison."""
+        return f"gallery/originals/{self.job_id}.webp"
+
+    @property
+    def strip(self) -> str:
+        """The object of samples below each other, where the job is in a comparison."""
+        return f"gallery/strips/{self.job_id}.webp"
+
+    @property
     def paths(self) -> list[str]:
         """Its objects."""
-        return [self.page, self.thumb] if self.built.width else [self.page]
+        pictures = {
+            self.thumb: self.built.width,
+            self.original: self.built.original_width,
+            self.strip: self.built.strip_width,
+        }
+        return [self.page, *(path for path, width in pictures.items() if width)]
 
 
 class Record(NamedTuple):
@@ -70,7 +92,7 @@ def read_built(store: Store) -> Record:
         return Record({}, frozenset())
     try:
         record = json.loads(data)
-        jobs = {job_id: Built(str(d), int(w), int(h)) for job_id, (d, w, h) in record["jobs"].items()}
+        jobs = {job_id: Built(str(d), *map(int, sizes)) for job_id, (d, *sizes) in record["jobs"].items()}
         return Record(jobs, frozenset(map(str, record["lists"])))
     except (ValueError, TypeError, KeyError, AttributeError):
         return Record({}, None)

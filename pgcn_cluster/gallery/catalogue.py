@@ -24,7 +24,9 @@ log = logging.getLogger(__name__)
 JOB_ID = re.compile(r"[0-9a-f]{8,64}")
 ATTEMPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
-SHARED = frozenset({"preset", "settings", "options", "task", "device", "algorithm", "pgcn_version", "torch_version"})
+SHARED = frozenset(
+    {"preset", "method", "settings", "options", "task", "device", "algorithm", "pgcn_version", "torch_version"}
+)
 """Columns of results with few different texts."""
 
 
@@ -94,6 +96,13 @@ class Catalogue:
         plain = pa.schema([(f.name, f.type.value_type if f.name in SHARED else f.type) for f in rows.schema])
         return _shared(rows.cast(plain))  # with the texts of these rows only
 
+    def first_names(self) -> list[str]:
+        """For every job, the first of the images or edits it stands for."""
+        first: dict[int, str] = {}
+        for entry in self.entries:
+            first.setdefault(entry.job, entry.image_id)
+        return [first[place] for place in range(self.jobs.num_rows)]
+
     def names(self) -> list[list[str]]:
         """For every job, the images or edits it stands for."""
         named: list[list[str]] = [[] for _ in range(self.jobs.num_rows)]
@@ -104,19 +113,19 @@ class Catalogue:
 
 def read_catalogue(store: Store, kind: CatalogueTables = IMAGES) -> Catalogue:
     """Read `run.json` and the tables of one kind and `failures`; any of them may be missing."""
-    results = _read(store, kind.results, TABLES[kind.results].names)
-    asked = _read(store, kind.manifest, [kind.name, "job_id", "problem"])
-    failures = _read(store, "failures", [n for n in FAILURES.names if n not in ("uri", "traceback")])
+    results = read_table(store, kind.results, TABLES[kind.results].names)
+    asked = read_table(store, kind.manifest, [kind.name, "job_id", "problem"])
+    failures = read_table(store, "failures", [n for n in FAILURES.names if n not in ("uri", "traceback")])
 
     row_of = _latest_rows(results, kind.name)
     done = set(zip(results[kind.name].take(pa.array(row_of.values(), pa.int64())).to_pylist(), row_of, strict=True))
-    done |= {(row[kind.name], row["job_id"]) for row in _rows(asked) if row["job_id"] in row_of}
+    done |= {(row[kind.name], row["job_id"]) for row in rows_of(asked) if row["job_id"] in row_of}
     ordered = sorted(done, key=lambda pair: (natural_order(pair[0]), pair[1]))
     place = {job_id: new for new, job_id in enumerate(dict.fromkeys(job_id for _, job_id in ordered))}
     entries = [CatalogueEntry(name, place[job_id]) for name, job_id in ordered]
 
     finished = {name for name, _ in done}
-    open_rows = (row for row in _rows(asked) if row[kind.name] not in finished)
+    open_rows = (row for row in rows_of(asked) if row[kind.name] not in finished)
     wanted = {(row[kind.name], row["job_id"]): row["problem"] for row in open_rows}
     failed = _failed(wanted, _final(failures, kind), finished)
     waiting = len({name for name, _ in wanted} - {f.image_id for f in failed})
@@ -129,7 +138,7 @@ def read_catalogue(store: Store, kind: CatalogueTables = IMAGES) -> Catalogue:
     return Catalogue(_run_record(store), pa.table(jobs), entries, failed, waiting)
 
 
-def _read(store: Store, name: str, columns: list[str]) -> pa.Table:
+def read_table(store: Store, name: str, columns: list[str]) -> pa.Table:
     """Columns of a stored table; rows share equal texts of settings, which are a kilobyte, and the like."""
     schema = TABLES[name]
     paths = layout.matching(layout.TABLE_PART, store.list(f"tables/{name}"))
@@ -146,7 +155,7 @@ def _shared(table: pa.Table) -> pa.Table:
     return table
 
 
-def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
     """The rows one after another: only one batch of them is ever Python objects."""
     for batch in table.to_batches(max_chunksize=1024):
         yield from batch.to_pylist()
@@ -156,7 +165,7 @@ def _latest_rows(results: pa.Table, named: str) -> dict[str, int]:
     """The row of each job's latest commit. Rows whose ids could lead out of the gallery's folder are left out."""
     latest: dict[str, int] = {}
     keys = results.select(["job_id", "attempt", named])
-    for i, row in enumerate(_rows(keys)):
+    for i, row in enumerate(rows_of(keys)):
         job_id, attempt, name = row["job_id"] or "", row["attempt"] or "", row[named]
         if name is None or not JOB_ID.fullmatch(job_id) or not ATTEMPT.fullmatch(attempt):
             log.warning("The gallery leaves out a result with the ids %r and %r.", job_id, attempt)
@@ -170,7 +179,7 @@ def _latest_rows(results: pa.Table, named: str) -> dict[str, int]:
 def _final(failures: pa.Table, kind: CatalogueTables) -> dict[str, Failed]:
     """The latest final failure of every job of a kind, by job_id; by name where it failed before it had one."""
     final: dict[str, Failed] = {}
-    for row in sorted(_rows(failures), key=lambda row: row["attempt"] or ""):
+    for row in sorted(rows_of(failures), key=lambda row: row["attempt"] or ""):
         if (row["edit_id"] is not None) != (kind is EDITS):
             continue
         key = row["job_id"] or row[kind.name]

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pgcn_cluster.gallery.catalogue import Failed, Totals
+from pgcn_cluster.gallery.comparisons import HEADINGS, Compared, MeansRow
 from pgcn_cluster.gallery.failure_help import HELP, UNKNOWN, Help
 from pgcn_cluster.gallery.views import formatting
 from pgcn_cluster.gallery.views.facts import GLOSSARY
@@ -24,6 +25,7 @@ T = TypeVar("T")
 
 IMAGES_A_PAGE = 60
 FAILURES_A_PAGE = 200
+COMPARED_A_PAGE = 20
 ROWS_A_SCRIPT = 1000
 
 
@@ -101,8 +103,17 @@ def task_name(task: str, number: int) -> str:
     return f"task-{task}.html" if number == 1 else f"task-{task}-{number}.html"
 
 
-def list_names(images: int, failures: int, edits: Mapping[str, int]) -> Iterator[str]:
-    """The files of all pages that show many images, failures or edits of a task, and of the scripts beside them."""
+def compare_name(number: int) -> str:
+    """The file of the comparisons' page, counted from 1."""
+    return "compare.html" if number == 1 else f"compare-{number}.html"
+
+
+def list_names(images: int, failures: int, compared: int, edits: Mapping[str, int]) -> Iterator[str]:
+    """The files of all pages that show many images, failures or edits of a task, and of the scripts beside them.
+
+    `compared` images have comparisons; without one, there is no page of them.
+    """
+    yield from (compare_name(number) for number in _numbers(compared, COMPARED_A_PAGE) if compared)
     yield from (index_name(number) for number in _numbers(images, IMAGES_A_PAGE))
     yield from (failures_name(number) for number in _numbers(failures, FAILURES_A_PAGE))
     for task, count in edits.items():
@@ -118,9 +129,17 @@ class Pages:
     """Renders the pages of one run's gallery. The same input gives the same bytes."""
 
     def __init__(
-        self, title: str, preset: str, methods: str, totals: Totals, edits: Totals, tasks: Mapping[str, int]
+        self,
+        title: str,
+        preset: str,
+        methods: str,
+        totals: Totals,
+        edits: Totals,
+        tasks: Mapping[str, int],
+        compared: int,
     ) -> None:
-        """`title` names the run on every page; `tasks` counts the finished edits of each."""
+        """`title` names the run on every page; `tasks` counts the finished edits of each, `compared` comparisons."""
+        self._compared = compared
         self._env = Environment(
             loader=PackageLoader("pgcn_cluster.gallery"),
             autoescape=True,
@@ -145,6 +164,7 @@ class Pages:
             "light": light,
             "policy_of_pictures": _policy(f"img-src data:; style-src {_hash(style)}"),
             "policy_of_material": _policy(f"img-src data:; style-src {_hash(style)}; script-src {_hash(light)}"),
+            "policy_of_files": _policy(f"img-src 'self' file: data:; style-src {_hash(style)}"),
             "policy_of_edit": _policy(
                 f"img-src data:; style-src {_hash(style)}; script-src {_hash(compare)} {_hash(light)}"
             ),
@@ -157,6 +177,7 @@ class Pages:
             "methods": methods,
             "totals": totals,
             "edits": edits,
+            "compared": compared,
             "tasks": [(task, count, task_name(task, 1)) for task, count in sorted(tasks.items())],
             # The template that the script fills for an image that is not on the page.
             "blank": Card("{name}", "", None, None, None, None, None, "", "", 1, 1),
@@ -177,6 +198,16 @@ class Pages:
         for number, page in enumerate(pages, 1):
             pager = _pager(number, len(pages), partial(task_name, task))
             yield task_name(task, number), self._render("task.html", task=task, cards=page, pager=pager)
+
+    def compare(self, images: Iterable[Compared], means: Sequence[MeansRow]) -> Iterator[tuple[str, bytes]]:
+        """The pages of images that were trained in several ways, with the means of each method."""
+        last = len(_numbers(self._compared, COMPARED_A_PAGE))
+        for number, page in enumerate(batches(images, COMPARED_A_PAGE), 1):
+            pager = _pager(number, last, compare_name)
+            yield (
+                compare_name(number),
+                self._render("compare.html", images=page, means=means, headings=HEADINGS, pager=pager),
+            )
 
     def edit(self, **view: Any) -> bytes:
         """The page of one edit."""

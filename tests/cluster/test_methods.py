@@ -49,6 +49,14 @@ def test_one_run_trains_every_image_with_each_method(compared):
         ("convnet", 1, "convnet-1"),
         ("patchgencn", 1, "patchgencn-1"),
     ]
+    question = "SELECT method, avg(frechet_vgg22), avg(copy), avg(train_s) FROM results GROUP BY method ORDER BY method"
+    code, output = ask("query", folder / "run", question, "--format", "csv")
+    assert code == 0, output
+    lines = [line.replace('"', "").split(",") for line in output.splitlines()]
+    assert [line[0] for line in lines] == ["method", "convnet", "patchgencn"]
+    assert all(float(value) >= 0 for line in lines[1:] for value in line[1:])
+    comparison = (folder / "run/gallery/compare.html").read_text()
+    assert comparison.index(">patchgencn<") < comparison.index(">convnet<")
     page = (folder / "run/gallery/index.html").read_text()
     assert "convnet, patchgencn" in page
     assert all(name in page for name in entries)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from pgcn_cluster.gallery.views.thumbnails import EmbeddedImage, picture, thumbnail
+from pgcn_cluster.gallery.views.thumbnails import EmbeddedImage, picture, strip, thumbnail
 
 # A page embeds its images; more samples than this stay in samples.parquet.
 MAX_SAMPLES = 48
@@ -40,20 +40,31 @@ class Group(NamedTuple):
     samples: list[Shown]
 
 
+Encoded = tuple[bytes, int, int]
+"""A picture of its own file: WebP bytes, width and height, px."""
+
+STRIP_SAMPLES = 3
+"""Samples that a comparison shows of a job."""
+
+
 @dataclass(frozen=True)
 class Album:
-    """All images of a page. `scales` holds those of the pyramid, by scale; `thumbnail` is for the index."""
+    """All images of a page. `scales` holds those of the pyramid, by scale; `thumbnail` is for the index.
+
+    `beside` has the original and some samples below each other, where they were asked for.
+    """
 
     original: Shown | None = None
     recovered: Shown | None = None
     groups: list[Group] = field(default_factory=list)
     left_out: int = 0
     scales: dict[int, list[Shown]] = field(default_factory=dict)
-    thumbnail: tuple[bytes, int, int] | None = None
+    thumbnail: Encoded | None = None
+    beside: tuple[Encoded | None, Encoded | None] = (None, None)
 
 
-def album(samples: Iterable[Row]) -> Album:
-    """Lay out the rows of one `samples.parquet`.
+def album(samples: Iterable[Row], *, compared: bool = False) -> Album:
+    """Lay out the rows of one `samples.parquet`; `compared`: with the pictures of a comparison.
 
     Raises OSError for bytes that are no image, TypeError for a row without one.
     """
@@ -71,6 +82,7 @@ def album(samples: Iterable[Row]) -> Album:
         left_out=max(0, len(drawn) - MAX_SAMPLES),
         scales=_scales(kinds),
         thumbnail=_thumbnail(original, drawn),
+        beside=_beside(original, drawn) if compared else (None, None),
     )
 
 
@@ -116,8 +128,19 @@ def _scales(kinds: Mapping[str, Sequence[Row]]) -> dict[int, list[Shown]]:
     return dict(shown)
 
 
-def _thumbnail(original: Row | None, drawn: Sequence[Row]) -> tuple[bytes, int, int] | None:
+def _like_original(drawn: Sequence[Row]) -> Sequence[Row]:
+    """Samples of the original's size, or all where there is none."""
+    return [row for row in drawn if row["size"] == "1x1"] or drawn
+
+
+def _beside(original: Row | None, drawn: Sequence[Row]) -> tuple[Encoded | None, Encoded | None]:
+    """The original, and some samples of its size below each other."""
+    samples = _like_original(drawn)[:STRIP_SAMPLES]
+    return strip([png_of(original)]) if original else None, strip([png_of(row) for row in samples]) if samples else None
+
+
+def _thumbnail(original: Row | None, drawn: Sequence[Row]) -> Encoded | None:
     """The original beside a sample of its own size, where there is one."""
-    like_original = [row for row in drawn if row["size"] == "1x1"] or drawn
+    like_original = _like_original(drawn)
     pair = (png_of(original) if original else None, png_of(like_original[0]) if like_original else None)
     return thumbnail(*pair) if any(pair) else None

@@ -49,15 +49,15 @@ class Attempt(NamedTuple):
     material: Material | None = None
 
 
-def read_attempt(store: Store, job_id: str, attempt: str) -> Attempt:
+def read_attempt(store: Store, job_id: str, attempt: str, *, compared: bool = False) -> Attempt:
     """Read one attempt. Artifacts that are missing or damaged leave gaps and a sentence, never an exception.
 
-    Raises what the store raises when it cannot be used.
+    `compared`: with the pictures of a comparison. Raises what the store raises when it cannot be used.
     """
     folder = f"attempts/{job_id}/{attempt}/"
     problems: list[str] = []
     rows = read_rows(store, folder + "samples.parquet", problems)
-    pictures = _album(rows, folder + "samples.parquet", problems)
+    pictures = _album(rows, folder + "samples.parquet", problems, compared)
     material = material_of(store, (row for row in rows if row["kind"] == "sample"), folder, problems)
     metrics = [
         Metric(row["scale"], row["iteration"] or 0, row["name"], row["value"])
@@ -70,9 +70,9 @@ def read_attempt(store: Store, job_id: str, attempt: str) -> Attempt:
     return Attempt(pictures, scales, _whole_pyramid(metrics), artifacts, " ".join(problems), material)
 
 
-def _album(rows: list[dict[str, Any]], path: str, problems: list[str]) -> Album:
+def _album(rows: list[dict[str, Any]], path: str, problems: list[str], compared: bool) -> Album:
     try:
-        return album(rows)
+        return album(rows, compared=compared)
     except (OSError, TypeError, Image.DecompressionBombError) as error:
         log.warning("The gallery could not read the images in %s: %s", path, error)
         problems.append(f"The images in {path} could not be read.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from PIL import Image
@@ -73,6 +74,25 @@ def thumbnail(original: bytes | None, sample: bytes | None) -> tuple[bytes, int,
         sheet.paste(image, (left, 0))
         left += image.width + gap
     return _webp(sheet, lossless=height <= LOSSLESS_SIDE), *sheet.size
+
+
+STRIP_SIDE = 240
+"""Longest side of a picture of a strip, px."""
+
+
+def strip(pngs: Sequence[bytes]) -> tuple[bytes, int, int]:
+    """Pictures below each other, each at most STRIP_SIDE px, with transparent space: WebP bytes, width and height."""
+    images = [_opened(png) for png in pngs]
+    for image in images:
+        image.thumbnail((STRIP_SIDE, STRIP_SIDE), Image.Resampling.LANCZOS)
+    gap = max(1, round(GAP * images[0].height)) if len(images) > 1 else 0
+    height = sum(image.height + gap for image in images) - gap
+    sheet = Image.new("RGBA", (max(image.width for image in images), height))
+    top = 0
+    for image in images:
+        sheet.paste(image, (0, top))
+        top += image.height + gap
+    return _webp(sheet, lossless=max(image.height for image in images) <= LOSSLESS_SIDE), *sheet.size
 
 
 def _opened(png: bytes) -> Image.Image:
