@@ -24,8 +24,9 @@ from benchmarks.pictures import strip
 from benchmarks.trained import markdown
 from pgcn.anomaly import cross_fitted, regions_of
 from pgcn.imaging.channels import of_tensor
+from pgcn.imaging.heat import heat
 from pgcn.metrics.localization import localization
-from pgcn.tasks.energy import THRESHOLD, EnergyOptions, heat
+from pgcn.tasks.energy import THRESHOLD, EnergyOptions
 
 Detector = Callable[[Tensor], Tensor]
 """Maps an image `(1, C, H, W)` to `(h, w)`."""
