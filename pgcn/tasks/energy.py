@@ -24,12 +24,12 @@ from pgcn.anomaly import CrossFit, cross_fitted, regions_of
 from pgcn.anomaly.regions import components
 from pgcn.imaging.heat import heat
 from pgcn.imaging.masks import fit
-from pgcn.imaging.scales import resize
-from pgcn.method import ChainOptions, Model
+from pgcn.imaging.scales import Size, resize
+from pgcn.method import Model
 from pgcn.metrics.localization import aupro
 from pgcn.metrics.pictures import auroc
 from pgcn.tasks.chains import coarse_count, sizes_of
-from pgcn.tasks.decades import energy_decades
+from pgcn.tasks.decades import in_decades, moved
 from pgcn.tasks.task import Criterion, Inputs, MapValues, Options, Task, TaskError, TaskResult
 
 THRESHOLD = 8.0
@@ -67,25 +67,30 @@ def score(model: Model, other: Tensor, image: Tensor) -> float:
     return sum(found) / len(found)
 
 
-def movement(model: Model, other: Tensor, image: Tensor, steps: int) -> Tensor:
-    """Squared movement of each pixel by chains of `steps` steps: `(1, 1, H, W)` at the working size.
+Movements = list[tuple[Tensor, Tensor]]
+"""Squared movements `(1, 1, h, w)` of an image and of the trained one, a pair for each coarse scale."""
 
-    The mean over channels and the coarse scales, each scale relative to the mean movement of the trained `image`.
-    """
+
+def movements(model: Model, other: Tensor, image: Tensor, steps: int) -> Movements:
+    """The movements of `other` and of the trained `image`, both `(1, C, H, W)`, by chains of `steps` steps."""
     sizes, own = sizes_of(other, model), sizes_of(image, model)
+    return [
+        (moved(model, resize(other, sizes[scale]), scale, steps), moved(model, resize(image, own[scale]), scale, steps))
+        for scale in range(coarse_count(model))
+    ]
+
+
+def movement(found: Movements, learned: int, size: Size) -> Tensor:
+    """The map of movements `(1, 1, *size)`: the mean over scales, each relative to the trained image's mean movement.
+
+    The first `learned` scales are learned ones.
+    """
     maps = []
-    for scale in range(coarse_count(model)):
-        usual = _moved(model, resize(image, own[scale]), scale, steps).mean()
+    for scale, (there, own) in enumerate(found):
         # Exact scales hardly move the trained image, whose own patches they have.
-        usual = usual.clamp_min(1e-12 if scale < model.learned else LEVEL**2)
-        there = _moved(model, resize(other, sizes[scale]), scale, steps) / usual
-        maps.append(F.interpolate(there, size=sizes[-1], mode="bilinear", align_corners=False))
+        usual = own.mean().clamp_min(1e-12 if scale < learned else LEVEL**2)
+        maps.append(F.interpolate(there / usual, size=size, mode="bilinear", align_corners=False))
     return torch.cat(maps).mean(0, keepdim=True)
-
-
-def _moved(model: Model, x: Tensor, scale: int, steps: int) -> Tensor:
-    end = model.refine(x, scale, ChainOptions(steps=steps, noise_std=0.0))
-    return (end - x).square().mean(1, keepdim=True)
 
 
 def apply(model: Model, inputs: Inputs, options: EnergyOptions) -> TaskResult:
@@ -93,8 +98,10 @@ def apply(model: Model, inputs: Inputs, options: EnergyOptions) -> TaskResult:
     if options.self:
         return by_itself(inputs, options)
     other = inputs.image if inputs.target is None else inputs.target
-    unusual, usual = energy_decades(model, other, inputs.image)
-    found = movement(model, other, inputs.image, options.steps)
+    moves = movements(model, other, inputs.image, options.steps)
+    found = movement(moves, model.learned, sizes_of(other, model)[-1])
+    there, own = zip(*moves[: model.learned], strict=True)
+    unusual, usual = in_decades(there, own)
     full = other.shape[-2], other.shape[-1]
     shown = F.interpolate(heat(found), size=full, mode="bilinear", align_corners=False)
     metrics = {
