@@ -64,6 +64,14 @@ def test_one_scale_has_the_decades_of_its_exponential_tail():
     torch.testing.assert_close(there[0, 0, 0], torch.tensor([4.0, 1.0]), atol=0.1, rtol=0)
 
 
+def test_each_scale_counts_in_its_own_unit():
+    """An image that is wholly unlike at the scale of small scores alone is far out in the trained image's unit."""
+    generator = torch.Generator().manual_seed(0)
+    own = [scale * torch.empty(1, 1, 40, 40).exponential_(generator=generator) for scale in (1000.0, 0.001)]
+    there, usual = in_decades([own[0].flip(3), 20 * own[1]], own)
+    assert float(there.median()) > 5 * float(usual.median())
+
+
 def test_an_image_of_one_colour_has_finite_decades():
     flat = [torch.full((1, 1, 12, 12), -1000.0)]
     there, own = in_decades([torch.full((1, 1, 12, 12), -1000.0) + 1e-4], flat)
