@@ -189,6 +189,17 @@ DEMOS = (
         "the style, the content, the result, and the results of all start scales: from the launch to a cat of it.",
     ),
     Demo(
+        "translate",
+        PHOTOS / "02-launch.jpg",
+        ["--target", str(PHOTOS / "05-galaxies.jpg")],
+        "pyramid.translate(image, other)",
+        lambda: [
+            *(photo("02-launch.jpg"), photo("05-galaxies.jpg"), result("translate", "02-launch.jpg")),
+            result("translate", "02-launch.jpg", "-saliency.png"),
+        ],
+        "the trained image, the image that chains start at, the result, and the map of what the chains changed.",
+    ),
+    Demo(
         "inpaint",
         INPUTS / "torn.png",
         ["--mask", str(INPUTS / "hole.png"), "--truth", str(PHOTOS / "01-bricks.jpg")],

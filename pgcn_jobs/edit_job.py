@@ -81,9 +81,9 @@ def run_edit(spec: EditSpec, attempt: str, context: JobContext) -> Commit:
     values = value_files(task, made, pyramid.channels, loaded)
     shown = made.displayed(pyramid.channels)
     rows = pictures(spec, attempt, task, displayed_inputs(inputs, pyramid.channels), shown)
-    results = [row for row in rows if row["name"] == "result"]
-    for row, name in zip(results, values, strict=False):
-        row["values"] = artifact_path(spec.job_id, attempt, name)
+    at = {f"{row['name']}-{row['index']}": row for row in rows}
+    for name in values:
+        at[name.partition(".")[0]]["values"] = artifact_path(spec.job_id, attempt, name)
     files = {
         "pictures.parquet": schemas.parquet_bytes(schemas.table(rows, schemas.PICTURES)),
         **values,
@@ -120,22 +120,24 @@ def edit_columns(spec: EditSpec, attempt: str) -> dict[str, Any]:
 
 
 def value_files(task: Task[Any], made: TaskResult, channels: Channels, loaded: LoadedInputs) -> dict[str, bytes]:
-    """The results with all channels and bits, as files by name; of a map of numbers, these; none for clips.
+    """The results with all channels and bits, and maps of numbers, as files by name; none for clips.
 
-    Results in the frame of a GeoTIFF have its georeference, and pixels without data of the frame have none. There are
-    no files of other RGB of 8 bits, and of other drawings.
+    Their names are those of the images: `result-0.tif`, `saliency-0.tif`. Results in the frame of a GeoTIFF have its
+    georeference, and pixels without data of the frame have none. There are no files of other RGB of 8 bits, and of
+    other drawings.
     """
     frame, size = Frame(loaded.frame.picture.format), (made.result.shape[-2], made.result.shape[-1])
     if task.keeps_frame:
         unknown = None if task.fills else loaded.frame.unknown_at(size)
         frame = Frame(frame.format, loaded.frame.georeference(size), unknown)
+    maps = {}
     if made.values is not None:
         file = encode_map(made.values.values, made.values.unit, frame)
-        return {f"result-0.{file.ending}": file.data}
+        maps = {f"{made.values.name}-0.{file.ending}": file.data}
     if (channels.is_rgb and frame.place is None and frame.unknown is None) or task.clip or "result" in made.drawn:
-        return {}
+        return maps
     found = (encode_values(result, channels, frame) for result in made.result)
-    return {f"result-{index}.{file.ending}": file.data for index, file in enumerate(found)}
+    return {f"result-{index}.{file.ending}": file.data for index, file in enumerate(found)} | maps
 
 
 def displayed_inputs(inputs: Inputs, channels: Channels) -> Inputs:

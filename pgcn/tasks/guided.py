@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pydantic import Field
 from torch import Tensor
 
-from pgcn.imaging.scales import resize
+from pgcn.imaging.scales import Size, resize
 from pgcn.method import Model
 from pgcn.metrics.patch_distribution import patch_swd
 from pgcn.tasks.chains import injected, seeded_noise, sizes_of, working_size
@@ -22,6 +22,9 @@ from pgcn.tasks.task import Injected, TaskResult
 
 COARSE = 64
 """Longest side at which a result is compared with its guide, px."""
+
+Chain = Callable[[Tensor, int, list[Size]], Tensor]
+"""Maps a start `(1, C, h, w)`, a start scale and the sizes of the scales up to the last one to the end there."""
 
 
 class GuidedOptions(Injected):
@@ -53,14 +56,20 @@ def guided(
     options: GuidedOptions,
     start_of: Callable[[Tensor], Tensor],
     content_distance: Callable[[Tensor, Tensor], float],
+    chain: Chain | None = None,
 ) -> Guided:
     """`target` `(1, C, h, w)` in the patches of `image`, which is at the finest trained size.
 
     `start_of` makes the injected image from the target at its working size; `content_distance` is that of a result to
-    the target.
+    the target. `chain` makes a result, by default by injection.
     """
     guide = resize(target, working_size(target, model))
     sizes, start = sizes_of(target, model), start_of(guide)
+
+    def inject(start: Tensor, scale: int, sizes: list[Size]) -> Tensor:
+        return injected(model, start, scale, seeded_noise(options.seed), sizes=sizes)
+
+    make = chain or inject
 
     # The content is the coarse structure; the finer one is to be the image's.
     coarse = next(size for size in sizes[::-1] if max(size) <= COARSE or size == sizes[0])
@@ -71,7 +80,7 @@ def guided(
     choice = choose(
         model,
         options,
-        lambda scale, count: injected(model, start, scale, seeded_noise(options.seed), sizes=sizes[:count]),
+        lambda scale, count: make(start, scale, sizes[:count]),
         style_distance=lambda x: patch_swd(x, resize(image, model.sizes[scale_of(x)])),
         content_distance=lambda x: content_distance(resize(x, coarse), resize(guide, coarse)),
         baseline=lambda count: patch_swd(resize(start, sizes[count - 1]), resize(image, model.sizes[count - 1])),

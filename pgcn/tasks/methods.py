@@ -104,6 +104,19 @@ class TaskMethods:
         """
         return self.apply("style", image, target=content, **options).result
 
+    def translate(self, image: Tensor, other: Tensor, **options: Any) -> Tensor:
+        """`other` `(1, 3, h, w)` moved by chains towards the image's patches, at its own size.
+
+        >>> import pgcn
+        >>> pyramid, image = pgcn.example()
+        >>> made = pyramid.apply("translate", image, target=image.flip(-1))
+        >>> made.result.shape, made.values.values.shape
+        (torch.Size([1, 3, 20, 24]), torch.Size([1, 1, 20, 24]))
+        >>> pyramid.translate(image, image.flip(-1)).equal(made.result)
+        True
+        """
+        return self.apply("translate", image, target=other, **options).result
+
     def inpaint(self, image: Tensor, mask: Tensor, *, target: Tensor | None = None, **options: Any) -> Tensor:
         """The image with new pixels where `mask` `(1, 1, H, W)` is 1; train with `pgcn.fit(image, mask=mask)`.
 

@@ -67,10 +67,14 @@ class Inputs:
 
 @dataclass(frozen=True, eq=False)
 class MapValues:
-    """Values of a drawn result, pixel by pixel: `values` `(1, 1, H, W)`, NaN where unknown, of one `unit`."""
+    """Values of a drawn image, pixel by pixel: `values` `(1, 1, H, W)`, NaN where unknown, of one `unit`.
+
+    `name` is that of the image in `TaskResult.images`.
+    """
 
     unit: str
     values: Tensor
+    name: str = "result"
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class TaskResult:
     notes: list[str] = field(default_factory=list)
     drawn: frozenset[str] = frozenset({"mask"})
     values: MapValues | None = None
-    """The map of numbers that the result is a drawing of; None for other results."""
+    """The map of numbers that one of the images is a drawing of; None where there is none."""
     regions: list[Region] | None = None
     """Regions of that map; None where the task lists none."""
 

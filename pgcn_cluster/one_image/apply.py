@@ -151,10 +151,7 @@ def write(
     No file is replaced: see `write_beside`. Raises `StoreError` where they cannot be written.
     """
     single = len(made.result) == 1
-    exact = {
-        f".{name.partition('.')[2]}" if single else name.removeprefix("result"): data
-        for name, data in (values or {}).items()
-    }
+    exact = {_ending(name, single): data for name, data in (values or {}).items()}
     made = made.displayed(channels)
     facts: dict[str, Any] = {"task": task.name, **made.metrics}
     if made.regions is not None:
@@ -174,6 +171,14 @@ def write(
     files |= {f"-{name}.png": encode_png(sheet) for name, sheet in sheets_of(made)}
     files |= exact
     return write_beside(folder, stem, files)
+
+
+def _ending(name: str, single: bool) -> str:
+    """The end of a value file's name: `result-0.tif` is that of the stem, `saliency-0.tif` has its name."""
+    image, dot, kind = name.partition(".")
+    what, _, index = image.rpartition("-")
+    own = "" if what == "result" else f"-{what}"
+    return f"{own}{dot}{kind}" if single or own else f"-{index}.{kind}"
 
 
 def _png(picture: Tensor) -> bytes:

@@ -89,7 +89,7 @@ class RunOptions(BaseModel):
         None, description="Apply this task to each image; `pgcn tasks` lists them."
     )
     target: Annotated[str | None, OptionFacts(metavar="FILE", column="target_uri")] = Field(
-        None, description="The task's second image; {stem} and {name} stand for the image's."
+        None, description="The task's second image; {stem} and {name} stand for the image's. A folder: each with each."
     )
     mask: Annotated[str | None, OptionFacts(metavar="FILE", column="mask_uri")] = Field(
         None, description="The task's mask, white where it applies: masks/{stem}.png"

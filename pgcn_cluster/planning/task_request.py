@@ -11,12 +11,12 @@ from pgcn.tasks.task import Task, TaskError, find_task
 from pgcn_cluster.planning.run_options import RunOptions
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
-from pgcn_jobs.inputs.discover import one_source
+from pgcn_jobs.inputs.discover import one_source, several
 from pgcn_jobs.inputs.lists.image_list import NO_EXCLUDE
 from pgcn_jobs.inputs.part_names import check_part_name
 from pgcn_jobs.inputs.source import EditSource, Part, Source
 
-EditRequest = Callable[[Source], EditSource]
+EditRequest = Callable[[Source], Sequence[EditSource]]
 
 
 def split_task_options(
@@ -36,9 +36,10 @@ def split_task_options(
 
 
 def task_request(options: RunOptions, task: Task[Any] | None, task_options: Mapping[str, Any]) -> EditRequest | None:
-    """A function that makes the edit of an image, or None without `--task`.
+    """A function that makes the edits of an image, or None without `--task`.
 
-    In `--target`, `--mask` and `--truth`, {name} is the image's own name with folders and extension, and {stem} that
+    With a folder or a pattern of files as `--target`, there is an edit for each of these targets: all by all. In
+    `--target`, `--mask` and `--truth`, {name} is the image's own name with folders and extension, and {stem} that
     without its extension: masks/{stem}.png. Raises `ConfigError` for images that belong to no task, and for other
     words in braces.
     """
@@ -54,12 +55,17 @@ def task_request(options: RunOptions, task: Task[Any] | None, task_options: Mapp
     _check_patterns(patterns)
     name = task.name
     read: dict[str, Source] = {}
+    every = None if options.target is None or "{" in options.target else several(options.target)
 
-    def edit_of(source: Source) -> EditSource:
-        target, mask, truth = (_other_image(pattern, source, read) for pattern in patterns.values())
-        return EditSource(name, task_options, target, mask, truth)
+    def edits_of(source: Source) -> Sequence[EditSource]:
+        target, mask, truth = (
+            None if every is not None and which == "target" else _other_image(pattern, source, read)
+            for which, pattern in patterns.items()
+        )
+        targets = [target] if every is None else every
+        return [EditSource(name, task_options, one, mask, truth) for one in targets]
 
-    return edit_of
+    return edits_of
 
 
 def parse_channels(texts: Sequence[str]) -> dict[str, str]:

@@ -13,6 +13,9 @@ from pgcn_jobs.images.png import to_rgb
 
 GAP_PX = 4
 
+SHEETS = ("sweep", "tiled", "saliency", "decades")
+"""Names of the images that a result has beside itself."""
+
 
 def in_a_row(pictures: Sequence[RGB], height: int | None = None) -> RGB:
     """Images `(H, W, 3)` uint8 in one row on white, scaled to `height` px (None: the height of the first)."""
@@ -28,8 +31,11 @@ def in_a_row(pictures: Sequence[RGB], height: int | None = None) -> RGB:
 
 
 def sheets_of(made: TaskResult) -> Iterator[tuple[str, RGB]]:
-    """The additional images of a result, by name, each as a row: all start scales, coarsest first; a 2x2 tiling."""
-    for name in ("sweep", "tiled"):
+    """The additional images of a result, by name, each as a row.
+
+    All start scales, coarsest first; a 2x2 tiling; a map beside the result.
+    """
+    for name in SHEETS:
         if name in made.images:
             yield name, in_a_row([to_rgb(one) for one in made.images[name]])
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
-from pgcn_jobs.inputs.found import Found, Search
+from pgcn_jobs.inputs.found import GLOB_CHARACTERS, Found, Search
 from pgcn_jobs.inputs.lists.image_list import NO_EXCLUDE
 from pgcn_jobs.inputs.lists.rows import is_list, list_images
 from pgcn_jobs.inputs.local_listing import local_images, local_source
 from pgcn_jobs.inputs.passed_over import Passed
 from pgcn_jobs.inputs.remote_listing import remote_images, remote_source, with_driver
-from pgcn_jobs.inputs.source import EditSource, Part, Source, with_edit
+from pgcn_jobs.inputs.source import EditSource, Part, Source, merged, with_edit
 from pgcn_jobs.inputs.source_bytes import read_source
 from pgcn_jobs.inputs.unique_names import once_each, with_named_edits, with_unique_ids
 from pgcn_jobs.storage.urls import is_local, is_web, local_path
 
-__all__ = ["Source", "find_sources", "is_list", "one_source", "read_source"]
+__all__ = ["Source", "find_sources", "is_list", "one_source", "read_source", "several"]
 
 
 def find_sources(
@@ -28,7 +29,7 @@ def find_sources(
     setting_names: Collection[str],
     options: Mapping[str, Any] | None = None,
     allow_local: bool = False,
-    ask: Callable[[Source], EditSource] | None = None,
+    ask: Callable[[Source], Sequence[EditSource]] | None = None,
     passed: Passed | None = None,
     parts: Callable[[Source], tuple[Part, ...]] | None = None,
     exclude: Callable[[Source], Source] | None = None,
@@ -48,7 +49,7 @@ def find_sources(
     seeds or settings is several sources; rows with edits that use the same pyramid are one source with these edits.
     `parts` returns the files of further channels of a source that has none of its own, `exclude` its mask of pixels
     that nothing is learned from.
-    `ask` returns the edit of a source that has none of its own; without `ask`, its pyramid alone is requested.
+    `ask` returns the edits of a source that has none of its own; without `ask`, its pyramid alone is requested.
 
     A single file that is not there has a `problem`; alone, it is an error. Raises `ConfigError` for an argument
     that names nothing and for a list that is wrong, `StoreError` where the storage does not work.
@@ -73,7 +74,7 @@ def find_sources(
                 "--task is for no image: each row of the list has its own task. Leave --task out.",
                 code=Code.OPTION_VALUE,
             )
-        found = [f if f.source.edits else replace(f, source=with_edit(f.source, ask(f.source))) for f in found]
+        found = [f if f.source.edits else replace(f, source=_with_edits(f.source, ask(f.source))) for f in found]
     return with_named_edits(with_unique_ids(once_each(found)))
 
 
@@ -83,6 +84,25 @@ def one_source(name: str) -> Source:
         return with_driver(remote_source(name), name)
     path = local_path(name)
     return local_source(path, path.name, path.name)
+
+
+def several(name: str) -> list[Source] | None:
+    """The images of a folder, prefix or pattern, sorted by `image_id`; None where `name` is that of one file.
+
+    A folder of a bucket ends with "/". Raises `ConfigError` where there is no image.
+    """
+    local = is_local(name)
+    here = local and local_path(name).exists()
+    if not (name.endswith("/") or (local and local_path(name).is_dir()) or (GLOB_CHARACTERS.search(name) and not here)):
+        return None
+    found = _expand(name, Search((), None, allow_local=False, passed=Passed()))
+    return with_unique_ids(once_each(found))
+
+
+def _with_edits(source: Source, edits: Sequence[EditSource]) -> Source:
+    """The image with these edits, which use one pyramid, as its only requests."""
+    first, *others = (with_edit(source, edit) for edit in edits)
+    return reduce(merged, others, first)
 
 
 def _expand(name: str, search: Search) -> Iterator[Found]:

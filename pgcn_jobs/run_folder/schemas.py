@@ -97,8 +97,8 @@ SAMPLES = pa.schema(
 )
 
 # name: "result" (several of `generate`, the first frame of a clip), "clip" (an animated WebP), "sweep" (every start
-# scale), "tiled"; at most 1024 px: "view" (of a larger result), "image", "target", "mask" and "truth" (the inputs),
-# "before" (the baseline without the pyramid).
+# scale), "tiled", "saliency" and "decades" (maps of numbers, as colours); at most 1024 px: "view" (of a larger result),
+# "image", "target", "mask" and "truth" (the inputs), "before" (the baseline without the pyramid).
 PICTURES = pa.schema(
     [
         ("job_id", pa.string()),
@@ -108,7 +108,7 @@ PICTURES = pa.schema(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("image", IMAGE),
-        ("values", pa.string()),  # as in `SAMPLES`, of results
+        ("values", pa.string()),  # as in `SAMPLES`, of results and maps
     ]
 )
 

@@ -5,10 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.anomalies import SELF, table
+from benchmarks.anomalies import SELF, table, table_of_methods
 from benchmarks.anomaly_baselines import rx, sorted_features
-from benchmarks.anomaly_cases import SIDE, categories
+from benchmarks.anomaly_cases import SIDE, Category, categories
 from benchmarks.anomaly_folders import read_category
+from benchmarks.anomaly_methods import MethodEnergy
 from benchmarks.anomaly_reference import Reference
 from pgcn.anomaly import CrossFit
 from pgcn.metrics.pictures import auroc
@@ -67,6 +68,20 @@ def test_a_spot_is_found_by_each_detector(folder, detector):
     spot = torch.zeros(32, 40, dtype=torch.bool)
     spot[SPOT] = True
     assert auroc(values[spot], values[~spot]) > 0.9
+
+
+def test_each_method_has_a_row_with_its_clean_images_in_its_own_unit(folder):
+    found = read_category(folder, 24)
+    tiny = {"max_size": 24, "min_size": 12, "iterations": 3, "langevin_steps": 2, "step_size": 0.2}
+    text = table_of_methods([found, Category("no clean image")], ["multigrid", "convnet"], tiny)
+    rows = [line.split("|")[1:-1] for line in text.splitlines()[2:]]
+    assert [(row[0].strip(), row[1].strip()) for row in rows] == [("tile", "multigrid"), ("tile", "convnet")]
+    for row in rows:
+        image_auroc, pixel_auroc, aupro, median, high, _ = (float(cell) for cell in row[2:])
+        assert all(0 <= share <= 1 for share in (image_auroc, pixel_auroc, aupro))
+        assert 0 < median < high < 20
+    detector = MethodEnergy("convnet", found.train[0], tiny)
+    assert detector(found.test[1].image).shape == detector.model.sizes[detector.model.learned - 1]
 
 
 def test_rx_is_the_distance_of_mahalanobis():

@@ -99,7 +99,9 @@ def test_one_image_may_have_one_name_for_all_its_tasks(folder):
 
 def test_what_is_asked_of_all_is_asked_of_those_that_ask_for_nothing(folder):
     mask = one_source(str(folder / "mask.png"))
-    found = sources(folder, "uri,task\na.png,\nb.png,energy\n", ask=lambda source: EditSource("inpaint", {}, mask=mask))
+    found = sources(
+        folder, "uri,task\na.png,\nb.png,energy\n", ask=lambda source: [EditSource("inpaint", {}, mask=mask)]
+    )
     assert [(source.edits[0].task, source.holes) for source in found] == [("inpaint", mask), ("energy", None)]
 
 

@@ -34,7 +34,12 @@ GIVEN = {
     "mask": ("Mask", "white where something was to be done"),
     "truth": ("Truth", "what it should have been; only the metrics use it"),
 }
-SHEETS = {"sweep": ("Every start scale", "coarsest and freest first"), "tiled": ("Two by two", "the sides meet")}
+SHEETS = {
+    "sweep": ("Every start scale", "coarsest and freest first"),
+    "tiled": ("Two by two", "the sides meet"),
+    "saliency": ("Saliency", "how far the chains moved each pixel: black is not at all, white the most"),
+    "decades": ("Decades", "how unusual the energy is in the image's own distribution: red at 8, white at 24"),
+}
 
 
 class Sheet(NamedTuple):

@@ -40,6 +40,7 @@ def two():
         ("edit", {"target": texture(2, seed=2), "mask": square()}, {}),
         ("paint", {"target": texture(2, seed=2)}, {"colours": 3}),
         ("style", {"target": texture(2, seed=2)}, {}),
+        ("translate", {"target": texture(2, seed=2), "mask": square()}, {}),
         ("recover", {}, {}),
         ("animate", {}, {"frames": 3}),
         ("energy", {"mask": square()}, {}),
