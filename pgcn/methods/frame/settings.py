@@ -22,7 +22,7 @@ class FilterSettings(NetSettings):
         0,
         ge=0,
         le=100_000,
-        description="steps of a chain in sampling, of persistent chains more than K; 0: K as trained",
+        description="steps of a chain in sampling, more than K where chains are persistent; 0: K",
     )
 
     @property
