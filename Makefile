@@ -50,7 +50,7 @@ faults: $(VENV)/.installed-test
 # which has to end within a quarter of an hour on two cores: Ray detects a fault only after some ten seconds.
 # SOAK_S: seconds of random faults. SOAK_SEED: repeats a sequence.
 soak: $(VENV)/.installed-test
-	$(BIN)/pytest -q -m soak tests/faults tests/cluster/test_machines.py -s
+	$(BIN)/pytest -q -m soak tests/faults tests/cluster -s
 
 # Cost of a run of 1,000 and 10,000 images besides training: takes some minutes. docs/scale.md has the results.
 scale: $(VENV)/.installed

@@ -44,6 +44,7 @@ def drive(address, folder):
     return tracker.counts
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(150)
 def test_it_grows_as_far_as_it_may_and_nothing_is_left_waiting(growing, tmp_path, capfd):
     most, ended = [0], threading.Event()

@@ -117,6 +117,7 @@ while not pathlib.Path({str(self._turn)!r}).exists():
         return self._process.returncode, output
 
 
+@pytest.mark.soak
 def test_a_cancelled_run_is_gone_on_with_also_by_hand(cluster, moto, images, tmp_path):
     run = moto.url
     arguments = [images, "--out", run, *options(**LONG), "--checkpoint-seconds", "0.5"]
