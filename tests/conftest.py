@@ -11,8 +11,10 @@ from tests.servers import S3Server, juicefs_server, moto_server
 
 CLUSTER = Path(__file__).parent / "cluster"
 NO_RAY = {
-    *("test_apply.py", "test_connection.py", "test_gallery.py", "test_gallery_browser.py", "test_options.py"),
-    *("test_queue.py", "test_request.py", "test_upkeep.py"),
+    *("test_anomaly_maps.py", "test_apply.py", "test_comparisons.py", "test_connection.py", "test_estimate.py"),
+    *("test_gallery.py", "test_gallery_browser.py", "test_intake.py", "test_names_in_a_run.py", "test_novelty.py"),
+    *("test_old_names.py", "test_one_image.py", "test_options.py", "test_query.py", "test_queue.py", "test_request.py"),
+    *("test_run_options.py", "test_translate.py", "test_upkeep.py"),
 }
 """Files of tests/cluster that start no Ray."""
 
