@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pgcn.methods import DEFAULT
 from pgcn_cluster.gallery.build_record import BuiltJob
@@ -73,20 +74,20 @@ def read_comparisons(store: Store, catalogue: Catalogue) -> list[Comparison]:
     ways = list(zip(_codes(jobs["method"]), _codes(jobs["settings"]), strict=True))
     if len(set(ways)) < 2:
         return []
-    place_of = {job_id: place for place, job_id in enumerate(jobs["job_id"].to_pylist())}
+    asked = _with_several_jobs(store)
+    wanted = set(asked["job_id"].to_pylist())
+    place_of = {job_id: place for place, job_id in enumerate(jobs["job_id"].to_pylist()) if job_id in wanted}
     failed_names = {each.image_id for each in catalogue.failed}
     of_image: dict[Key, set[int]] = defaultdict(set)
     failed: dict[Key, list[str]] = defaultdict(list)
-    for row in rows_of(read_table(store, "manifest", ["image_id", "job_id", "sha256", "holes", "parts"])):
+    for row in rows_of(asked):
         image, place = (row["sha256"], row["holes"], row["parts"]), place_of.get(row["job_id"])
-        if row["sha256"] is None:
-            continue
         if place is not None:
             of_image[image].add(place)
         elif row["image_id"] in failed_names:
             failed[image].append(row["image_id"])
-    names, methods = catalogue.first_names(), jobs["method"].to_pylist()
     found = []
+    names, methods = (catalogue.first_names(), jobs["method"].to_pylist()) if of_image else ([], [])
     for image, places in of_image.items():
         if len({ways[place] for place in places}) > 1:
             first = min(places)
@@ -94,6 +95,15 @@ def read_comparisons(store: Store, catalogue: Catalogue) -> list[Comparison]:
             name = names[first].removesuffix(f"@{methods[first]}")
             found.append((first, Comparison(name, ordered, sorted(failed[image]))))
     return [comparison for _, comparison in sorted(found, key=lambda pair: pair[0])]
+
+
+def _with_several_jobs(store: Store) -> pa.Table:
+    """The manifest's rows of files with several jobs, which are few where a million images have one each."""
+    rows = read_table(store, "manifest", ["image_id", "job_id", "sha256", "holes", "parts"])
+    rows = rows.filter(pc.is_valid(rows["sha256"]))
+    jobs = rows.group_by("sha256").aggregate([("job_id", "count_distinct")])
+    several = jobs["sha256"].filter(pc.greater(jobs["job_id_count_distinct"], 1))
+    return rows.filter(pc.is_in(rows["sha256"], value_set=several.combine_chunks()))
 
 
 def _codes(column: pa.ChunkedArray) -> list[int | None]:
