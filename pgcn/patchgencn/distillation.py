@@ -111,7 +111,7 @@ class Distillation:
 
     def _new_net(self) -> None:
         self.net = GeneratorNet(self.inputs, 0, self.randoms)
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=RATE)
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=RATE, fused=True)
 
     def _drawn(self) -> tuple[Tensor, Tensor]:
         """Some starts and their ends, drawn for each image by its own generator."""

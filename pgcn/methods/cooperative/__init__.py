@@ -15,7 +15,11 @@ The K steps are the last and shortest of a whole chain, `langevin_steps`: the ge
 Teaching by least squares on one image tends to ignore z, and g then maps all u to few images. Therefore `fresh` whole
 chains of each iteration start from u itself, and teach g their ends, which depend on u.
 
-Samples (`sampling`) are drawn by the generator alone, one pass a scale; by both, then K steps; or by a whole chain.
+Samples (`sampling`) are drawn by the generator alone, one pass a scale; by both, then K steps; or by a whole chain. The
+generator alone draws soft layouts without objects: it learns means. docs/trainer.md has metrics of all three.
+
+`paper` has the published ratio of the nets' steps where it carries over (K = 10, a generator rate of 1e-4, no fresh
+chains). The published δ = 0.002 belongs to an f that is not normalized; it has our nets and PatchGenCN's constants.
 """
 
 from __future__ import annotations

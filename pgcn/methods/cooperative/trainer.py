@@ -38,7 +38,8 @@ class Trainer(NetTrainer):
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
-        self.teachers = [torch.optim.Adam(net.fast.parameters(), lr=self.settings.generator_rate) for net in self.nets]
+        rate = self.settings.generator_rate
+        self.teachers = [torch.optim.Adam(net.fast.parameters(), lr=rate, fused=True) for net in self.nets]
         """The optimizers of the generators."""
         self.starts = self.scales[0][:0]
         """The pool of starts of the present scale; none at scale 0."""
