@@ -135,15 +135,16 @@ class ExpandingPyramid(NetPyramid):
         return settings.fallen(plain, 0, 1)
 
 
-# Twice as many steps of half the length are as good; larger ones diverge.
+# From 8 px on, a field of 10 px sees nearly all, and samples are copies; from 16 px on, faces break.
 _draft = Settings(
     detail="exact",
     layout_patch=15,
     max_size=512,
-    min_size=8,
+    min_size=12,
+    learned_size=48,
     scales=3,
-    iterations=180,
-    iteration_growth=1.5,
+    iterations=130,
+    iteration_growth=1.7,
     langevin_steps=10,
     step_size=0.8,
     learning_rate=4e-3,
@@ -164,7 +165,7 @@ class Expanding(NetMethod[Settings]):
 
     presets: ClassVar[Mapping[str, Settings]] = {
         "draft": _draft,
-        "best": _draft.model_copy(update={"max_size": 2048, "iterations": 800}),
+        "best": _draft.model_copy(update={"max_size": 2048, "iterations": 400}),
         "paper": Settings(
             max_size=256,
             min_size=8,
