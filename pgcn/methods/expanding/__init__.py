@@ -19,6 +19,10 @@ many steps as all scales have together; it is trained on such chains then.
 
 `blocks` bounds the receptive field: one block and the head see 10 px, two 24; with 0 each scale adds one, so that the
 net sees the whole image. More context copies more of it.
+
+`paper` has the published constants: 8 px on, whole fields, 15 steps of δ² = 2, σ from 0.015, Adam of 1e-3. Not carried
+over: batches of 256 images, of which one image has one (16 chains instead), widths that grow with depth, the head of
+one size of image, and 1e-3 to 2e-3 by resolution.
 """
 
 from __future__ import annotations
