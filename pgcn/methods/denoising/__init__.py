@@ -24,9 +24,8 @@ an error map with a noise level, in units of the noise: 0 where the net finds no
 
 There is no public code. `paper` has the constants of the text on these nets: 128 levels from 1 to 0.01, three denoising
 updates to a contrastive one from the beginning, chains of 90 steps of η = 0.01 (½δ²σ_c²), Adam of 5e-5, all for images
-of a deviation of 0.5. Not taken over:
-the autoencoder with a latent, in whose place are the semantic scales, and the noise √(2η) of a step, which is 0.14 and
-hides the detail of one image.
+of a deviation of 0.5. Not taken over: the autoencoder with a latent, in whose place are the semantic scales, and the
+noise √(2η) of a step, which is 0.14 and hides the detail of one image.
 """
 
 from __future__ import annotations
