@@ -34,9 +34,19 @@ class DenoisingEnergy(ScaleEnergy):
     unit: Tensor
 
     def __init__(
-        self, channels: int, width: int, generator: torch.Generator, *, sigma: float, lowest: float, highest: float
+        self,
+        channels: int,
+        width: int,
+        generator: torch.Generator,
+        *,
+        sigma: float,
+        lowest: float,
+        highest: float,
+        weight: float = 1.0,
     ) -> None:
         super().__init__()
+        self.weight = weight
+        """Factor of contrastive gradients, beside those of denoising."""
         self.sigma, self.middle = sigma, math.log(lowest * highest) / 2
         """The noise level of the energy, and the mean of the logarithms of all levels."""
         self.register_buffer("unit", torch.ones((), device=generator.device))
@@ -79,6 +89,10 @@ class DenoisingEnergy(ScaleEnergy):
                 return -torch.autograd.grad(n, x, n.detach())[0]
 
         return gradient
+
+    def learn(self, images: Tensor, coefficients: Tensor, positions: Tensor | None = None) -> Tensor:
+        """As `ScaleEnergy.learn`, with gradients times `weight`."""
+        return super().learn(images, self.weight * coefficients, positions)
 
     def denoise(self, clean: Tensor, sigma: Tensor, noise: Tensor, positions: Tensor | None = None) -> Tensor:
         """Set every parameter's gradient to that of the mean of |ε + n(x + σε, σ)|²/2 by pixel; returns the mean.

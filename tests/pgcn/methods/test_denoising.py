@@ -133,6 +133,11 @@ def test_a_contrastive_update_raises_the_energy_of_synthesized_images():
     own.learn(torch.cat([synthesized, observed]), torch.tensor([1.0, -1.0]))
     optimizer.step()
     assert apart() > before
+    gradients = []
+    for own.weight in (1.0, 3.0):
+        own.learn(torch.cat([synthesized, observed]), torch.tensor([1.0, -1.0]))
+        gradients.append(own.biases[-1].grad.clone())
+    assert torch.allclose(gradients[1], 3 * gradients[0])
 
 
 def test_a_training_with_both_kinds_of_updates_resumes_to_the_bit():
