@@ -14,17 +14,18 @@ these comes one contrastive update: a chain from the samples of the scale below,
 
     x ← clamp(x - ½δ²σ_c²∇ₓE(x, σ_c), -1, 1),   then a step of Adam on mean E(observed) - mean E(synthesized),
 
-at the level σ_c = `chain_sigma`. Its start has noise of `start_noise`·σ_c, from which detail is made; ½δ² = 1 is about
-the step from a noisy image to r. A net that only denoises gives blurred samples: an average of what may be there has
-little error. The contrastive updates raise the energy of such samples.
+at the level σ_c = `chain_sigma`; all levels are in units of the image's standard deviation. The start has noise of
+`start_noise`·σ_c, from which detail is made; ½δ² = 1 is about the step from a noisy image to r. A net that only
+denoises gives blurred samples: an average of what may be there has little error. The contrastive updates raise the
+energy of such samples; `contrastive_weight` is the factor of their gradients.
 
 Sampling has two chains: first the semantic one, from noise, then that of pixels, from its enlarged end. The energy is
 an error map with a noise level, in units of the noise: 0 where the net finds nothing to correct.
 
 There is no public code. `paper` has the constants of the text on these nets: 128 levels from 1 to 0.01, three denoising
-updates to a contrastive one from the beginning, chains of 90 steps of η = 0.01 (½δ²σ_c²), Adam of 5e-5. Not taken over:
-the autoencoder with a latent, in whose place are the semantic scales, and the noise √(2η) of a step, which is 0.14 and
-hides the detail of one image.
+updates to a contrastive one from the beginning, chains of 90 steps of η = 0.01 (½δ²σ_c²), Adam of 5e-5, all for images
+of a deviation of 0.5. Not taken over: the autoencoder with a latent, in whose place are the semantic scales, and the
+noise √(2η) of a step, which is 0.14 and hides the detail of one image.
 """
 
 from __future__ import annotations
@@ -49,6 +50,9 @@ from pgcn.methods.denoising.net import DenoisingEnergy
 from pgcn.patchgencn.langevin import langevin
 from pgcn.settings import Step
 
+LEAST_UNIT = 0.02
+"""Least deviation of an image as unit of noise levels: one of a single colour has levels too."""
+
 
 class Settings(NetSettings):
     """Settings of the denoising energy. `iterations` are updates of either kind."""
@@ -58,15 +62,20 @@ class Settings(NetSettings):
     semantic_scales: int = Field(2, ge=0, le=32, description="coarsest scales, whose energies decide the layout")
     width: int = Field(32, ge=1, le=512, description="channels of the denoising nets")
     levels: int = Field(16, ge=1, le=1000, description="noise levels, geometric")
-    sigma_min: float = Field(0.02, gt=0, le=10, description="σ of the least noise level")
-    sigma_max: float = Field(0.6, gt=0, le=10, description="σ of the largest noise level")
-    chain_sigma: float = Field(0.15, gt=0, le=10, description="noise level of the energy of chains and maps")
+    sigma_min: float = Field(0.07, gt=0, le=10, description="least noise level, in units of the image's deviation")
+    sigma_max: float = Field(2.0, gt=0, le=10, description="largest noise level, in the same units")
+    chain_sigma: float = Field(
+        0.5, gt=0, le=10, description="noise level of the energy of chains and maps, in the same units"
+    )
     start_noise: float = Field(
         1.0, ge=0, le=10, description="σ of noise on the starts of pixel chains, in units of chain_sigma"
     )
     draws: int = Field(8, ge=1, le=1000, description="noisy copies of the image in a denoising update")
     denoising_share: float = Field(0.5, ge=0, le=1, description="share of a stage that only denoises")
     denoising_updates: int = Field(3, ge=0, le=100, description="denoising updates before each contrastive one")
+    contrastive_weight: float = Field(
+        10.0, gt=0, le=1000, description="factor of the gradients of contrastive updates, beside those of denoising"
+    )
     texture_rate: float = Field(
         2e-3, gt=0, le=1, description="as learning_rate, of denoising nets; it falls in the same proportion"
     )
@@ -85,22 +94,25 @@ class Settings(NetSettings):
         """Whether a scale has a texture energy."""
         return scale >= self.semantic_scales
 
-    def scaled(self, steps: Sequence[Step], scale: int) -> list[Step]:
-        """The steps of a chain at a scale: at those of texture, δ² and σ in units of the noise level.
-
-        A step of ½δ² = σ_c² along -∇E leads from x to about r(x, σ_c), since n is about the noise over -σ_c.
-        """
-        unit = self.chain_sigma if self.is_texture(scale) else 1.0
-        return [Step(size * unit**2, std * unit) for size, std in steps]
-
-    def noisy(self, x: Tensor, draw: Draw) -> Tensor:
-        """The start of a chain of pixels: `x` with noise."""
-        return (x + self.start_noise * self.chain_sigma * draw(x)).clamp(-1, 1) if self.start_noise else x
+    def noisy(self, x: Tensor, net: ScaleEnergy, draw: Draw) -> Tensor:
+        """The start of a chain of `net`: that of pixels is `x` with noise."""
+        if not isinstance(net, DenoisingEnergy) or self.start_noise == 0:
+            return x
+        return (x + self.start_noise * net.level * draw(x)).clamp(-1, 1)
 
     def contrastive(self, iteration: int, iterations: int) -> bool:
         """Whether an iteration of a texture scale has a contrastive update."""
         since = iteration - round(self.denoising_share * iterations)
         return since >= 0 and since % (self.denoising_updates + 1) == self.denoising_updates
+
+
+def scaled(steps: Sequence[Step], net: ScaleEnergy) -> list[Step]:
+    """The steps of a chain of `net`: for one of texture, δ² and σ in units of the noise level.
+
+    A step of ½δ² = σ_c² along -∇E leads from x to about r(x, σ_c), since n is about the noise over -σ_c.
+    """
+    unit = net.level if isinstance(net, DenoisingEnergy) else 1.0
+    return [Step(size * unit**2, std * unit) for size, std in steps]
 
 
 class Trainer(NetTrainer):
@@ -112,6 +124,13 @@ class Trainer(NetTrainer):
         super().__init__(*given)
         self.pool = self.noise(self.settings.pool_size).contiguous()
         """Starts of chains at the present scale."""
+
+    def new_net(self, scale: int) -> ScaleEnergy:
+        """The initial net of a scale; noise levels are in units of the deviation of the finest learned scale."""
+        net = super().new_net(scale)
+        if isinstance(net, DenoisingEnergy):
+            net.unit.fill_(self.scales[-1].std().clamp_min(LEAST_UNIT))
+        return net
 
     def iterate(self) -> Learned:
         """One denoising or contrastive update; at a semantic scale a contrastive one always."""
@@ -136,7 +155,7 @@ class Trainer(NetTrainer):
         settings, clean = self.settings, self.scales[scale].expand(self.settings.draws, -1, -1, -1)
         levels = torch.randint(settings.levels, (len(clean),), generator=self.generator, device=clean.device)
         ratio = (settings.sigma_max / settings.sigma_min) ** (1 / max(1, settings.levels - 1))
-        sigma = settings.sigma_min * ratio**levels
+        sigma = net.unit * settings.sigma_min * ratio**levels
         noise = torch.randn(clean.shape, generator=self.generator, device=clean.device)
         loss = net.denoise(clean, sigma, noise, self.positions(scale))
         if not bool(loss.isfinite()):
@@ -149,11 +168,10 @@ class Trainer(NetTrainer):
 
     def chain(self, x: Tensor, scale: int, steps: int | None = None, noise_std: float | None = None) -> Tensor:
         """The end of a chain of a scale, that of pixels from a noisy start; sends a heartbeat."""
-        settings, draw = self.settings, normal_batch([self.generator])
-        if settings.is_texture(scale) and noise_std is None:
-            x = settings.noisy(x, draw)
-        plan = settings.scaled(settings.chain(steps, noise_std), scale)
-        return langevin(applied(self.rule, x), self.nets[scale].gradient(), plan, draw, self.rule)
+        settings, net, draw = self.settings, self.nets[scale], normal_batch([self.generator])
+        start = settings.noisy(x, net, draw) if noise_std is None else x
+        plan = scaled(settings.chain(steps, noise_std), net)
+        return langevin(applied(self.rule, start), net.gradient(), plan, draw, self.rule)
 
     def begin_stage(self) -> None:
         """The starts move up by chains of the finished scale; a net begins as the one below where it is of its kind."""
@@ -182,11 +200,9 @@ class DenoisingPyramid(NetPyramid):
     def chain(self, x: Tensor, scale: int, options: ChainOptions) -> Tensor:
         """Run one chain of a learned scale; that of pixels starts with noise unless `options` say otherwise."""
         sampled = options.noise_std is None and options.steps is None and options.last is None
-        if self.settings.is_texture(scale) and sampled:
-            options = replace(options, draw=options.draw or normal_each(seeded(0, len(x))))
-            assert options.draw is not None
-            x = self.settings.noisy(x, options.draw)
-        return super().chain(x, scale, options)
+        draw = options.draw or normal_each(seeded(0, len(x)))
+        start = self.settings.noisy(x, self.nets[scale], draw) if sampled else x
+        return super().chain(start, scale, replace(options, draw=draw))
 
     def denoised(self, x: Tensor, scale: int, sigma: float) -> Tensor:
         """r(x, σ): an estimate of `x` `(N, C, H, W)` without its noise of standard deviation `sigma`.
@@ -201,9 +217,11 @@ class DenoisingPyramid(NetPyramid):
 
     def steps(self, scale: int, options: ChainOptions) -> list[Step]:
         """The steps of a chain, those of pixels in units of the noise level."""
-        return self.settings.scaled(super().steps(scale, options), scale)
+        return scaled(super().steps(scale, options), self.nets[scale])
 
 
+# Both kinds of updates share the moments of Adam, where denoising has the far larger gradients: at a contrastive weight
+# of 1, bricks at 32 px had half the image's contrast, at 10 all of it.
 _draft = Settings(
     detail="exact",
     layout_patch=15,
@@ -215,7 +233,7 @@ _draft = Settings(
     langevin_steps=10,
     step_size=0.5,
     start_noise=0.7,
-    denoising_share=0.3,
+    denoising_share=0.2,
     denoising_updates=1,
 )
 
@@ -239,9 +257,9 @@ class Denoising(NetMethod[Settings]):
             scales=5,
             width=64,
             levels=128,
-            sigma_min=0.01,
-            sigma_max=1.0,
-            chain_sigma=0.15,
+            sigma_min=0.02,
+            sigma_max=2.0,
+            chain_sigma=0.3,
             start_noise=0.0,
             langevin_steps=90,
             step_size=0.89,
@@ -251,6 +269,7 @@ class Denoising(NetMethod[Settings]):
             learning_rate=5e-5,
             final_learning_rate=5e-5,
             texture_rate=5e-5,
+            contrastive_weight=1.0,
         ),
     }
 
@@ -271,9 +290,15 @@ class Denoising(NetMethod[Settings]):
         """PatchGenCN's net at semantic scales, a denoising net at those of texture."""
         if not settings.is_texture(scale):
             return PatchEnergy(channels, wide=False, generator=generator, precision=settings.precision)
-        lowest, highest = settings.sigma_min, settings.sigma_max
-        sigma = settings.chain_sigma
-        return DenoisingEnergy(channels, settings.width, generator, sigma=sigma, lowest=lowest, highest=highest)
+        return DenoisingEnergy(
+            channels,
+            settings.width,
+            generator,
+            sigma=settings.chain_sigma,
+            lowest=settings.sigma_min,
+            highest=settings.sigma_max,
+            weight=settings.contrastive_weight,
+        )
 
 
 METHOD: Any = Denoising()

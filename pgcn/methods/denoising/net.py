@@ -24,16 +24,32 @@ LAYERS = 5
 
 
 class DenoisingEnergy(ScaleEnergy):
-    """f = -E at the noise level `sigma`, of a net that is trained on levels from `lowest` to `highest`."""
+    """f = -E at the noise level `sigma`, of a net that is trained on levels from `lowest` to `highest`.
+
+    These three are in units of the buffer `unit`, the standard deviation of the image; other noise levels are in the
+    units of images.
+    """
 
     halo = 4 * LAYERS
+    unit: Tensor
 
     def __init__(
-        self, channels: int, width: int, generator: torch.Generator, *, sigma: float, lowest: float, highest: float
+        self,
+        channels: int,
+        width: int,
+        generator: torch.Generator,
+        *,
+        sigma: float,
+        lowest: float,
+        highest: float,
+        weight: float = 1.0,
     ) -> None:
         super().__init__()
+        self.weight = weight
+        """Factor of contrastive gradients, beside those of denoising."""
         self.sigma, self.middle = sigma, math.log(lowest * highest) / 2
         """The noise level of the energy, and the mean of the logarithms of all levels."""
+        self.register_buffer("unit", torch.ones((), device=generator.device))
         sides = [channels, *[width] * (LAYERS - 1), channels]
         self.kernels, self.biases, self.shifts = nn.ParameterList(), nn.ParameterList(), nn.ParameterList()
         for at in range(LAYERS):
@@ -43,6 +59,11 @@ class DenoisingEnergy(ScaleEnergy):
             self.kernels.append(nn.Parameter(std * kernel))
             self.biases.append(nn.Parameter(kernel.new_zeros(sides[at + 1])))
             self.shifts.append(nn.Parameter(kernel.new_zeros(sides[at + 1])))
+
+    @property
+    def level(self) -> float:
+        """The noise level of the energy, in the units of images."""
+        return self.sigma * float(self.unit)
 
     def correction(self, x: Tensor, sigma: Tensor) -> Tensor:
         """n(x, σ) of images `(N, C, H, W)` with noise of `sigma` `(N,)`; r(x, σ) = x + σ·n."""
@@ -54,7 +75,7 @@ class DenoisingEnergy(ScaleEnergy):
 
     def forward(self, x: Tensor) -> Tensor:
         """-E(x, σ) at every pixel: `(N, C, H, W)` to `(N, H, W)`."""
-        n = self.correction(x, x.new_full((len(x),), self.sigma))
+        n = self.correction(x, x.new_full((len(x),), self.level))
         return -n.square().sum(1) / 2
 
     def gradient(self) -> Gradient:
@@ -64,10 +85,14 @@ class DenoisingEnergy(ScaleEnergy):
         def gradient(x: Tensor) -> Tensor:
             with torch.enable_grad():
                 x = x.detach().requires_grad_()
-                n = self._correction(x, x.new_full((len(x),), self.sigma), kernels, biases, shifts)
+                n = self._correction(x, x.new_full((len(x),), self.level), kernels, biases, shifts)
                 return -torch.autograd.grad(n, x, n.detach())[0]
 
         return gradient
+
+    def learn(self, images: Tensor, coefficients: Tensor, positions: Tensor | None = None) -> Tensor:
+        """As `ScaleEnergy.learn`, with gradients times `weight`."""
+        return super().learn(images, self.weight * coefficients, positions)
 
     def denoise(self, clean: Tensor, sigma: Tensor, noise: Tensor, positions: Tensor | None = None) -> Tensor:
         """Set every parameter's gradient to that of the mean of |ε + n(x + σε, σ)|²/2 by pixel; returns the mean.
@@ -87,7 +112,7 @@ class DenoisingEnergy(ScaleEnergy):
     def _correction(
         self, x: Tensor, sigma: Tensor, kernels: list[Tensor], biases: list[Tensor], shifts: list[Tensor]
     ) -> Tensor:
-        level = (sigma.log() - self.middle).view(-1, 1, 1, 1)
+        level = ((sigma / self.unit).log() - self.middle).view(-1, 1, 1, 1)
         h = x
         for at, (kernel, bias, shift) in enumerate(zip(kernels, biases, shifts, strict=True)):
             h = F.conv2d(h, kernel, padding=1) + (bias.view(-1, 1, 1) + level * shift.view(-1, 1, 1))

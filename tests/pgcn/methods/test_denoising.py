@@ -133,6 +133,11 @@ def test_a_contrastive_update_raises_the_energy_of_synthesized_images():
     own.learn(torch.cat([synthesized, observed]), torch.tensor([1.0, -1.0]))
     optimizer.step()
     assert apart() > before
+    gradients = []
+    for own.weight in (1.0, 3.0):
+        own.learn(torch.cat([synthesized, observed]), torch.tensor([1.0, -1.0]))
+        gradients.append(own.biases[-1].grad.clone())
+    assert torch.allclose(gradients[1], 3 * gradients[0])
 
 
 def test_a_training_with_both_kinds_of_updates_resumes_to_the_bit():
@@ -148,12 +153,24 @@ def test_a_training_with_both_kinds_of_updates_resumes_to_the_bit():
 
 def test_chains_of_pixels_have_steps_in_units_of_the_noise_level_and_noisy_starts():
     model = pgcn.fit(image(), settings=make_settings("draft", {**TINY, "chain_sigma": 0.1}, "denoising"))
+    level = 0.1 * float(image().std())
+    assert model.nets[2].level == pytest.approx(level)
     semantic, texture = (model.steps(scale, ChainOptions()) for scale in (1, 2))
-    assert [b.size / a.size for a, b in zip(semantic, texture, strict=True)] == pytest.approx([0.01, 0.01])
+    assert [b.size / a.size for a, b in zip(semantic, texture, strict=True)] == pytest.approx([level**2] * 2)
     x = image(1, model.sizes[2])
     assert torch.equal(model.refine(x, 2, ChainOptions(noise_std=0.0, steps=0)), x)
-    still = model.settings.noisy(torch.zeros(1, 3, 64, 64), lambda like: normal(like.shape, 0).float())
-    assert float(still.std()) == pytest.approx(0.1 * model.settings.start_noise, rel=0.05)
+    begun = model.settings.noisy(torch.zeros(1, 3, 64, 64), model.nets[2], lambda like: normal(like.shape, 0).float())
+    assert float(begun.std()) == pytest.approx(level * model.settings.start_noise, rel=0.05)
+
+
+def test_a_fainter_image_has_the_same_energy_in_units_of_its_deviation():
+    """n(x, σ) of a net whose first kernel undoes the smaller contrast: noise levels shrink with it."""
+    own, faint, x = net(), net(), image(1).double()
+    faint.unit.fill_(0.1)
+    with torch.no_grad():
+        faint.kernels[0].mul_(10)
+    assert faint.level == pytest.approx(0.1 * own.level)
+    assert torch.allclose(faint.energy(0.1 * x), own.energy(x))
 
 
 def test_a_trained_net_removes_noise():

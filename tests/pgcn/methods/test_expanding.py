@@ -109,8 +109,8 @@ def test_a_net_grows_from_the_one_below(blocks, expected):
 
 def test_scales_double_and_are_no_more_than_asked_for():
     settings = make_settings("draft", {}, "expanding")
-    assert METHOD.plan(200, 300, settings).learned == [(8, 12), (16, 24), (32, 48)]
-    assert METHOD.plan(200, 300, settings.model_copy(update={"scales": 2})).learned == [(16, 24), (32, 48)]
+    assert METHOD.plan(200, 300, settings).learned == [(12, 18), (24, 36), (48, 72)]
+    assert METHOD.plan(200, 300, settings.model_copy(update={"scales": 2})).learned == [(24, 36), (48, 72)]
     assert METHOD.plan(10, 14, settings).learned == [(10, 14)]
 
 
