@@ -26,7 +26,7 @@ progression. The Gaussian of the image's mean and variance in f is ours: without
 colours and borders wild.
 
 `draft` trains 41 s of a busy core on a photograph of 332 px, where PatchGenCN's takes 69 s. Coarse samples are smooth,
-with right colours and new layouts; the finest learned scale has two thirds of the image's detail. VGG 3_3 of samples
+with right colours and new layouts; the finest learned scale has about half of the image's detail. VGG 3_3 of samples
 of a cat is 0.012 (PatchGenCN 0.009, multi-grid 0.005), with as diverse layouts as PatchGenCN's, and more broken faces.
 
 `paper` has its number of levels and steps, its cleanest level, its δ² at strong noise, and its learning rate. The
