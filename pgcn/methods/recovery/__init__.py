@@ -25,6 +25,10 @@ weak noise, and chains at weak noise have next to none; here all levels have the
 progression. The Gaussian of the image's mean and variance in f is ours: without it, a training of this length leaves
 colours and borders wild.
 
+`draft` trains 41 s of a busy core on a photograph of 332 px, where PatchGenCN's takes 69 s. Coarse samples are smooth,
+with right colours and new layouts; the finest learned scale has about half of the image's detail. VGG 3_3 of samples
+of a cat is 0.012 (PatchGenCN 0.009, multi-grid 0.005), with as diverse layouts as PatchGenCN's, and more broken faces.
+
 `paper` has its number of levels and steps, its cleanest level, its δ² at strong noise, and its learning rate. The
 noisiest level is the last but one of the paper, whose last is pure noise. Its net of residual blocks, its batches of 64
 to 256 images and its 240 thousand iterations do not carry over to one image; iterations are those of PatchGenCN.
@@ -51,7 +55,7 @@ _draft = Settings(
     layout_patch=15,
     max_size=512,
     min_size=12,
-    # At the time of four scales with fewer iterations each: VGG 3_3 of 0.34 against 0.37 at the finest learned scale.
+    # At the time of four scales with fewer iterations each: VGG 3_3 of 0.35 against 0.37 at the finest learned scale.
     scales=3,
     iterations=110,
     iteration_growth=1.6,

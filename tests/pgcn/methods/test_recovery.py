@@ -155,6 +155,20 @@ def test_known_pixels_are_kept_and_noise_is_in_their_unit():
     assert len(drawn) == 1 + sum(map(len, chains))
 
 
+def test_a_change_is_applied_to_the_image_without_its_noise():
+    settings = tiny(langevin_steps=3, levels=5, cleanest=0.05, noisiest=2.0)
+    model = RecoveryPyramid(find_method("recovery"), settings, 0, [(12, 12)], [gaussian()], torch.zeros(1, 3, 12, 12))
+    seen = []
+
+    def change(x):
+        seen.append(float(x.std()))
+        return x
+
+    model.refine(torch.zeros(1, 3, 12, 12), 0, ChainOptions(after=change))
+    assert len(seen) == 5 * 3 + 1
+    assert max(seen) < 2 * STD, "states have a noise of up to 2"
+
+
 def test_no_scale_needs_another_one():
     """Nets of other scales are no numbers; the training of the present one is as with them."""
     ends = []
