@@ -1,5 +1,7 @@
 """Methods other than the first: definitions of their energies, restarts to the bit, divergence, files."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -33,13 +35,16 @@ def test_a_training_resumes_to_the_bit_at_every_iteration(method):
     states = [whole.state_dict()]
     for _ in whole.iterations():
         states.append(whole.state_dict())
-    expected = whole.model().to_files()
-    for state in states[:-1]:
+    other = training(method)
+    for before, (tensors, text) in pairwise(states):
         other = training(method)
-        other.load_state_dicts([state])
-        for _ in other.iterations():
-            pass
-        assert other.model().to_files() == expected
+        other.load_state_dicts([before])
+        next(other.iterations())
+        found, said = other.state_dict()
+        assert said == text
+        assert found.keys() == tensors.keys()
+        assert [name for name, value in found.items() if not torch.equal(value, tensors[name])] == []
+    assert other.model().to_files() == whole.model().to_files()
 
 
 @pytest.mark.parametrize("method", OTHERS)
