@@ -29,7 +29,7 @@ colours and borders wild.
 Coarse samples are smooth, with right colours and new layouts; the finest learned scale has about 60 % of the image's
 detail. VGG 3_3 of samples of a cat is 0.015 (PatchGenCN 0.009, multi-grid 0.005), with as diverse layouts as
 PatchGenCN's, and more broken faces. At a learning rate of 5e-3 and δ² = 0.3, the same image had 0.012, and one
-training of another one diverged.
+training of another image diverged.
 
 `paper` has its number of levels and steps, its cleanest level, its δ² at strong noise, and its learning rate. The
 noisiest level is the last but one of the paper, whose last is pure noise. Its net of residual blocks, its batches of 64
