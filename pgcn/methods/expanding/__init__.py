@@ -20,6 +20,9 @@ many steps as all scales have together; it is trained on such chains then.
 `blocks` bounds the receptive field: one block and the head see 10 px, two 24; with 0 each scale adds one, so that the
 net sees the whole image. More context copies more of it.
 
+`draft` at 332 px: VGG-Fréchet (layer 3_3) 0.006 of the cat, 0.007 of the launch and 0.009 of the bricks, where
+`patchgencn` has 0.007, 0.004 and 0.010 in twice the time; faces are less often whole.
+
 `paper` has the published constants: 8 px on, whole fields, 15 steps of δ² = 2, σ from 0.015, Adam of 1e-3. Not carried
 over: batches of 256 images, of which one image has one (16 chains instead), widths that grow with depth, the head of
 one size of image, and 1e-3 to 2e-3 by resolution.

@@ -23,13 +23,13 @@ class Settings(NetSettings):
         2.0, gt=0, le=100, description="noise that a scale above 0 begins with at least, in units of its detail's RMS"
     )
     langevin_steps: int = Field(8, ge=1, le=10_000, description="K, steps of a chain at each level")
-    step_size: float = Field(0.3, gt=0, le=10, description="δ², the mean over a chain's steps, in units of σ_t²")
+    step_size: float = Field(0.2, gt=0, le=10, description="δ², the mean over a chain's steps, in units of σ_t²")
     step_decay: float = Field(
         0.0, ge=0, lt=1, description="share by which a chain's first step is longer than step_size and its last shorter"
     )
     noise_std: float = Field(1.0, ge=0, le=1, description="factor of a step's noise δσ_t; 1: Langevin dynamics")
     chains: int = Field(4, ge=1, le=256, description="chains in each iteration, spread over the levels of a scale")
-    learning_rate: float = Field(5e-3, gt=0, le=1, description="of Adam, at the first iteration")
+    learning_rate: float = Field(3e-3, gt=0, le=1, description="of Adam, at the first iteration")
     warm_up: int = Field(20, ge=1, description="first iterations of a scale, with a learning rate that rises from zero")
     warm_start: bool = Field(True, description="a scale begins with the weights of the one below, where widths agree")
 
