@@ -1,8 +1,9 @@
 """Editing: an image with parts moved, copied or erased becomes seamless.
 
-Steps of colour at the border of the edited parts are evened out by a smooth change (`pgcn.imaging.membrane`). The
-edited image is then injected at a coarse scale, the finer ones make new details, and all but the mask and a blended rim
-stays (SinGAN, Shaham et al., ICCV 2019).
+A smooth change first evens out steps of colour at the border of the edited parts (`pgcn.imaging.membrane`). The edited
+image is then injected at a coarse scale, the finer ones make new details, and all but the mask and a blended rim stays
+(SinGAN, Shaham et al., ICCV 2019). From a start scale that is exact on, details keep what they show: there only the
+seam is made anew, and the inside of the edited parts stays.
 """
 
 from __future__ import annotations
@@ -61,17 +62,19 @@ def apply(model: Model, inputs: Inputs, options: EditOptions) -> TaskResult:
     )
     made = choice.best.image
     result = region.replaced(model, made, options.seed) if options.full_size else made
+    if model.learned <= choice.best.scale and inputs.target is not None:
+        result = region.seam_only(result)
     metrics = {
         "seam_gradient": choice.best.style_distance,
         "seam_gradient_before": before,
         "change": choice.best.content_distance,
     }
-    made_of = region.made(result, choice, metrics, notes)
-    return replace(made_of, images=made_of.images | {"before": original})
+    done = region.made(result, choice, metrics, notes)
+    return replace(done, images=done.images | {"before": original})
 
 
 def evened_region(region: Region, channels: Channels) -> Region:
-    """The region with its steps of colour evened out, at the given and at the working size."""
+    """The region without steps of colour at the mask's border; other kinds of channels stay."""
     changed = evened(region.full, region.full_mask)
     parts = [(changed if group.kind in SMOOTH else region.full)[:, where] for group, where in channels.slices()]
     full = torch.cat(parts, 1)

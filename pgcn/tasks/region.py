@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pydantic import Field
 from torch import Tensor
 
-from pgcn.imaging.masks import blend, check_mask, difference, fit, grow, soft
+from pgcn.imaging.masks import blend, check_mask, difference, fit, grow, shrink, soft
 from pgcn.imaging.scales import Size, resize
 from pgcn.method import Model
 from pgcn.tasks.chains import injected, seeded_noise, sizes_of, working_size
@@ -83,6 +83,13 @@ class Region:
         """The result at the given size, with a region of the pyramid's patches alone, enlarged."""
         reached = grow(self.full_mask, self._full_rim)
         return self._into_full(enlarged(model, made, self.full_size, Refinement(seed=seed, only=reached)))
+
+    def seam_only(self, result: Tensor) -> Tensor:
+        """`result` within two rims of the mask's border, and the given image further inside, blended over a rim."""
+        full = (result.shape[-2], result.shape[-1]) == self.full_size
+        rim = self._full_rim if full else self.rim
+        given, mask = (self.full, self.full_mask) if full else (self.given, self.mask)
+        return blend(given, result, soft(shrink(mask, 2 * rim), rim))
 
     def _into_full(self, made: Tensor) -> Tensor:
         return blend(made, self.full, soft(self.full_mask, self._full_rim))

@@ -172,3 +172,16 @@ def test_noise_is_removed(pyramid, image):
     noise = 0.3 * torch.randn(image.shape, generator=torch.Generator().manual_seed(1))
     made = pyramid.apply("recover", image, target=(image + noise).clamp(-1, 1), truth=image)
     assert made.metrics["psnr"] > made.metrics["psnr_corrupted"]
+
+
+def test_from_an_exact_scale_on_the_inside_of_an_edited_part_stays(pyramid, image):
+    mask = torch.zeros(1, 1, HEIGHT, WIDTH)
+    mask[..., 4:44, 6:58] = 1
+    edited = torch.where(mask > 0, image.flip(3), image)
+    given = {"target": edited, "mask": mask, "rim": 1, "even_colours": False}
+    coarse, fine = (pyramid.apply("edit", image, start_scale=at, **given).result for at in (1, 2))
+    inside = (slice(None), slice(None), slice(12, 36), slice(14, 50))
+    assert torch.equal(fine[inside], edited[inside])
+    assert not torch.equal(coarse[inside], edited[inside])
+    border = (slice(None), slice(None), slice(4, 6), slice(8, 56))
+    assert not torch.equal(fine[border], edited[border])
