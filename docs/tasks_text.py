@@ -5,8 +5,9 @@ INPAINTING = """PSNR in dB and, after the slash, the root mean squared error in 
 In a wide hole in an irregular texture such as gravel, every texture that is not the lost one lowers PSNR, and the
 mean colour is best; with 60 % of single pixels missing, diffusion is best."""
 
-RECOVERY = """PSNR in dB, corrupted → restored, by the pyramid of the clean photograph. It measures how much
-the pyramid has learned of its image. Noise is in units of [-1, 1]; its strength is estimated from the image."""
+RECOVERY = """PSNR in dB, corrupted → restored, by the pyramid of the clean photograph. Its exact scales hold the
+photograph itself: the table says how well the photograph's patches are found again under noise and blur, and nothing of
+other photographs; 99 is equal. Noise is in units of [-1, 1]; its strength is estimated from the image."""
 
 ANOMALIES = """AUROC: 0.5 is chance, 1 is perfect. Maps of an image by itself: [anomalies.md](anomalies.md)."""
 
