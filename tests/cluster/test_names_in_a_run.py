@@ -191,7 +191,7 @@ def test_tasks_on_images_and_masks_of_one_name(tmp_path, out, task):
 def test_pages_that_differ_in_their_query_are_two_images(tmp_path, out, monkeypatch):
     pictures = {f"http://127.0.0.1:1/photo?id={n}": picture(tmp_path / f"{n}.bmp", c).read_bytes()
                 for n, c in ((1, "red"), (2, "blue"))}  # fmt: skip
-    monkeypatch.setattr("pgcn_jobs.run_folder.manifest.read_source", lambda location, uri: pictures[location])
+    monkeypatch.setattr("pgcn_jobs.run_folder.plan_source.read_source", lambda location, uri: pictures[location])
     for page in pictures:
         planned(out, page)
     assert len(names(out)) == 2

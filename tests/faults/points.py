@@ -21,7 +21,7 @@ import torch
 
 import pgcn_cluster.scheduler.worker
 import pgcn_jobs.inputs.loading
-import pgcn_jobs.run_folder.manifest
+import pgcn_jobs.run_folder.plan_source
 import pgcn_jobs.storage.local_folder
 import pgcn_jobs.storage.store
 from pgcn_jobs.storage.store import Store
@@ -143,7 +143,7 @@ def plant(strike: Strike, monkeypatch: pytest.MonkeyPatch) -> None:
     planted = _Planted(strike)
     _around_writes(planted, monkeypatch)
     _halfway(planted, monkeypatch)
-    for module, operation in ((pgcn_jobs.run_folder.manifest, "look"), (pgcn_jobs.inputs.loading, "read")):
+    for module, operation in ((pgcn_jobs.run_folder.plan_source, "look"), (pgcn_jobs.inputs.loading, "read")):
         _after(module, "read_source", operation, planted, monkeypatch)
     note = pgcn_cluster.scheduler.worker.Worker._note
 

@@ -9,7 +9,8 @@ from pgcn_jobs.job_context import JobContext
 from pgcn_jobs.layout import is_ours
 from pgcn_jobs.run_folder.commit import new_attempt, read_artifact
 from pgcn_jobs.run_folder.histograms import FILE, read_histograms
-from pgcn_jobs.run_folder.manifest import RunDefaults, plan_source
+from pgcn_jobs.run_folder.manifest import RunDefaults
+from pgcn_jobs.run_folder.plan_source import plan_source
 from pgcn_jobs.spec import SamplePlan
 from pgcn_jobs.storage.store import Store
 from pgcn_jobs.training_job import run_jobs
