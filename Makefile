@@ -40,7 +40,7 @@ types: $(VENV)/.installed-test
 
 # In two processes. Tests that use Ray share one of them, since they mostly wait for Ray (tests/conftest.py).
 check: $(VENV)/.installed-test
-	$(BIN)/pytest -q -n 2 --dist loadgroup --cov --cov-report=term:skip-covered
+	$(BIN)/pytest -q -n 2 --cov --cov-report=term:skip-covered
 
 # About a hundred faults at named points: prints the table of docs/faults.md. Part of `make test`.
 faults: $(VENV)/.installed-test

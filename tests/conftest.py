@@ -4,32 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.servers import S3Server, juicefs_server, moto_server
 
-CLUSTER = Path(__file__).parent / "cluster"
-NO_RAY = {
+NO_SHARED_RAY = {
     *("test_anomaly_maps.py", "test_apply.py", "test_comparisons.py", "test_connection.py", "test_estimate.py"),
-    *("test_gallery.py", "test_gallery_browser.py", "test_intake.py", "test_names_in_a_run.py", "test_novelty.py"),
-    *("test_old_names.py", "test_one_image.py", "test_options.py", "test_query.py", "test_queue.py", "test_request.py"),
-    *("test_run_options.py", "test_translate.py", "test_upkeep.py"),
+    *("test_gallery.py", "test_gallery_browser.py", "test_growth.py", "test_intake.py", "test_local.py"),
+    *("test_machines.py", "test_names_in_a_run.py", "test_novelty.py", "test_old_names.py", "test_one_image.py"),
+    *("test_options.py", "test_query.py", "test_queue.py", "test_request.py", "test_run_options.py", "test_submit.py"),
+    *("test_translate.py", "test_upkeep.py"),
 }
-"""Files of tests/cluster that start no Ray."""
+"""Files of tests/cluster that start no Ray, or clusters of their own."""
 
 
-def group_of(path: Path) -> str:
-    """The tests that one process runs together: all that use Ray, which wait for it most of the time; else a file."""
-    return "ray" if path.parent == CLUSTER and path.name not in NO_RAY else str(path)
+def group_of(nodeid: str) -> str:
+    """The tests that one process runs together: those of one file, or all that share a standing Ray."""
+    path = Path(nodeid.partition("::")[0])
+    return "ray" if path.parent.name == "cluster" and path.name not in NO_SHARED_RAY else str(path)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups for pytest-xdist (`--dist loadgroup`). The longest group, Ray's, comes first."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group_of(item.path)))
-    items.sort(key=lambda item: group_of(item.path) != "ray")
+class GroupScheduling(LoadScopeScheduling):
+    """Groups of tests to the processes of pytest-xdist, those with the most tests first.
+
+    Its own `--dist loadgroup` writes names of groups into attributes that pytest 9.2 does not have any more, and
+    distributes single tests instead, whose files' fixtures are then made in each process.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
+    """The scheduler of `pytest -n 2`."""
+    return GroupScheduling(config, log)
 
 
 @pytest.fixture(scope="session")

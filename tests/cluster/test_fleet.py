@@ -153,7 +153,7 @@ def two_gpus():
         here.leave()
 
 
-@pytest.mark.parametrize("each", [3, 6])
+@pytest.mark.parametrize("each", [3, pytest.param(6, marks=pytest.mark.soak)])
 def test_shares_of_a_gpu_place_just_as_many_workers_on_each(two_gpus, each):
     need = need_of("cuda", 0.1, round(1 / each, 5))
     pool = RayWorkerPool(None, None, jobs_per_worker=1, worker=Stub)

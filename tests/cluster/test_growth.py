@@ -68,6 +68,7 @@ def test_it_grows_as_far_as_it_may_and_nothing_is_left_waiting(growing, tmp_path
     wait_for(lambda: growing.grown() == 0, timeout=60)
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(150)
 def test_a_driver_that_is_killed_leaves_nothing_waiting(growing, tmp_path):
     code = "import sys; from tests.cluster.test_growth import drive; drive(*sys.argv[1:])"

@@ -88,7 +88,9 @@ def interrupted(run, *command):
     assert not read_failures(Store(str(run))), "an interruption is nobody's failure"
 
 
-@pytest.mark.parametrize("first", ["local", pytest.param("local, in this process", marks=pytest.mark.soak), "ray"])
+@pytest.mark.parametrize(
+    "first", ["ray", *(pytest.param(name, marks=pytest.mark.soak) for name in ("local", "local, in this process"))]
+)
 def test_a_checkpoint_of_one_is_gone_on_from_by_the_other(ray_address, tmp_path, first):
     images = write_photographs(tmp_path / "images", 1)
     command = ["run", images, "--out", tmp_path / "run", *options(**LONG)]
