@@ -86,9 +86,7 @@ class Region:
 
     def seam_only(self, result: Tensor) -> Tensor:
         """`result` within two rims of the mask's border, and the given image further inside, blended over a rim."""
-        full = (result.shape[-2], result.shape[-1]) == self.full_size
-        rim = self._full_rim if full else self.rim
-        given, mask = (self.full, self.full_mask) if full else (self.given, self.mask)
+        given, mask, rim = self._at_size_of(result)
         return blend(given, result, soft(shrink(mask, 2 * rim), rim))
 
     def _into_full(self, made: Tensor) -> Tensor:
@@ -98,6 +96,12 @@ class Region:
     def _full_rim(self) -> int:
         return round(self.rim * max(self.full_size) / max(self.given.shape[-2:]))
 
+    def _at_size_of(self, result: Tensor) -> tuple[Tensor, Tensor, int]:
+        """The image, the mask and the width of the rim at the size of a result: the given or the working size."""
+        if (result.shape[-2], result.shape[-1]) == self.full_size:
+            return self.full, self.full_mask, self._full_rim
+        return self.given, self.mask, self.rim
+
     def made(self, result: Tensor, choice: Choice, metrics: dict[str, float], notes: list[str]) -> TaskResult:
         """The result of a task on a region, with the metrics and images that all such tasks have."""
         metrics = {"start_scale": float(choice.best.scale), **metrics, "outside_error": self.outside_error(result)}
@@ -106,9 +110,7 @@ class Region:
 
     def outside_error(self, result: Tensor) -> float:
         """The largest change of any value beyond the rim, in levels of 255."""
-        full = (result.shape[-2], result.shape[-1]) == self.full_size
-        rim = self._full_rim if full else self.rim
-        given, mask = (self.full, self.full_mask) if full else (self.given, self.mask)
+        given, mask, rim = self._at_size_of(result)
         outside = (soft(mask, rim) == 0).float()
         return float(((result - given).abs() * outside).max()) * 127.5
 
