@@ -28,7 +28,7 @@ from torch import Tensor
 
 from pgcn.imaging.noise import noise_start, seeded
 from pgcn.imaging.scales import Size
-from pgcn.methods.base import Layer, NetMethod, NetPyramid, NetSettings, NetTrainer, StackEnergy
+from pgcn.methods.base import EXACT_DRAFT, Layer, NetMethod, NetPyramid, NetSettings, NetTrainer, StackEnergy
 from pgcn.methods.base.trainer import Learned
 
 PUBLISHED = (Layer(100, 15, 3), Layer(64, 5, 2), Layer(30, 5, 2), Layer(1, 3))
@@ -153,9 +153,7 @@ class ConvNetModel(NetPyramid):
 
 # Longer trainings at this learning rate, larger steps or weaker references diverged after some 160 iterations.
 _draft = Settings(
-    detail="exact",
-    layout_patch=15,
-    max_size=512,
+    **EXACT_DRAFT,
     iterations=120,
     langevin_steps=20,
     step_size=0.4,

@@ -28,6 +28,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pgcn.imaging.scales import Size
+from pgcn.methods.base import EXACT_DRAFT
 from pgcn.methods.base.energy import pooled
 from pgcn.methods.frame.method import FilterMethod
 from pgcn.methods.frame.model import FilterEnergy
@@ -161,9 +162,7 @@ def halo(layer: str) -> int:
 
 
 _draft = Settings(
-    detail="exact",
-    layout_patch=15,
-    max_size=512,
+    **EXACT_DRAFT,
     min_size=12,
     scales=3,
     iterations=100,

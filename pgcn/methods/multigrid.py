@@ -36,7 +36,7 @@ from torch import Tensor
 
 from pgcn.imaging.scales import Size, resize
 from pgcn.method import DivergenceError
-from pgcn.methods.base import NetMethod, NetSettings, NetTrainer, PatchEnergy
+from pgcn.methods.base import EXACT_DRAFT, NetMethod, NetSettings, NetTrainer, PatchEnergy
 from pgcn.methods.base.trainer import Learned
 
 ROLLBACKS = 5
@@ -166,9 +166,7 @@ class Trainer(NetTrainer):
 
 
 _draft = Settings(
-    detail="exact",
-    layout_patch=15,
-    max_size=512,
+    **EXACT_DRAFT,
     min_size=12,
     scales=4,
     iterations=200,

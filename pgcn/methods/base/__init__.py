@@ -6,10 +6,11 @@ A method is then its settings, its nets and one iteration: see `docs/extending.m
 from pgcn.methods.base.energy import Layer, PatchEnergy, ScaleEnergy, StackEnergy
 from pgcn.methods.base.method import NetMethod
 from pgcn.methods.base.model import NetPyramid
-from pgcn.methods.base.settings import NetSettings
+from pgcn.methods.base.settings import EXACT_DRAFT, NetSettings
 from pgcn.methods.base.trainer import NetTrainer
 
 __all__ = [
+    "EXACT_DRAFT",
     "Layer",
     "NetMethod",
     "NetPyramid",

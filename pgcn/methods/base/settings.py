@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field
 
 from pgcn.settings import PyramidSettings, Step
+
+EXACT_DRAFT: Mapping[str, Any] = {"detail": "exact", "layout_patch": 15, "max_size": 512}
+"""The part of `draft` that all methods share: exact scales above the learned ones, and layouts that are drawn again."""
 
 
 class NetSettings(PyramidSettings):

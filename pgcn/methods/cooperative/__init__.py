@@ -36,7 +36,7 @@ from pgcn.heartbeat import beat
 from pgcn.imaging.noise import normal_each, seeded
 from pgcn.imaging.scales import Size
 from pgcn.method import ChainOptions, WorkPlan
-from pgcn.methods.base import NetMethod, NetPyramid
+from pgcn.methods.base import EXACT_DRAFT, NetMethod, NetPyramid
 from pgcn.methods.cooperative.settings import Settings
 from pgcn.methods.cooperative.trainer import CooperativeScale, Trainer
 
@@ -76,9 +76,7 @@ class CooperativePyramid(NetPyramid):
 
 
 _draft = Settings(
-    detail="exact",
-    layout_patch=15,
-    max_size=512,
+    **EXACT_DRAFT,
     min_size=12,
     scales=4,
     iterations=200,

@@ -46,7 +46,7 @@ from pgcn.imaging.noise import normal_batch, normal_each, seeded
 from pgcn.imaging.normals import applied
 from pgcn.imaging.scales import Size, resize
 from pgcn.method import ChainOptions, DivergenceError
-from pgcn.methods.base import NetMethod, NetPyramid, NetTrainer, PatchEnergy, ScaleEnergy
+from pgcn.methods.base import EXACT_DRAFT, NetMethod, NetPyramid, NetTrainer, PatchEnergy, ScaleEnergy
 from pgcn.methods.base.trainer import Learned
 from pgcn.methods.denoising.net import DenoisingEnergy
 from pgcn.methods.denoising.settings import LEAST_UNIT, Settings, scaled
@@ -162,9 +162,7 @@ class DenoisingPyramid(NetPyramid):
 # Both kinds of updates share the moments of Adam, where denoising has the far larger gradients: at a contrastive weight
 # of 1, bricks at 32 px had half the image's contrast, at 10 all of it.
 _draft = Settings(
-    detail="exact",
-    layout_patch=15,
-    max_size=512,
+    **EXACT_DRAFT,
     min_size=12,
     scales=4,
     iterations=250,

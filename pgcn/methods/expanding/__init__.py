@@ -41,7 +41,7 @@ from pgcn.imaging.noise import normal_batch
 from pgcn.imaging.normals import applied
 from pgcn.imaging.scales import Size, learned_sizes, resize
 from pgcn.method import ChainOptions
-from pgcn.methods.base import NetMethod, NetPyramid, NetSettings, NetTrainer
+from pgcn.methods.base import EXACT_DRAFT, NetMethod, NetPyramid, NetSettings, NetTrainer
 from pgcn.methods.base.trainer import Learned
 from pgcn.methods.expanding.net import ExpandingEnergy
 from pgcn.patchgencn.langevin import langevin
@@ -144,9 +144,7 @@ class ExpandingPyramid(NetPyramid):
 
 # From 8 px on, a field of 10 px sees nearly all, and samples are copies; from 16 px on, faces break.
 _draft = Settings(
-    detail="exact",
-    layout_patch=15,
-    max_size=512,
+    **EXACT_DRAFT,
     min_size=12,
     learned_size=48,
     scales=3,

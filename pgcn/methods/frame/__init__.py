@@ -33,6 +33,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from pgcn.imaging.scales import Size
+from pgcn.methods.base import EXACT_DRAFT
 from pgcn.methods.frame.energy import FrameEnergy
 from pgcn.methods.frame.method import FilterMethod
 from pgcn.methods.frame.settings import FilterSettings
@@ -55,9 +56,7 @@ class Settings(FilterSettings):
 
 
 _draft = Settings(
-    detail="exact",
-    layout_patch=15,
-    max_size=512,
+    **EXACT_DRAFT,
     min_size=12,
     scales=3,
     iterations=100,

@@ -46,16 +46,14 @@ import torch
 
 from pgcn.imaging.scales import Size
 from pgcn.method import WorkPlan
-from pgcn.methods.base import NetMethod
+from pgcn.methods.base import EXACT_DRAFT, NetMethod
 from pgcn.methods.recovery.energy import LevelEnergy
 from pgcn.methods.recovery.model import RecoveryPyramid
 from pgcn.methods.recovery.settings import Settings
 from pgcn.methods.recovery.trainer import Trainer
 
 _draft = Settings(
-    detail="exact",
-    layout_patch=15,
-    max_size=512,
+    **EXACT_DRAFT,
     min_size=12,
     # Three scales with more iterations each, at the time of four: one trial of each, no clear difference in VGG 3_3.
     scales=3,
