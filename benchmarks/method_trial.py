@@ -29,7 +29,7 @@ KEPT = ("frechet_vgg22", "frechet_vgg33", "largest_piece", "in_place", "layout_d
 
 @dataclass(frozen=True)
 class Conditions:
-    """What all results of a table have in common: `seconds` of training, longest `side` in px, number of `samples`."""
+    """Conditions of all results of a table: `seconds` of training, longest `side` in px, number of `samples`."""
 
     seconds: float
     side: int

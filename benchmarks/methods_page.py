@@ -129,7 +129,7 @@ def advice(kept: Sequence[Kept]) -> str:
 
 
 def _against_default(found: Mapping[str, Means]) -> list[str]:
-    """Whether a method is nearer than the default one without more copying."""
+    """A sentence on methods that are nearer to the photograph than the default one, without more copying."""
     if DEFAULT not in found or len(found) < 2:
         return []
     own = found[DEFAULT]
@@ -166,7 +166,7 @@ def task_tables(before: str, folder: Path) -> dict[str, str]:
 
 
 class Facts(NamedTuple):
-    """What the page says of its making."""
+    """Facts on the making of the page."""
 
     conditions: Conditions
     command: str

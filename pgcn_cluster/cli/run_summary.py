@@ -31,7 +31,7 @@ METRICS = ("frechet_vgg33", "largest_piece", "in_place", "layout_diversity")
 """Fidelity beside copying, which alone would win it. All are in [0, 1] for good samples."""
 
 FIGURES = ("distance", "largest piece", "in place", "layouts", "seconds")
-"""What the tables call the metrics and `wall_s`."""
+"""Names of the metrics and of `wall_s` in the tables."""
 
 IMAGE = ["image_id", "method", "width", "height", *METRICS, "wall_s"]
 EDIT = ["edit_id", "width", "height", "metric", "value", "baseline", "wall_s"]

@@ -153,7 +153,7 @@ def labels(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _difference(row: Mapping[str, Any], alike: Sequence[Mapping[str, Any]]) -> str:
-    """What tells a row from those with its method: the preset, else some settings, else the seed."""
+    """The difference of a row from others of its method: the preset, else some settings, else the seed."""
     if len({other["preset"] for other in alike}) == len(alike):
         return row["preset"] or "–"
     settings, others = _settings(row), [_settings(other) for other in alike]

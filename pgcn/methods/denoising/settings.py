@@ -54,7 +54,7 @@ class Settings(NetSettings):
         return self
 
     def is_texture(self, scale: int) -> bool:
-        """Whether a scale has a texture energy."""
+        """True for a scale with a texture energy."""
         return scale >= self.semantic_scales
 
     def noisy(self, x: Tensor, net: ScaleEnergy, draw: Draw) -> Tensor:
@@ -64,7 +64,7 @@ class Settings(NetSettings):
         return (x + self.start_noise * net.level * draw(x)).clamp(-1, 1)
 
     def contrastive(self, iteration: int, iterations: int) -> bool:
-        """Whether an iteration of a texture scale has a contrastive update."""
+        """True for an iteration of a texture scale with a contrastive update."""
         since = iteration - round(self.denoising_share * iterations)
         return since >= 0 and since % (self.denoising_updates + 1) == self.denoising_updates
 
