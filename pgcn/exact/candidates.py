@@ -125,7 +125,7 @@ def improved(
 
 def _round(task: Round, queries: Queries, field: Field) -> tuple[Field, Tensor]:
     """One round over all bands: all of them see the matches from before it."""
-    new = Field(torch.empty_like(field.index), torch.empty_like(field.cost))
+    new = Field(field.index.new_empty(field.index.shape), field.cost.new_empty(field.cost.shape))
     search = _search_fused if is_fused(queries.y) else _search_compiled if compiled(queries.y) else _search_plain
 
     def one(rows: tuple[int, int], least: Tensor) -> None:

@@ -169,8 +169,9 @@ def search_rows(task: Round, field: Field, queries: Tensor, first: int, new_leas
     part = min(COMPONENTS, triton.next_power_of_2(length))
     positions = max(1, GAPS // (room * part))
     seed = task.seed - (task.seed >> 31 << 32)  # as int32: larger numbers would be another type
+    index = field.index.contiguous()
     _search[(triton.cdiv(count, positions),)](
-        queries, patches.keys, field.index if patches.snap is None else patches.snap, field.index, task.least,
+        queries, patches.keys, index if patches.snap is None else patches.snap, index, task.least,
         new_least.view(torch.int32), _table(jumps, queries.device), new.index, new.cost,
         first, count, height, width, h, w, s.reach, seed,
         task.alpha, s.completeness, s.coherence / 8, s.tie, 1 / patches.values,
@@ -191,22 +192,23 @@ def _draw(
     row, column = at // W, at % W
     sums, total = tl.zeros((VALUES,), tl.float32), tl.zeros((VALUES,), tl.float32)
     for a in range(SIDE):
-        y = row + SIDE // 2 - a
+        y, has_row = row + (SIDE // 2 - a), inside
         if WRAP:
             y = (y + SIDE * H) % H  # the sum is not negative
+        else:
+            has_row &= (y >= 0) & (y < H)
         for b in tl.static_range(SIDE):
-            x = column + SIDE // 2 - b
-            over = inside
+            x, over = column + (SIDE // 2 - b), has_row
             if WRAP:
                 x = (x + SIDE * W) % W
             else:
-                over = inside & (y >= 0) & (y < H) & (x >= 0) & (x < W)
+                over &= (x >= 0) & (x < W)
             part = tl.load(window + a * SIDE + b)
             total += tl.where(over, part, 0.0)
+            first = (y * W + x) * TOP
             for k in tl.static_range(TOP):
-                match = (y * W + x) * TOP + k
-                pixel = tl.load(start + match, mask=over, other=0) + a * (w + SIDE - 1) + b
-                share = part * tl.load(weight + match, mask=over, other=0.0)
+                pixel = tl.load(start + k + first, mask=over, other=0) + (a * (w + SIDE - 1) + b)
+                share = part * tl.load(weight + k + first, mask=over, other=0.0)
                 sums += share * tl.load(drawable + pixel.to(tl.int64) * CHANNELS + channel, mask=over, other=0.0)
     tl.store(out + value, sums / tl.where(inside, total, 1.0), mask=inside)
 
@@ -220,8 +222,8 @@ def drawn(field: Field, sharpness: float, patches: Patches, window: Tensor, wrap
     (height, width), top = field.size, field.index.shape[2]
     channels, w, side = patches.image.shape[1], patches.size[1], len(window)
     # Index of a middle's first pixel in the image with its border.
-    start = field.index + field.index.div(w, rounding_mode="floor") * (side - 1)
-    weight = torch.softmax(-sharpness * field.cost, 2)
+    start = (field.index + field.index.div(w, rounding_mode="floor") * (side - 1)).contiguous()
+    weight = torch.softmax(-sharpness * field.cost, 2).contiguous()
     out = patches.image.new_empty(height, width, channels)
     _draw[(triton.cdiv(out.numel(), VALUES),)](
         start, weight, patches.drawable, window, out, out.numel(), height, width, w,
