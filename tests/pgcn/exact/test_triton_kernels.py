@@ -17,7 +17,7 @@ from pgcn.exact import DetailSettings, ExactDetail, candidates, draw, plain
 from pgcn.exact import triton_kernels as fused
 from pgcn.exact.candidates import Queries, improved
 from pgcn.exact.field import Field
-from pgcn.exact.patches import patches_of
+from pgcn.exact.patches import float32_convolutions, patches_of
 from pgcn.imaging.scales import resize
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -81,20 +81,19 @@ def test_random_numbers_are_the_same(seed):
 
 
 @pytest.mark.parametrize(
-    ("size", "components", "top", "wrap", "known"),
+    ("size", "of", "components", "top", "wrap", "known"),
     [
-        ((19, 28), 12, 2, False, False),
-        ((19, 28), 40, 2, True, True),  # more components than are compared at once
-        ((20, 24), 32, 3, False, True),
-        ((3, 5), 12, 1, True, False),  # neighbours at a distance of more than the picture
+        ((19, 28), (22, 25), 12, 2, False, False),
+        ((19, 28), (22, 25), 40, 2, True, True),  # more components than are compared at once
+        ((20, 24), (22, 25), 32, 3, False, True),
+        ((3, 5), (22, 25), 12, 1, True, False),  # neighbours at a distance of more than the picture
+        ((6, 4), (1, 2), 12, 3, False, False),  # fewer patches than matches
     ],
 )
-def test_search_finds_what_plain_search_finds(both, size, components, top, wrap, known):
-    patches = patches_of(image(22, 25), 7, components, left(22, 25, 14) if known else None)
-    y = 0.7 * image(*size, seed=1) + 0.3 * torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0)).to(
-        DEVICE
-    )
-    field, least = any_field(size, (22, 25), top), torch.full((550,), 0.01, device=DEVICE)
+def test_search_finds_what_plain_search_finds(both, size, of, components, top, wrap, known):
+    patches = patches_of(image(*of), 7, components, left(*of, 14) if known else None)
+    y = 0.7 * image(*size, seed=1) + 0.6 * random(1, 3, *size, seed=2)
+    field, least = any_field(size, of, top), torch.full((of[0] * of[1],), 0.01, device=DEVICE)
     settings = dataclasses.replace(SETTINGS, band=200)
     found = both(lambda: improved(Queries(patches, y, 0.7, wrap, settings.band), field, settings, 2**32 - 1, least))
     (ours, our_least), (theirs, their_least) = found
@@ -133,6 +132,15 @@ def test_pictures_are_those_of_plain_pytorch(both, channels, sizes, wrap, known)
     torch.testing.assert_close(ours.picture, theirs.picture, rtol=0, atol=2e-3)
     if known is not None:
         assert int(ours.fields[0].sources((24, 20))[1].max()) < 12
+
+
+def test_convolutions_take_tf32_again_after_an_error():
+    convolution = torch.backends.cudnn.conv
+    before = convolution.fp32_precision
+    with pytest.raises(KeyError), float32_convolutions():
+        assert convolution.fp32_precision == "ieee"
+        raise KeyError
+    assert convolution.fp32_precision == before
 
 
 COMPILED = """
