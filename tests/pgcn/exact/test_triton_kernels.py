@@ -94,7 +94,7 @@ def test_search_finds_what_plain_search_finds(both, size, of, components, top, w
     patches = patches_of(image(*of), 7, components, left(*of, 14) if known else None)
     y = 0.7 * image(*size, seed=1) + 0.6 * random(1, 3, *size, seed=2)
     field, least = any_field(size, of, top), torch.full((of[0] * of[1],), 0.01, device=DEVICE)
-    settings = dataclasses.replace(SETTINGS, band=200)
+    settings = dataclasses.replace(SETTINGS, band=400)
     found = both(lambda: improved(Queries(patches, y, 0.7, wrap, settings.band), field, settings, 2**32 - 1, least))
     (ours, our_least), (theirs, their_least) = found
     assert float((ours.index == theirs.index).float().mean()) > 0.995  # near ties may be decided by rounding
