@@ -8,6 +8,7 @@ from typing import NamedTuple
 from pgcn.imaging.scales import Size
 from pgcn.method_settings import MethodSettings
 from pgcn.methods import method_of
+from pgcn.settings import PyramidSettings
 from pgcn_jobs.artifacts import most_compared
 from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.spec import SamplePlan, resolve_size
@@ -58,9 +59,10 @@ def work_of(settings: MethodSettings, plan: SamplePlan, image: Size) -> Work:
     # The reconstruction, beside the samples; measured ones are among them, or drawn too.
     others = 1.0 if finest in drawn else 1.0 + measured
     pictures = others + plan.count * sum(shares)
+    layouts = settings.layouts if training.exact and isinstance(settings, PyramidSettings) else 1
     return Work(
         training=training.training,
-        chains=pictures * training.sampling,
+        chains=pictures * layouts * training.sampling,
         exact=pictures * pixels if training.exact else 0.0,
         # The image, its reconstruction and a sample at every scale: with exact detail 4/3 of those of the finest.
         stored=(4 + plan.count * sum(shares)) * pixels,

@@ -37,6 +37,14 @@ def test_learned_pyramids_draw_by_chains_alone():
     assert work.drawing == work.chains
 
 
+def test_every_layout_of_a_sample_is_work():
+    four = work_of(make_settings("draft", {"layouts": 4}), plan(4), IMAGE)
+    assert four.chains == pytest.approx(4 * work_of(make_settings("draft", {"layouts": 1}), plan(4), IMAGE).chains)
+    assert four.exact == work_of(DRAFT, plan(4), IMAGE).exact
+    small = make_settings("small")
+    assert work_of(small.model_copy(update={"layouts": 4}), plan(4), IMAGE) == work_of(small, plan(4), IMAGE)
+
+
 def test_a_size_that_the_job_will_refuse_stops_no_planning():
     best, large = make_settings("best"), (2000, 2000)
     assert work_of(best, plan(1, "5x5"), large).exact == work_of(best, plan(1), large).exact, "10,000 px are too many"
