@@ -35,13 +35,9 @@ Calls = list[Callable[[], Any]]
 
 
 class _Chain(NamedTuple):
-    """The calls from `state` `(N, H, W, C)` to the `products` of which `step` makes ∇Σf.
-
-    `behind` is ∂Σf at the last layer's input.
-    """
+    """The calls from `state` `(N, H, W, C)` to the `products` of which `step` makes ∇Σf."""
 
     state: Tensor
-    behind: Tensor
     products: Tensor
     calls: Calls
 
@@ -62,6 +58,20 @@ class _Learning(NamedTuple):
     backward: Calls
 
 
+class _Behind:
+    """`gradient` `(1, h + 2, w + 2, C)`: the sums of the last kernel's values that meet each position of its input."""
+
+    def __init__(self, size: Sequence[int], last: Tensor) -> None:
+        ones = F.pad(torch.ones(1, 1, *size), [2] * 4)
+        self._meets = F.unfold(ones, 3)[0].T.contiguous()  # (positions, 9), taps from the last to the first
+        self.gradient = torch.empty(1, size[0] + 2, size[1] + 2, last.shape[1])
+        self.load(last)
+
+    def load(self, last: Tensor) -> None:
+        """Take another kernel `(1, C, 3, 3)`."""
+        torch.mm(self._meets, last.flip(2, 3)[0].flatten(1).T, out=self.gradient.flatten(0, 2))
+
+
 class WinogradGradient:
     """∇Σf and chains along it with the weights of one image, transformed once. Not for two threads at once."""
 
@@ -80,6 +90,7 @@ class WinogradGradient:
         self._values, self._sums = torch.empty(TILES * 36 * widest), torch.empty(TILES * 36 * widest)
         self._chains: dict[tuple[int, ...], _Chain] = {}
         self._learnings: dict[tuple[int, ...], _Learning] = {}
+        self._behinds: dict[tuple[int, ...], _Behind] = {}
         self.load(weights)
 
     @torch.no_grad()
@@ -94,8 +105,8 @@ class WinogradGradient:
             forward.copy_(_transformed(kernel.permute(2, 3, 1, 0)))
             backward.copy_(_transformed(kernel.flip(2, 3).permute(2, 3, 0, 1)))
         self.last.copy_(kernels[-1])
-        for shape, chain in self._chains.items():
-            chain.behind.copy_(self._behind(shape))
+        for behind in self._behinds.values():
+            behind.load(self.last)
 
     @torch.no_grad()
     def __call__(self, padded: Tensor) -> Tensor:
@@ -154,7 +165,7 @@ class WinogradGradient:
                 calls += more
             products = state.new_empty(*g.shape[:3], 9 * self.inputs)
             calls.append(partial(torch.mm, g.flatten(0, 2), self.first[:-1].T, out=products.flatten(0, 2)))
-            self._chains[x.shape] = _Chain(state, behind, products, calls)
+            self._chains[x.shape] = _Chain(state, products, calls)
         chain = self._chains[x.shape]
         chain.state.copy_(x.permute(0, 2, 3, 1))
         return chain
@@ -196,9 +207,11 @@ class WinogradGradient:
         return target, self._convolve(g, self.backward[layer - 1], target, BACKWARD, padding=2, other=below)
 
     def _behind(self, shape: Sequence[int]) -> Tensor:
-        """∂Σf at the last layer's input, `(1, h, w, C)`: the sum of its kernel's values that meet the position."""
-        ones = self.last.new_ones(1, 1, shape[2] - 2 * PAD, shape[3] - 2 * PAD)
-        return _channels_last(F.conv_transpose2d(ones, self.last))
+        """∂Σf at the last layer's input, `(1, h, w, C)`, for padded images of this shape."""
+        size = tuple(side - 2 * PAD for side in shape[2:])
+        if size not in self._behinds:
+            self._behinds[size] = _Behind(size, self.last)
+        return self._behinds[size].gradient
 
     def _convolve(
         self,
