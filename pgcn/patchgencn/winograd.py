@@ -3,8 +3,8 @@
 The arithmetic is that of `pgcn.patchgencn.energy` and `pgcn.patchgencn.langevin`. A convolution of a tile of 6x6 input
 positions d with a kernel g is Aᵀ[(G·g·Gᵀ) ∘ (Bᵀ·d·B)]A, 4x4 output positions: 36 products of matrices over all tiles
 and channels, a quarter of the multiplications of the definition (Lavin and Gray, "Fast Algorithms for Convolutional
-Neural Networks", 2016). Bias, ELU and their derivatives are computed while a tile is in the cache. docs/trainer.md has
-times and rounding errors.
+Neural Networks", 2016). Bias, ELU and their derivatives are computed while a tile is in the cache. Times and rounding
+errors: docs/benchmarks.md.
 
 Channels are last, `(N, H, W, C)`. The calls of a gradient are listed once for each size, with their buffers: at these
 sizes Python took a quarter of the time.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
@@ -20,7 +19,9 @@ from pgcn.methods.base.model import NetPyramid, load_pyramid
 from pgcn.methods.base.settings import NetSettings
 from pgcn.methods.base.states import check_own
 from pgcn.methods.base.trainer import NetTrainer
+from pgcn.patchgencn.flops import joint_rate
 from pgcn.patchgencn.langevin import langevin
+from pgcn.stopwatch import clock_for
 
 S = TypeVar("S", bound=NetSettings)
 
@@ -83,23 +84,31 @@ class NetMethod(ABC, Generic[S]):
         """Operations of one forward pass of a scale's net."""
         return _operations_a_pixel(self, scale, sizes, settings) * sizes[scale][0] * sizes[scale][1]
 
-    def rate(self, size: Size, settings: S, device: str = "cpu", threads: int = 1) -> float:
-        """Operations per second of Langevin steps of a net at `size`, measured for about a second."""
+    def rate(self, sizes: Sequence[Size], settings: S, device: str = "cpu", threads: int = 1) -> float:
+        """Operations per second of Langevin steps, measured at the coarsest and the finest scale for about a second."""
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
-        net = self.net(0, [size], settings, 3, torch.Generator().manual_seed(0)).to(device)
-        gradient, x = net.gradient(), torch.zeros(1, 3, *size, device=device)
+        try:
+            ends = [self._rate(scale, sizes, settings, device, threads) for scale in (0, len(sizes) - 1)]
+        finally:
+            torch.set_num_threads(before)
+        passes = [self._operations(scale, tuple(sizes), settings) for scale in range(len(sizes))]
+        works = [n * one for n, one in zip(self.updates(settings, sizes), passes, strict=True)]
+        return joint_rate(works, passes, ends[0], ends[-1])
+
+    def _rate(self, scale: int, sizes: Sequence[Size], settings: S, device: str, threads: int) -> float:
+        """Operations per second of Langevin steps of the net of a scale."""
+        net = self.net(scale, sizes, settings, 3, torch.Generator().manual_seed(0)).to(device)
+        gradient, x, now = net.gradient(), torch.zeros(1, 3, *sizes[scale], device=device), clock_for(device, threads)
 
         def seconds(steps: int) -> float:
-            began = time.perf_counter()
+            began = now()
             langevin(x, gradient, settings.chain(steps, 0.0), torch.zeros_like).sum().item()
-            return time.perf_counter() - began
+            return now() - began
 
         seconds(1)
-        count = max(1, int(1.0 / seconds(1)))
-        elapsed = seconds(count)
-        torch.set_num_threads(before)
-        return count * 2 * self._operations(0, (size,), settings) / elapsed
+        count = max(1, int(0.5 / seconds(1)))
+        return count * 2 * self._operations(scale, tuple(sizes), settings) / seconds(count)
 
     def trainer(
         self,
