@@ -43,7 +43,7 @@ def main() -> None:
             leaf = x.detach().requires_grad_()
             return torch.autograd.grad(energy(leaf, weights).sum(), leaf)[0]
 
-        calls = [plain, partial(written, x), partial(winograd, x)]
+        calls: list[Callable[[], Tensor]] = [plain, partial(written, x), partial(winograd, x)]
         for call in calls:
             call()
         times = [[milliseconds(call) for call in calls] for _ in range(ROUNDS)]
