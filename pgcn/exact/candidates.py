@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgcn.exact import plain
 from pgcn.exact.field import Field, Round, jumps_of
-from pgcn.exact.patches import Patches, bordered
+from pgcn.exact.patches import Patches, around
 from pgcn.exact.settings import DetailSettings
 from pgcn.heartbeat import beat
 
@@ -30,7 +30,8 @@ class Queries:
     band: int
 
     def __post_init__(self) -> None:
-        self._padded = bordered(self.y, self.patches.patch // 2, self.wrap)
+        margin, device = self.patches.patch // 2, self.y.device
+        self._rows, self._columns = (around(side, margin, self.wrap, device) for side in self.size)
         self._kept: dict[int, Tensor] | None = {}
         if self.y.shape[2] * self.y.shape[3] * self.patches.keys.shape[1] > KEPT:
             self._kept = None
@@ -50,8 +51,9 @@ class Queries:
         """Queries of a band, `((last - first)·W, components)`."""
         if self._kept is not None and first in self._kept:
             return self._kept[first]
-        rows = self._padded[:, :, first : last + self.patches.patch - 1]
-        found = self.patches.queries(rows, self.alpha)
+        rows = self._rows[first : last + self.patches.patch - 1]
+        bordered_rows = self.y.index_select(2, rows).index_select(3, self._columns)
+        found = self.patches.queries(bordered_rows, self.alpha)
         if self._kept is not None:
             self._kept[first] = found
         return found
@@ -107,32 +109,31 @@ def _distances(queries: Queries, keys: Tensor, squares: Tensor) -> Iterator[tupl
             yield len(q), d.clamp_min_(0).div_(queries.patches.values)
 
 
-def improved(
-    queries: Queries, field: Field, settings: DetailSettings, seed: int, least: Tensor
-) -> tuple[Field, Tensor]:
-    """`settings.passes` rounds of search from `field`, and the least distances that the last one found."""
+def improve(queries: Queries, field: Field, settings: DetailSettings, seed: int, least: Tensor) -> Tensor:
+    """`settings.passes` rounds of search from `field`, which they overwrite; the least distances of the last one."""
     patches = queries.patches
     if patches.snap is not None:
-        field = Field(patches.snap[field.index.long()].int(), field.cost)
+        for first, last in queries.bands():
+            field.index[first:last] = patches.snap[field.index[first:last].long()].int()
     for number in range(settings.passes):
         task = Round(
             patches, settings, queries.alpha, least, jumps_of(number), (seed + number) & 0xFFFFFFFF, queries.wrap
         )
-        field, least = _round(task, queries, field)
-    return field, least
+        least = _round(task, queries, field)
+    return least
 
 
-def _round(task: Round, queries: Queries, field: Field) -> tuple[Field, Tensor]:
-    """One round over all bands: all of them see the matches from before it."""
-    new = Field(torch.empty_like(field.index), torch.empty_like(field.cost))
-    search = _search_compiled if compiled(queries.y) else _search_plain
+def _round(task: Round, queries: Queries, field: Field) -> Tensor:
+    """One round over all bands: all of them see the best matches from before it. Returns the least distances."""
+    best = field.index[..., 0].clone(memory_format=torch.contiguous_format)
+    search = _search_compiled if compiled(queries.y) else plain.search_rows
 
     def one(rows: tuple[int, int], least: Tensor) -> None:
-        search(task, field, queries.of(*rows), rows[0], least, new)
+        search(task, field, best, queries.of(*rows), rows[0], least)
 
     leasts = in_threads(queries.bands(), one, lambda: torch.full_like(task.least, torch.inf))
     least = leasts[0] if len(leasts) == 1 else torch.stack(leasts).amin(0)
-    return new, torch.where(least.isinf(), 0, least)
+    return torch.where(least.isinf(), 0, least)
 
 
 def in_threads(
@@ -161,13 +162,7 @@ def in_threads(
     return rooms
 
 
-def _search_plain(task: Round, field: Field, queries: Tensor, first: int, least: Tensor, new: Field) -> None:
-    found = plain.search_rows(task, field, queries, first, least)
-    new.index[first : first + len(found.index)] = found.index
-    new.cost[first : first + len(found.cost)] = found.cost
-
-
-def _search_compiled(task: Round, field: Field, queries: Tensor, first: int, least: Tensor, new: Field) -> None:
+def _search_compiled(task: Round, field: Field, best: Tensor, queries: Tensor, first: int, least: Tensor) -> None:
     patches, s = task.patches, task.settings
     snap = torch.zeros(1, dtype=torch.int64) if patches.snap is None else patches.snap
     from pgcn.exact import kernels
@@ -178,15 +173,15 @@ def _search_compiled(task: Round, field: Field, queries: Tensor, first: int, lea
         snap.numpy(),
         (*patches.size, task.wrap, s.random, s.reach),
         first,
-        field.index.numpy(),
+        best.numpy(),
         task.least.numpy(),
         least.numpy(),
         task.jumps.numpy(),
         (task.alpha, s.completeness, s.coherence, s.tie, 1 / patches.values),
         task.seed,
-        new.index.numpy(),
-        new.cost.numpy(),
+        field.index.numpy(),
+        field.cost.numpy(),
     )
 
 
-__all__ = ["Queries", "carried", "compiled", "exhaustive", "improved", "in_threads"]
+__all__ = ["Queries", "carried", "compiled", "exhaustive", "improve", "in_threads"]

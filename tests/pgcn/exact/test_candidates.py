@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pgcn.exact import plain
-from pgcn.exact.candidates import Queries, carried, exhaustive, improved
+from pgcn.exact.candidates import Queries, carried, exhaustive, improve
 from pgcn.exact.definition import denoised
 from pgcn.exact.draw import SPREAD, drawn
 from pgcn.exact.field import Field
@@ -52,13 +52,13 @@ def test_compiled_search_finds_what_plain_search_finds(wrap, known):
     image, x = picture(0, 22, 25), picture(1, 19, 28)
     mask = (torch.arange(25) < 14).float().expand(1, 1, 22, 25) if known else None
     patches = patches_of(image, 7, 12, mask)
-    field = any_field((19, 28), (22, 25), 2)
+    fast = any_field((19, 28), (22, 25), 2)
+    slow = Field(fast.index.clone(), fast.cost.double())
     y = noisy(x, 0.3)
-    fast, least = improved(Queries(patches, y, 0.7, wrap, 200), field, SMALL, 9, torch.full((550,), 0.01))
+    least = improve(Queries(patches, y, 0.7, wrap, 200), fast, SMALL, 9, torch.full((550,), 0.01))
     slow_patches = in_double(field, patches)
     queries = Queries(slow_patches, y.double(), 0.7, wrap, 200)
-    start = Field(field.index, field.cost.double())
-    slow, slow_least = improved(queries, start, SMALL, 9, torch.full((550,), 0.01, dtype=torch.float64))
+    slow_least = improve(queries, slow, SMALL, 9, torch.full((550,), 0.01, dtype=torch.float64))
     assert float((fast.index == slow.index).float().mean()) > 0.995  # near ties may be decided by rounding
     torch.testing.assert_close(fast.cost.double(), slow.cost, rtol=1e-3, atol=1e-6)
     torch.testing.assert_close(least.double(), slow_least, rtol=1e-3, atol=1e-6)
@@ -93,7 +93,8 @@ def test_search_finds_the_image_in_itself_from_random_matches():
     patches = patches_of(image, 7, 24)
     queries = Queries(patches, image, 1.0, False, 2**17)
     settings = dataclasses.replace(SMALL, passes=12, reach=40)
-    field, _ = improved(queries, any_field((40, 44), (40, 44), 2), settings, 0, torch.zeros(40 * 44))
+    field = any_field((40, 44), (40, 44), 2)
+    improve(queries, field, settings, 0, torch.zeros(40 * 44))
     there = field.index[..., 0].view(-1) == torch.arange(40 * 44)
     assert float(there.float().mean()) > 0.9
 
@@ -117,10 +118,9 @@ def test_only_known_patches_are_matches():
     assert torch.equal(patches.snap[patches.allowed], patches.allowed)
     assert int(patches.snap[5 * 30 + 25]) == 5 * 30 + 11
     queries = Queries(patches, image, 1.0, False, 2**17)
-    for field in (
-        exhaustive(queries, SMALL),
-        improved(queries, any_field((24, 30), (24, 30), 2), SMALL, 0, torch.zeros(720))[0],
-    ):
+    refined = any_field((24, 30), (24, 30), 2)
+    improve(queries, refined, SMALL, 0, torch.zeros(720))
+    for field in (exhaustive(queries, SMALL), refined):
         assert int((field.index % 30).max()) <= 11
 
 
