@@ -57,11 +57,19 @@ def resized(x: Tensor, size: tuple[int, int], wrap: bool = False) -> Tensor:
         return x
     if not wrap:
         return F.interpolate(x, size=size, mode="bicubic", antialias=True, align_corners=False)
-    h, w = _size(x)
-    # Whole pixels of the result must stay whole pixels: the border is as many tiles as it takes, one on each side.
-    tiled = x.index_select(2, around(h, h, True, x.device)).index_select(3, around(w, w, True, x.device))
-    large = F.interpolate(tiled, size=(3 * size[0], 3 * size[1]), mode="bicubic", antialias=True, align_corners=False)
-    return large[:, :, size[0] : 2 * size[0], size[1] : 2 * size[1]].contiguous()
+    return torch.cat([_resized_tile(channel, size) for channel in x.split(1, 1)], 1)
+
+
+def _resized_tile(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """`resized` with `wrap`, one side after the other: as little memory as there can be."""
+    for dim in (3, 2):
+        # Whole pixels of the result must stay whole pixels: the border is one tile on each side.
+        tiled = x.index_select(dim, around(x.shape[dim], x.shape[dim], True, x.device))
+        large = [*_size(x)]
+        large[dim - 2] = 3 * size[dim - 2]
+        x = F.interpolate(tiled, size=large, mode="bicubic", antialias=True, align_corners=False)
+        x = x.narrow(dim, size[dim - 2], size[dim - 2]).contiguous()
+    return x
 
 
 @dataclass(frozen=True)
