@@ -35,8 +35,9 @@ def search_rows(task: Round, field: Field, best: Tensor, queries: Tensor, first:
     """New matches of the rows from `first` on, whose patches are `queries` `(rows·W, components)`, in place.
 
     `best` `(H, W)` are the best matches of all positions before the round. Candidates are a position's own matches, the
-    best of the neighbours in `jumps`, moved by the jump, and random ones around its best. The cost of one at mean squared difference d is (d + tie) / (1 + min(d, least)/completeness), less
-    the share `coherence` · votes/8. `new_least` takes the smallest d of every patch that was a candidate.
+    best of the neighbours in `jumps`, moved by the jump, and random ones around its best. The cost of one at mean
+    squared difference d is (d + tie) / (1 + min(d, least)/completeness), less the share `coherence` · votes/8.
+    `new_least` takes the smallest d of every patch that was a candidate.
     """
     width, top = field.size[1], field.index.shape[2]
     index, cost = field.index.view(-1, top), field.cost.view(-1, top)

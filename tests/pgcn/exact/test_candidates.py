@@ -33,7 +33,7 @@ def any_field(size, image, top, seed=0):
     return Field(index, torch.zeros(*size, top))
 
 
-def in_double(field, patches):
+def in_double(patches):
     """The same in float64, which the compiled kernels do not take."""
     return dataclasses.replace(patches, **{n: getattr(patches, n).double() for n in ("image", "basis", "mean", "keys")})
 
@@ -56,7 +56,7 @@ def test_compiled_search_finds_what_plain_search_finds(wrap, known):
     slow = Field(fast.index.clone(), fast.cost.double())
     y = noisy(x, 0.3)
     least = improve(Queries(patches, y, 0.7, wrap, 200), fast, SMALL, 9, torch.full((550,), 0.01))
-    slow_patches = in_double(field, patches)
+    slow_patches = in_double(patches)
     queries = Queries(slow_patches, y.double(), 0.7, wrap, 200)
     slow_least = improve(queries, slow, SMALL, 9, torch.full((550,), 0.01, dtype=torch.float64))
     assert float((fast.index == slow.index).float().mean()) > 0.995  # near ties may be decided by rounding
@@ -72,7 +72,7 @@ def test_compiled_drawing_draws_what_plain_drawing_draws():
     slow_field = Field(field.index, field.cost.double())
     for wrap in (False, True):
         fast = drawn(patches, settings, field, 0.5, wrap)
-        slow = drawn(in_double(field, patches), settings, slow_field, 0.5, wrap)
+        slow = drawn(in_double(patches), settings, slow_field, 0.5, wrap)
         torch.testing.assert_close(fast.double(), slow, rtol=0, atol=1e-4)  # weights below 1e-4 are left out
 
 
