@@ -1,6 +1,7 @@
 """Seconds of one core for a sample of exact detail, against its pixels, and the slope of their logarithms.
 
 `python -m benchmarks.detail` draws from a made image of structure at all sizes: the time hardly depends on the picture.
+With `--image 0.175` samples of all sizes are drawn from one image of so many megapixels.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pgcn.exact import ExactDetail
-from pgcn.imaging.scales import Size, exact_sizes, learned_sizes, resize
+from pgcn.imaging.scales import Size, exact_sizes, learned_sizes, resize, sizes_for
 from pgcn.settings import LARGEST, make_settings
 
 MEGAPIXELS = (0.06, 0.25, 1.0, 4.0, 16.0)
@@ -32,19 +33,26 @@ def made_image(size: Size) -> Tensor:
     return image / image.abs().max()
 
 
-def measured(megapixels: float) -> tuple[float, float, float]:
-    """Seconds of a core to prepare an image, for one sample of its size, and the peak of memory so far, GiB."""
+def size_of(megapixels: float) -> Size:
+    """Height and width, px, half as wide again as high."""
     height = round(math.sqrt(megapixels * 1e6 / 1.5))
-    whole, settings = (height, round(1.5 * height)), make_settings("best", {"max_size": LARGEST})
-    sizes = exact_sizes(*whole, settings)
+    return height, round(1.5 * height)
+
+
+def measured(megapixels: float, image_megapixels: float) -> tuple[float, float, float]:
+    """Seconds of a core to prepare an image and for one sample of it, and the peak of memory so far, GiB."""
+    settings = make_settings("best", {"max_size": LARGEST})
+    whole = size_of(image_megapixels)
+    sizes, learned = exact_sizes(*whole, settings), learned_sizes(*whole, settings)[-1]
     image = made_image(sizes[-1])
-    layout = resize(image, learned_sizes(*whole, settings)[-1]).roll((5, 9), (2, 3))
+    first, *above = sizes_for(size_of(megapixels), [learned, *sizes])
+    layout = resize(resize(image, learned).roll((5, 9), (2, 3)), first)
     began = time.thread_time()
     exact = ExactDetail(image, sizes)
     for scale in range(len(sizes)):
         exact.patches(scale)
     prepared = time.thread_time()
-    for _ in exact.draw(layout, sizes, [0]):
+    for _ in exact.draw(layout, above, [0]):
         pass
     ended = time.thread_time()
     return prepared - began, ended - prepared, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -54,13 +62,15 @@ def main() -> None:
     """Print a table and the slope."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megapixels", type=float, nargs="+", default=MEGAPIXELS)
-    sizes = sorted(parser.parse_args().megapixels)
+    parser.add_argument("--image", type=float, help="megapixels of the image; else those of the sample")
+    options = parser.parse_args()
+    sizes = sorted(options.megapixels)
     torch.set_num_threads(1)
-    measured(0.02)  # compiles
+    measured(0.02, options.image or 0.02)  # compiles
     print("| megapixels | prepare, s | sample, s | s per megapixel | peak memory, GiB |\n|---|---|---|---|---|")
     points = []
     for size in sizes:
-        prepare, sample, memory = measured(size)
+        prepare, sample, memory = measured(size, options.image or size)
         points.append((math.log(size), math.log(sample)))
         print(f"| {size:g} | {prepare:.2f} | {sample:.2f} | {sample / size:.1f} | {memory:.2f} |", flush=True)
     if len(points) > 1:

@@ -76,6 +76,17 @@ def test_compiled_drawing_draws_what_plain_drawing_draws():
         torch.testing.assert_close(fast.double(), slow, rtol=0, atol=1e-4)  # weights below 1e-4 are left out
 
 
+@pytest.mark.parametrize("wrap", [False, True], ids=["mirrored", "wrapped"])
+def test_bands_change_nothing_of_a_drawing(wrap):
+    patches = patches_of(picture(2, 18, 20), 9, 16)
+    field = any_field((17, 21), (18, 20), 2)
+    field.cost.copy_(torch.rand(17, 21, 2, generator=torch.Generator().manual_seed(1)).sort(2).values * 0.05)
+    whole = drawn(patches, DetailSettings(patch=9), field, 0.5, wrap)
+    for rows in (1, 2, 5, 16):
+        banded = drawn(patches, DetailSettings(patch=9, band=21 * rows), field, 0.5, wrap)
+        torch.testing.assert_close(banded, whole, rtol=0, atol=1e-6)
+
+
 def test_all_candidates_give_the_posterior_mean_of_the_definition():
     image, x, t = picture(3, 12, 13), picture(4, 11, 14), 0.3
     y = noisy(x, t)
