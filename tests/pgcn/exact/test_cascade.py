@@ -188,7 +188,7 @@ print((peak(3072) - small) / (256 * 1024))
 
 
 def test_memory_of_a_sample_is_that_of_a_few_pictures():
-    """Picture, estimate and matches are 40 bytes a pixel, coarser scales and temporaries 14; one copy more would be 12."""
+    """Picture, estimate and matches are 40 bytes a pixel, coarser scales and the rest 14; one more copy is 12."""
     mapped = os.environ | {"MALLOC_MMAP_THRESHOLD_": "262144"}  # glibc gives every picture back, as it does large ones
     found = subprocess.run(
         [sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True, timeout=120, env=mapped
