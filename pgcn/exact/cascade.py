@@ -157,7 +157,9 @@ class ExactDetail:
     def _noised(start: Tensor, way: Way) -> Tensor:
         """(1 - t)·`start` + t·ε at the first noise level of `way`."""
         generator = torch.Generator().manual_seed(way.seed)
-        noise = torch.randn(start.shape, generator=generator, dtype=start.dtype).to(start.device)
+        # From the CPU: a seed gives one picture on all devices. A copy from pinned memory waits for no kernel.
+        noise = torch.randn(start.shape, generator=generator, dtype=start.dtype, pin_memory=start.is_cuda)
+        noise = noise.to(start.device, non_blocking=True)
         noise *= noise_scale(start.shape[1])
         return noise.mul_(way.levels[0]).add_(start, alpha=1 - way.levels[0])
 

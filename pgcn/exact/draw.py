@@ -14,6 +14,7 @@ from pgcn.exact.candidates import Queries, compiled, exhaustive, improve
 from pgcn.exact.field import Field
 from pgcn.exact.patches import Patches, around
 from pgcn.exact.settings import DETAIL, MIDDLE, DetailSettings
+from pgcn.fused import is_fused
 from pgcn.heartbeat import beat
 
 SPREAD = 0.2
@@ -121,7 +122,11 @@ def drawn(patches: Patches, settings: DetailSettings, field: Field, t: float, wr
     """The mean of the middles of matches, put together: `(1, C, H, W)`. With all patches: the posterior mean at t."""
     height, width = field.size
     sharpness = patches.values / (2 * (t * noise_scale(patches.image.shape[1])) ** 2)
-    window = _window(patches).to(patches.image)
+    window = _window(patches)
+    if is_fused(patches.image):
+        from pgcn.exact import triton_kernels
+
+        return triton_kernels.drawn(field, sharpness, patches, window, wrap)
     margin, channels = MIDDLE // 2, patches.image.shape[1]
     out, weights = patches.image.new_zeros(1, channels, height, width), _weights(window, field.size, wrap)
     rows = max(1, settings.band // width)
@@ -156,9 +161,9 @@ def drawn(patches: Patches, settings: DetailSettings, field: Field, t: float, wr
 def _window(patches: Patches) -> Tensor:
     """Gaussian over the middle of a patch, `(7, 7)`."""
     margin = MIDDLE // 2
-    at = torch.arange(-margin, margin + 1) / (patches.patch // 2)
+    at = torch.arange(-margin, margin + 1, device=patches.image.device) / (patches.patch // 2)
     line = torch.exp(-0.5 * (at / SPREAD) ** 2)
-    return line[:, None] * line
+    return (line[:, None] * line).to(patches.image.dtype)
 
 
 def _weights(window: Tensor, size: tuple[int, int], wrap: bool) -> tuple[Tensor, Tensor]:
@@ -169,7 +174,7 @@ def _weights(window: Tensor, size: tuple[int, int], wrap: bool) -> tuple[Tensor,
         weight = window.new_zeros(side + len(line) - 1)
         for shift, part in enumerate(line):
             weight[shift : shift + side] += part
-        found.append(torch.full_like(weight, float(line.sum())) if wrap else weight)
+        found.append(line.sum().expand_as(weight) if wrap else weight)
     return found[0], found[1]
 
 

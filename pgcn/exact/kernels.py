@@ -46,8 +46,8 @@ def _distance(query, keys, at, alpha):
 
 
 @_jit
-def search_rows(queries, keys, snap, shape, first, best, least, new_least, jumps, numbers, seed, field, cost):
-    """New matches of the rows from `first` on, in place: see `pgcn.exact.plain.search_rows`."""
+def search_rows(queries, keys, snap, shape, first, field, least, new_least, jumps, numbers, seed, new_field, new_cost):
+    """New matches of the rows from `first` on, from those of all rows: see `pgcn.exact.plain.search_rows`."""
     h, w, wrap, random, reach = shape
     # float32 throughout: one float64 among the factors would halve what a vector holds.
     alpha, completeness = np.float32(numbers[0]), np.float32(numbers[1])
@@ -70,8 +70,9 @@ def search_rows(queries, keys, snap, shape, first, best, least, new_least, jumps
                     ny, nx = ny % H, nx % W
                 elif ny < 0 or ny >= H or nx < 0 or nx >= W:
                     continue
-                my = best[ny, nx] // w - jumps[j, 0]
-                mx = best[ny, nx] % w - jumps[j, 1]
+                best = field[ny, nx, 0]
+                my = best // w - jumps[j, 0]
+                mx = best % w - jumps[j, 1]
                 if 0 <= my < h and 0 <= mx < w:
                     place = my * w + mx
                     if snap.shape[0] > 1:
@@ -80,8 +81,8 @@ def search_rows(queries, keys, snap, shape, first, best, least, new_least, jumps
             span = reach
             for r in range(random):
                 chance = mixed(seed, y * W + x, r)
-                my = best[y, x] // w + np.int64(chance & np.uint32(0xFFFF)) % (2 * span + 1) - span
-                mx = best[y, x] % w + np.int64(chance >> np.uint32(16)) % (2 * span + 1) - span
+                my = field[y, x, 0] // w + np.int64(chance & np.uint32(0xFFFF)) % (2 * span + 1) - span
+                mx = field[y, x, 0] % w + np.int64(chance >> np.uint32(16)) % (2 * span + 1) - span
                 place = min(max(my, 0), h - 1) * w + min(max(mx, 0), w - 1)
                 if snap.shape[0] > 1:
                     place = snap[place]
@@ -89,16 +90,16 @@ def search_rows(queries, keys, snap, shape, first, best, least, new_least, jumps
                 span = max(1, span // 2)
             query = queries[row * W + x]
             for k in range(top):
-                cost[y, x, k] = np.inf
+                new_cost[y, x, k] = np.inf
             for c in range(count):
                 d = _distance(query, keys, at[c], alpha) * scale
                 if d < new_least[at[c]]:
                     new_least[at[c]] = d
                 usual = min(least[at[c]], d)
-                price = (d + tie) / (one + usual / completeness) * (one - coherence * np.float32(votes[c]))
-                _insert(field[y, x], cost[y, x], at[c], price)
+                cost = (d + tie) / (one + usual / completeness) * (one - coherence * np.float32(votes[c]))
+                _insert(new_field[y, x], new_cost[y, x], at[c], cost)
             for k in range(count, top):
-                field[y, x, k] = field[y, x, 0]
+                new_field[y, x, k] = new_field[y, x, 0]
 
 
 @_jit

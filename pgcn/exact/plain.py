@@ -31,31 +31,36 @@ def _times(h: Tensor, factor: int) -> Tensor:
     return ((h * (factor & 0xFFFF)) + (((h * (factor >> 16)) & 0xFFFF) << 16)) & 0xFFFFFFFF
 
 
-def search_rows(task: Round, field: Field, best: Tensor, queries: Tensor, first: int, new_least: Tensor) -> None:
-    """New matches of the rows from `first` on, whose patches are `queries` `(rows·W, components)`, in place.
+def search_rows(task: Round, field: Field, queries: Tensor, first: int, new_least: Tensor) -> Field:
+    """New matches of the rows from `first` on, whose patches are `queries` `(rows·W, components)`.
 
-    `best` `(H, W)` are the best matches of all positions before the round. Candidates are a position's own matches, the
-    best of the neighbours in `jumps`, moved by the jump, and random ones around its best. The cost of one at mean
-    squared difference d is (d + tie) / (1 + min(d, least)/completeness), less the share `coherence` · votes/8.
-    `new_least` takes the smallest d of every patch that was a candidate.
+    Candidates are a position's own matches, the best of the neighbours in `jumps`, moved by the jump, and random ones
+    around its best. The cost of one at mean squared difference d is (d + tie) / (1 + min(d, least)/completeness), less
+    the share `coherence` · votes/8. `new_least` takes the smallest d of every patch that was a candidate.
     """
-    width, top = field.size[1], field.index.shape[2]
-    index, cost = field.index.view(-1, top), field.cost.view(-1, top)
+    width = field.size[1]
+    index, cost = [], []
     for start in range(0, len(queries), CHUNK):
         query = queries[start : start + CHUNK]
         at = torch.arange(first * width + start, first * width + start + len(query), device=query.device)
-        candidates, votes = _candidates(task, index[at].long(), best, at // width, at % width)
-        index[at], cost[at] = _cheapest(task, query, candidates, votes, new_least, top)
+        candidates, votes = _candidates(task, field, at // width, at % width)
+        found = _best(task, query, candidates, votes, new_least, field.index.shape[2])
+        index.append(found.index)
+        cost.append(found.cost)
+    return Field(
+        torch.cat(index).view(-1, width, field.index.shape[2]), torch.cat(cost).view(-1, width, field.index.shape[2])
+    )
 
 
-def _candidates(task: Round, own: Tensor, best: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Candidates `(n, m)` of positions with the matches `own` `(n, top)`; the votes of each column for its own one."""
-    (h, w), (height, width) = task.patches.size, best.shape
+def _candidates(task: Round, field: Field, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Candidates `(n, m)` of the positions, and the votes of each column for its own `(n, m)`."""
+    (h, w), (height, width) = task.patches.size, field.size
+    own = field.index[y, x].long()
     found, votes = [own], [torch.zeros_like(own)]
     for dy, dx, vote in task.jumps.tolist():
         ny, nx = y + dy, x + dx
         inside = (ny >= 0) & (ny < height) & (nx >= 0) & (nx < width) | task.wrap
-        theirs = best[ny % height, nx % width, None].long()
+        theirs = field.index[ny % height, nx % width, :1].long()
         my, mx = theirs // w - dy, theirs % w - dx
         good = inside[:, None] & (my >= 0) & (my < h) & (mx >= 0) & (mx < w)
         found.append(torch.where(good, _usable(task.patches, (my * w + mx).clamp(0, h * w - 1)), own[:, :1]))
@@ -75,10 +80,7 @@ def _usable(patches: Patches, at: Tensor) -> Tensor:
     return at if patches.snap is None else patches.snap[at]
 
 
-def _cheapest(
-    task: Round, query: Tensor, candidates: Tensor, votes: Tensor, new_least: Tensor, top: int
-) -> tuple[Tensor, Tensor]:
-    """The `top` candidates of least cost and their costs, `(n, top)` each."""
+def _best(task: Round, query: Tensor, candidates: Tensor, votes: Tensor, new_least: Tensor, top: int) -> Field:
     same = candidates[:, :, None] == candidates[:, None, :]
     votes = (same * votes[:, None, :]).sum(2)
     again = same.tril(-1).any(2)
@@ -91,7 +93,7 @@ def _cheapest(
     kept = cost.sort(dim=1, stable=True)
     index = candidates.gather(1, kept.indices[:, :top])
     index = torch.where(kept.values[:, :top].isinf(), index[:, :1], index)
-    return index.int(), kept.values[:, :top]
+    return Field(index.int(), kept.values[:, :top])
 
 
 def draw_rows(field: Field, sharpness: float, patches: Patches, window: Tensor, first: int, last: int) -> Tensor:
