@@ -12,7 +12,7 @@ from pgcn.method import Model
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
 
-BASE = 700 * 2**20
+BASE = 2**30
 """Bytes of the process without a picture: programs, and the bands that an exact scale works on."""
 
 PATCHES = 140
