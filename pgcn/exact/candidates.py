@@ -91,13 +91,15 @@ def exhaustive(queries: Queries, settings: DetailSettings) -> Field:
             least = torch.minimum(least, d.amin(0))
     factor = 1 / (1 + least / settings.completeness) if settings.completeness != torch.inf else torch.ones_like(least)
     top = min(settings.top, len(allowed))
-    index, cost = [], []
-    for _, d in _distances(queries, keys, squares):
+    # Allocated before the loop: small results that stay, between large ones that go, would leave holes in the memory.
+    count = queries.size[0] * queries.size[1]
+    index, cost = allowed.new_empty(count, top, dtype=torch.int32), keys.new_empty(count, top)
+    first = 0
+    for rows, d in _distances(queries, keys, squares):
         best = ((d + settings.tie) * factor).topk(top, 1, largest=False)
-        index.append(allowed[best.indices].int())
-        cost.append(best.values)
-    shape = (*queries.size, top)
-    return Field(torch.cat(index).view(shape), torch.cat(cost).view(shape))
+        index[first : first + rows], cost[first : first + rows] = allowed[best.indices].int(), best.values
+        first += rows
+    return Field(index.view(*queries.size, top), cost.view(*queries.size, top))
 
 
 def _distances(queries: Queries, keys: Tensor, squares: Tensor) -> Iterator[tuple[int, Tensor]]:
