@@ -1,0 +1,55 @@
+"""Time of the published algorithm at sizes where its training takes days, from single Langevin steps.
+
+One step at each scale is timed in the plain implementation (`benchmarks.reference`), and the steps of a whole training
+are counted. The updates of the weights are not counted: some hundredths of the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from benchmarks.machine import clock
+from benchmarks.reference import Net, langevin, pad
+from pgcn.imaging.scales import Size, scale_sizes
+from pgcn.settings import Settings
+
+
+class Expected(NamedTuple):
+    """Seconds of a training, and of one sample."""
+
+    training: float
+    sample: float
+
+
+def expected(size: Size, settings: Settings, device: str) -> Expected:
+    """Times of the plain implementation on an image of `size`, extrapolated from one step at each scale."""
+    sizes = scale_sizes(*size, settings)
+    return summed([step_seconds(size, settings, device) for size in sizes], settings)
+
+
+def summed(step: Sequence[float], settings: Settings) -> Expected:
+    """Times by the seconds of a step at each scale, coarsest first.
+
+    An iteration at a scale runs the chains of all scales below it, its own chain, and in some iterations recovery.
+    """
+    training = chains = 0.0
+    for scale, seconds in enumerate(step):
+        chains += settings.steps_at(scale) * seconds
+        recovery = settings.recovery_steps * seconds / settings.recovery_every
+        training += settings.iterations_at(scale) * (chains + recovery)
+    return Expected(training, chains)
+
+
+def step_seconds(size: Size, settings: Settings, device: str, steps: int = 2) -> float:
+    """Seconds of a Langevin step at one scale: the mean of `steps`, after one on a small image."""
+    generator = torch.Generator(device).manual_seed(0)
+    net = Net(settings.is_wide(max(size)), "call", generator)
+    chain = settings.chain(steps, settings.sigma(0, 0))
+    langevin(pad(torch.zeros(1, 3, 8, 8, device=device)), net, chain, generator)
+    x = pad(torch.rand(1, 3, *size, generator=generator, device=device) * 2 - 1)
+    began = clock(device)
+    langevin(x, net, chain, generator)
+    return (clock(device) - began) / steps
