@@ -17,7 +17,7 @@ demo: $(VENV)/.installed
 	@echo "Four photographs with the preset draft, at their own size, under 4 minutes on two idle CPU cores."
 	@$(BIN)/pgcn run examples/images/0[1-4]-*.jpg --out $(RUN) --preset draft --samples 4 --size 1x1 --size 2x1
 
-# BENCH_ARGS='--keep rows.json': an interrupted benchmark is continued.
+# BENCH_ARGS='--keep runs/bench': an interrupted benchmark is continued.
 bench: $(VENV)/.installed
 	@echo "Presets and other ways to samples of one photograph: some 40 minutes of one idle core. Replaces a section of docs/benchmarks.md."
 	@$(BIN)/python -m benchmarks.bench $(BENCH_ARGS)

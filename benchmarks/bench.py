@@ -1,6 +1,6 @@
 """The benchmark of `make bench`: time and quality on one machine, printed and written to docs/benchmarks.md.
 
-`python -m benchmarks.bench [--device cuda] [--part presets …] [--keep FILE] [--strips FOLDER]`. Parts:
+`python -m benchmarks.bench [--device cuda] [--part presets …] [--keep FOLDER] [--strips FOLDER]`. Parts:
 
 - presets: presets trained to their end on a bundled photograph, with the metrics of their samples;
 - learned: the preset `small` in the product and in a plain implementation, and the published algorithm at its size;
@@ -16,14 +16,14 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from benchmarks.field import field
 from benchmarks.machine import clock, describe
-from benchmarks.ours import Made, ours, precision, train
+from benchmarks.ours import Trainings, ours, precision, train
 from benchmarks.pictures import photograph, strip
 from benchmarks.published import expected
 from benchmarks.rows import Rows
@@ -33,6 +33,7 @@ from pgcn import Pyramid, Trainer, make_settings
 from pgcn.exact.scales import ExactScales
 from pgcn.imaging.scales import exact_sizes, learned_sizes, resize
 from pgcn.patchgencn.energy import EnergyNet
+from pgcn.settings import Settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 PICTURE = "02-launch.jpg"
@@ -47,31 +48,30 @@ TITLES = {
 }
 
 
-@cache
-def of_preset(preset: str, device: str) -> Made:
-    """Samples of a preset on the photograph."""
-    settings = make_settings(preset, {"precision": precision(preset, device)})
-    return ours(photograph(PICTURE, settings.max_size), settings, SAMPLES, device)
+def preset_settings(preset: str, device: str) -> Settings:
+    """The preset as a run on this machine takes it."""
+    return make_settings(preset, {"precision": precision(preset, device)})
 
 
-def presets(rows: Rows, device: str, strips: Path | None) -> str:
+def presets(rows: Rows, trainings: Trainings, strips: Path | None) -> str:
     """The table of the presets: training includes what exact scales prepare once."""
 
     def measured(preset: str) -> list[str]:
-        image = photograph(PICTURE, make_settings(preset).max_size)
-        made = of_preset(preset, device)
+        settings = preset_settings(preset, trainings.device)
+        image = photograph(PICTURE, settings.max_size)
+        made = ours(image, settings, SAMPLES, trainings)
         assert made.samples is not None
         if strips is not None:
             strip([image, *made.samples.split(1)], image.shape[2]).save(strips / f"preset-{preset}.png")
         times = [f"{made.prepare:.0f}", f"{made.sample:.2f}"]
         size = f"{image.shape[3]}x{image.shape[2]}"
-        return [f"`{preset}`", size, precision(preset, device), *times, *shown(made.samples, image)]
+        return [f"`{preset}`", size, settings.precision, *times, *shown(made.samples, image)]
 
     header = ["preset", "px", "precision", "training, s", "a sample, s", *COMPARED]
     return markdown(header, [rows(f"preset {preset}", partial(measured, preset)) for preset in PRESETS])
 
 
-def learned(rows: Rows, device: str) -> str:
+def learned(rows: Rows, trainings: Trainings) -> str:
     """The table of times of learned scales: the plain implementation's are extrapolated."""
     side = make_settings("small").max_size
     image = photograph(PICTURE, side)
@@ -82,10 +82,10 @@ def learned(rows: Rows, device: str) -> str:
     }
 
     def of_product(name: str) -> list[str]:
-        return [name, f"{of_preset('small', device).prepare:.0f}"]
+        return [name, f"{trainings(image, preset_settings('small', trainings.device))[1]:.0f}"]
 
     def of_plain(name: str) -> list[str]:
-        return [name, f"{expected(size, plain[name], device).training:.0f}*"]
+        return [name, f"{expected(size, plain[name], trainings.device).training:.0f}*"]
 
     product = rows("`small`, product", partial(of_product, "`small`, product"))
     lines = [product, *(rows(name, partial(of_plain, name)) for name in plain)]
@@ -162,21 +162,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--part", action="append", choices=TITLES)
-    parser.add_argument("--keep", type=Path, help="a JSON file of rows, which are not measured again")
+    parser.add_argument("--keep", type=Path, help="a folder of rows and trainings, which are not made again")
     parser.add_argument("--strips", type=Path, help="a folder for strips of samples")
     parser.add_argument("--page", type=Path, default=PAGE)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     gpu = asked.device.startswith("cuda")
-    rows = Rows(asked.keep)
+    rows, trainings = Rows(asked.keep), Trainings(asked.device, asked.keep)
     parts: dict[str, Callable[[], str]] = {
-        "presets": partial(presets, rows, asked.device, asked.strips),
-        "learned": partial(learned, rows, asked.device),
+        "presets": partial(presets, rows, trainings, asked.strips),
+        "learned": partial(learned, rows, trainings),
     }
     if gpu:
         parts |= {"batches": partial(batches, rows, asked.device), "sampling": partial(sampling, rows, asked.device)}
     else:
-        parts |= {"field": partial(field, rows, PICTURE, SAMPLES, asked.strips)}
+        parts |= {"field": partial(field, rows, trainings, PICTURE, SAMPLES, asked.strips)}
     warm_up(asked.device)
     written = [f"{describe(asked.device)}. Image: `{PICTURE}`; one seed; means of {SAMPLES} samples of ours."]
     for name, part in parts.items():

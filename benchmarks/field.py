@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchmarks.closed_form import closed_form, expected_seconds, halving
 from benchmarks.matching import match
-from benchmarks.ours import Made, ours, precision, timed
+from benchmarks.ours import Made, Trainings, ours, precision, timed
 from benchmarks.pictures import photograph, strip
 from benchmarks.published import expected
 from benchmarks.rows import Rows
@@ -42,7 +42,7 @@ class Way(NamedTuple):
     """A way to samples of an image `(1, 3, H, W)`: its name in the table, and how many samples at most are drawn."""
 
     name: str
-    make: Callable[[Tensor, int], Made]
+    make: Callable[[Tensor, int, Trainings], Made]
 
 
 def drawn(make: Callable[[int], Tensor], samples: int) -> Made:
@@ -51,18 +51,13 @@ def drawn(make: Callable[[int], Tensor], samples: int) -> Made:
     return Made(pictures, 0.0, seconds / samples)
 
 
-def by_novelty(name: str) -> Callable[[Tensor, int], Made]:
+def by_novelty(name: str, image: Tensor, samples: int, trainings: Trainings) -> Made:
     """Ours: `draft` at the image's own size."""
-    return lambda image, samples: ours(
-        image,
-        make_settings(
-            "draft", {"novelty": name, "max_size": max(image.shape[2:]), "precision": precision("draft", "cpu")}
-        ),
-        samples,
-    )
+    changes = {"novelty": name, "max_size": max(image.shape[2:]), "precision": precision("draft", trainings.device)}
+    return ours(image, make_settings("draft", changes), samples, trainings)
 
 
-def by_closed_form(image: Tensor, _: int) -> Made:
+def by_closed_form(image: Tensor, _: int, __: Trainings) -> Made:
     """One sample of the closed form, or its time alone."""
     sizes = halving((image.shape[2], image.shape[3]))
     if max(image.shape[2:]) > MOST:
@@ -70,21 +65,21 @@ def by_closed_form(image: Tensor, _: int) -> Made:
     return drawn(lambda seed: closed_form(image, sizes, seed), 1)
 
 
-def by_matching(image: Tensor, samples: int) -> Made:
+def by_matching(image: Tensor, samples: int, _: Trainings) -> Made:
     """At most two samples of direct matching, and above `MOST` px one."""
     sizes = halving((image.shape[2], image.shape[3]))
     return drawn(lambda seed: match(image, sizes, seed), min(samples, 1 if max(image.shape[2:]) > MOST else 2))
 
 
-def by_published(image: Tensor, _: int) -> Made:
+def by_published(image: Tensor, _: int, __: Trainings) -> Made:
     """The time of the published algorithm, with the published constants."""
     size = image.shape[2], image.shape[3]
     return Made(None, *expected(size, make_settings("paper", {"max_size": max(size)}), "cpu"))
 
 
 WAYS = (
-    Way("ours, `novelty=new`", by_novelty("new")),
-    Way("ours, `novelty=balanced`", by_novelty("balanced")),
+    Way("ours, `novelty=new`", partial(by_novelty, "new")),
+    Way("ours, `novelty=balanced`", partial(by_novelty, "balanced")),
     Way("closed form", by_closed_form),
     Way("direct matching", by_matching),
     Way("published algorithm", by_published),
@@ -99,11 +94,18 @@ def row(name: str, made: Made, image: Tensor) -> list[str]:
     return [name, f"{first:.0f}", f"{hundredth:.0f}*", *shown(made.samples, image)]
 
 
-def field(rows: Rows, picture: str, samples: int, strips: Path | None = None, sides: tuple[int, ...] = SIDES) -> str:
+def field(
+    rows: Rows,
+    trainings: Trainings,
+    picture: str,
+    samples: int,
+    strips: Path | None = None,
+    sides: tuple[int, ...] = SIDES,
+) -> str:
     """A table of all ways for each of `sides`, as Markdown; strips of samples go to the folder `strips`."""
 
     def measured(way: Way, image: Tensor) -> list[str]:
-        made = way.make(image, samples)
+        made = way.make(image, samples, trainings)
         if strips is not None and made.samples is not None:
             name = "".join(letter if letter.isalnum() else "-" for letter in way.name)
             strip([image, *made.samples.split(1)], image.shape[2]).save(strips / f"{max(image.shape)}-{name}.png")

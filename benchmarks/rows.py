@@ -1,4 +1,4 @@
-"""Rows of the tables of `make bench`: each is announced, measured, printed, and kept where a file is given."""
+"""Rows of the tables of `make bench`: each is announced, measured, printed, and kept where a folder is given."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Cells = list[str]
 
 
 class Rows:
-    """Measures rows by name. Those in `kept`, a JSON file, are not measured again: an interrupted benchmark goes on.
+    """Measures rows by name. Those kept in `folder` are not measured again: an interrupted benchmark goes on.
 
-    A kept row is as old as its file: delete it to measure another version.
+    A kept row is as old as its file, `rows.json`: delete it to measure another version.
     """
 
-    def __init__(self, kept: Path | None = None) -> None:
-        self._kept = kept
+    def __init__(self, folder: Path | None = None) -> None:
+        self._kept = kept = None if folder is None else folder / "rows.json"
         self._rows: dict[str, Cells] = json.loads(kept.read_text()) if kept is not None and kept.exists() else {}
         self._began = time.monotonic()
 
@@ -28,5 +28,6 @@ class Rows:
             self._rows[name] = list(measure())
             print(" | ".join(self._rows[name]), flush=True)
             if self._kept is not None:
+                self._kept.parent.mkdir(parents=True, exist_ok=True)
                 self._kept.write_text(json.dumps(self._rows, indent=1))
         return self._rows[name]

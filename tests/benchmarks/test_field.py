@@ -7,7 +7,7 @@ from PIL import Image
 from benchmarks import closed_form as closed
 from benchmarks import field
 from benchmarks.closed_form import closed_form, expected_seconds, halving, levels
-from benchmarks.ours import Made, ours
+from benchmarks.ours import Made, Trainings, ours
 from benchmarks.rows import Rows
 from benchmarks.sample_metrics import COMPARED
 from pgcn import make_settings
@@ -45,7 +45,9 @@ def test_the_time_of_the_closed_form_is_a_line_through_two_pieces(monkeypatch):
 
 def test_a_training_and_its_samples_have_times():
     image = torch.rand(1, 3, 20, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    made = ours(image, make_settings("small", {"iterations": 1, "iteration_growth": 1.0, "scales": 2}), 3)
+    made = ours(
+        image, make_settings("small", {"iterations": 1, "iteration_growth": 1.0, "scales": 2}), 3, Trainings("cpu")
+    )
     assert made.samples is not None and made.samples.shape == (3, 3, 20, 24)
     assert made.prepare > 0 and made.sample > 0
     assert not torch.equal(made.samples[0], made.samples[1]), "samples have seeds of their own"
@@ -57,11 +59,11 @@ def test_the_table_has_a_line_for_each_way(monkeypatch, tmp_path):
     monkeypatch.setattr(field, "match", lambda image, sizes, seed: image)
     monkeypatch.setattr(field, "MOST", 32)
 
-    def copies(image: torch.Tensor, settings: object, samples: int) -> Made:
+    def copies(image: torch.Tensor, settings: object, samples: int, _: Trainings) -> Made:
         return Made(image.repeat(samples, 1, 1, 1), 10.0, 0.5)
 
     monkeypatch.setattr(field, "ours", copies)
-    tables = field.field(Rows(), str(tmp_path / "noise.png"), 2, tmp_path, (32, 48))
+    tables = field.field(Rows(), Trainings("cpu"), str(tmp_path / "noise.png"), 2, tmp_path, (32, 48))
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in tables.splitlines() if line[:2] == "| "]
     assert len(lines) == 2 * (1 + len(field.WAYS))
     small, large = ({name: cells for name, *cells in lines[half : half + 6]} for half in (0, 6))
