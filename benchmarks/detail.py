@@ -1,4 +1,4 @@
-"""Seconds of one core for a sample of exact detail, against its pixels, and the slope of their logarithms.
+"""Seconds of one core, or of a GPU, for a sample of exact detail, against its pixels, and the slope of the logarithms.
 
 `python -m benchmarks.detail` draws from a made image of structure at all sizes: the time hardly depends on the picture.
 """
@@ -32,37 +32,49 @@ def made_image(size: Size) -> Tensor:
     return image / image.abs().max()
 
 
-def measured(megapixels: float) -> tuple[float, float, float]:
-    """Seconds of a core to prepare an image, for one sample of its size, and the peak of memory so far, GiB."""
+def clock(device: str) -> float:
+    """Seconds of this thread; on a GPU, seconds on the wall when it has done all that it was given."""
+    if device == "cpu":
+        return time.thread_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def measured(megapixels: float, device: str) -> tuple[float, float, float]:
+    """Seconds to prepare an image, for one sample of its size, and the device's peak of memory so far, GiB."""
     height = round(math.sqrt(megapixels * 1e6 / 1.5))
     whole, settings = (height, round(1.5 * height)), make_settings("best", {"max_size": LARGEST})
     sizes = exact_sizes(*whole, settings)
-    image = made_image(sizes[-1])
+    image = made_image(sizes[-1]).to(device)
     layout = resize(image, learned_sizes(*whole, settings)[-1]).roll((5, 9), (2, 3))
-    began = time.thread_time()
+    began = clock(device)
     exact = ExactDetail(image, sizes)
     for scale in range(len(sizes)):
         exact.patches(scale)
-    prepared = time.thread_time()
+    prepared = clock(device)
     for _ in exact.draw(layout, sizes, [0]):
         pass
-    ended = time.thread_time()
-    return prepared - began, ended - prepared, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    ended = clock(device)
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = kilobytes * 1024 if device == "cpu" else torch.cuda.max_memory_allocated()
+    return prepared - began, ended - prepared, memory / 2**30
 
 
 def main() -> None:
     """Print a table and the slope."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megapixels", type=float, nargs="+", default=MEGAPIXELS)
-    sizes = sorted(parser.parse_args().megapixels)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    args = parser.parse_args()
+    sizes = sorted(args.megapixels)
     torch.set_num_threads(1)
-    measured(0.02)  # compiles
+    measured(0.02, args.device)  # compiles
     print("| megapixels | prepare, s | sample, s | s per megapixel | peak memory, GiB |\n|---|---|---|---|---|")
     points = []
     for size in sizes:
-        prepare, sample, memory = measured(size)
+        prepare, sample, memory = measured(size, args.device)
         points.append((math.log(size), math.log(sample)))
-        print(f"| {size:g} | {prepare:.2f} | {sample:.2f} | {sample / size:.1f} | {memory:.2f} |", flush=True)
+        print(f"| {size:g} | {prepare:.2f} | {sample:.2f} | {sample / size:.2g} | {memory:.2f} |", flush=True)
     if len(points) > 1:
         x, y = (torch.tensor(values) for values in zip(*points, strict=True))
         slope = float(((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum())

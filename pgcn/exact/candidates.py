@@ -13,6 +13,7 @@ from pgcn.exact import plain
 from pgcn.exact.field import Field, Round, jumps_of
 from pgcn.exact.patches import Patches, bordered
 from pgcn.exact.settings import DetailSettings
+from pgcn.fused import is_fused
 from pgcn.heartbeat import beat
 
 KEPT = 2**26
@@ -124,25 +125,29 @@ def improved(
 
 def _round(task: Round, queries: Queries, field: Field) -> tuple[Field, Tensor]:
     """One round over all bands: all of them see the matches from before it."""
-    new = Field(torch.empty_like(field.index), torch.empty_like(field.cost))
-    search = _search_compiled if compiled(queries.y) else _search_plain
+    new = Field(field.index.new_empty(field.index.shape), field.cost.new_empty(field.cost.shape))
+    search = _search_fused if is_fused(queries.y) else _search_compiled if compiled(queries.y) else _search_plain
 
     def one(rows: tuple[int, int], least: Tensor) -> None:
         search(task, field, queries.of(*rows), rows[0], least, new)
 
-    leasts = in_threads(queries.bands(), one, lambda: torch.full_like(task.least, torch.inf))
+    threads = torch.get_num_threads() if queries.y.device.type == "cpu" else 1
+    leasts = in_threads(queries.bands(), one, lambda: torch.full_like(task.least, torch.inf), threads)
     least = leasts[0] if len(leasts) == 1 else torch.stack(leasts).amin(0)
     return new, torch.where(least.isinf(), 0, least)
 
 
 def in_threads(
-    bands: list[tuple[int, int]], one: Callable[[tuple[int, int], Tensor], None], room: Callable[[], Tensor]
+    bands: list[tuple[int, int]],
+    one: Callable[[tuple[int, int], Tensor], None],
+    room: Callable[[], Tensor],
+    threads: int,
 ) -> list[Tensor]:
-    """Do bands in as many threads as PyTorch has, each with a `room` of its own: these.
+    """Do bands in so many threads at most, each with a `room` of its own: these.
 
     The calling thread is one of them: it alone sends heartbeats, one a band.
     """
-    threads = min(torch.get_num_threads(), len(bands))
+    threads = min(threads, len(bands))
     rooms = [room() for _ in range(threads)]
 
     def work(thread: int) -> None:
@@ -165,6 +170,12 @@ def _search_plain(task: Round, field: Field, queries: Tensor, first: int, least:
     found = plain.search_rows(task, field, queries, first, least)
     new.index[first : first + len(found.index)] = found.index
     new.cost[first : first + len(found.cost)] = found.cost
+
+
+def _search_fused(task: Round, field: Field, queries: Tensor, first: int, least: Tensor, new: Field) -> None:
+    from pgcn.exact import triton_kernels
+
+    triton_kernels.search_rows(task, field, queries, first, least, new)
 
 
 def _search_compiled(task: Round, field: Field, queries: Tensor, first: int, least: Tensor, new: Field) -> None:

@@ -153,7 +153,9 @@ class ExactDetail:
 
     def _draw(self, start: Tensor, scale: int, way: Way, hold: Held, field: Field | None) -> tuple[Tensor, Field]:
         generator = torch.Generator().manual_seed(way.seed)
-        noise = torch.randn(start.shape, generator=generator, dtype=start.dtype).to(start.device)
+        # From the CPU: a seed gives one picture on all devices. A copy from pinned memory waits for no kernel.
+        noise = torch.randn(start.shape, generator=generator, dtype=start.dtype, pin_memory=start.is_cuda)
+        noise = noise.to(start.device, non_blocking=True)
         noise *= noise_scale(start.shape[1])
         # Coherence at the coarsest scale would cut things where they could bend.
         settings = replace(self.settings, coherence=0.0) if scale == 0 else self.settings

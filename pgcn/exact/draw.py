@@ -14,6 +14,7 @@ from pgcn.exact.candidates import Queries, compiled, exhaustive, improved
 from pgcn.exact.field import Field
 from pgcn.exact.patches import Patches, around
 from pgcn.exact.settings import DETAIL, MIDDLE, DetailSettings
+from pgcn.fused import is_fused
 from pgcn.heartbeat import beat
 
 SPREAD = 0.2
@@ -112,7 +113,11 @@ def drawn(patches: Patches, settings: DetailSettings, field: Field, t: float, wr
     """The mean of the middles of matches, put together: `(1, C, H, W)`. With all patches: the posterior mean at t."""
     height, width = field.size
     sharpness = patches.values / (2 * (t * noise_scale(patches.image.shape[1])) ** 2)
-    window = _window(patches).to(patches.image)
+    window = _window(patches)
+    if is_fused(patches.image):
+        from pgcn.exact import triton_kernels
+
+        return triton_kernels.drawn(field, sharpness, patches, window, wrap)
     margin = MIDDLE // 2
     channels = patches.image.shape[1]
     out = patches.image.new_zeros(height + 2 * margin, width + 2 * margin, channels)
@@ -143,9 +148,9 @@ def drawn(patches: Patches, settings: DetailSettings, field: Field, t: float, wr
 def _window(patches: Patches) -> Tensor:
     """Gaussian over the middle of a patch, `(7, 7)`."""
     margin = MIDDLE // 2
-    at = torch.arange(-margin, margin + 1) / (patches.patch // 2)
+    at = torch.arange(-margin, margin + 1, device=patches.image.device) / (patches.patch // 2)
     line = torch.exp(-0.5 * (at / SPREAD) ** 2)
-    return line[:, None] * line
+    return (line[:, None] * line).to(patches.image.dtype)
 
 
 def _whole(out: Tensor, window: Tensor, wrap: bool) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -79,8 +81,24 @@ class Patches:
         `bordered_rows` `(1, C, b + patch - 1, W + patch - 1)` have their border already.
         """
         x = bordered_rows.contiguous(memory_format=torch.channels_last)
-        found = F.conv2d(x, self.basis).permute(0, 2, 3, 1).reshape(-1, self.basis.shape[0])
+        with float32_convolutions() if x.is_cuda else nullcontext():
+            found = F.conv2d(x, self.basis).permute(0, 2, 3, 1).reshape(-1, self.basis.shape[0])
         return (found - alpha * self.mean).contiguous()
+
+
+@contextmanager
+def float32_convolutions() -> Iterator[None]:
+    """Products of convolutions on a GPU in float32, for which PyTorch takes TF32.
+
+    TF32 has 10 bits: as many patches are then as good as equal, the same seed gives another picture than on a CPU.
+    """
+    convolution = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = convolution.fp32_precision
+    convolution.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        convolution.fp32_precision = before
 
 
 def patches_of(image: Tensor, patch: int, components: int, known: Tensor | None = None, band: int = 2**17) -> Patches:
@@ -103,16 +121,17 @@ def _components(image: Tensor, patch: int, components: int) -> tuple[Tensor, Ten
     """Orthonormal columns `(C·patch², components)`, the leading ones of some patches, and their mean."""
     h, w = image.shape[2:]
     padded = bordered(image, patch // 2)[0]
-    at = torch.arange(h * w)
+    at = torch.arange(h * w, device=image.device)
     if len(at) > SOME:  # evenly spread, by a stride that no row is a multiple of
-        at = (torch.arange(SOME) * 2_654_435_761) % (h * w)
-    y, x = (at // w).to(image.device), (at % w).to(image.device)
+        at = (at[:SOME] * 2_654_435_761) % (h * w)
+    y, x = at // w, at % w
     step = torch.arange(patch, device=image.device)
     rows = padded[:, (y[:, None] + step)[:, :, None], (x[:, None] + step)[:, None, :]]
     rows = rows.permute(1, 0, 2, 3).reshape(len(at), -1).double()
     mean = rows.mean(0)
-    vectors = torch.linalg.eigh((rows - mean).T @ (rows - mean)).eigenvectors
-    return vectors[:, -components:].flip(1).to(image.dtype), mean.to(image.dtype)
+    covariance = (rows - mean).T @ (rows - mean)
+    vectors = torch.linalg.eigh(covariance.cpu()).eigenvectors  # a GPU takes longer for eigenvalues of so few numbers
+    return vectors[:, -components:].flip(1).to(image), mean.to(image)
 
 
 def usable(known: Tensor, patch: int) -> Tensor:

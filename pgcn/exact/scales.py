@@ -192,7 +192,7 @@ def _settings(settings: PyramidSettings) -> DetailSettings:
 
 def _seeds(x: Tensor, draw: Draw) -> list[int]:
     """A seed for each of N states, from one random number of each."""
-    return [int(number.abs() * 2**24) for number in draw(x.new_empty(len(x), 1, 1, 1)).flatten()]
+    return [int(number.abs() * 2**24) for number in draw(x.new_empty(len(x), 1, 1, 1, device="cpu")).flatten()]
 
 
 def _levels(settings: DetailSettings, options: ChainOptions) -> list[float]:

@@ -6,11 +6,8 @@ Internal Learning", CVPR 2021. f has the paper's sign: a chain ascends f. The pu
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from types import ModuleType
 from typing import Protocol, runtime_checkable
 
@@ -18,14 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pgcn.fused import is_fused
 from pgcn.patchgencn.spectral import power_iteration
 from pgcn.patchgencn.weights import PAD, Precision, Weights
 from pgcn.settings import Step
 
 ONE_DNN = torch.backends.mkldnn.is_available()
-HAS_TRITON = find_spec("triton") is not None and any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang")))
-"""True where Triton and the C compiler that it needs are installed."""
-
 RGB_CHANNELS = 3
 """Channels of the states that the kernels for GPUs take; others run in plain PyTorch there."""
 
@@ -103,14 +98,6 @@ class FusedLangevin(Protocol):
 
     def energies(self, padded: Tensor, coefficients: Tensor) -> tuple[Tensor, Weights]:
         """As `energies`."""
-
-
-def is_fused(x: Tensor) -> bool:
-    """True where `pgcn.patchgencn.kernels` computes for tensors such as `x`.
-
-    That is so on a GPU with Triton, unless `PGCN_PLAIN` is set in the environment.
-    """
-    return x.is_cuda and x.dtype == torch.float32 and not os.environ.get("PGCN_PLAIN") and HAS_TRITON
 
 
 def _number_format(x: Tensor, precision: Precision) -> torch.dtype:

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pgcn.fused import is_fused
 from pgcn.heartbeat import beat
 from pgcn.imaging.noise import noise_start, normal_batch
 from pgcn.imaging.normals import Project, applied
 from pgcn.imaging.scales import Size
 from pgcn.method import ChainOptions, State
 from pgcn.patchgencn.cuda_graph import CudaGraphed
-from pgcn.patchgencn.energy import RGB_CHANNELS, is_fused
+from pgcn.patchgencn.energy import RGB_CHANNELS
 from pgcn.patchgencn.resume import joined
 from pgcn.patchgencn.sampling import refine
 from pgcn.patchgencn.weights import Weights

@@ -18,13 +18,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from pgcn.fused import is_fused
 from pgcn.imaging.channels import Channels, of_tensor, unit_rule
 from pgcn.imaging.normals import applied
 from pgcn.imaging.scales import check_image, image_pyramid, learned_sizes, resize, thin_problem
 from pgcn.method import DivergenceError, Progress, State
 from pgcn.patchgencn import curvature
 from pgcn.patchgencn.cuda_graph import CudaGraphed
-from pgcn.patchgencn.energy import RGB_CHANNELS, EnergyNet, FusedLangevin, crop, energies, energy_gradient, is_fused
+from pgcn.patchgencn.energy import RGB_CHANNELS, EnergyNet, FusedLangevin, crop, energies, energy_gradient
 from pgcn.patchgencn.flops import scale_operations
 from pgcn.patchgencn.loss import check_recovery, loss_weights, metric_rows
 from pgcn.patchgencn.resume import (

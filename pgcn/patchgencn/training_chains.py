@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pgcn.fused import is_fused
 from pgcn.imaging.noise import normal_batch
 from pgcn.imaging.normals import Project
-from pgcn.patchgencn.energy import is_fused
 from pgcn.patchgencn.langevin import langevin
 from pgcn.patchgencn.sampling import Gradient, inside
 from pgcn.settings import Settings, Step
