@@ -163,6 +163,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--part", action="append", choices=TITLES)
     parser.add_argument("--keep", type=Path, help="a folder of rows and trainings, which are not made again")
+    parser.add_argument("--long", action="store_true", help="a sample of direct matching at 600 px: ten minutes more")
     parser.add_argument("--strips", type=Path, help="a folder for strips of samples")
     parser.add_argument("--page", type=Path, default=PAGE)
     asked = parser.parse_args()
@@ -176,7 +177,7 @@ def main() -> None:
     if gpu:
         parts |= {"batches": partial(batches, rows, asked.device), "sampling": partial(sampling, rows, asked.device)}
     else:
-        parts |= {"field": partial(field, rows, trainings, PICTURE, SAMPLES, asked.strips)}
+        parts |= {"field": partial(field, rows, trainings, PICTURE, SAMPLES, asked.long, asked.strips)}
     warm_up(asked.device)
     written = [f"{describe(asked.device)}. Image: `{PICTURE}`; one seed; means of {SAMPLES} samples of ours."]
     for name, part in parts.items():

@@ -68,7 +68,7 @@ def closed_form(image: Tensor, sizes: list[Size], seed: int = 0, patch: int = PA
 
 
 @without_denormals()
-def expected_seconds(image: Tensor, sizes: list[Size], patch: int = PATCH, steps: int = STEPS) -> float:
+def closed_form_seconds(image: Tensor, sizes: list[Size], patch: int = PATCH, steps: int = STEPS) -> float:
     """Seconds of one sample, without drawing it: `steps` steps of each size, each as `step_seconds`."""
     return steps * sum(step_seconds(resize(image, size), patch) for size in sizes)
 

@@ -6,7 +6,8 @@
 - published: the published algorithm, whose time alone is extrapolated (`benchmarks.published`).
 
 Seconds are CPU time of one thread. The time to the hundredth sample is extrapolated: the training, and a hundred times
-one sample. Above `MOST` px the closed form is not drawn, and its time is extrapolated from some patches of each scale.
+one sample. Above `MOST` px the closed form and direct matching are not drawn, and their time is extrapolated from some
+patches, or some steps, of each scale.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks.closed_form import closed_form, expected_seconds, halving
-from benchmarks.matching import match
+from benchmarks.closed_form import closed_form, closed_form_seconds, halving
+from benchmarks.matching import match, match_seconds
 from benchmarks.ours import Made, Trainings, ours, precision, timed
 from benchmarks.pictures import photograph, strip
 from benchmarks.published import expected
@@ -33,7 +34,7 @@ SIDES = (250, 600)
 """Longest sides, px."""
 
 MOST = 250
-"""Longest side at which the closed form is drawn, and direct matching twice, px."""
+"""Longest side at which the closed form and direct matching are drawn, px."""
 
 STAR = "\\* extrapolated: a training and a hundred times one sample; or, of a way that is not drawn, from parts of it."
 
@@ -61,14 +62,16 @@ def by_closed_form(image: Tensor, _: int, __: Trainings) -> Made:
     """One sample of the closed form, or its time alone."""
     sizes = halving((image.shape[2], image.shape[3]))
     if max(image.shape[2:]) > MOST:
-        return Made(None, 0.0, expected_seconds(image, sizes))
+        return Made(None, 0.0, closed_form_seconds(image, sizes))
     return drawn(lambda seed: closed_form(image, sizes, seed), 1)
 
 
-def by_matching(image: Tensor, samples: int, _: Trainings) -> Made:
-    """At most two samples of direct matching, and above `MOST` px one."""
-    sizes = halving((image.shape[2], image.shape[3]))
-    return drawn(lambda seed: match(image, sizes, seed), min(samples, 1 if max(image.shape[2:]) > MOST else 2))
+def by_matching(long: bool, image: Tensor, samples: int, _: Trainings) -> Made:
+    """At most two samples of direct matching; above `MOST` px its time alone, or `long`: one sample."""
+    sizes, large = halving((image.shape[2], image.shape[3])), max(image.shape[2:]) > MOST
+    if large and not long:
+        return Made(None, 0.0, match_seconds(image, sizes))
+    return drawn(lambda seed: match(image, sizes, seed), min(samples, 1 if large else 2))
 
 
 def by_published(image: Tensor, _: int, __: Trainings) -> Made:
@@ -77,13 +80,15 @@ def by_published(image: Tensor, _: int, __: Trainings) -> Made:
     return Made(None, *expected(size, make_settings("paper", {"max_size": max(size)}), "cpu"))
 
 
-WAYS = (
-    Way("ours, `novelty=new`", partial(by_novelty, "new")),
-    Way("ours, `novelty=balanced`", partial(by_novelty, "balanced")),
-    Way("closed form", by_closed_form),
-    Way("direct matching", by_matching),
-    Way("published algorithm", by_published),
-)
+def ways(long: bool) -> list[Way]:
+    """All ways of the table."""
+    return [
+        Way("ours, `novelty=new`", partial(by_novelty, "new")),
+        Way("ours, `novelty=balanced`", partial(by_novelty, "balanced")),
+        Way("closed form", by_closed_form),
+        Way("direct matching", partial(by_matching, long)),
+        Way("published algorithm", by_published),
+    ]
 
 
 def row(name: str, made: Made, image: Tensor) -> list[str]:
@@ -99,10 +104,14 @@ def field(
     trainings: Trainings,
     picture: str,
     samples: int,
+    long: bool = False,
     strips: Path | None = None,
     sides: tuple[int, ...] = SIDES,
 ) -> str:
-    """A table of all ways for each of `sides`, as Markdown; strips of samples go to the folder `strips`."""
+    """A table of all ways for each of `sides`, as Markdown; strips of samples go to the folder `strips`.
+
+    `long` draws a sample of direct matching above `MOST` px too.
+    """
 
     def measured(way: Way, image: Tensor) -> list[str]:
         made = way.make(image, samples, trainings)
@@ -114,7 +123,7 @@ def field(
     written = []
     for side in sides:
         image = photograph(picture, side)
-        lines = [rows(f"{side} px, {way.name}", partial(measured, way, image)) for way in WAYS]
+        lines = [rows(f"{side} px, {way.name}", partial(measured, way, image)) for way in ways(long)]
         header = ["", "first sample, s", "hundredth, s", *COMPARED]
         written.append(f"{image.shape[3]}x{image.shape[2]} px:\n\n{markdown(header, lines)}")
     return "\n\n".join([*written, STAR])

@@ -5,8 +5,8 @@ import torch
 from PIL import Image
 
 from benchmarks import closed_form as closed
-from benchmarks import field
-from benchmarks.closed_form import closed_form, expected_seconds, halving, levels
+from benchmarks import field, matching
+from benchmarks.closed_form import closed_form, closed_form_seconds, halving, levels
 from benchmarks.ours import Made, Trainings, ours
 from benchmarks.rows import Rows
 from benchmarks.sample_metrics import COMPARED
@@ -39,8 +39,23 @@ def test_the_time_of_the_closed_form_is_a_line_through_two_pieces(monkeypatch):
     monkeypatch.setattr(closed, "_piece_seconds", lambda image, side, patch: image.shape[2] + 0.5 * side**2)
     sizes = [(15, 20), (30, 40)]
     expected = 10 * ((15 + 0.5 * 300) + (30 + 0.5 * 1200))
-    assert expected_seconds(torch.zeros(1, 3, 30, 40), sizes) == pytest.approx(expected)
+    assert closed_form_seconds(torch.zeros(1, 3, 30, 40), sizes) == pytest.approx(expected)
     assert torch.tensor(1e-30).mul(1e-10) > 0, "numbers below 1e-38 are numbers again"
+
+
+def test_the_time_of_direct_matching_counts_all_steps(monkeypatch):
+    taken = []
+    monkeypatch.setattr(matching, "patch_distance", lambda x, target, generator: taken.append(1) or x.mean())
+    monkeypatch.setattr(matching, "clock", lambda device: float(len(taken)))  # a second for each step
+    sizes = [(8, 8), (16, 16)]
+    assert matching.match_seconds(torch.zeros(1, 3, 16, 16), sizes) == matching.STEPS * len(sizes)
+
+
+def test_large_pictures_are_matched_once_on_request(monkeypatch):
+    monkeypatch.setattr(field, "match", lambda image, sizes, seed: image)
+    image = torch.zeros(1, 3, 16, field.MOST + 1)
+    made = field.by_matching(True, image, 4, Trainings("cpu"))
+    assert made.samples is not None and len(made.samples) == 1
 
 
 def test_a_training_and_its_samples_have_times():
@@ -57,17 +72,18 @@ def test_the_table_has_a_line_for_each_way(monkeypatch, tmp_path):
     torch.manual_seed(0)
     Image.fromarray(to_rgb(torch.rand(3, 40, 48) * 2 - 1)).save(tmp_path / "noise.png")
     monkeypatch.setattr(field, "match", lambda image, sizes, seed: image)
+    monkeypatch.setattr(field, "match_seconds", lambda image, sizes: 7.0)
     monkeypatch.setattr(field, "MOST", 32)
 
     def copies(image: torch.Tensor, settings: object, samples: int, _: Trainings) -> Made:
         return Made(image.repeat(samples, 1, 1, 1), 10.0, 0.5)
 
     monkeypatch.setattr(field, "ours", copies)
-    tables = field.field(Rows(), Trainings("cpu"), str(tmp_path / "noise.png"), 2, tmp_path, (32, 48))
+    tables = field.field(Rows(), Trainings("cpu"), str(tmp_path / "noise.png"), 2, strips=tmp_path, sides=(32, 48))
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in tables.splitlines() if line[:2] == "| "]
-    assert len(lines) == 2 * (1 + len(field.WAYS))
+    assert len(lines) == 2 * (1 + len(field.ways(False)))
     small, large = ({name: cells for name, *cells in lines[half : half + 6]} for half in (0, 6))
-    assert list(small)[1:] == [way.name for way in field.WAYS]
+    assert list(small)[1:] == [way.name for way in field.ways(False)]
     at = lines[0].index("frechet_vgg12") - 1
     assert len(lines[0]) == 3 + len(COMPARED)
     for table in (small, large):
