@@ -17,9 +17,9 @@ demo: $(VENV)/.installed
 	@echo "Four photographs with the preset draft, at their own size, under 4 minutes on two idle CPU cores."
 	@$(BIN)/pgcn run examples/images/0[1-4]-*.jpg --out $(RUN) --preset draft --samples 4 --size 1x1 --size 2x1
 
-# BENCH_ARGS='--keep runs/bench': an interrupted benchmark is continued.
+# BENCH_ARGS='--keep runs/bench': an interrupted benchmark is continued. BENCH_ARGS=--long: direct matching at 600 px, a quarter of an hour.
 bench: $(VENV)/.installed
-	@echo "Presets and other ways to samples of one photograph: some 40 minutes of one idle core. Replaces a section of docs/benchmarks.md."
+	@echo "Presets and other ways to samples of one photograph: some 25 minutes of one core. Replaces a section of docs/benchmarks.md."
 	@$(BIN)/python -m benchmarks.bench $(BENCH_ARGS)
 
 # Every training method in equal time. METHODS_ARGS=--small: the least that shows something.

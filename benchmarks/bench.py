@@ -93,7 +93,7 @@ def learned(rows: Rows, trainings: Trainings) -> str:
     table = markdown(
         ["", "training, s", "times the product"], [[*line, time] for line, time in zip(lines, times, strict=True)]
     )
-    return f"{side} px.\n\n{table}\n\n\\* extrapolated from a Langevin step at each scale."
+    return f"{side} px.\n\n{table}\n\n\\* extrapolated from some Langevin steps at each scale."
 
 
 def batches(rows: Rows, device: str, sizes: tuple[int, ...] = (1, 16, 128)) -> str:
@@ -163,7 +163,9 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--part", action="append", choices=TITLES)
     parser.add_argument("--keep", type=Path, help="a folder of rows and trainings, which are not made again")
-    parser.add_argument("--long", action="store_true", help="a sample of direct matching at 600 px: ten minutes more")
+    parser.add_argument(
+        "--long", action="store_true", help="a sample of direct matching at 600 px: a quarter of an hour more"
+    )
     parser.add_argument("--strips", type=Path, help="a folder for strips of samples")
     parser.add_argument("--page", type=Path, default=PAGE)
     asked = parser.parse_args()
