@@ -5,6 +5,7 @@ A method's own pyramid says what one learned scale does; all else is the same fo
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -213,7 +214,12 @@ class LearnedPyramid(TaskMethods, ABC):
                 return self.refine(applied(rule, y), scale, options)
             return self.refine(clamp(y, scale), scale, replace(options, after=lambda state: after(state, scale)))
 
-        for end in ascend(x, sizes[:learned], chain, first, resize_on_torus if options.wrap else resize):
+        def learned_ends(start: Tensor) -> Iterator[Tensor]:
+            return ascend(start, sizes[:learned], chain, first, resize_on_torus if options.wrap else resize)
+
+        with_detail = self.exact is not None and len(sizes) > learned
+        several = options.from_noise and with_detail and self.settings.layouts > 1
+        for end in self._least(x, learned_ends, options) if several else learned_ends(x):
             x = end
             yield end
         if self.exact is None or len(sizes) <= max(first, learned):
@@ -230,6 +236,25 @@ class LearnedPyramid(TaskMethods, ABC):
         clamped = None if after is None and rule is None else clamp_exact
         for end in self.exact.ascend(x, sizes[learned + above :], above, options, clamped):
             yield applied(rule, end)  # a scale without steps is a plain resize
+
+    def _least(self, x: Tensor, ends: Callable[[Tensor], Iterator[Tensor]], options: ChainOptions) -> Iterator[Tensor]:
+        """The ends at the learned scales of `settings.layouts` layouts for each state: of the least exact energy.
+
+        The first layout begins at `x` `(N, C, h, w)`, the others at noise like it.
+        """
+        assert self.exact is not None and options.draw is not None
+        size = self.sizes[self.learned - 1]
+        best = list(ends(x))
+        least = self.exact.layout_energies(best[-1], size)
+        for _ in range(self.settings.layouts - 1):
+            # The distribution function of a normal number is uniform: gray noise U(-1, 1), as `noise_start`.
+            gray = torch.erf(options.draw(x[:, :1]) / math.sqrt(2))
+            others = list(ends(gray.expand_as(x)))
+            energies = self.exact.layout_energies(others[-1], size)
+            better = (energies < least)[:, None, None, None]
+            best = [torch.where(better, other, end) for other, end in zip(others, best, strict=True)]
+            least = torch.minimum(least, energies)
+        yield from best
 
     def _below(self, scale: int) -> Tensor:
         """The start of the reconstruction at `scale`, before it is resized."""

@@ -275,8 +275,8 @@ class Method(Protocol):
     def plan(self, height: int, width: int, settings: Any) -> WorkPlan:
         """The work of training on an image of this size, px."""
 
-    def rate(self, size: Size, settings: Any, device: str = "cpu", threads: int = 1) -> float:
-        """Operations per second of a learned scale of `size` on this machine, measured for about a second."""
+    def rate(self, sizes: Sequence[Size], settings: Any, device: str = "cpu", threads: int = 1) -> float:
+        """Operations per second of a training with learned scales of these sizes, measured for some seconds."""
 
     def trainer(
         self,

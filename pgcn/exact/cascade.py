@@ -94,9 +94,9 @@ class ExactDetail:
         return self._patches[scale]
 
     def at_layout(self, size: Size) -> ExactDetail:
-        """The exact energy of the image at one small size, of patches of `settings.layout_patch`."""
+        """The exact energy of the image at one small size, of patches of `settings.layout_patch`, or of `patch`."""
         if self._layout is None or self._layout.sizes != [size]:
-            settings = replace(self.settings, patch=self.settings.layout_patch)
+            settings = replace(self.settings, patch=self.settings.layout_patch or self.settings.patch)
             self._layout = ExactDetail(self._image, [size], settings, self._known, self._rule)
         return self._layout
 

@@ -98,6 +98,11 @@ class ExactScales:
         for drawn in self.detail.ascend(x, sizes, seeds, way):
             yield drawn.picture
 
+    def layout_energies(self, x: Tensor, layout: Size) -> Tensor:
+        """The mean energy of each layout `x` `(N, C, h, w)`, by the image's patches at the size `layout`: `(N,)`."""
+        detail = self.detail.at_layout(layout)
+        return torch.stack([detail.energy(each, 0).mean() for each in x.split(1)])
+
     def settled(
         self,
         x: Tensor,

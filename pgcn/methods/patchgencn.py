@@ -16,8 +16,9 @@ from pgcn.imaging.channels import Channels
 from pgcn.imaging.scales import Size, exact_sizes, learned_sizes, thin_problem
 from pgcn.method import DivergenceError, Progress, State, WorkPlan
 from pgcn.patchgencn.distillation import Distillation
-from pgcn.patchgencn.flops import measured_rate, sampling_operations, training_operations
+from pgcn.patchgencn.flops import sampling_operations, training_operations
 from pgcn.patchgencn.masked_trainer import MaskedTrainer
+from pgcn.patchgencn.rate import training_rate
 from pgcn.patchgencn.resume import resume_point
 from pgcn.patchgencn.trainer import Trainer
 from pgcn.patchgencn.windows import window_size
@@ -119,9 +120,9 @@ class PatchGenCN:
             windows=[window_size(size, settings) for size in learned],
         )
 
-    def rate(self, size: Size, settings: Settings, device: str = "cpu", threads: int = 1) -> float:
-        """Operations per second of Langevin steps at `size`."""
-        return measured_rate(size, settings, device, threads)
+    def rate(self, sizes: Sequence[Size], settings: Settings, device: str = "cpu", threads: int = 1) -> float:
+        """Operations per second of a training with learned scales of these sizes."""
+        return training_rate(sizes, settings, device, threads)
 
     def trainer(
         self,

@@ -6,6 +6,7 @@ Internal Learning", CVPR 2021. f has the paper's sign: a chain ascends f. The pu
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
@@ -21,6 +22,7 @@ from pgcn.patchgencn.weights import PAD, Precision, Weights
 from pgcn.settings import Step
 
 ONE_DNN = torch.backends.mkldnn.is_available()
+
 RGB_CHANNELS = 3
 """Channels of the states that the kernels for GPUs take; others run in plain PyTorch there."""
 
@@ -77,6 +79,10 @@ def energies(
     `padded` is `(N, B·C, H + 10, W + 10)`, `coefficients` `(N,)`: the same for all images of a batch. `positions`
     `(1, 1, H, W)` are the weights of positions in the mean, 1 by default.
     """
+    if positions is None and runs_winograd(weights, precision):
+        from pgcn.patchgencn.winograd import WinogradGradient
+
+        return WinogradGradient(weights).energies(padded, coefficients)
     leaves = Weights(*(tuple(x.detach().requires_grad_() for x in part) for part in weights))
     with torch.enable_grad():
         f_at = energy(padded, leaves, precision)
@@ -100,18 +106,39 @@ class FusedLangevin(Protocol):
         """As `energies`."""
 
 
+def runs_winograd(weights: Weights, precision: Precision) -> bool:
+    """True where `pgcn.patchgencn.winograd` computes: one image, in float32, on a processor.
+
+    Unless `PGCN_PLAIN` is set in the environment.
+    """
+    kernel = weights.kernels[0]
+    plain = len(kernel) > 1 or kernel.dtype != torch.float32 or precision != "float32" or kernel.device.type != "cpu"
+    return not (plain or os.environ.get("PGCN_PLAIN"))
+
+
 def _number_format(x: Tensor, precision: Precision) -> torch.dtype:
     return torch.bfloat16 if precision == "bfloat16" and x.dtype == torch.float32 else x.dtype
 
 
-def energy_gradient(weights: Weights, precision: Precision = "float32") -> Callable[[Tensor], Tensor]:
+def energy_gradient(
+    weights: Weights, precision: Precision = "float32", former: Callable[[Tensor], Tensor] | None = None
+) -> Callable[[Tensor], Tensor]:
     """A function from padded images `(N, B·C, H + 10, W + 10)` to ∇Σf there, for constant weights.
 
-    The backward pass is written out, which takes 0.88 to 0.98 of the time of autograd on a CPU core
+    `former` is a gradient for weights of the same shapes that is no longer used: its buffers may be taken over.
+
+    One image in float32 on a processor has `pgcn.patchgencn.winograd`, GPUs `pgcn.patchgencn.kernels`. For others the
+    backward pass is written out, which takes 0.88 to 0.98 of the time of autograd on a CPU core
     (`benchmarks/gradient.py`): f itself is not computed, the gradient behind the last layer is the same at every step,
-    and the gradient of each convolution is a convolution with the flipped kernel. For GPUs see
-    `pgcn.patchgencn.kernels`.
+    and the gradient of each convolution is a convolution with the flipped kernel.
     """
+    if runs_winograd(weights, precision):
+        from pgcn.patchgencn.winograd import WinogradGradient
+
+        if isinstance(former, WinogradGradient):
+            former.load(weights)
+            return former
+        return WinogradGradient(weights)
     if is_fused(weights.kernels[0]) and weights.kernels[0].shape[2] == RGB_CHANNELS:
         from pgcn.patchgencn.kernels import FusedGradient
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import time
+from collections.abc import Sequence
 
 import torch
 
 from pgcn.generator import GeneratorNet
 from pgcn.imaging.scales import Size
 from pgcn.patchgencn.curvature import EVERY, POWER_STEPS
-from pgcn.patchgencn.energy import NARROW, WIDE, EnergyNet, energy_gradient, pad
-from pgcn.patchgencn.langevin import langevin
+from pgcn.patchgencn.energy import NARROW, WIDE
 from pgcn.patchgencn.weights import PAD
 from pgcn.patchgencn.windows import pool_count, region_size, window_size
 from pgcn.settings import Settings
@@ -91,25 +90,14 @@ def generator_operations(size: Size) -> float:
     return GeneratorNet(3, 0, [torch.Generator()]).operations(size)
 
 
-def measured_rate(size: Size, settings: Settings, device: str = "cpu", threads: int = 1) -> float:
-    """Operations per second of Langevin steps on windows of a scale of `size` on this machine, measured for a second.
+def joint_rate(works: Sequence[float], units: Sequence[float], coarsest: float, finest: float) -> float:
+    """Operations per second of a training of `works` operations at each scale, from the rates at its two ends.
 
-    `threads` is the number of threads on a CPU.
+    A unit of `units[s]` operations, such as one iteration of scale s, takes a + b·`units[s]` seconds: small nets of
+    small images take time that does not depend on their operations. `coarsest` and `finest` are the measured rates, in
+    operations per second, of a unit of the first and the last scale.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    wide, part = settings.is_wide(max(size)), window_size(size, settings)
-    net = EnergyNet(wide=wide, generators=[torch.Generator(device=device).manual_seed(0)])
-    gradient = energy_gradient(net.weights(), settings.precision)
-    x = torch.zeros(1, 3, *part, device=device)
-
-    def steps(count: int) -> float:
-        began = time.perf_counter()
-        langevin(pad(x), gradient, settings.chain(count, 0.0), torch.zeros_like).sum().item()
-        return time.perf_counter() - began
-
-    steps(1)
-    count = max(1, int(1.0 / steps(1)))
-    elapsed = steps(count)
-    torch.set_num_threads(before)
-    return count * step_operations(part, size, settings) / elapsed
+    inverse = 1 / units[0] - 1 / units[-1]
+    a = max(0.0, (1 / coarsest - 1 / finest) / inverse) if inverse > 0 else 0.0
+    b = max(0.0, 1 / finest - a / units[-1])
+    return sum(works) / sum(work * (b + a / unit) for work, unit in zip(works, units, strict=True))

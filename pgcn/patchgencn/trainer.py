@@ -35,7 +35,7 @@ from pgcn.patchgencn.resume import (
     optimizer_tensors,
     training_text,
 )
-from pgcn.patchgencn.sampling import recover_start, recovery_options, refine
+from pgcn.patchgencn.sampling import Gradient, recover_start, recovery_options, refine
 from pgcn.patchgencn.starts import ChainStarts
 from pgcn.patchgencn.training_chains import chain_noise, training_chains
 from pgcn.patchgencn.weights import Weights
@@ -111,6 +111,7 @@ class Trainer:
         self.rate: float | Tensor = torch.zeros((), device=self.recovered.device) if self.recovered.is_cuda else 0.0
         self._loss_weights = {due: loss_weights(self.settings, due).to(self.recovered) for due in (False, True)}
         self._graphs: dict[tuple[bool, bool], CudaGraphed[tuple[Tensor, Tensor]]] = {}
+        self._gradient: Gradient | None = None
 
     def new_net(self) -> EnergyNet:
         """The initial net of the present scale."""
@@ -211,7 +212,9 @@ class Trainer:
         settings, due = self.settings, recovery_start is not None
         self.net.update_norms()
         weights = self.net.weights()
-        gradient = energy_gradient(weights, settings.precision)
+        gradient = energy_gradient(weights, settings.precision, self._gradient)
+        if not start.is_cuda:
+            self._gradient = gradient
         synthesized, recovered = training_chains(
             start, noise, recovery_start, gradient, self.scale, settings, self.rule
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from pgcn.imaging.scales import Size, resize
 from pgcn.method_settings import MethodSettings
 from pgcn.methods import method_of
 from pgcn.settings import PyramidSettings
-from pgcn_cluster.planning.work import MEASURED_PIXELS, Work
+from pgcn.stopwatch import Clock, clock_for
+from pgcn_cluster.planning.work import IMAGE_MEASURED, MEASURED_PIXELS, Work
 from pgcn_jobs.artifacts import sample_metrics
 from pgcn_jobs.images.png import encode_png, to_rgb
 
@@ -45,20 +45,20 @@ class Speed:
 def measured_speed(image: Size, settings: MethodSettings, device: str, threads: int) -> Speed:
     """The speed of a job on this machine; `image` is the size (height, width) of its image, px.
 
-    Takes a few seconds. `threads` is the number of threads on a CPU.
+    Takes a few seconds. `threads` is the number of threads on a CPU; with one, the speed is that of an idle core.
     """
     with _threads(threads):
-        method = method_of(settings)
+        method, now = method_of(settings), clock_for(device, threads)
         plan = method.plan(*image, settings)
         return Speed(
-            rate=method.rate(plan.learned[-1], settings, device, threads),
-            drawing=_drawing(settings, device) if plan.exact and isinstance(settings, PyramidSettings) else 0.0,
-            storing=_storing(),
-            measuring=_measuring(plan.sizes[-1], device),
+            rate=method.rate(plan.learned, settings, device, threads),
+            drawing=_drawing(settings, device, now) if plan.exact and isinstance(settings, PyramidSettings) else 0.0,
+            storing=_storing(now),
+            measuring=_measuring(plan.sizes[-1], device, now),
         )
 
 
-def _drawing(settings: PyramidSettings, device: str) -> float:
+def _drawing(settings: PyramidSettings, device: str, now: Clock) -> float:
     """Seconds for a pixel of exact detail, preparation of the image's patches included in the second drawing alone."""
     sizes = [(side[0] // 2**k, side[1] // 2**k) for k in (2, 1, 0) for side in [PROBE]]
     detail = DetailSettings(patch=settings.patch, steps=settings.detail_steps)
@@ -70,20 +70,22 @@ def _drawing(settings: PyramidSettings, device: str) -> float:
             drawn.picture.sum().item()
 
     draw()  # makes the patches, and compiles where nothing is compiled yet
-    return _seconds(draw) / (PROBE[0] * PROBE[1])
+    return _seconds(draw, now) / (PROBE[0] * PROBE[1])
 
 
-def _storing() -> float:
+def _storing(now: Clock) -> float:
     picture = to_rgb(_structure(PROBE)[0])
-    return _seconds(lambda: encode_png(picture)) / (PROBE[0] * PROBE[1])
+    return _seconds(lambda: encode_png(picture), now) / (PROBE[0] * PROBE[1])
 
 
-def _measuring(finest: Size, device: str) -> float:
-    """Seconds for a pixel of a measured picture; the features of the image itself count as one picture."""
+def _measuring(finest: Size, device: str, now: Clock) -> float:
+    """Seconds for a pixel of a measured picture; the image itself counts as `IMAGE_MEASURED` pictures."""
     factor = min(1.0, math.sqrt(MEASURED_PIXELS / (finest[0] * finest[1])))
     size = max(16, round(finest[0] * factor)), max(16, round(finest[1] * factor))
     picture = _structure(size).to(device)
-    return _seconds(lambda: sample_metrics(picture, picture, picture)) / (2 * size[0] * size[1])
+    sample = picture.roll((size[0] // 3, size[1] // 4), (2, 3)).flip(3)
+    pixels = (1 + IMAGE_MEASURED) * size[0] * size[1]
+    return _seconds(lambda: sample_metrics(sample, picture, picture), now) / pixels
 
 
 def _structure(size: Size) -> torch.Tensor:
@@ -97,10 +99,10 @@ def _structure(size: Size) -> torch.Tensor:
     return picture / picture.abs().max()
 
 
-def _seconds(call: Callable[[], object]) -> float:
-    began = time.perf_counter()
+def _seconds(call: Callable[[], object], now: Clock) -> float:
+    began = now()
     call()
-    return time.perf_counter() - began
+    return now() - began
 
 
 @contextmanager

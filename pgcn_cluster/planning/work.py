@@ -8,6 +8,7 @@ from typing import NamedTuple
 from pgcn.imaging.scales import Size
 from pgcn.method_settings import MethodSettings
 from pgcn.methods import method_of
+from pgcn.settings import PyramidSettings
 from pgcn_jobs.artifacts import most_compared
 from pgcn_jobs.common.failures import ConfigError
 from pgcn_jobs.spec import SamplePlan, resolve_size
@@ -15,11 +16,14 @@ from pgcn_jobs.spec import SamplePlan, resolve_size
 OPERATIONS_A_PIXEL = 1e6
 """Operations of training that take as long as a drawn pixel of exact detail, for shares of a run's work.
 
-On a core with AVX-512 half as many (44·10⁹ a second, 12 s a megapixel), on one with AMX twice as many.
+On a core with AVX-512 145·10⁹ a second, and 8.6 s a megapixel (docs/benchmarks.md).
 """
 
 MEASURED_PIXELS = 400 * 400
 """Larger pictures are reduced to about as many pixels before they are measured (`pgcn.metrics.features`)."""
+
+IMAGE_MEASURED = 0.3
+"""Measuring of the image itself, whose features are taken once, in measurings of a sample."""
 
 
 class Work(NamedTuple):
@@ -58,13 +62,14 @@ def work_of(settings: MethodSettings, plan: SamplePlan, image: Size) -> Work:
     # The reconstruction, beside the samples; measured ones are among them, or drawn too.
     others = 1.0 if finest in drawn else 1.0 + measured
     pictures = others + plan.count * sum(shares)
+    layouts = settings.layouts if training.exact and isinstance(settings, PyramidSettings) else 1
     return Work(
         training=training.training,
-        chains=pictures * training.sampling,
+        chains=pictures * layouts * training.sampling,
         exact=pictures * pixels if training.exact else 0.0,
         # The image, its reconstruction and a sample at every scale: with exact detail 4/3 of those of the finest.
         stored=(4 + plan.count * sum(shares)) * pixels,
-        measured=(measured + 1) * min(pixels, MEASURED_PIXELS),
+        measured=(measured + IMAGE_MEASURED) * min(pixels, MEASURED_PIXELS),
     )
 
 

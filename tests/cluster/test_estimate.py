@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from pgcn.methods import make_settings
+from pgcn.patchgencn.flops import joint_rate
 from pgcn_cluster.planning.estimate import Speed, measured_speed
 from pgcn_cluster.planning.work import work_of
 from pgcn_cluster.scheduler.queue import Job, Queue
@@ -37,6 +38,14 @@ def test_learned_pyramids_draw_by_chains_alone():
     assert work.drawing == work.chains
 
 
+def test_every_layout_of_a_sample_is_work():
+    four = work_of(make_settings("draft", {"layouts": 4}), plan(4), IMAGE)
+    assert four.chains == pytest.approx(4 * work_of(make_settings("draft", {"layouts": 1}), plan(4), IMAGE).chains)
+    assert four.exact == work_of(DRAFT, plan(4), IMAGE).exact
+    small = make_settings("small")
+    assert work_of(small.model_copy(update={"layouts": 4}), plan(4), IMAGE) == work_of(small, plan(4), IMAGE)
+
+
 def test_a_size_that_the_job_will_refuse_stops_no_planning():
     best, large = make_settings("best"), (2000, 2000)
     assert work_of(best, plan(1, "5x5"), large).exact == work_of(best, plan(1), large).exact, "10,000 px are too many"
@@ -45,8 +54,18 @@ def test_a_size_that_the_job_will_refuse_stops_no_planning():
 def test_an_estimate_adds_up():
     work = work_of(DRAFT, plan(4), IMAGE)
     speed = Speed(rate=work.training / 20, drawing=1e-5, storing=1e-7, measuring=2e-6)
-    expected = 20 + 20 * work.chains / work.training + 5 * 1.35 + 8 * 0.0135 + 5 * 0.27
+    expected = 20 + 20 * work.chains / work.training + 5 * 1.35 + 8 * 0.0135 + 4.3 * 0.27
     assert speed.seconds(work) == pytest.approx(expected)
+
+
+def test_a_rate_is_interpolated_between_the_coarsest_and_the_finest_scale():
+    """Iterations of 1, 2 and 4 operations that take 3, 4 and 6 seconds: a = 2, b = 1."""
+    works = [100.0, 40.0, 60.0]
+    seconds = 100 / 1 * 3 + 40 / 2 * 4 + 60 / 4 * 6
+    assert joint_rate(works, [1, 2, 4], 1 / 3, 4 / 6) == pytest.approx(200 / seconds)
+    assert joint_rate(works, [1, 2, 4], 5.0, 5.0) == pytest.approx(5)
+    assert joint_rate([10.0], [3], 5.0, 5.0) == pytest.approx(5), "one scale"
+    assert joint_rate(works, [1, 2, 4], 6.0, 5.0) == pytest.approx(5), "no time without operations"
 
 
 @pytest.mark.parametrize(("preset", "method"), [("draft", "patchgencn"), ("small", "patchgencn"), ("draft", "convnet")])

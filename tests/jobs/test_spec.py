@@ -45,7 +45,7 @@ def test_every_setting_is_part_of_the_name():
         "iterations": 201, "iteration_growth": 2.6, "learning_rate": 3e-4, "final_learning_rate": 4e-5,
         "precision": "bfloat16", "warm_up": 21, "step_decay": 0.5,
         "detail": "learned", "learned_size": 40, "patch": 9, "detail_steps": 4, "detail_noise": 0.5,
-        "completeness": 0.005, "layout_patch": 9, "window": 48, "max_curvature": 2.0,
+        "completeness": 0.005, "layout_patch": 9, "layouts": 3, "window": 48, "max_curvature": 2.0,
         "distil": 400, "sampling": "generator",
     }  # fmt: skip
     assert changed.keys() == Settings.model_fields.keys() - pgcn.settings.READING

@@ -1,5 +1,6 @@
 """A trained pyramid: sampling at any size, files, energy."""
 
+import dataclasses
 import json
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from safetensors import safe_open
 
 import pgcn
+from pgcn.imaging.scales import resize
 
 SETTINGS = pgcn.make_settings("draft", {"max_size": 24, "min_size": 12, "scales": 3, "iterations": 8})
 
@@ -101,3 +103,45 @@ def test_damaged_files_are_refused(pyramid, damage):
         files["scale-0.safetensors"] = b"hello"
     with pytest.raises(ValueError, match=r"missing|damaged|another pyramid|not a"):
         pgcn.Pyramid.from_files(files)
+
+
+@pytest.fixture(scope="module")
+def detailed():
+    """A pyramid of two learned scales with exact detail above them, hardly trained: its layouts differ much."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(1, 3, 9, 12, generator=generator) * 2 - 1
+    image = torch.nn.functional.interpolate(coarse, size=(36, 48), mode="bilinear")
+    own = {"max_size": 48, "min_size": 12, "learned_size": 16, "scales": 2, "iterations": 4, "layout_patch": 0}
+    return pgcn.fit(image, settings=pgcn.make_settings("draft", own))
+
+
+def with_layouts(pyramid, count):
+    return dataclasses.replace(pyramid, settings=pyramid.settings.model_copy(update={"layouts": count}))
+
+
+def layout_energy(pyramid, stages):
+    at = pyramid.learned - 1
+    return pyramid.exact.layout_energies(stages[at], pyramid.sizes[at])
+
+
+def test_of_several_layouts_the_one_of_least_energy_gets_its_detail(detailed):
+    counts = (1, 2, 5)
+    stages = [next(with_layouts(detailed, count).samples(4, seed=3)) for count in counts]
+    one, two, five = (layout_energy(detailed, found) for found in stages)
+    assert bool((two <= one).all() and (five <= two).all())
+    assert bool((five < one).any()), "another layout than the first is kept"
+    kept = five == one
+    assert torch.equal(stages[2][0][kept], stages[0][0][kept]), "the first of five is the one of one"
+    for found in stages:
+        assert [tuple(stage.shape[-2:]) for stage in found] == detailed.sizes
+        layouts = found[detailed.learned - 1]
+        below = resize(found[-1], detailed.sizes[detailed.learned - 1])
+        own, other = ((below - each).square().mean() for each in (layouts, layouts.roll(1, 0)))
+        assert own < 0.9 * other, "the detail belongs to the layout"
+
+
+def test_a_sample_with_several_layouts_is_its_own(detailed):
+    several = with_layouts(detailed, 3)
+    together = several.sample(3, seed=5)
+    torch.testing.assert_close(several.sample(1, seed=6)[0], together[1], atol=1e-2, rtol=0)
+    assert torch.equal(several.reconstruct()[-1], detailed.reconstruct()[-1])

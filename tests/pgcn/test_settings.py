@@ -104,10 +104,12 @@ def test_a_novelty_stands_for_settings_and_is_none_itself(preset, name):
     settings = make_settings(preset, {"novelty": name})
     novelty = NOVELTIES[name]
     assert settings.iterations_at(0) == pytest.approx(novelty.first_iterations, abs=2), "whatever the number of scales"
-    drawn = settings.patch, settings.completeness, settings.layout_patch
-    assert drawn == (novelty.patch, novelty.completeness, novelty.layout_patch)
+    drawn = settings.patch, settings.completeness, settings.layout_patch, settings.layouts
+    assert drawn == (novelty.patch, novelty.completeness, novelty.layout_patch, novelty.layouts)
     assert "novelty" not in identifying(settings)
-    given = {field: getattr(settings, field) for field in ("iterations", "patch", "completeness", "layout_patch")}
+    given = {
+        field: getattr(settings, field) for field in ("iterations", "patch", "completeness", "layout_patch", "layouts")
+    }
     assert make_settings(preset, given) == settings, "the same as its settings given one by one, so the same job"
     assert override(settings, {"novelty": name}) == settings, "again makes no difference"
 

@@ -177,6 +177,7 @@ def counted(monkeypatch, side):
         return real(h, *rest, **options)
 
     with monkeypatch.context() as patched:
+        patched.setenv("PGCN_PLAIN", "1")
         patched.setattr(module, "convolve", convolve)
         trainer = Trainer([picture(1, (side * 2 // 3, side))], tiny(max_size=side, iterations=10, step_size=0.1), [0])
         for _ in trainer.iterations():

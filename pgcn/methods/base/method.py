@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
@@ -20,7 +19,9 @@ from pgcn.methods.base.model import NetPyramid, load_pyramid
 from pgcn.methods.base.settings import NetSettings
 from pgcn.methods.base.states import check_own
 from pgcn.methods.base.trainer import NetTrainer
+from pgcn.patchgencn.flops import joint_rate
 from pgcn.patchgencn.langevin import langevin
+from pgcn.stopwatch import clock_for
 
 S = TypeVar("S", bound=NetSettings)
 
@@ -67,14 +68,11 @@ class NetMethod(ABC, Generic[S]):
         """The work of training on an image of this size."""
         learned = self.sizes(height, width, settings)
         passes = [self._operations(at, tuple(learned), settings) for at in range(len(learned))]
-        chain = settings.chains * settings.langevin_steps
         updates = self.updates(settings, learned)
-        # A gradient by pixels costs two passes, one by weights three, of each chain's end and of the image.
-        passes_each = 2 * chain + 3 * (settings.chains + 1)
         return WorkPlan(
             learned=learned,
             exact=exact_sizes(height, width, settings),
-            training=sum(n * one for n, one in zip(updates, passes, strict=True)) * passes_each,
+            training=sum(n * one for n, one in zip(updates, passes, strict=True)) * _passes(settings),
             sampling=sum(2 * settings.langevin_steps * one for one in passes),
             iterations=sum(self.iterations(settings, learned)),
         )
@@ -83,23 +81,38 @@ class NetMethod(ABC, Generic[S]):
         """Operations of one forward pass of a scale's net."""
         return _operations_a_pixel(self, scale, sizes, settings) * sizes[scale][0] * sizes[scale][1]
 
-    def rate(self, size: Size, settings: S, device: str = "cpu", threads: int = 1) -> float:
-        """Operations per second of Langevin steps of a net at `size`, measured for about a second."""
+    def rate(self, sizes: Sequence[Size], settings: S, device: str = "cpu", threads: int = 1) -> float:
+        """Operations per second of updates of nets, measured at the coarsest and the finest scale for a second."""
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
-        net = self.net(0, [size], settings, 3, torch.Generator().manual_seed(0)).to(device)
-        gradient, x = net.gradient(), torch.zeros(1, 3, *size, device=device)
+        try:
+            ends = [self._rate(scale, sizes, settings, device, threads) for scale in (0, len(sizes) - 1)]
+        finally:
+            torch.set_num_threads(before)
+        passes = [self._operations(scale, tuple(sizes), settings) for scale in range(len(sizes))]
+        works = [n * one for n, one in zip(self.updates(settings, sizes), passes, strict=True)]
+        return joint_rate(works, passes, ends[0], ends[-1])
 
-        def seconds(steps: int) -> float:
-            began = time.perf_counter()
-            langevin(x, gradient, settings.chain(steps, 0.0), torch.zeros_like).sum().item()
-            return time.perf_counter() - began
+    def _rate(self, scale: int, sizes: Sequence[Size], settings: S, device: str, threads: int) -> float:
+        """Operations per second of updates of a scale's net: chains, and a step of Adam."""
+        net = self.net(scale, sizes, settings, 3, torch.Generator().manual_seed(0)).to(device)
+        x, now = torch.zeros(settings.chains, 3, *sizes[scale], device=device), clock_for(device, threads)
+        optimizer = torch.optim.Adam(net.parameters(), lr=1e-6)
+        coefficients = torch.tensor([1 / len(x)] * len(x) + [-1.0], device=device)
+
+        def seconds(count: int) -> float:
+            began = now()
+            for _ in range(count):
+                net.begin_iteration()
+                end = langevin(x, net.gradient(), settings.chain(), torch.randn_like)
+                net.learn(torch.cat([end, x[:1]]), coefficients)
+                optimizer.step()
+            end.sum().item()
+            return now() - began
 
         seconds(1)
-        count = max(1, int(1.0 / seconds(1)))
-        elapsed = seconds(count)
-        torch.set_num_threads(before)
-        return count * 2 * self._operations(0, (size,), settings) / elapsed
+        count = max(1, round(0.5 / seconds(1)))
+        return count * _passes(settings) * self._operations(scale, tuple(sizes), settings) / seconds(count)
 
     def trainer(
         self,
@@ -128,6 +141,14 @@ class NetMethod(ABC, Generic[S]):
     def after_divergence(self, settings: S) -> S:
         """Half the step size: training is deterministic, and an unchanged retry would diverge again."""
         return settings.model_copy(update={"step_size": settings.step_size / 2})
+
+
+def _passes(settings: NetSettings) -> int:
+    """Forward passes of one image that take as long as an update of a net.
+
+    A gradient by pixels costs two passes, one by weights three, of each chain's end and of the image.
+    """
+    return 2 * settings.chains * settings.langevin_steps + 3 * (settings.chains + 1)
 
 
 @lru_cache(maxsize=256)

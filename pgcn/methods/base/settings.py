@@ -9,7 +9,7 @@ from pydantic import Field
 
 from pgcn.settings import PyramidSettings, Step
 
-EXACT_DRAFT: Mapping[str, Any] = {"detail": "exact", "layout_patch": 15, "max_size": 512}
+EXACT_DRAFT: Mapping[str, Any] = {"detail": "exact", "layout_patch": 15, "layouts": 2, "max_size": 512}
 """The part of `draft` that all methods share: exact scales above the learned ones, and layouts that are drawn again."""
 
 
