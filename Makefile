@@ -19,7 +19,7 @@ demo: $(VENV)/.installed
 
 # BENCH_ARGS='--keep runs/bench': an interrupted benchmark is continued. BENCH_ARGS=--long: direct matching at 600 px, a quarter of an hour.
 bench: $(VENV)/.installed
-	@echo "Presets and other ways to samples of one photograph: some 25 minutes of one core. Replaces a section of docs/benchmarks.md."
+	@echo "Presets and other ways to samples of one photograph: some 20 minutes of one core. Replaces a section of docs/benchmarks.md."
 	@$(BIN)/python -m benchmarks.bench $(BENCH_ARGS)
 
 # Every training method in equal time. METHODS_ARGS=--small: the least that shows something.
