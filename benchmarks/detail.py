@@ -1,6 +1,7 @@
 """Seconds of one core, or of a GPU, for a sample of exact detail, against its pixels, and the slope of the logarithms.
 
 `python -m benchmarks.detail` draws from a made image of structure at all sizes: the time hardly depends on the picture.
+With `--image 0.175` samples of all sizes are drawn from one image of so many megapixels.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pgcn.exact import ExactDetail
-from pgcn.imaging.scales import Size, exact_sizes, learned_sizes, resize
+from pgcn.imaging.scales import Size, exact_sizes, learned_sizes, resize, sizes_for
 from pgcn.settings import LARGEST, make_settings
 
 MEGAPIXELS = (0.06, 0.25, 1.0, 4.0, 16.0)
@@ -32,6 +33,12 @@ def made_image(size: Size) -> Tensor:
     return image / image.abs().max()
 
 
+def size_of(megapixels: float) -> Size:
+    """Height and width, px, half as wide again as high."""
+    height = round(math.sqrt(megapixels * 1e6 / 1.5))
+    return height, round(1.5 * height)
+
+
 def clock(device: str) -> float:
     """Seconds of this thread; on a GPU, seconds on the wall when it has done all that it was given."""
     if device == "cpu":
@@ -40,19 +47,20 @@ def clock(device: str) -> float:
     return time.perf_counter()
 
 
-def measured(megapixels: float, device: str) -> tuple[float, float, float]:
-    """Seconds to prepare an image, for one sample of its size, and the device's peak of memory so far, GiB."""
-    height = round(math.sqrt(megapixels * 1e6 / 1.5))
-    whole, settings = (height, round(1.5 * height)), make_settings("best", {"max_size": LARGEST})
-    sizes = exact_sizes(*whole, settings)
+def measured(megapixels: float, image_megapixels: float, device: str) -> tuple[float, float, float]:
+    """Seconds to prepare an image and for one sample of it, and the device's peak of memory so far, GiB."""
+    settings = make_settings("best", {"max_size": LARGEST})
+    whole = size_of(image_megapixels)
+    sizes, learned = exact_sizes(*whole, settings), learned_sizes(*whole, settings)[-1]
     image = made_image(sizes[-1]).to(device)
-    layout = resize(image, learned_sizes(*whole, settings)[-1]).roll((5, 9), (2, 3))
+    first, *above = sizes_for(size_of(megapixels), [learned, *sizes])
+    layout = resize(resize(image, learned).roll((5, 9), (2, 3)), first)
     began = clock(device)
     exact = ExactDetail(image, sizes)
     for scale in range(len(sizes)):
         exact.patches(scale)
     prepared = clock(device)
-    for _ in exact.draw(layout, sizes, [0]):
+    for _ in exact.draw(layout, above, [0]):
         pass
     ended = clock(device)
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -64,15 +72,16 @@ def main() -> None:
     """Print a table and the slope."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megapixels", type=float, nargs="+", default=MEGAPIXELS)
+    parser.add_argument("--image", type=float, help="megapixels of the image; else those of the sample")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     args = parser.parse_args()
     sizes = sorted(args.megapixels)
     torch.set_num_threads(1)
-    measured(0.02, args.device)  # compiles
+    measured(0.02, args.image or 0.02, args.device)  # compiles
     print("| megapixels | prepare, s | sample, s | s per megapixel | peak memory, GiB |\n|---|---|---|---|---|")
     points = []
     for size in sizes:
-        prepare, sample, memory = measured(size, args.device)
+        prepare, sample, memory = measured(size, args.image or size, args.device)
         points.append((math.log(size), math.log(sample)))
         print(f"| {size:g} | {prepare:.2f} | {sample:.2f} | {sample / size:.2g} | {memory:.2f} |", flush=True)
     if len(points) > 1:

@@ -35,6 +35,10 @@ chooses the scale. The choice is a heuristic: compare all start scales with `--s
 image from the patches of IMAGE, a texture for example. `generate --set tile=true --set keep=0.8` makes a tile of IMAGE
 itself: the inner 80 % of both sides stay, and only the border between copies is made anew.
 
+`generate` makes samples of at most 8192 px a side. For larger ones, train a run and use `pgcn sample RUN IMAGE --size
+16384x4096 -n 1`: up to 16,384 px a side, and about 60 bytes of memory a pixel with exact scales
+([benchmarks.md](benchmarks.md#exact-detail)). A sample for which too little memory is free is refused beforehand.
+
 `translate` starts chains at the target itself, at the finest learned scale, and `*-saliency.tif` has what they moved,
 in levels of 255, summed over steps and scales. With two folders, `--target 'other/{name}'` gives pairs, and `--target
 other` each with each.

@@ -21,15 +21,16 @@ FACTOR_BELOW = 12
 """Sizes with both numbers below this are factors of the image's size; larger numbers are pixels."""
 
 MAX_SIDE = 8192
+"""Longest side of a sample that a job draws, px."""
 
 MAX_SEED = 2**53
 """Largest seed. Seeds are exact in JSON and SQL up to here; samples count up from the seed."""
 
 
-def resolve_size(text: str, trained: Size) -> Size:
+def resolve_size(text: str, trained: Size, longest: int = MAX_SIDE) -> Size:
     """Height and width in pixels of a size written width x height: "2x1" doubles the width of `trained`.
 
-    Raises `ConfigError` for text of another form, for a mix of factors and pixels, and for sides outside 1 to 8192.
+    Raises `ConfigError` for text of another form, a mix of factors and pixels, and sides that are not 1 to `longest`.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*[x×]\s*(\d+(?:\.\d+)?)\s*", text, re.IGNORECASE)
     if not match:
@@ -46,9 +47,9 @@ def resolve_size(text: str, trained: Size) -> Size:
     if width < FACTOR_BELOW:
         height, width = height * trained[0], width * trained[1]
     size = round(height), round(width)
-    if min(size) < 1 or max(size) > MAX_SIDE:
+    if min(size) < 1 or max(size) > longest:
         raise ConfigError(
-            f"The size {text!r} is {size[1]}x{size[0]} px here; each side must be 1 to {MAX_SIDE} px.", code=Code.SIZE
+            f"The size {text!r} is {size[1]}x{size[0]} px here; each side must be 1 to {longest} px.", code=Code.SIZE
         )
     return size
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgcn.exact import plain
 from pgcn.exact.field import Field, Round, jumps_of
-from pgcn.exact.patches import Patches, bordered
+from pgcn.exact.patches import Patches, around
 from pgcn.exact.settings import DetailSettings
 from pgcn.fused import is_fused
 from pgcn.heartbeat import beat
@@ -31,7 +31,8 @@ class Queries:
     band: int
 
     def __post_init__(self) -> None:
-        self._padded = bordered(self.y, self.patches.patch // 2, self.wrap)
+        margin, device = self.patches.patch // 2, self.y.device
+        self._rows, self._columns = (around(side, margin, self.wrap, device) for side in self.size)
         self._kept: dict[int, Tensor] | None = {}
         if self.y.shape[2] * self.y.shape[3] * self.patches.keys.shape[1] > KEPT:
             self._kept = None
@@ -51,8 +52,9 @@ class Queries:
         """Queries of a band, `((last - first)·W, components)`."""
         if self._kept is not None and first in self._kept:
             return self._kept[first]
-        rows = self._padded[:, :, first : last + self.patches.patch - 1]
-        found = self.patches.queries(rows, self.alpha)
+        rows = self._rows[first : last + self.patches.patch - 1]
+        bordered_rows = self.y.index_select(2, rows).index_select(3, self._columns)
+        found = self.patches.queries(bordered_rows, self.alpha)
         if self._kept is not None:
             self._kept[first] = found
         return found
@@ -89,13 +91,15 @@ def exhaustive(queries: Queries, settings: DetailSettings) -> Field:
             least = torch.minimum(least, d.amin(0))
     factor = 1 / (1 + least / settings.completeness) if settings.completeness != torch.inf else torch.ones_like(least)
     top = min(settings.top, len(allowed))
-    index, cost = [], []
-    for _, d in _distances(queries, keys, squares):
+    # Allocated before the loop: small results that stay, between large ones that go, would leave holes in the memory.
+    count = queries.size[0] * queries.size[1]
+    index, cost = allowed.new_empty(count, top, dtype=torch.int32), keys.new_empty(count, top)
+    first = 0
+    for rows, d in _distances(queries, keys, squares):
         best = ((d + settings.tie) * factor).topk(top, 1, largest=False)
-        index.append(allowed[best.indices].int())
-        cost.append(best.values)
-    shape = (*queries.size, top)
-    return Field(torch.cat(index).view(shape), torch.cat(cost).view(shape))
+        index[first : first + rows], cost[first : first + rows] = allowed[best.indices].int(), best.values
+        first += rows
+    return Field(index.view(*queries.size, top), cost.view(*queries.size, top))
 
 
 def _distances(queries: Queries, keys: Tensor, squares: Tensor) -> Iterator[tuple[int, Tensor]]:
@@ -108,33 +112,32 @@ def _distances(queries: Queries, keys: Tensor, squares: Tensor) -> Iterator[tupl
             yield len(q), d.clamp_min_(0).div_(queries.patches.values)
 
 
-def improved(
-    queries: Queries, field: Field, settings: DetailSettings, seed: int, least: Tensor
-) -> tuple[Field, Tensor]:
-    """`settings.passes` rounds of search from `field`, and the least distances that the last one found."""
+def improve(queries: Queries, field: Field, settings: DetailSettings, seed: int, least: Tensor) -> Tensor:
+    """`settings.passes` rounds of search from `field`, which they overwrite; the least distances of the last one."""
     patches = queries.patches
     if patches.snap is not None:
-        field = Field(patches.snap[field.index.long()].int(), field.cost)
+        for first, last in queries.bands():
+            field.index[first:last] = patches.snap[field.index[first:last].long()].int()
     for number in range(settings.passes):
         task = Round(
             patches, settings, queries.alpha, least, jumps_of(number), (seed + number) & 0xFFFFFFFF, queries.wrap
         )
-        field, least = _round(task, queries, field)
-    return field, least
+        least = _round(task, queries, field)
+    return least
 
 
-def _round(task: Round, queries: Queries, field: Field) -> tuple[Field, Tensor]:
-    """One round over all bands: all of them see the matches from before it."""
-    new = Field(field.index.new_empty(field.index.shape), field.cost.new_empty(field.cost.shape))
+def _round(task: Round, queries: Queries, field: Field) -> Tensor:
+    """One round over all bands: all of them see the matches from before it. Returns the least distances."""
+    before = Field(field.index.clone(), field.cost)  # costs from before are not looked at
     search = _search_fused if is_fused(queries.y) else _search_compiled if compiled(queries.y) else _search_plain
 
     def one(rows: tuple[int, int], least: Tensor) -> None:
-        search(task, field, queries.of(*rows), rows[0], least, new)
+        search(task, before, queries.of(*rows), rows[0], least, field)
 
     threads = torch.get_num_threads() if queries.y.device.type == "cpu" else 1
     leasts = in_threads(queries.bands(), one, lambda: torch.full_like(task.least, torch.inf), threads)
     least = leasts[0] if len(leasts) == 1 else torch.stack(leasts).amin(0)
-    return new, torch.where(least.isinf(), 0, least)
+    return torch.where(least.isinf(), 0, least)
 
 
 def in_threads(
@@ -200,4 +203,4 @@ def _search_compiled(task: Round, field: Field, queries: Tensor, first: int, lea
     )
 
 
-__all__ = ["Queries", "carried", "compiled", "exhaustive", "improved", "in_threads"]
+__all__ = ["Queries", "carried", "compiled", "exhaustive", "improve", "in_threads"]

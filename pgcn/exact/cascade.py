@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pgcn.exact.candidates import Queries, carried, exhaustive, improved
+from pgcn.exact.candidates import Queries, carried, exhaustive, improve
 from pgcn.exact.definition import log_density
 from pgcn.exact.draw import Held, Hold, Way, draw_scale, noise_scale, resized
 from pgcn.exact.field import Field
@@ -126,11 +126,11 @@ class ExactDetail:
             for i, seed in enumerate(seeds):
                 begin = fields[i]
                 if way.frames and drawn:
-                    begin = drawn[-1][1]
+                    begin = drawn[-1][1].copy()
                 elif begin is not None:
                     begin = carried(begin, self.sizes[scale - 1], self.sizes[scale], size)
                 drawn.append(self._at(x[i : i + 1], scale, size, seed, way, begin))
-            x, fields = torch.cat([picture for picture, _ in drawn]), [field for _, field in drawn]
+            x, fields = _together([picture for picture, _ in drawn]), [field for _, field in drawn]
             yield Drawn(x, [field for _, field in drawn])
 
     def _at(
@@ -141,25 +141,32 @@ class ExactDetail:
         start = ascent.clamped(resized(below, size, ascent.wrap), scale)
         if field is None and scale > 0:
             field = self.matches(start, scale, seed=seed, wrap=ascent.wrap)
-        made = self._draw(start, scale, way, ascent.held(Hold(below), scale), field)
+        y = self._noised(start, way)
+        del start  # pictures may be large: nothing stays that is not needed
+        made = self._draw(y, scale, way, ascent.held(Hold(below), scale), field)
         return self._settled(*made, way, ascent) if scale == 0 and ascent.levels is None else made
 
     def _settled(self, x: Tensor, field: Field, way: Way, ascent: Ascent) -> tuple[Tensor, Field]:
         """A picture of the coarsest scale, drawn again without a hold: what no patch agrees with moves or goes."""
         for number in range(self.settings.settle):
             again = Way(self.settings.levels(self.settings.settle_noise), way.seed + 1 + number, way.wrap)
-            x, field = self._draw(x, 0, again, ascent.held(Hold(), 0), field)
+            x, field = self._draw(self._noised(x, again), 0, again, ascent.held(Hold(), 0), field)
         return x, field
 
-    def _draw(self, start: Tensor, scale: int, way: Way, hold: Held, field: Field | None) -> tuple[Tensor, Field]:
+    @staticmethod
+    def _noised(start: Tensor, way: Way) -> Tensor:
+        """(1 - t)·`start` + t·ε at the first noise level of `way`."""
         generator = torch.Generator().manual_seed(way.seed)
         # From the CPU: a seed gives one picture on all devices. A copy from pinned memory waits for no kernel.
         noise = torch.randn(start.shape, generator=generator, dtype=start.dtype, pin_memory=start.is_cuda)
         noise = noise.to(start.device, non_blocking=True)
         noise *= noise_scale(start.shape[1])
+        return noise.mul_(way.levels[0]).add_(start, alpha=1 - way.levels[0])
+
+    def _draw(self, y: Tensor, scale: int, way: Way, hold: Held, field: Field | None) -> tuple[Tensor, Field]:
         # Coherence at the coarsest scale would cut things where they could bend.
         settings = replace(self.settings, coherence=0.0) if scale == 0 else self.settings
-        return draw_scale(self.patches(scale), settings, start, noise, way, hold, field)
+        return draw_scale(self.patches(scale), settings, y, way, hold, field)
 
     def refine(
         self,
@@ -181,10 +188,11 @@ class ExactDetail:
         """
         drawn = []
         for i in range(len(x)):
-            field = fields[i] if fields is not None else self.matches(x[i : i + 1], scale, seed=seed + i, wrap=wrap)
+            start = x[i : i + 1]
+            field = fields[i].copy() if fields is not None else self.matches(start, scale, seed=seed + i, wrap=wrap)
             way = Way(self.settings.levels(noise, steps), _seed(seed + i, scale), wrap)
-            drawn.append(self._draw(x[i : i + 1], scale, way, hold or Hold(), field))
-        return Drawn(torch.cat([picture for picture, _ in drawn]), [field for _, field in drawn])
+            drawn.append(self._draw(self._noised(start, way), scale, way, hold or Hold(), field))
+        return Drawn(_together([picture for picture, _ in drawn]), [field for _, field in drawn])
 
     def matches(self, picture: Tensor, scale: int, *, seed: int = 0, wrap: bool = False) -> Field:
         """Matches of the patches of `picture` `(1, C, H, W)` at a scale, searched from the coarsest scale on."""
@@ -200,7 +208,7 @@ class ExactDetail:
                 continue
             field = carried(field, self.sizes[s - 1], self.sizes[s], size)
             least = torch.zeros(len(patches.keys), dtype=picture.dtype, device=picture.device)
-            field, _ = improved(queries, field, self.settings, _seed(seed, s), least)
+            improve(queries, field, self.settings, _seed(seed, s), least)
         assert field is not None
         return field
 
@@ -221,6 +229,11 @@ class ExactDetail:
             apart = (queries.of(first, last)[:, None] - (1 - t) * keys).square().sum(2)
             found.append((apart / (-2 * t * t)).logsumexp(1))
         return -torch.cat(found).view(field.size)
+
+
+def _together(pictures: Sequence[Tensor]) -> Tensor:
+    """Pictures `(1, C, H, W)` as `(n, C, H, W)`; a single one itself, which may be large."""
+    return pictures[0] if len(pictures) == 1 else torch.cat(list(pictures))
 
 
 def _seed(seed: int, scale: int) -> int:

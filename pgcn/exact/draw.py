@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pgcn.exact import plain
-from pgcn.exact.candidates import Queries, compiled, exhaustive, improved
+from pgcn.exact.candidates import Queries, compiled, exhaustive, improve
 from pgcn.exact.field import Field
 from pgcn.exact.patches import Patches, around
 from pgcn.exact.settings import DETAIL, MIDDLE, DetailSettings
@@ -34,12 +34,13 @@ class Hold:
     known: Tensor | None = None
 
     def __call__(self, estimate: Tensor, wrap: bool, last: bool) -> Tensor:
-        """An estimate `(1, C, H, W)` made to agree; its low frequencies not in the last step, which is to be sharp."""
+        """An estimate `(1, C, H, W)` made to agree, in place; its low frequencies not in the last step: it is sharp."""
         if self.low is not None and not last:
             size, small = _size(estimate), _size(self.low)
-            estimate = estimate + resized(self.low - resized(estimate, small, wrap), size, wrap)
+            for channel, low in zip(estimate.split(1, 1), self.low.split(1, 1), strict=True):  # a third of the memory
+                channel += resized(low - resized(channel, small, wrap), size, wrap)
         if self.pixels is not None and self.known is not None:
-            estimate = estimate + self.known * (self.pixels - estimate)
+            estimate.addcmul_(self.known, self.pixels - estimate)
         return estimate
 
 
@@ -57,11 +58,19 @@ def resized(x: Tensor, size: tuple[int, int], wrap: bool = False) -> Tensor:
         return x
     if not wrap:
         return F.interpolate(x, size=size, mode="bicubic", antialias=True, align_corners=False)
-    h, w = _size(x)
-    # Whole pixels of the result must stay whole pixels: the border is as many tiles as it takes, one on each side.
-    tiled = x.index_select(2, around(h, h, True, x.device)).index_select(3, around(w, w, True, x.device))
-    large = F.interpolate(tiled, size=(3 * size[0], 3 * size[1]), mode="bicubic", antialias=True, align_corners=False)
-    return large[:, :, size[0] : 2 * size[0], size[1] : 2 * size[1]].contiguous()
+    return torch.cat([_resized_tile(channel, size) for channel in x.split(1, 1)], 1)
+
+
+def _resized_tile(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """`resized` with `wrap`, one side after the other: as little memory as there can be."""
+    for dim in (3, 2):
+        # Whole pixels of the result must stay whole pixels: the border is one tile on each side.
+        tiled = x.index_select(dim, around(x.shape[dim], x.shape[dim], True, x.device))
+        large = [*_size(x)]
+        large[dim - 2] = 3 * size[dim - 2]
+        x = F.interpolate(tiled, size=large, mode="bicubic", antialias=True, align_corners=False)
+        x = x.narrow(dim, size[dim - 2], size[dim - 2]).contiguous()
+    return x
 
 
 @dataclass(frozen=True)
@@ -74,16 +83,15 @@ class Way:
 
 
 def draw_scale(
-    patches: Patches, settings: DetailSettings, start: Tensor, noise: Tensor, way: Way, hold: Held, field: Field | None
+    patches: Patches, settings: DetailSettings, y: Tensor, way: Way, hold: Held, field: Field | None
 ) -> tuple[Tensor, Field]:
-    """A picture `(1, C, H, W)` in [-1, 1] from `start`, of the same size, and where it comes from in the image.
+    """A picture `(1, C, H, W)` in [-1, 1], and where it comes from in the image.
 
-    y = (1 - t)·x + t·ε; every step estimates x as the mean of matching middles, holds it, and goes to the next t with
-    the noise that the estimate leaves (a deterministic step of the linear flow). `field` are matches to begin with;
-    without one all patches are compared in the first step. `noise`, of the same size, is overwritten.
+    It begins at `y` `(1, C, H, W)`: (1 - t)·x + t·ε of a start x at the first noise level t. Every step estimates x as
+    the mean of matching middles, holds it, and goes to the next t with the noise that the estimate leaves (a
+    deterministic step of the linear flow). `field` are matches to begin with; without one all patches are compared in
+    the first step. Pictures may be large: `y` and `field` are overwritten, and only the estimate comes beside them.
     """
-    y = noise.mul_(way.levels[0]).add_(start, alpha=1 - way.levels[0])
-    del start  # pictures are large: nothing stays that is not needed
     least = torch.zeros(len(patches.keys), dtype=y.dtype, device=y.device)
     few = y.shape[2] * y.shape[3] * len(patches.keys) <= settings.exhaustive
     for step, (t, after) in enumerate(zip(way.levels, way.levels[1:], strict=False)):
@@ -91,12 +99,13 @@ def draw_scale(
         queries = Queries(patches, y, 1 - t, way.wrap, settings.band)
         if few or field is None:
             field = exhaustive(queries, settings)
-        field, least = improved(queries, field, settings, way.seed + DETAIL * step, least)
+        least = improve(queries, field, settings, way.seed + DETAIL * step, least)
         del queries
         estimate = drawn(patches, settings, field, t, way.wrap)
         y.add_(estimate, alpha=t - 1).div_(t)  # the noise that the estimate leaves
         estimate = hold(estimate, way.wrap, after == 0)
         y.mul_(after).add_(estimate, alpha=1 - after)
+        del estimate
     assert field is not None
     return y.clamp_(-1, 1), field
 
@@ -118,14 +127,14 @@ def drawn(patches: Patches, settings: DetailSettings, field: Field, t: float, wr
         from pgcn.exact import triton_kernels
 
         return triton_kernels.drawn(field, sharpness, patches, window, wrap)
-    margin = MIDDLE // 2
-    channels = patches.image.shape[1]
-    out = patches.image.new_zeros(height + 2 * margin, width + 2 * margin, channels)
+    margin, channels = MIDDLE // 2, patches.image.shape[1]
+    out, weights = patches.image.new_zeros(1, channels, height, width), _weights(window, field.size, wrap)
     rows = max(1, settings.band // width)
+    sums = patches.image.new_zeros(rows + 2 * margin, width + 2 * margin, channels)
     for first in range(0, height, rows):
         beat()
         last = min(height, first + rows)
-        part = out[first : last + 2 * margin]
+        part = sums[: last - first + 2 * margin]
         if compiled(patches.image):
             from pgcn.exact import kernels
 
@@ -142,7 +151,11 @@ def drawn(patches: Patches, settings: DetailSettings, field: Field, t: float, wr
             )
         else:
             part += plain.draw_rows(field, sharpness, patches, window, first, last)
-    return _whole(out, window, wrap).permute(2, 0, 1)[None].contiguous()
+        done = len(part) if last == height else last - first  # the next band adds to the rest
+        _put(out, part[:done], first, weights, wrap)
+        sums[: len(part) - done] = part[done:].clone()
+        sums[len(part) - done :] = 0
+    return out
 
 
 def _window(patches: Patches) -> Tensor:
@@ -153,21 +166,33 @@ def _window(patches: Patches) -> Tensor:
     return (line[:, None] * line).to(patches.image.dtype)
 
 
-def _whole(out: Tensor, window: Tensor, wrap: bool) -> Tensor:
-    """Sums of windowed middles, with a border, to their mean: the border is cut off, or belongs to the other side."""
-    margin = MIDDLE // 2
-    for dim in (0, 1):
-        size = out.shape[dim] - 2 * margin
+def _weights(window: Tensor, size: tuple[int, int], wrap: bool) -> tuple[Tensor, Tensor]:
+    """Sums of the window's rows, and of its columns, over all middles that reach a line: `(H + 6,)`, `(W + 6,)`."""
+    found = []
+    for dim, side in enumerate(size):
         line = window.sum(1 - dim) / window.sum().sqrt()
-        if wrap:
-            at = around(size, margin, True, out.device)
-            shape = list(out.shape)
-            shape[dim] = size
-            out = out.new_zeros(shape).index_add_(dim, at, out)
-            out = out / line.sum()
-        else:
-            weight = out.new_zeros(size + 2 * margin)
-            for shift, part in enumerate(line):
-                weight[shift : shift + size] += part
-            out = out.narrow(dim, margin, size) / weight[margin : margin + size].view(-1, *[1] * (2 - dim))
-    return out
+        weight = window.new_zeros(side + len(line) - 1)
+        for shift, part in enumerate(line):
+            weight[shift : shift + side] += part
+        found.append(line.sum().expand_as(weight) if wrap else weight)
+    return found[0], found[1]
+
+
+def _put(out: Tensor, sums: Tensor, first: int, weights: tuple[Tensor, Tensor], wrap: bool) -> None:
+    """Put means into `out` `(1, C, H, W)`, from the sums `(rows, W + 6, C)` of rows from `first` on.
+
+    Rows are counted from the top of the border, which is cut off, or with `wrap` belongs to the other side.
+    """
+    (height, width), margin, end = _size(out), MIDDLE // 2, first + len(sums)
+    found = sums / weights[0][first:end, None, None]
+    columns = weights[1][margin : margin + width, None]
+    if wrap:
+        folded = found.new_zeros(len(found), width, found.shape[2])
+        found = folded.index_add_(1, around(width, margin, True, out.device), found) / columns
+        out.index_add_(2, around(height, margin, True, out.device)[first:end], found.permute(2, 0, 1)[None])
+    else:
+        found = found[:, margin : margin + width] / columns
+        inside = range(max(first, margin), min(end, height + margin))
+        if inside:
+            rows = found[inside.start - first : inside.stop - first]
+            out[0, :, inside.start - margin : inside.stop - margin] = rows.permute(2, 0, 1)

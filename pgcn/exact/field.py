@@ -30,6 +30,10 @@ class Field:
         """Height and width of the picture, px."""
         return self.index.shape[0], self.index.shape[1]
 
+    def copy(self) -> Field:
+        """The same matches in memory of their own: the search overwrites those that it begins with."""
+        return Field(self.index.clone(), self.cost.clone())
+
     def sources(self, image: tuple[int, int]) -> Tensor:
         """Row and column in the image, of that size, that each position is drawn from: `(2, H, W)`, int64."""
         best = self.index[..., 0].long()

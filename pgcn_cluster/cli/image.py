@@ -33,6 +33,7 @@ def sample(
 ) -> None:
     """Draw new samples from a trained pyramid, in any size and aspect ratio."""
     from pgcn_cluster.monitor.status import find_image, require_run
+    from pgcn_cluster.one_image.progress import task_progress
     from pgcn_cluster.one_image.sample import SampleRequest, draw_samples
     from pgcn_jobs.storage.store import Store
 
@@ -40,9 +41,10 @@ def sample(
     require_run(store)
     entries = [find_image(store, image, name) for name in method] or [find_image(store, image)]
     request = SampleRequest(size or ["1x1"], count, seed, start_scale, device, sampling)
-    for entry in entries:
-        for path in draw_samples(store, entry, request, out):
-            print(path)
+    with task_progress("sample", lambda line: typer.echo(line, err=True)):
+        for entry in entries:
+            for path in draw_samples(store, entry, request, out):
+                print(path)
 
 
 def apply(

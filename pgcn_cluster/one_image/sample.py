@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
+from torch import Tensor
 
 from pgcn.learned_pyramid import LearnedPyramid
 from pgcn.method import Model
 from pgcn.methods import MethodError, load_model
+from pgcn_cluster.one_image.memory import check_memory
 from pgcn_cluster.planning.device import choose_device
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
@@ -24,6 +26,9 @@ from pgcn_jobs.run_folder.pyramids import weight_files
 from pgcn_jobs.spec import resolve_size
 from pgcn_jobs.storage.outputs import file_stem, write_beside
 from pgcn_jobs.storage.store import Store
+
+LONGEST = 16_384
+"""Longest side of a sample, px."""
 
 
 def load_pyramid(store: Store, entry: Entry) -> Model:
@@ -63,7 +68,7 @@ def draw_samples(store: Store, entry: Entry, request: SampleRequest, out: str) -
 
     Where PNG does not hold all channels and bits, a file of `encode_values` does, beside it, and one of the label.
     Files are named after the image, size and seed, and replace none that is there: see `write_beside`. Raises
-    `ConfigError` for a size, a start scale or a sampling that cannot be drawn.
+    `ConfigError` for a size, a start scale or a sampling that cannot be drawn, and for more memory than is free.
     """
     pyramid = load_pyramid(store, entry).to(choose_device(request.device, torch.cuda.is_available))
     seed, start_scale = request.seed, request.start_scale
@@ -74,13 +79,16 @@ def draw_samples(store: Store, entry: Entry, request: SampleRequest, out: str) -
         )
     if request.sampling is not None:
         pyramid = _sampled_by(pyramid, request.sampling)
-    resolved = {size: resolve_size(size, pyramid.sizes[-1]) for size in request.sizes}
+    resolved = {size: resolve_size(size, pyramid.sizes[-1], LONGEST) for size in request.sizes}
+    if str(pyramid.device) == "cpu":
+        for pixels in resolved.values():
+            check_memory(pyramid, pixels)
     Store(out).check()
     stem = file_stem(entry.image_id) or entry.job_id
     start = (f"-from{start_scale}" if start_scale else "") + (f"-{request.sampling}" if request.sampling else "")
     for size, pixels in resolved.items():
         batches = pyramid.samples(request.count, pixels, seed=seed, start_scale=start_scale)
-        for index, image in enumerate(image for stages in batches for image in stages[-1]):
+        for index, image in enumerate(_finest(batches)):
             name = f"{stem}-{size}{start}-seed{seed + index}"
             files = {".png": encode_png(to_rgb(pyramid.channels.display(image[None])))}
             if not pyramid.channels.is_rgb:
@@ -88,7 +96,18 @@ def draw_samples(store: Store, entry: Entry, request: SampleRequest, out: str) -
                 files[f".{exact.ending}"] = exact.data
             if (label := encode_label(image[None], pyramid.channels)) is not None:
                 files[f"-label.{label.ending}"] = label.data
+            del image  # it may be large, and the next one is drawn now
             yield from write_beside(out, name, files)
+
+
+def _finest(batches: Iterator[list[Tensor]]) -> Iterator[Tensor]:
+    """The samples `(C, H, W)` of batches of chains' ends; those of a batch are not kept while the next is drawn."""
+    for ends in batches:
+        samples = ends.pop()
+        ends.clear()
+        for at in range(len(samples)):
+            yield samples[at]
+        del samples
 
 
 def _sampled_by(pyramid: Model, sampling: str) -> Model:

@@ -32,5 +32,5 @@ def to_rgb(image: torch.Tensor) -> RGB:
         image = image[0]
     if image.ndim != 3 or image.shape[0] != 3:
         raise ValueError(f"expected (3, H, W) or (1, 3, H, W), got {tuple(image.shape)}")
-    levels = ((image.detach().cpu().float() + 1) * 127.5).round().clamp(0, 255)
+    levels = (image.detach().cpu().float() + 1).mul_(127.5).round_().clamp_(0, 255)  # in place: it may be large
     return levels.to(torch.uint8).permute(1, 2, 0).contiguous().numpy()

@@ -1,6 +1,7 @@
 """Threads and lines of progress of commands on one image."""
 
 import io
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from pgcn.heartbeat import beat
 from pgcn.imaging.channels import RGB
 from pgcn.method import Progress
 from pgcn.methods import untrained_model
+from pgcn_cluster.one_image.memory import check_memory, sample_memory
 from pgcn_cluster.one_image.progress import Lines, task_progress, training_progress, use_threads
 from pgcn_cluster.one_image.sample import _sampled_by
 from pgcn_jobs.common.codes import Code
@@ -103,3 +105,21 @@ def test_another_way_of_sampling_is_refused_where_the_pyramid_has_none():
     ) as caught:
         _sampled_by(pyramid, "generator")
     assert caught.value.code == Code.OPTION_VALUE
+
+
+def test_a_sample_that_needs_more_memory_than_is_free_is_refused(monkeypatch, tmp_path):
+    model = SimpleNamespace(sizes=[(16, 20), (32, 40), (256, 320)], learned=1, channels=RGB)
+    size = (4096, 16384)
+    need = sample_memory(model, size)
+    assert 50 < (need - sample_memory(model, (256, 320))) / (4096 * 16384) < 70, "bytes a pixel"
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr("pgcn_cluster.one_image.memory.LIMIT", limit)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=need))
+    check_memory(model, size)
+    limit.write_text("max\n")
+    check_memory(model, size)
+    limit.write_text(f"{need - 2**30}\n")
+    said = r"16384x4096 px needs about 4\.\d GiB of memory, and 3\.\d GiB are free"
+    with pytest.raises(ConfigError, match=said) as caught:
+        check_memory(model, size)
+    assert caught.value.code == Code.MEMORY_HOST

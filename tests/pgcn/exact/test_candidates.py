@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pgcn.exact import plain
-from pgcn.exact.candidates import Queries, carried, exhaustive, improved
+from pgcn.exact.candidates import Queries, carried, exhaustive, improve
 from pgcn.exact.definition import denoised
 from pgcn.exact.draw import SPREAD, drawn
 from pgcn.exact.field import Field
@@ -33,7 +33,7 @@ def any_field(size, image, top, seed=0):
     return Field(index, torch.zeros(*size, top))
 
 
-def in_double(field, patches):
+def in_double(patches):
     """The same in float64, which the compiled kernels do not take."""
     return dataclasses.replace(patches, **{n: getattr(patches, n).double() for n in ("image", "basis", "mean", "keys")})
 
@@ -52,13 +52,13 @@ def test_compiled_search_finds_what_plain_search_finds(wrap, known):
     image, x = picture(0, 22, 25), picture(1, 19, 28)
     mask = (torch.arange(25) < 14).float().expand(1, 1, 22, 25) if known else None
     patches = patches_of(image, 7, 12, mask)
-    field = any_field((19, 28), (22, 25), 2)
+    fast = any_field((19, 28), (22, 25), 2)
+    slow = Field(fast.index.clone(), fast.cost.double())
     y = noisy(x, 0.3)
-    fast, least = improved(Queries(patches, y, 0.7, wrap, 200), field, SMALL, 9, torch.full((550,), 0.01))
-    slow_patches = in_double(field, patches)
+    least = improve(Queries(patches, y, 0.7, wrap, 200), fast, SMALL, 9, torch.full((550,), 0.01))
+    slow_patches = in_double(patches)
     queries = Queries(slow_patches, y.double(), 0.7, wrap, 200)
-    start = Field(field.index, field.cost.double())
-    slow, slow_least = improved(queries, start, SMALL, 9, torch.full((550,), 0.01, dtype=torch.float64))
+    slow_least = improve(queries, slow, SMALL, 9, torch.full((550,), 0.01, dtype=torch.float64))
     assert float((fast.index == slow.index).float().mean()) > 0.995  # near ties may be decided by rounding
     torch.testing.assert_close(fast.cost.double(), slow.cost, rtol=1e-3, atol=1e-6)
     torch.testing.assert_close(least.double(), slow_least, rtol=1e-3, atol=1e-6)
@@ -72,8 +72,19 @@ def test_compiled_drawing_draws_what_plain_drawing_draws():
     slow_field = Field(field.index, field.cost.double())
     for wrap in (False, True):
         fast = drawn(patches, settings, field, 0.5, wrap)
-        slow = drawn(in_double(field, patches), settings, slow_field, 0.5, wrap)
+        slow = drawn(in_double(patches), settings, slow_field, 0.5, wrap)
         torch.testing.assert_close(fast.double(), slow, rtol=0, atol=1e-4)  # weights below 1e-4 are left out
+
+
+@pytest.mark.parametrize("wrap", [False, True], ids=["mirrored", "wrapped"])
+def test_bands_change_nothing_of_a_drawing(wrap):
+    patches = patches_of(picture(2, 18, 20), 9, 16)
+    field = any_field((17, 21), (18, 20), 2)
+    field.cost.copy_(torch.rand(17, 21, 2, generator=torch.Generator().manual_seed(1)).sort(2).values * 0.05)
+    whole = drawn(patches, DetailSettings(patch=9), field, 0.5, wrap)
+    for rows in (1, 2, 5, 16):
+        banded = drawn(patches, DetailSettings(patch=9, band=21 * rows), field, 0.5, wrap)
+        torch.testing.assert_close(banded, whole, rtol=0, atol=1e-6)
 
 
 def test_all_candidates_give_the_posterior_mean_of_the_definition():
@@ -93,7 +104,8 @@ def test_search_finds_the_image_in_itself_from_random_matches():
     patches = patches_of(image, 7, 24)
     queries = Queries(patches, image, 1.0, False, 2**17)
     settings = dataclasses.replace(SMALL, passes=12, reach=40)
-    field, _ = improved(queries, any_field((40, 44), (40, 44), 2), settings, 0, torch.zeros(40 * 44))
+    field = any_field((40, 44), (40, 44), 2)
+    improve(queries, field, settings, 0, torch.zeros(40 * 44))
     there = field.index[..., 0].view(-1) == torch.arange(40 * 44)
     assert float(there.float().mean()) > 0.9
 
@@ -117,10 +129,9 @@ def test_only_known_patches_are_matches():
     assert torch.equal(patches.snap[patches.allowed], patches.allowed)
     assert int(patches.snap[5 * 30 + 25]) == 5 * 30 + 11
     queries = Queries(patches, image, 1.0, False, 2**17)
-    for field in (
-        exhaustive(queries, SMALL),
-        improved(queries, any_field((24, 30), (24, 30), 2), SMALL, 0, torch.zeros(720))[0],
-    ):
+    refined = any_field((24, 30), (24, 30), 2)
+    improve(queries, refined, SMALL, 0, torch.zeros(720))
+    for field in (exhaustive(queries, SMALL), refined):
         assert int((field.index % 30).max()) <= 11
 
 
