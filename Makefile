@@ -6,8 +6,9 @@ RUN    ?= runs/demo
 BIN     = $(VENV)/bin
 # Address of PyTorch's CPU wheels, as an additional index for pip (see the README): saves gigabytes without a GPU.
 TORCH_INDEX ?=
-# Arguments of `make methods`.
+# Arguments of `make methods`, and of `make bench`.
 METHODS_ARGS ?=
+BENCH_ARGS ?=
 PIP     = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 .PHONY: demo bench methods tasks test lint types check faults soak scale install install-test clean
@@ -16,8 +17,10 @@ demo: $(VENV)/.installed
 	@echo "Four photographs with the preset draft, at their own size, under 4 minutes on two idle CPU cores."
 	@$(BIN)/pgcn run examples/images/0[1-4]-*.jpg --out $(RUN) --preset draft --samples 4 --size 1x1 --size 2x1
 
-bench: $(VENV)/.installed-test
-	$(BIN)/python -m benchmarks.bench
+# BENCH_ARGS='--keep runs/bench': an interrupted benchmark is continued. BENCH_ARGS=--long: direct matching at 600 px, a quarter of an hour.
+bench: $(VENV)/.installed
+	@echo "Presets and other ways to samples of one photograph: some 20 minutes of one core. Replaces a section of docs/benchmarks.md."
+	@$(BIN)/python -m benchmarks.bench $(BENCH_ARGS)
 
 # Every training method in equal time. METHODS_ARGS=--small: the least that shows something.
 methods: $(VENV)/.installed

@@ -1,188 +1,152 @@
-"""The benchmark of `make bench`: quality, time and memory on one machine, printed and written to docs/benchmarks.md.
+"""The benchmark of `make bench`: time and quality on one machine, printed and written to docs/benchmarks.md.
 
-`python -m benchmarks.bench [--device cuda] [--part quality …] [--threads 1]`. Parts:
+`python -m benchmarks.bench [--device cuda] [--part presets …] [--keep FOLDER] [--strips FOLDER]`. Parts:
 
-- quality: presets trained to their end on a bundled photograph, with their metrics;
-- reference: a plain implementation of the published algorithm, its time extrapolated from a few iterations per scale;
-- paths: one recipe, `small`, in that plain implementation and in the product;
-- stack: images per hour, in batches and one at a time (GPU);
-- sampling: 64 samples of `small`, and with exact detail of `draft`;
-- field: methods without training, on the CPU (`benchmarks.field`).
+- presets: presets trained to their end on a bundled photograph, with the metrics of their samples;
+- learned: the preset `small` in the product and in a plain implementation, and the published algorithm at its size;
+- field: other ways to samples of one photograph (`benchmarks.field`), on a CPU;
+- batches: images per hour, in batches and one at a time, on a GPU;
+- sampling: 64 samples of `small`, and with exact detail of `draft`, on a GPU.
+
+The page's section is replaced when all parts are measured; `--part` prints some of them and leaves the page as it is.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-import resource
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from benchmarks import reference
-from benchmarks.field import arguments, field
+from benchmarks.field import field
 from benchmarks.machine import clock, describe
-from benchmarks.pictures import photograph
-from benchmarks.sample_metrics import with_patch_swd
+from benchmarks.ours import Trainings, ours, precision, train
+from benchmarks.pictures import photograph, strip
+from benchmarks.published import expected
+from benchmarks.rows import Rows
+from benchmarks.sample_metrics import COMPARED, shown
 from benchmarks.trained import markdown
-from pgcn import DivergenceError, Pyramid, Trainer, make_settings
+from pgcn import Pyramid, Trainer, make_settings
 from pgcn.exact.scales import ExactScales
 from pgcn.imaging.scales import exact_sizes, learned_sizes, resize
 from pgcn.patchgencn.energy import EnergyNet
 from pgcn.settings import Settings
-from pgcn_cluster.planning.device import has_bfloat16_units
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 PICTURE = "02-launch.jpg"
-FIGURES = ("frechet_vgg22", "frechet_vgg33", "patch_swd", "copy", "diversity", "recovery_error")
-MEASURED = 4
+PRESETS = ("draft", "small", "best")
+SAMPLES = 4
+TITLES = {
+    "presets": "Presets",
+    "learned": "One recipe of learned scales, two implementations",
+    "field": "Beside other ways",
+    "batches": "Batches on one GPU",
+    "sampling": "Sampling",
+}
 
 
-def table(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    """A Markdown table; small numbers have three decimals."""
-    return markdown(header, [[_shown(cell) for cell in row] for row in rows])
+def preset_settings(preset: str, device: str) -> Settings:
+    """The preset as a run on this machine takes it."""
+    return make_settings(preset, {"precision": precision(preset, device)})
 
 
-def _shown(cell: object) -> str:
-    if isinstance(cell, float):
-        return f"{cell:.0f}" if cell >= 100 else f"{cell:.1f}" if cell >= 5 else f"{cell:.3f}"
-    return str(cell)
+def presets(rows: Rows, trainings: Trainings, strips: Path | None) -> str:
+    """The table of the presets: training includes what exact scales prepare once."""
+
+    def measured(preset: str) -> list[str]:
+        settings = preset_settings(preset, trainings.device)
+        image = photograph(PICTURE, settings.max_size)
+        made = ours(image, settings, SAMPLES, trainings)
+        assert made.samples is not None
+        if strips is not None:
+            strip([image, *made.samples.split(1)], image.shape[2]).save(strips / f"preset-{preset}.png")
+        times = [f"{made.prepare:.0f}", f"{made.sample:.2f}"]
+        size = f"{image.shape[3]}x{image.shape[2]}"
+        return [f"`{preset}`", size, settings.precision, *times, *shown(made.samples, image)]
+
+    header = ["preset", "px", "precision", "training, s", "a sample, s", *COMPARED]
+    return markdown(header, [rows(f"preset {preset}", partial(measured, preset)) for preset in PRESETS])
 
 
-def train(image: Tensor, settings: Settings, device: str, seed: int = 0) -> tuple[Trainer, float]:
-    """A finished training, and its seconds by `clock`. After a divergence the next seed follows; its time counts."""
-    began = clock(device)
-    for attempt in range(3):
-        trainer = Trainer([image], settings, [seed + attempt], device)
-        try:
-            for _ in trainer.iterations():
-                pass
-        except DivergenceError as error:
-            print(f"seed {seed + attempt}: {error}", flush=True)
-            continue
-        break
-    else:
-        raise SystemExit("Three seeds diverged.")
-    return trainer, clock(device) - began
+def learned(rows: Rows, trainings: Trainings) -> str:
+    """The table of times of learned scales: the plain implementation's are extrapolated."""
+    side = make_settings("small").max_size
+    image = photograph(PICTURE, side)
+    size = image.shape[2], image.shape[3]
+    plain = {
+        "`small`, plain loop": make_settings("small"),
+        "published algorithm, plain loop": make_settings("paper", {"max_size": side}),
+    }
+
+    def of_product(name: str) -> list[str]:
+        return [name, f"{trainings(image, preset_settings('small', trainings.device))[1]:.0f}"]
+
+    def of_plain(name: str) -> list[str]:
+        return [name, f"{expected(size, plain[name], trainings.device).training:.0f}*"]
+
+    product = rows("`small`, product", partial(of_product, "`small`, product"))
+    lines = [product, *(rows(name, partial(of_plain, name)) for name in plain)]
+    times = [f"{float(line[1].rstrip('*')) / float(product[1]):.1f}" for line in lines]
+    table = markdown(
+        ["", "training, s", "times the product"], [[*line, time] for line, time in zip(lines, times, strict=True)]
+    )
+    return f"{side} px.\n\n{table}\n\n\\* extrapolated from some Langevin steps at each scale."
 
 
-def precisions(preset: str, device: str) -> list[str]:
-    """The precisions that suit this machine; the last one is the default of a run."""
-    own = make_settings(preset).precision
-    return [own] if device.startswith("cuda") or not has_bfloat16_units() else [own, "bfloat16"]
-
-
-def quality(device: str, presets: list[str]) -> str:
-    """The table of quality: each preset on the photograph, once for each precision."""
-    rows = []
-    pairs = [(preset, precision) for preset in presets for precision in precisions(preset, device)]
-    for preset, precision in pairs:
-        settings = make_settings(preset, {"precision": precision})
-        trainer, seconds = train(photograph(PICTURE, settings.max_size), settings, device)
-        pyramid = Pyramid.trained(trainer)
-        image = (pyramid.observed_scales() or trainer.observed_of(0))[-1]
-        figures = with_patch_swd(pyramid.sample(MEASURED, seed=100), pyramid.reconstruct()[-1], image)
-        shown = [figures.get(name, float("nan")) for name in FIGURES]
-        rows.append([f"`{preset}`", precision, f"{image.shape[3]}x{image.shape[2]}", seconds, *shown])
-        print(*rows[-1], flush=True)
-    return table(["preset", "precision", "px", "seconds", *FIGURES], rows)
-
-
-def plain_seconds(settings: Settings, device: str, updates: int = 2) -> float:
-    """Seconds of a whole training by the plain reference, extrapolated from `updates` iterations of each scale."""
-    image = photograph(PICTURE, settings.max_size).to(device)
-    return reference.whole_seconds(reference.train(image, settings, updates=updates))
-
-
-def reference_times(device: str, presets: list[str]) -> str:
-    """The table of times: the published constants at each preset's size, plain, and the preset in the product.
-
-    Presets of exact detail are left out: at their sizes the published algorithm takes weeks.
-    """
-    rows = []
-    for preset in presets:
-        settings = make_settings(preset, {"precision": precisions(preset, device)[-1]})
-        if settings.detail == "exact":
-            continue
-        plain = plain_seconds(make_settings("paper", {"max_size": settings.max_size}), device)
-        _, seconds = train(photograph(PICTURE, settings.max_size), settings, device)
-        rows.append([f"{settings.max_size} px", plain, f"`{preset}`", seconds, f"{plain / seconds:.0f}"])
-        print(*rows[-1], flush=True)
-    return table(["longest side", "published algorithm, plain, s", "preset", "product, s", "times faster"], rows)
-
-
-def paths(device: str) -> str:
-    """The table of times of `small`: in the plain implementation, and in the product."""
-    plain = plain_seconds(make_settings("small"), device)
-    rows = []
-    for precision in precisions("small", device):
-        settings = make_settings("small", {"precision": precision})
-        _, seconds = train(photograph(PICTURE, settings.max_size), settings, device)
-        rows.append([plain, precision, seconds, f"{plain / seconds:.1f}"])
-    return table(["`small`, plain loop, s", "precision of the product", "product, s", "times faster"], rows)
-
-
-def stack(device: str, sizes: tuple[int, ...] = (1, 16, 128)) -> str:
+def batches(rows: Rows, device: str, sizes: tuple[int, ...] = (1, 16, 128)) -> str:
     """Images per hour of `draft`, trained as batches. Diverged trainings are counted, since a run would repeat them."""
     settings = make_settings("draft", {"precision": "bfloat16"})
     image = photograph("08-vessels.jpg", settings.max_size)
-    rows = []
-    for images in sizes:
+
+    def measured(images: int) -> list[str]:
         trainer = Trainer([image] * images, settings, list(range(images)), device)
         began = clock(device)
         for _ in trainer.iterations():
             pass
         seconds = clock(device) - began
-        rows.append([images, seconds, f"{3600 * images / seconds:.0f}", len(trainer.failed), peak_memory(device)])
-        print(*rows[-1], flush=True)
-    return table(["images in a batch", "seconds", "images per hour", "diverged", "peak memory, MiB"], rows)
+        memory = f"{torch.cuda.max_memory_allocated() >> 20}"
+        return [f"{images}", f"{seconds:.1f}", f"{3600 * images / seconds:.0f}", f"{len(trainer.failed)}", memory]
+
+    header = ["images in a batch", "seconds", "images per hour", "diverged", "peak memory, MiB"]
+    return markdown(header, [rows(f"batch of {images}", partial(measured, images)) for images in sizes])
 
 
-def sampling(device: str, presets: tuple[str, ...] = ("small", "draft")) -> str:
+def sampling(rows: Rows, device: str) -> str:
     """Seconds of 64 samples, with untrained networks of a preset's shapes: training does not change the time."""
-    rows = []
-    for preset in presets:
+
+    def measured(preset: str) -> list[str]:
         settings = make_settings(preset)
         image = photograph(PICTURE)
-        learned = learned_sizes(image.shape[2], image.shape[3], settings)
+        sizes = learned_sizes(image.shape[2], image.shape[3], settings)
         exact = exact_sizes(image.shape[2], image.shape[3], settings)
         nets = [
             EnergyNet(wide=settings.is_wide(max(size)), generators=[torch.Generator().manual_seed(0)]).weights()
-            for size in learned
+            for size in sizes
         ]
         detail = ExactScales.of(image, exact, settings) if exact else None
-        pyramid = Pyramid(settings, 0, learned + exact, nets, resize(image, learned[0]), detail).to(device)
+        pyramid = Pyramid(settings, 0, sizes + exact, nets, resize(image, sizes[0]), detail).to(device)
         pyramid.sample(1)  # compiles, and makes the image's patches
         began = clock(device)
         pyramid.sample(64, seed=1)
-        seconds = clock(device) - began
-        rows.append([f"`{preset}`", 64, f"{pyramid.sizes[-1][1]}x{pyramid.sizes[-1][0]}", seconds])
-    return table(["preset", "samples", "px", "seconds"], rows)
+        return [f"`{preset}`", "64", f"{pyramid.sizes[-1][1]}x{pyramid.sizes[-1][0]}", f"{clock(device) - began:.2f}"]
 
-
-def beside(device: str) -> str:
-    """The table of the field: `draft`, the closed-form diffusion and direct matching, on one thread of the CPU."""
-    if device.startswith("cuda"):
-        raise ValueError("the field is measured on a CPU")
-    return field(PICTURE, [128, 250], arguments().parse_args(["--most", "128"]))
-
-
-def peak_memory(device: str) -> str:
-    """Peak memory, MiB, of the GPU's allocator, or of this process."""
-    if device.startswith("cuda"):
-        return str(torch.cuda.max_memory_allocated() >> 20)
-    return str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+    header = ["preset", "samples", "px", "seconds"]
+    return markdown(header, [rows(f"sampling {preset}", partial(measured, preset)) for preset in ("small", "draft")])
 
 
 def warm_up(device: str) -> None:
-    """Compile the GPU's kernels before the first measurement."""
-    if device.startswith("cuda"):
-        for preset in ("draft", "best"):
-            settings = make_settings(preset, {"precision": "bfloat16", "iterations": 3, "iteration_growth": 1})
-            train(photograph(PICTURE, settings.max_size), settings, device)
+    """Compile all kernels before the first measurement."""
+    for preset in ("draft", "best", "small") if device.startswith("cuda") else ("draft",):
+        settings = make_settings(
+            preset, {"precision": precision(preset, device), "iterations": 3, "iteration_growth": 1}
+        )
+        trainer, _ = train(
+            photograph(PICTURE, settings.max_size if device.startswith("cuda") else 96), settings, device
+        )
+        Pyramid.trained(trainer).sample(1)
 
 
 def write(section: str, text: str, page: Path = PAGE) -> None:
@@ -194,39 +158,36 @@ def write(section: str, text: str, page: Path = PAGE) -> None:
 
 
 def main() -> None:
-    """Print and write the requested parts, all by default."""
+    """Print the parts, and write them to the page when all are measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--part", action="append")
-    parser.add_argument("--preset", action="append")
+    parser.add_argument("--part", action="append", choices=TITLES)
+    parser.add_argument("--keep", type=Path, help="a folder of rows and trainings, which are not made again")
+    parser.add_argument(
+        "--long", action="store_true", help="a sample of direct matching at 600 px: a quarter of an hour more"
+    )
+    parser.add_argument("--strips", type=Path, help="a folder for strips of samples")
     parser.add_argument("--page", type=Path, default=PAGE)
     asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
+    torch.set_num_threads(1)
     gpu = asked.device.startswith("cuda")
-    presets = asked.preset or (["draft", "small", "best"] if gpu else ["draft", "small"])
+    rows, trainings = Rows(asked.keep), Trainings(asked.device, asked.keep)
     parts: dict[str, Callable[[], str]] = {
-        "quality": partial(quality, asked.device, presets),
-        "reference": partial(reference_times, asked.device, presets),
-        "paths": partial(paths, asked.device),
-        "sampling": partial(sampling, asked.device),
-        **({"stack": partial(stack, asked.device)} if gpu else {"field": partial(beside, asked.device)}),
+        "presets": partial(presets, rows, trainings, asked.strips),
+        "learned": partial(learned, rows, trainings),
     }
+    if gpu:
+        parts |= {"batches": partial(batches, rows, asked.device), "sampling": partial(sampling, rows, asked.device)}
+    else:
+        parts |= {"field": partial(field, rows, trainings, PICTURE, SAMPLES, asked.long, asked.strips)}
     warm_up(asked.device)
-    titles = {
-        "quality": "Quality and time of the presets",
-        "reference": "Comparison with the published algorithm",
-        "paths": "One recipe, two implementations",
-        "stack": "Batches on one GPU",
-        "sampling": "Sampling",
-        "field": "Beside methods without training",
-    }
-    written = [f"{describe(asked.device)}. Image: `{PICTURE}`; one seed."]
+    written = [f"{describe(asked.device)}. Image: `{PICTURE}`; one seed; means of {SAMPLES} samples of ours."]
     for name, part in parts.items():
         if asked.part is None or name in asked.part:
-            written.append(f"### {titles[name]}\n\n{part()}")
+            written.append(f"### {TITLES[name]}\n\n{part()}")
             print(f"\n{written[-1]}\n", flush=True)
-            write("On a GPU" if gpu else "On a CPU", "\n\n".join(written), asked.page)
+    if asked.part is None:
+        write("On a GPU" if gpu else "On a CPU", "\n\n".join(written), asked.page)
 
 
 if __name__ == "__main__":

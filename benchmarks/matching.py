@@ -2,28 +2,19 @@
 
 After GPDM (Elnekave and Weiss, CVPR 2022): an image is optimized, coarse to fine, until random projections
 of its patches are distributed like those of the target.
-
-`python -m benchmarks.matching [IMAGE …]` prints its metrics at the sizes of `small`, one thread.
 """
 
 from __future__ import annotations
-
-import sys
-import time
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.pictures import photograph
-from benchmarks.sample_metrics import with_patch_swd
-from pgcn import make_settings
-from pgcn.imaging.scales import Size, image_pyramid, resize, scale_sizes
+from benchmarks.machine import clock
+from pgcn.imaging.scales import Size, image_pyramid, resize
 from pgcn.metrics.patch_distribution import PATCH
 
 PROJECTIONS, STEPS, RATE = 64, 200, 0.02
-
-SHOWN = ("frechet_vgg22", "frechet_vgg33", "patch_swd", "copy")
 
 
 def patch_distance(x: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
@@ -36,7 +27,7 @@ def patch_distance(x: Tensor, target: Tensor, generator: torch.Generator) -> Ten
     return (mine - theirs).abs().mean()
 
 
-def match(image: Tensor, sizes: list[Size], seed: int = 0) -> Tensor:
+def match(image: Tensor, sizes: list[Size], seed: int = 0, steps: int = STEPS) -> Tensor:
     """An image of `image`'s patches, `(1, 3, *sizes[-1])`, from noise around the mean at the coarsest of `sizes`."""
     generator = torch.Generator().manual_seed(seed)
     pyramid = image_pyramid(image, sizes)
@@ -44,7 +35,7 @@ def match(image: Tensor, sizes: list[Size], seed: int = 0) -> Tensor:
     for target in pyramid:
         x = resize(x, (target.shape[-2], target.shape[-1])).detach().requires_grad_()
         adam = torch.optim.Adam([x], lr=RATE)
-        for _ in range(STEPS):
+        for _ in range(steps):
             adam.zero_grad()
             patch_distance(x, target, generator).backward()
             adam.step()
@@ -53,19 +44,8 @@ def match(image: Tensor, sizes: list[Size], seed: int = 0) -> Tensor:
     return x.detach()
 
 
-def main() -> None:
-    """Print a line per image. Nothing is recovered, so `recovery_error` is that of the result."""
-    torch.set_num_threads(1)
-    for name in sys.argv[1:] or ["02-launch.jpg"]:
-        image = photograph(name)
-        sizes = scale_sizes(image.shape[2], image.shape[3], make_settings("small"))
-        began = time.process_time()
-        made = match(image, sizes)
-        seconds = time.process_time() - began
-        figures = with_patch_swd(made, made, resize(image, sizes[-1]))
-        shown = ", ".join(f"{key} {figures[key]:.3f}" for key in SHOWN)
-        print(f"{name}: {seconds:.0f} s, {shown}")
-
-
-if __name__ == "__main__":
-    main()
+def match_seconds(image: Tensor, sizes: list[Size], steps: int = 2) -> float:
+    """Seconds of one sample, without drawing it: from `steps` steps at each scale."""
+    began = clock("cpu")
+    match(image, sizes, steps=steps)
+    return (clock("cpu") - began) * STEPS / steps

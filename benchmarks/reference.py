@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.machine import clock
 from pgcn.imaging.scales import Size, resize, scale_sizes
 from pgcn.settings import Settings, Step
 
@@ -64,12 +63,11 @@ class Net(nn.Module):
 
 @dataclass
 class Trained:
-    """Result of `train`: a network for each scale, and the mean seconds of an iteration at each."""
+    """Result of `train`: a network for each scale, and the loss of every iteration."""
 
     nets: list[Net]
     sizes: list[Size]
     settings: Settings
-    seconds: list[float]
     losses: list[float]
 
 
@@ -105,13 +103,11 @@ def synthesize(nets: list[Net], sizes: list[Size], settings: Settings, generator
     return x
 
 
-def train(
-    image: Tensor, settings: Settings, seed: int = 0, *, norms: Norms = "call", updates: int | None = None
-) -> Trained:
-    """Train on `image` `(1, 3, H, W)` in [-1, 1]; `updates` bounds the iterations of a scale, for timing."""
+def train(image: Tensor, settings: Settings, seed: int = 0, *, norms: Norms = "call") -> Trained:
+    """Train on `image` `(1, 3, H, W)` in [-1, 1]."""
     generator = torch.Generator(image.device).manual_seed(seed)
     sizes = scale_sizes(image.shape[2], image.shape[3], settings)
-    trained = Trained([], sizes, settings, [], [])
+    trained = Trained([], sizes, settings, [])
     h, w = sizes[0]
     recovery_start = resize(resize(resize(image, sizes[0]), (round(0.75 * h), round(0.75 * w))), sizes[0])
     for scale, size in enumerate(sizes):
@@ -122,8 +118,7 @@ def train(
             net.u = list(trained.nets[-1].u)
         adam = torch.optim.Adam(net.parameters(), lr=settings.learning_rate, betas=(0.5, 0.999))
         iterations = settings.iterations_at(scale)
-        began = clock(str(image.device))
-        for iteration in range(min(iterations, updates or iterations)):
+        for iteration in range(iterations):
             net.power_iteration()
             steps = settings.chain(settings.steps_at(scale), settings.sigma(iteration, scale))
             start = synthesize(trained.nets, sizes, settings, generator)
@@ -138,7 +133,6 @@ def train(
             loss.backward()
             adam.step()
             trained.losses.append(float(loss.detach()))
-        trained.seconds.append((clock(str(image.device)) - began) / (iteration + 1))
         net.power_iteration()
         if scale + 1 < len(sizes):
             recovery_start = resize(crop(recover(recovery_start, net, settings, generator)), sizes[scale + 1])
@@ -149,11 +143,6 @@ def train(
 def recover(start: Tensor, net: Net, settings: Settings, generator: torch.Generator) -> Tensor:
     """The recovery chain: no noise."""
     return langevin(pad(start), net, settings.chain(settings.recovery_steps, 0.0), generator)
-
-
-def whole_seconds(trained: Trained) -> float:
-    """Seconds of the whole training, extrapolated from the mean seconds of the measured iterations."""
-    return sum(s * trained.settings.iterations_at(scale) for scale, s in enumerate(trained.seconds))
 
 
 def sample(trained: Trained, seed: int = 0) -> Tensor:

@@ -15,8 +15,9 @@ from torch import Tensor
 from pgcn.exact.patches import unfolded
 from pgcn.heartbeat import beat
 
-COMPARED = 4_000_000
-"""Pairs of patches that are compared together: bounds memory (16 MB)."""
+COMPARED, LEAST = 4_000_000, 64
+"""Pairs of patches that are compared together, which bounds memory (16 MB up to 62,500 patches of the image), and the
+least number of queries: with fewer, most of the time goes to reading the image's patches."""
 
 
 def log_density(picture: Tensor, image: Tensor, t: float, patch: int) -> Tensor:
@@ -67,7 +68,7 @@ def denoised(picture: Tensor, image: Tensor, t: float, patch: int, spread: float
 def _logits(queries: Tensor, keys: Tensor, t: float) -> Iterator[Tensor]:
     """-|q - k|² / 2t² of some queries and all keys at a time."""
     squares = keys.square().sum(1)
-    for q in queries.split(max(1, COMPARED // len(keys))):
+    for q in queries.split(max(LEAST, COMPARED // len(keys))):
         beat()
         apart = torch.addmm(squares + q.square().sum(1, keepdim=True), q, keys.T, alpha=-2)
         yield apart.clamp_min(0) / (-2 * t * t)

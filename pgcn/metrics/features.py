@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 
@@ -16,18 +16,21 @@ MEAN_BGR = (104.00699, 116.66877, 122.67892)
 
 BLOCKS = (("1_1", "1_2"), ("2_1", "2_2"), ("3_1", "3_2", "3_3"))
 
+LAYERS = ("2_2", "3_3")
+"""Layers of the trunk whose features are compared."""
+
 RANDOM_CHANNELS = (32, 64, 128)
 
 
-def vgg(image: Tensor) -> dict[str, Tensor]:
+def vgg(image: Tensor, layers: Sequence[str] = LAYERS) -> dict[str, Tensor]:
     """VGG16 features (Simonyan and Zisserman, 2015) of `image` `(1, 3, H, W)` in [-1, 1].
 
     `vgg22` is relu2_2, `(1, 128, ⌈H/2⌉, ⌈W/2⌉)`, and `vgg33` is relu3_3, `(1, 256, ⌈H/4⌉, ⌈W/4⌉)`; zero borders,
-    as the trunk was trained with.
+    as the trunk was trained with. Other `layers` are named in the same way.
     """
     with torch.no_grad():
         found = dict(vgg_layers(image, vgg_weights()))
-    return {"vgg22": found["2_2"], "vgg33": found["3_3"]}
+    return {f"vgg{layer.replace('_', '')}": found[layer] for layer in layers}
 
 
 def vgg_layers(images: Tensor, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

@@ -5,7 +5,7 @@ The idea is that of SIFID (Shaham et al., "SinGAN", ICCV 2019), which takes othe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pgcn.imaging.channels import RGB, Channels
 from pgcn.imaging.scales import resize
-from pgcn.metrics.features import random_features, vgg
+from pgcn.metrics.features import LAYERS, random_features, vgg
 
 FEATURE_PIXELS = 320 * 320
 """Larger images are reduced to as many pixels: half a second of one core a sample, whatever the image's size."""
@@ -24,16 +24,23 @@ class FrechetTo:
 
     An image of more than 102,400 pixels is reduced to as many, and samples by the same factor: what only the finest
     pixels show does not count then (`pgcn.metrics.quality.detail` measures that). `random` adds `frechet_random`, of
-    convolutions that were never trained: a check of the other two, which they agree with.
+    convolutions that were never trained: a check of the other two, which they agree with. Other `layers` of the trunk,
+    such as "1_2", take the place of the two.
 
     The networks see images of other channels than RGB as `Channels.display` shows them. Positions whose pixels are not
     all `known` `(1, 1, H, W)` count in no statistics of the image, where enough others do.
     """
 
     def __init__(
-        self, image: Tensor, *, random: bool = False, channels: Channels = RGB, known: Tensor | None = None
+        self,
+        image: Tensor,
+        *,
+        random: bool = False,
+        channels: Channels = RGB,
+        known: Tensor | None = None,
+        layers: Sequence[str] = LAYERS,
     ) -> None:
-        self._random, self._channels = random, channels
+        self._random, self._channels, self._layers = random, channels, layers
         self._factor = min(1.0, (FEATURE_PIXELS / (image.shape[-2] * image.shape[-1])) ** 0.5)
         image = self._reduced(image)
         self._image = {name: _statistics(features, known) for name, features in self._features(image)}
@@ -48,7 +55,7 @@ class FrechetTo:
 
     def _features(self, image: Tensor) -> Iterable[tuple[str, Tensor]]:
         image = self._channels.display(image)
-        return [*vgg(image).items(), *(random_features(image).items() if self._random else ())]
+        return [*vgg(image, self._layers).items(), *(random_features(image).items() if self._random else ())]
 
     def _reduced(self, x: Tensor) -> Tensor:
         height, width = (max(1, round(side * self._factor)) for side in x.shape[-2:])

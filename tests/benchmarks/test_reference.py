@@ -9,7 +9,7 @@ import torch
 
 import pgcn
 import pgcn.patchgencn.starts
-from benchmarks import reference
+from benchmarks import published, reference
 
 TINY = {"max_size": 22, "min_size": 12, "scales": 3, "iterations": 5, "iteration_growth": 1.4, "noise_iterations": 3}
 STEPS = {"langevin_steps": 6, "langevin_steps_init": 8, "recovery_steps": 5}
@@ -60,7 +60,27 @@ def test_norms_in_every_call_stay_near(image):
     assert difference < 0.3 * sum(map(abs, once.losses))
 
 
-def test_a_few_updates_tell_the_time_of_the_whole(image):
-    few = reference.train(image, settings(iterations=50), updates=2)
-    assert len(few.losses) == 2 * 3
-    assert reference.whole_seconds(few) > sum(few.seconds) * 10
+def test_the_expected_time_counts_the_steps_of_a_training(image, monkeypatch):
+    """With one second for each Langevin step, the expected seconds are the steps that the plain trainer takes."""
+    taken = []
+
+    def counted(x, net, steps, generator):
+        taken.extend(steps)
+        return x
+
+    monkeypatch.setattr(reference, "langevin", counted)
+    monkeypatch.setattr(published, "step_seconds", lambda size, settings, device: 1.0)
+    made = settings(recovery_every=1, iterations=4)
+    trained = reference.train(image, made)
+    # Between scales the plain trainer runs recovery once more.
+    between = (len(trained.sizes) - 1) * made.recovery_steps
+    found = published.expected(image.shape[2:], made, "cpu")
+    in_losses = 3 * len(trained.losses)
+    assert found.training == len(taken) - between + in_losses
+    taken.clear()
+    reference.sample(trained)
+    assert found.sample == len(taken)
+
+
+def test_a_step_takes_time(image):
+    assert published.step_seconds((30, 40), settings(), "cpu") > 0

@@ -73,3 +73,14 @@ def test_tiny_images_have_distances():
 def test_an_image_of_one_colour_has_no_unit_of_distance():
     distance = FrechetTo(torch.zeros(1, 3, 20, 20), random=True)
     assert np.isnan(distance(torch.rand(1, 3, 20, 20))["frechet_random"])
+
+
+def test_other_layers_of_the_trunk():
+    torch.manual_seed(0)
+    image = torch.rand(1, 3, 24, 24) * 2 - 1
+    found = FrechetTo(image, layers=("1_2", "3_3"))(image.flip(2) * 0.5)
+    assert set(found) == {"frechet_vgg12", "frechet_vgg33"}
+    assert found["frechet_vgg33"] == pytest.approx(FrechetTo(image)(image.flip(2) * 0.5)["frechet_vgg33"])
+    shallow = vgg(image, ("1_2",))["vgg12"]
+    assert shallow.shape == (1, 64, 24, 24)
+    assert shallow.min() == 0
