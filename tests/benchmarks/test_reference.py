@@ -46,8 +46,9 @@ def test_the_trainer_is_the_published_algorithm(image, more, monkeypatch):
     for fast, slow in zip(trainer.nets, plain.nets, strict=True):
         # Without the last bias, which cancels in the loss: Adam makes steps of its gradient's rounding.
         for a, b in zip(list(fast.parameters())[:-1], list(slow.parameters())[:-1], strict=True):
-            # A number moves by 4e-4 an update: one that is missed or turned is far outside of this.
-            torch.testing.assert_close(a[0], b, rtol=1e-3, atol=3e-5)
+            # A number moves by 4e-4 an update: one that is missed or turned is far outside of this. Adam divides by the
+            # gradient's size, so where that is near 0, its rounding counts.
+            torch.testing.assert_close(a[0], b, rtol=1e-3, atol=1e-4)
     theirs = reference.sample(plain, seed=9)
     ours = pgcn.Pyramid.trained(trainer).sample(1, seed=9)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-3)
