@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgcn.exact.candidates import Queries, carried, exhaustive, improve
 from pgcn.exact.definition import log_density
-from pgcn.exact.draw import Held, Hold, Way, draw_scale, noise_scale, resized
+from pgcn.exact.draw import Held, Hold, Way, draw_scale, known_at, noise_scale, resized
 from pgcn.exact.field import Field
 from pgcn.exact.patches import Patches, patches_of
 from pgcn.exact.settings import DetailSettings
@@ -88,7 +88,7 @@ class ExactDetail:
         """The image's patches at a scale, made when first needed."""
         if scale not in self._patches:
             size, s = self.sizes[scale], self.settings
-            known = None if self._known is None else (resized(self._known, size) > 0.99).float()
+            known = None if self._known is None else known_at(self._known, size).float()
             image = applied(self._rule, resize(self._image, size))
             self._patches[scale] = patches_of(image, s.patch, s.components, known, s.band)
         return self._patches[scale]

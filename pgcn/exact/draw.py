@@ -73,6 +73,19 @@ def _resized_tile(x: Tensor, size: tuple[int, int]) -> Tensor:
     return x
 
 
+def known_at(known: Tensor, size: tuple[int, int]) -> Tensor:
+    """`known` `(1, 1, H, W)`, 1 where a pixel is known, at another size: 1 where all of a pixel is known.
+
+    Where there is no such pixel, as with many small holes, the tenth of which most is known counts as known.
+    """
+    share = resized(known.float(), size)
+    whole = share > 0.99
+    if not bool(whole.any()) and float(share.max()) > 0:
+        least = share.flatten().topk(max(1, share.numel() // 10)).values[-1]
+        whole = share >= torch.clamp(least, min=1e-6)
+    return whole
+
+
 @dataclass(frozen=True)
 class Way:
     """The schedule of one scale: noise levels that fall to 0, the seed of its search, whether borders meet."""

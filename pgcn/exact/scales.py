@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pgcn.exact import definition
 from pgcn.exact.cascade import Ascent, ExactDetail
-from pgcn.exact.draw import Held, Hold, resized
+from pgcn.exact.draw import Held, Hold, known_at, resized
 from pgcn.exact.settings import DetailSettings
 from pgcn.imaging.channels import RGB, Channels, unit_rule
 from pgcn.imaging.noise import Draw, normal_each, seeded
@@ -54,7 +54,7 @@ class ExactScales:
         if channels.is_rgb:
             finest = finest.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
         if known is not None:
-            known = (resized(known, sizes[-1]) > 0.99).to(torch.uint8)
+            known = known_at(known, sizes[-1]).to(torch.uint8)
         return ExactScales(finest, known, sizes, _settings(settings), rule)
 
     @cached_property

@@ -118,6 +118,19 @@ def test_only_known_pixels_are_drawn_from():
     assert float(drawn.picture.amin(1).max()) < float(image[..., :40].amin(1).max()) + 0.1
 
 
+def test_many_small_holes_leave_patches_at_every_scale(layouts):
+    """At the coarse scales no pixel is wholly known: those of which most is known are drawn from."""
+    known = (torch.rand(1, 1, 64, 80, generator=torch.Generator().manual_seed(1)) > 0.6).float()
+    known[..., 40:] = 0
+    exact = ExactDetail(picture(0), SIZES, QUICK, known)
+    drawn = last(exact.draw(layouts[:1], SIZES, [0]))
+    assert bool(drawn.picture.isfinite().all())
+    for scale, (_, width) in enumerate(SIZES):
+        assert 0 < int((exact.patches(scale).allowed % width).max()) <= width // 2, "only where pixels are known"
+    with pytest.raises(ValueError, match="no pixel is known"):
+        ExactDetail(picture(0), SIZES, QUICK, torch.zeros_like(known)).patches(0)
+
+
 def test_refine_keeps_known_pixels_and_changes_the_rest(exact):
     x = picture(0).roll((20, 30), (2, 3))
     known = torch.zeros(1, 1, 64, 80)
