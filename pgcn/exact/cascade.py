@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -92,6 +93,16 @@ class ExactDetail:
             image = applied(self._rule, resize(self._image, size))
             self._patches[scale] = patches_of(image, s.patch, s.components, known, s.band)
         return self._patches[scale]
+
+    def by_distance(self) -> ExactDetail:
+        """The same energies without completeness, for pictures whose content is given.
+
+        There some patches rightly fit nowhere: preferred, they would draw joints into the flat parts of a larger wall.
+        """
+        settings = replace(self.settings, completeness=math.inf)
+        same = ExactDetail(self._image, self.sizes, settings, self._known, self._rule)
+        same._patches = self._patches
+        return same
 
     def at_layout(self, size: Size) -> ExactDetail:
         """The exact energy of the image at one small size, of patches of `settings.layout_patch`, or of `patch`."""

@@ -140,10 +140,10 @@ class ExactScales:
         if len(levels) < 2:
             return x
         draw, noise, steps = options.draw or normal_each(seeded(0, len(x))), levels[0], len(levels) - 1
-        drawn = []
+        drawn, detail = [], self.detail.by_distance()
         for start, seed in zip(x.split(1), _seeds(x, draw), strict=True):
             hold = _held(Hold(resized(start, below, options.wrap)), options.after)
-            again = self.detail.refine(start, scale, noise=noise, steps=steps, hold=hold, seed=seed, wrap=options.wrap)
+            again = detail.refine(start, scale, noise=noise, steps=steps, hold=hold, seed=seed, wrap=options.wrap)
             drawn.append(again.picture)
         return torch.cat(drawn)
 

@@ -43,9 +43,11 @@ def _rate(size: Size, settings: Settings, device: str, threads: int) -> float:
     most = max(1, int(MOST_OPERATIONS / step / settings.chains))
     wide = "wide" if settings.is_wide(max(size)) else "narrow"
     steps, recovery_steps = min(settings.langevin_steps, most), min(settings.recovery_steps, most)
+    every = min(settings.recovery_every, 8)
     one = settings.model_copy(
         update={"detail": "learned", "scales": 1, "min_size": min(window), "max_size": max(window), "net_width": wide}
-        | {"langevin_steps_init": steps, "recovery_steps": recovery_steps, "iterations": 1_000_000, "distil": 0}
+        | {"langevin_steps_init": steps, "recovery_steps": recovery_steps, "recovery_every": every}
+        | {"iterations": 1_000_000, "distil": 0}
     )
     generator = torch.Generator().manual_seed(0)
     trainer = Trainer([torch.rand(1, 3, *window, generator=generator) * 2 - 1], one, [0], device)
@@ -59,7 +61,6 @@ def _rate(size: Size, settings: Settings, device: str, threads: int) -> float:
             torch.cuda.synchronize()
         return now() - began
 
-    every = one.recovery_every
     seconds(every)  # compiles, where nothing is compiled yet
     each = seconds(every) / every
     count = every * max(1, round(SECONDS / each / every))

@@ -12,9 +12,10 @@ sizes Python took a quarter of the time.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from functools import partial, wraps
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,9 @@ from pgcn.settings import Step
 
 TILES = 64
 """Tiles of one product of matrices: with 64 channels 0.6 MB of transformed values, which a core's cache holds."""
+
+LARGE, MOST = 2**16, 8
+"""Positions of states above which the buffers of one shape alone are kept, and most shapes below: bounds of memory."""
 
 _G = torch.tensor([[6.0, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
 _KERNELS = torch.kron(_G, _G)
@@ -72,11 +76,29 @@ class _Behind:
         torch.mm(self._meets, last.flip(2, 3)[0].flatten(1).T, out=self.gradient.flatten(0, 2))
 
 
-class WinogradGradient:
-    """∇Σf and chains along it with the weights of one image, transformed once. Not for two threads at once."""
+P = ParamSpec("P")
+R = TypeVar("R")
 
+
+def _alone(method: Callable[P, R]) -> Callable[P, R]:
+    """A method of a gradient for one thread at a time, without autograd; its buffers belong to no inference mode."""
+
+    @wraps(method)
+    def one(*arguments: P.args, **named: P.kwargs) -> R:
+        gradient: Any = arguments[0]
+        with gradient._turn, torch.inference_mode(False), torch.no_grad():
+            return method(*arguments, **named)
+
+    return one
+
+
+class WinogradGradient:
+    """∇Σf and chains along it with the weights of one image, transformed once. Threads take turns."""
+
+    @torch.inference_mode(False)
     def __init__(self, weights: Weights) -> None:
         kernels = weights.kernels
+        self._turn = threading.RLock()
         self.inputs = kernels[0].shape[2]
         self.ends = ends(self.inputs)
         self.first = torch.empty(9 * self.inputs + 1, kernels[0].shape[1])
@@ -93,7 +115,16 @@ class WinogradGradient:
         self._behinds: dict[tuple[int, ...], _Behind] = {}
         self.load(weights)
 
-    @torch.no_grad()
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the calls: their arrays share memory with tensors, which a copy would lose."""
+        kept = {key: value for key, value in self.__dict__.items() if key != "_turn"}
+        return kept | {"_chains": {}, "_learnings": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._turn = threading.RLock()
+
+    @_alone
     def load(self, weights: Weights) -> None:
         """Replace the weights by others of the same shapes; buffers and lists of calls are kept."""
         kernels = [kernel[0] for kernel in weights.kernels]
@@ -108,7 +139,7 @@ class WinogradGradient:
         for behind in self._behinds.values():
             behind.load(self.last)
 
-    @torch.no_grad()
+    @_alone
     def __call__(self, padded: Tensor) -> Tensor:
         """∇Σf at `padded` `(N, C, H, W)`."""
         chain = self._chain(padded)
@@ -117,7 +148,7 @@ class WinogradGradient:
         self.ends.step(chain.products.numpy(), 1.0, _nothing(found).numpy(), False, found.numpy())
         return _channels_first(found).to(padded.dtype)
 
-    @torch.no_grad()
+    @_alone
     def run(self, x: Tensor, steps: Sequence[Step], draw: Callable[[Tensor], Tensor]) -> Tensor:
         """`pgcn.patchgencn.langevin.langevin` along this gradient: `(N, C, H, W)` in and out."""
         chain = self._chain(x)
@@ -127,7 +158,7 @@ class WinogradGradient:
             self.ends.step(chain.products.numpy(), 0.5 * size, noise.numpy(), True, chain.state.numpy())
         return _channels_first(chain.state).to(x.dtype)
 
-    @torch.no_grad()
+    @_alone
     def energies(self, padded: Tensor, coefficients: Tensor) -> tuple[Tensor, Weights]:
         """Mean f of each image, `(N, 1)`, and the gradient of Σ_n coefficients[n]·f[n] by the weights."""
         coefficients = coefficients.float()
@@ -154,6 +185,7 @@ class WinogradGradient:
     def _chain(self, x: Tensor) -> _Chain:
         """The calls for states such as `x` `(N, C, H, W)`, and `x` as their state."""
         if x.shape not in self._chains:
+            self._make_room(x.shape)
             state = _channels_last(x)
             _, layers, calls = self._forward(state, 3)
             behind = self._behind(x.shape)
@@ -173,6 +205,7 @@ class WinogradGradient:
     def _learning(self, padded: Tensor) -> _Learning:
         """The calls for images such as `padded` `(N, C, H, W)`, and `padded` as theirs."""
         if padded.shape not in self._learnings:
+            self._make_room(padded.shape)
             x = _channels_last(padded)
             columns, layers, forward = self._forward(x, 4)
             gradients, sums, backward = [torch.empty_like(layers[3])], list[Tensor](), Calls()
@@ -185,6 +218,12 @@ class WinogradGradient:
         learning = self._learnings[padded.shape]
         learning.x.copy_(padded.permute(0, 2, 3, 1))
         return learning
+
+    def _make_room(self, shape: Sequence[int]) -> None:
+        """Let go of buffers where one more shape would be too many."""
+        if shape[0] * shape[2] * shape[3] > LARGE or len(self._chains) + len(self._learnings) >= MOST:
+            for kept in (self._chains, self._learnings, self._behinds):
+                kept.clear()
 
     def _forward(self, x: Tensor, layers: int) -> tuple[Tensor, list[Tensor], Calls]:
         """The rows that the first layer is a product of, the outputs of `layers` layers, and the calls for them."""

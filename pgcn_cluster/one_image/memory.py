@@ -9,20 +9,24 @@ import psutil
 from pgcn.imaging.channels import unit_rule
 from pgcn.imaging.scales import Size, sizes_for
 from pgcn.method import Model
+from pgcn.settings import Settings
 from pgcn_jobs.common.codes import Code
 from pgcn_jobs.common.failures import ConfigError
 
-BASE = 2**30
-"""Bytes of the process without a picture: programs, and the bands that an exact scale works on."""
+BASE = 2**29
+"""Bytes beside the pictures, beyond what the process has taken when it asks: kernels, and bands of an exact scale."""
 
 PATCHES = 140
 """Bytes a pixel of the image for its patches at the exact scales."""
 
-LEARNED = 1500
-"""Bytes a pixel of a chain at a learned scale; 1370 were measured with `draft` at 0.8 megapixels."""
+LEARNED, LEARNED_WIDE = 1700, 3000
+"""Bytes a pixel of a chain at a learned scale, of narrow and wide nets; 1640 and 2940 were measured."""
 
-LIMIT = Path("/sys/fs/cgroup/memory.max")
-"""File with the limit of a container, where there is one."""
+CONTAINERS = (
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
+)
+"""Files with the limit of a container and what it has taken, of control groups of versions 2 and 1."""
 
 
 def sample_memory(model: Model, size: Size) -> int:
@@ -32,7 +36,7 @@ def sample_memory(model: Model, size: Size) -> int:
     resized.
     """
     sizes, channels = sizes_for(size, model.sizes), model.channels.count
-    learned = LEARNED * _pixels(sizes[model.learned - 1])
+    learned = _chain_bytes(model, sizes[model.learned - 1]) * _pixels(sizes[model.learned - 1])
     if model.learned == len(sizes):
         return BASE + learned
     picture, matches = 4 * channels, 16
@@ -54,12 +58,20 @@ def check_memory(model: Model, size: Size) -> None:
 
 
 def free_memory() -> int:
-    """Bytes that this process may still take: those available on the machine, at most the limit of its container."""
+    """Bytes that this process may still take: those available on the machine, at most those left in its container."""
     free = psutil.virtual_memory().available
-    try:
-        return min(free, int(LIMIT.read_text()))
-    except (OSError, ValueError):  # no container, or "max"
-        return free
+    for limit, taken in CONTAINERS:
+        try:
+            free = min(free, max(0, int(limit.read_text()) - int(taken.read_text())))
+        except (OSError, ValueError):  # no container of this version, or "max"
+            continue
+    return free
+
+
+def _chain_bytes(model: Model, size: Size) -> int:
+    settings = getattr(model, "settings", None)
+    wide = isinstance(settings, Settings) and settings.is_wide(max(size))
+    return LEARNED_WIDE if wide else LEARNED
 
 
 def _pixels(size: Size) -> int:

@@ -112,13 +112,16 @@ def test_a_sample_that_needs_more_memory_than_is_free_is_refused(monkeypatch, tm
     size = (4096, 16384)
     need = sample_memory(model, size)
     assert 50 < (need - sample_memory(model, (256, 320))) / (4096 * 16384) < 70, "bytes a pixel"
-    limit = tmp_path / "memory.max"
-    monkeypatch.setattr("pgcn_cluster.one_image.memory.LIMIT", limit)
+    limit, taken = tmp_path / "memory.max", tmp_path / "memory.current"
+    monkeypatch.setattr("pgcn_cluster.one_image.memory.CONTAINERS", ((limit, taken),))
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=need))
     check_memory(model, size)
     limit.write_text("max\n")
     check_memory(model, size)
-    limit.write_text(f"{need - 2**30}\n")
+    limit.write_text(f"{2 * need}\n")
+    taken.write_text(f"{need}\n")
+    check_memory(model, size)
+    taken.write_text(f"{need + 2**30}\n")
     said = r"16384x4096 px needs about 4\.\d GiB of memory, and 3\.\d GiB are free"
     with pytest.raises(ConfigError, match=said) as caught:
         check_memory(model, size)

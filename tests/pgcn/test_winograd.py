@@ -1,5 +1,8 @@
 """Winograd's convolutions against the plain energy in float64."""
 
+import copy
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -91,3 +94,33 @@ def test_a_training_is_the_plain_one_to_rounding(monkeypatch):
     for one, other in zip(*frozen, strict=True):
         for a, b in zip(one.kernels, other.kernels, strict=True):
             assert error(a, b) < 1e-3
+
+
+def test_a_copy_and_a_use_in_inference_mode_change_no_value():
+    gradient, x = energy_gradient(weights_of()), states(1, 3, (8, 9))
+    expected = energy_gradient(weights_of())(0.3 * x)
+    with torch.inference_mode():
+        gradient(x)
+    assert torch.equal(gradient(0.3 * x), expected)
+    assert torch.equal(copy.deepcopy(gradient)(0.3 * x), expected)
+
+
+def test_threads_take_turns():
+    gradient, pictures = energy_gradient(weights_of()), [states(1, 3, (30, 40)) * scale for scale in (1, 0.5)]
+    expected = [gradient(x) for x in pictures]
+
+    def equal(which):
+        return all(torch.equal(gradient(pictures[which]), expected[which]) for _ in range(50))
+
+    with ThreadPoolExecutor(2) as pool:
+        assert all(pool.map(equal, (0, 1)))
+
+
+@pytest.mark.parametrize(("sizes", "kept"), [([(8, 8 + i) for i in range(20)], 8), ([(250, 260), (260, 250)], 1)])
+def test_buffers_of_few_shapes_are_kept(sizes, kept):
+    gradient = energy_gradient(weights_of())
+    for size in sizes:
+        gradient(states(1, 3, size))
+    assert len(gradient._chains) + len(gradient._learnings) <= kept
+    x = states(1, 3, sizes[0])
+    assert torch.equal(gradient(x), energy_gradient(weights_of())(x)), "the same again"
