@@ -2,8 +2,9 @@
 
 INPAINTING = """PSNR in dB and, after the slash, the root mean squared error in the hole in levels of 255.
 "Diffusion" is scikit-image's biharmonic fill. In thin holes, `inpaint` blends the chain's result with a smooth fill.
-In a wide hole in an irregular texture such as gravel, every texture that is not the lost one lowers PSNR, and the
-mean colour is best; with 60 % of single pixels missing, diffusion is best."""
+`inpaint` is best where a wide hole hides structure, such as courses of bricks. In a wide hole in an irregular texture
+such as gravel every texture that is not the lost one lowers PSNR; with 60 % of single pixels missing, and for most thin
+lines, diffusion is best."""
 
 RECOVERY = """PSNR in dB, corrupted → restored, by the pyramid of the clean photograph. Its exact scales hold the
 photograph itself: the table says how well the photograph's patches are found again under noise and blur, and nothing of
