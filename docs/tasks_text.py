@@ -15,9 +15,10 @@ ANOMALIES = """AUROC: 0.5 is chance, 1 is perfect. Maps of an image by itself: [
 SUPERRES = """PSNR / SSIM / RMSE / NIQE, from images reduced to a quarter by bicubic interpolation, 12 crops of
 bundled photographs. "Matching" optimizes patches to the distribution of the small image's, without a generative
 model. NIQE, lower is more like photographs, is fitted to the bundled photographs except the crop's own
-(`benchmarks/naturalness.py`): compare it within a row, also with the truth, and not with published values. Back-projection
-is nearest to the truth; `superres` looks most like a photograph (NIQE), and is nearer to the truth than matching. Its detail is the small image's own, so
-fine texture that 64 px do not show is invented. `--set steps=1` invents less."""
+(`benchmarks/naturalness.py`): compare it within a row, also with the truth, and not with published values.
+Back-projection is nearest to the truth; `superres` looks most like a photograph (NIQE), and is nearer to the truth
+than matching. Its detail is the small image's own, so fine texture that 64 px do not show is invented.
+`--set steps=1` invents less."""
 
 HEAD = """# Tasks: uses of a pyramid
 

@@ -23,7 +23,7 @@ from tests.cluster.running import (
 )
 from tests.servers import SECRET, juicefs_server
 
-LONG = {"iterations": 40, "langevin_steps": 10, "langevin_steps_init": 10}
+LONG = {"iterations": 100, "langevin_steps": 10, "langevin_steps_init": 10, "step_size": 0.1}
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from tests.cluster.running import TINY, ask, at_start, checkpoints, options, pgc
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "v0_1"
 # Short steps: a long training of long ones may diverge, and a job that is tried again begins anew.
-LONG = {"iterations": 120, "langevin_steps": 10, "langevin_steps_init": 10, "step_size": 0.1}
+LONG = {"iterations": 300, "langevin_steps": 10, "langevin_steps_init": 10, "step_size": 0.1}
 QUIET = Console(quiet=True)
 
 TINY_CALL = {

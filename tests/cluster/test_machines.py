@@ -11,7 +11,7 @@ from tests.cluster.machines import machines_alone
 from tests.cluster.network import own_network
 from tests.cluster.running import checkpoints, options, start, wait_for, write_photographs
 
-LONG = {"iterations": 90, "langevin_steps": 10, "langevin_steps_init": 10}
+LONG = {"iterations": 225, "langevin_steps": 10, "langevin_steps_init": 10, "step_size": 0.1}
 """Some seconds an image."""
 
 COUNT = 3

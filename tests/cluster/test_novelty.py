@@ -14,6 +14,7 @@ from pgcn_jobs.spec import SamplePlan, job_id, known_settings
 
 PLAN = SamplePlan(count=1)
 NEW = make_settings("draft", {"novelty": "new"})
+SHORT = ("iterations", "patch", "layout_patch", "layouts")
 
 
 def test_a_config_file_has_it(tmp_path):
@@ -35,7 +36,7 @@ def test_a_column_of_a_list_is_for_one_image():
 def test_no_record_holds_it():
     assert "novelty" not in NEW.model_dump()
     assert known_settings({"novelty": "new", "patch": 9}) == ({"patch": 9}, ["novelty"]), "a later version's"
-    one_by_one = make_settings("draft", {name: getattr(NEW, name) for name in ("iterations", "patch", "layout_patch")})
+    one_by_one = make_settings("draft", {name: getattr(NEW, name) for name in SHORT})
     assert job_id("0" * 64, NEW, 0, PLAN) == job_id("0" * 64, one_by_one, 0, PLAN)
 
 

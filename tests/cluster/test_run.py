@@ -29,7 +29,7 @@ from tests.cluster.running import (
 )
 from tests.sentences import check_error
 
-LONG = {"iterations": 50, "langevin_steps": 10, "langevin_steps_init": 10}
+LONG = {"iterations": 125, "langevin_steps": 10, "langevin_steps_init": 10, "step_size": 0.1}
 """Long enough, some seconds an image, to be struck in the middle."""
 
 

@@ -23,7 +23,7 @@ from tests.cluster.running import ask, at_start, checkpoints, options, pgcn, pho
 from tests.sentences import check_error
 from tests.servers import SECRET
 
-LONG = {"iterations": 80, "langevin_steps": 10, "langevin_steps_init": 10}
+LONG = {"iterations": 200, "langevin_steps": 10, "langevin_steps_init": 10, "step_size": 0.1}
 """Some seconds an image."""
 
 

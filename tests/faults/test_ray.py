@@ -23,7 +23,7 @@ from tests.faults.command import SIZE, run
 
 pytestmark = [pytest.mark.soak]
 
-LONG = {**SIZE, "iterations": 60, "langevin_steps": 10, "langevin_steps_init": 10}
+LONG = {**SIZE, "iterations": 150, "langevin_steps": 10, "langevin_steps_init": 10, "step_size": 0.1}
 GOOD, BAD = 4, 1
 
 
