@@ -18,6 +18,7 @@ from pgcn.method_settings import MethodSettings
 from pgcn.methods import DEFAULT, make_settings, method_of
 from pgcn.pyramid import Pyramid
 from pgcn.settings import Settings
+from pgcn.threads import set_threads
 
 OnProgress = Callable[[Progress], None]
 
@@ -95,10 +96,6 @@ SMALL = 128 * 128
 @contextmanager
 def threads_for(sizes: Sequence[Size]) -> Iterator[None]:
     """One thread of PyTorch for windows of small `sizes`, unless OMP_NUM_THREADS is set; the number is restored."""
-    before = torch.get_num_threads()
-    if not os.environ.get("OMP_NUM_THREADS") and max(height * width for height, width in sizes) <= SMALL:
-        torch.set_num_threads(1)
-    try:
+    small = not os.environ.get("OMP_NUM_THREADS") and max(height * width for height, width in sizes) <= SMALL
+    with set_threads(1 if small else torch.get_num_threads()):
         yield
-    finally:
-        torch.set_num_threads(before)

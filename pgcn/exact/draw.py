@@ -76,7 +76,8 @@ def _resized_tile(x: Tensor, size: tuple[int, int]) -> Tensor:
 def known_at(known: Tensor, size: tuple[int, int]) -> Tensor:
     """`known` `(1, 1, H, W)`, 1 where a pixel is known, at another size: 1 where all of a pixel is known.
 
-    Where there is no such pixel, as with many small holes, the tenth of which most is known counts as known.
+    Many small holes leave no such pixel at a small size. The tenth of the pixels with the largest known parts then
+    counts as known.
     """
     share = resized(known.float(), size)
     whole = share > 0.99

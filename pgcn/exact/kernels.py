@@ -1,24 +1,12 @@
-"""The search and the drawing on a processor, compiled. `pgcn.exact.plain` says the same in PyTorch.
-
-Numba and not a C extension: no compiler is needed where the package is installed. The machine code is kept beside this
-file, or in the user's cache folder where this one is read-only (Numba's own choice); where neither can be written,
-every process compiles again.
-"""
+"""The search and the drawing on a processor, compiled. `pgcn.exact.plain` says the same in PyTorch."""
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-_FAST = {"reassoc", "contract", "nsz", "arcp"}
+from pgcn.numba_jit import jit
 
-
-def _jit(function):
-    """Compiled without the interpreter's lock; kept on disk where there is a place for it."""
-    try:
-        return numba.njit(nogil=True, cache=True, fastmath=_FAST, boundscheck=False, error_model="numpy")(function)
-    except RuntimeError:  # "cannot cache function: no locator available"
-        return numba.njit(nogil=True, fastmath=_FAST, boundscheck=False, error_model="numpy")(function)
+_jit = jit({"reassoc", "contract", "nsz", "arcp"})
 
 
 @_jit

@@ -12,6 +12,7 @@ from pgcn.patchgencn.trainer import Trainer
 from pgcn.patchgencn.windows import window_size
 from pgcn.settings import Settings
 from pgcn.stopwatch import clock_for
+from pgcn.threads import set_threads
 
 SECONDS = 0.7
 """Time of a measurement at one scale, at least one iteration of each kind."""
@@ -25,12 +26,8 @@ def training_rate(sizes: Sequence[Size], settings: Settings, device: str = "cpu"
 
     `threads` is the number of threads on a CPU.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with set_threads(threads):
         ends = [_rate(size, settings, device, threads) for size in dict.fromkeys((sizes[0], sizes[-1]))]
-    finally:
-        torch.set_num_threads(before)
     works = [scale_operations(scale, list(sizes), settings) for scale in range(len(sizes))]
     units = [step_operations(window_size(size, settings), size, settings) for size in sizes]
     return joint_rate(works, units, ends[0], ends[-1])

@@ -1,7 +1,7 @@
 """The transforms of Winograd's F(4x4, 3x3), and what lies between two convolutions, compiled for a processor.
 
 A tile is 4x4 positions of a convolution's output, made from 6x6 positions of its input. `pgcn.patchgencn.winograd` has
-the matrices. Numba as in `pgcn.exact.kernels`. Channels are last; their number is a constant of the compiled function,
+the matrices. Channels are last; their number is a constant of the compiled function,
 and each function takes rows of tiles as slices: only so are loops over channels compiled to vector instructions
 (a transform takes 2.6 times as long without).
 """
@@ -11,23 +11,15 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
+from pgcn.numba_jit import jit
+
 ACTIVATE, BACKWARD_FIRST, BACKWARD = range(3)
-"""What follows a convolution: bias and ELU; bias and ELU' times the gradient behind the last layer, where the backward
-pass begins; ELU'."""
+"""Operations that end a convolution: bias and ELU; bias, and ELU' times the gradient behind the last layer, with which
+the backward pass begins; ELU'."""
 
-_FAST = {"contract", "nsz", "arcp"}  # no "reassoc": it would remove the rounding in `_exponential`
-
-
-def _jit(function: Any) -> Any:
-    """Compiled without the interpreter's lock; kept on disk where there is a place for it."""
-    try:
-        return numba.njit(nogil=True, cache=True, fastmath=_FAST, boundscheck=False, error_model="numpy")(function)
-    except RuntimeError:  # "cannot cache function: no locator available"
-        return numba.njit(nogil=True, fastmath=_FAST, boundscheck=False, error_model="numpy")(function)
-
+_jit = jit({"contract", "nsz", "arcp"})  # no "reassoc": it would remove the rounding in `_exponential`
 
 F = np.float32
 ONE, TWO, FOUR, FIVE, EIGHT = F(1), F(2), F(4), F(5), F(8)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +14,7 @@ from pgcn.method_settings import MethodSettings
 from pgcn.methods import method_of
 from pgcn.settings import PyramidSettings
 from pgcn.stopwatch import Clock, clock_for
+from pgcn.threads import set_threads
 from pgcn_cluster.planning.work import IMAGE_MEASURED, MEASURED_PIXELS, Work
 from pgcn_jobs.artifacts import sample_metrics
 from pgcn_jobs.images.png import encode_png, to_rgb
@@ -47,7 +47,7 @@ def measured_speed(image: Size, settings: MethodSettings, device: str, threads: 
 
     Takes a few seconds. `threads` is the number of threads on a CPU; with one, the speed is that of an idle core.
     """
-    with _threads(threads):
+    with set_threads(threads):
         method, now = method_of(settings), clock_for(device, threads)
         plan = method.plan(*image, settings)
         return Speed(
@@ -103,13 +103,3 @@ def _seconds(call: Callable[[], object], now: Clock) -> float:
     began = now()
     call()
     return now() - began
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -22,6 +22,7 @@ from pgcn.methods.base.trainer import NetTrainer
 from pgcn.patchgencn.flops import joint_rate
 from pgcn.patchgencn.langevin import langevin
 from pgcn.stopwatch import clock_for
+from pgcn.threads import set_threads
 
 S = TypeVar("S", bound=NetSettings)
 
@@ -83,12 +84,8 @@ class NetMethod(ABC, Generic[S]):
 
     def rate(self, sizes: Sequence[Size], settings: S, device: str = "cpu", threads: int = 1) -> float:
         """Operations per second of updates of nets, measured at the coarsest and the finest scale for a second."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        try:
+        with set_threads(threads):
             ends = [self._rate(scale, sizes, settings, device, threads) for scale in (0, len(sizes) - 1)]
-        finally:
-            torch.set_num_threads(before)
         passes = [self._operations(scale, tuple(sizes), settings) for scale in range(len(sizes))]
         works = [n * one for n, one in zip(self.updates(settings, sizes), passes, strict=True)]
         return joint_rate(works, passes, ends[0], ends[-1])

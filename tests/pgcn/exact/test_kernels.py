@@ -16,6 +16,6 @@ def test_kernels_compile_where_nothing_can_be_written(monkeypatch):
             raise RuntimeError("cannot cache function 'double': no locator available for file 'kernels.py'")
         return njit(**options)
 
-    monkeypatch.setattr(kernels.numba, "njit", refusing)
+    monkeypatch.setattr(numba, "njit", refusing)
     assert kernels._jit(lambda x: 2 * x)(21) == 42
     assert kept == [True, False]
